@@ -1,0 +1,254 @@
+"""Client of the agent, for workers, svmd and node managers (PROTOCOL.md, "Calls").
+
+Every method raises `trust.errors.Refusal`: the agent's own code, or unreachable, timeout, wrong-certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from rpc.aio import Session
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+
+AD_LIFETIME = 60  # seconds: an older advertisement does not count (PROTOCOL.md, "POST /tickets")
+
+
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """Where SSH answers on a node, and the one host key it shows (`type base64`, one line)."""
+
+    address: str
+    port: int
+    host_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ad:
+    """What a node advertises.
+
+    Args:
+        node: its name, as in its certificate; users see `address`.
+        api: base URL of its node manager, `https://ADDRESS:PORT`.
+        slots_free: slivers it would still take; `slots` is how many it takes in all.
+        memory_free_mb: memory in MiB not yet promised to slivers.
+        max_leaselen: the longest lease it grants, seconds.
+        simulated: nothing to log in to there.
+        expires_at: when the advertisement stops counting (set by the agent).
+    """
+
+    node: str
+    address: str
+    api: str
+    site: str
+    slots_free: int
+    slots: int
+    memory_free_mb: int
+    max_leaselen: int
+    frontdoor: FrontDoor
+    simulated: bool
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AdList:
+    """All current advertisements and the tag to ask with next time."""
+
+    ads: tuple[Ad, ...]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A ticket with where to redeem it. `token` is secret-like and not in repr."""
+
+    node: str
+    address: str
+    api: str
+    frontdoor: FrontDoor
+    jti: str
+    token: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tickets:
+    """The answer to one request for tickets: all of them, in the order of allocation."""
+
+    slice_id: UUID
+    agent: str
+    promises: tuple[Promise, ...]
+
+
+class AgentClient:
+    """One agent, over a session that others share.
+
+    Args:
+        session: open `rpc.aio.Session` with the caller's credentials.
+        url: base URL of the agent.
+        identity: who must answer there.
+    """
+
+    def __init__(self, session: Session, url: str, identity: Identity) -> None:
+        self._session = session
+        self._url = url.rstrip("/")
+        self._identity = identity
+
+    async def ads(self, etag: str | None = None) -> AdList | None:
+        """The current advertisements; None when they are still those of `etag`."""
+        headers = {} if etag is None else {"If-None-Match": etag}
+        reply = await self._session.call("GET", f"{self._url}/ads", expect=self._identity, headers=headers)
+        if reply.status == 304:
+            return None
+        body = _object(reply.body)
+        return AdList(tuple(ad_from_json(ad) for ad in body["ads"]), reply.headers.get("ETag", ""))
+
+    async def advertise(self, ad: Ad) -> None:
+        """Say what this node has; only the node itself may, from the address in its certificate."""
+        url = f"{self._url}/ads/{quote(ad.node, safe='')}"
+        await self._session.call("PUT", url, expect=self._identity, json=ad_to_json(ad))
+
+    async def tickets(
+        self,
+        *,
+        slice: str,
+        numnodes: int,
+        leaselen: int,
+        ips: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        delegation: str | None,
+        idempotency_key: str,
+    ) -> Tickets:
+        """Tickets for `numnodes` nodes, or Refusal and nothing taken (TOO_FEW_NODES carries `available`).
+
+        Args:
+            leaselen: seconds that each lease will last.
+            ips: addresses to take from, in this order; empty = the agent's choice.
+            exclude: addresses never to take.
+            delegation: the owner's working delegation when the caller is an svm.
+            idempotency_key: the same key asks for the same answer again.
+        """
+        wanted = {
+            "slice": slice,
+            "numnodes": numnodes,
+            "leaselen": leaselen,
+            "ips": list(ips),
+            "exclude": list(exclude),
+        }
+        headers = {"Idempotency-Key": idempotency_key, **delegation_header(delegation)}
+        reply = await self._session.call(
+            "POST", f"{self._url}/tickets", expect=self._identity, json=wanted, headers=headers
+        )
+        return tickets_from_json(_object(reply.body))
+
+    async def return_ticket(self, jti: str, delegation: str | None) -> None:
+        """Give an unused ticket back, so that its slot is free at once. Idempotent; the ticket itself lives until it
+        ends, so return only one that was never sent to its node."""
+        url = f"{self._url}/tickets/{quote(jti, safe='')}"
+        await self._session.call("DELETE", url, expect=self._identity, headers=delegation_header(delegation))
+
+    async def release_slice(
+        self, name: str, slice_id: UUID, held_until: datetime | None, delegation: str | None
+    ) -> None:
+        """Give the slice's name back to plc; until `held_until` only the same owner may take it again. Idempotent."""
+        body = {"slice_id": str(slice_id), "held_until": held_until.isoformat() if held_until else None}
+        url = f"{self._url}/slices/{quote(name, safe='')}"
+        headers = delegation_header(delegation)
+        await self._session.call("DELETE", url, expect=self._identity, json=body, headers=headers)
+
+
+def delegation_header(delegation: str | None) -> dict[str, str]:
+    """The header in which a delegation travels; none for an owner who calls for himself."""
+    return {} if delegation is None else {"Dslice-Delegation": delegation}
+
+
+def frontdoor_to_json(door: FrontDoor) -> dict[str, Any]:
+    """`{"address", "port", "host_key"}`."""
+    return {"address": door.address, "port": door.port, "host_key": door.host_key}
+
+
+def frontdoor_from_json(value: Mapping[str, Any]) -> FrontDoor:
+    """Inverse of `frontdoor_to_json`."""
+    return FrontDoor(str(value["address"]), int(value["port"]), str(value["host_key"]))
+
+
+def ad_to_json(ad: Ad) -> dict[str, Any]:
+    """One advertisement as it travels, with `expires_at` in ISO 8601."""
+    return {
+        "node": ad.node,
+        "address": ad.address,
+        "api": ad.api,
+        "site": ad.site,
+        "slots_free": ad.slots_free,
+        "slots": ad.slots,
+        "memory_free_mb": ad.memory_free_mb,
+        "max_leaselen": ad.max_leaselen,
+        "frontdoor": frontdoor_to_json(ad.frontdoor),
+        "simulated": ad.simulated,
+        "expires_at": ad.expires_at.isoformat(),
+    }
+
+
+def ad_from_json(value: Mapping[str, Any]) -> Ad:
+    """Inverse of `ad_to_json`."""
+    return Ad(
+        node=str(value["node"]),
+        address=str(value["address"]),
+        api=str(value["api"]),
+        site=str(value["site"]),
+        slots_free=int(value["slots_free"]),
+        slots=int(value["slots"]),
+        memory_free_mb=int(value["memory_free_mb"]),
+        max_leaselen=int(value["max_leaselen"]),
+        frontdoor=frontdoor_from_json(value["frontdoor"]),
+        simulated=bool(value["simulated"]),
+        expires_at=datetime.fromisoformat(value["expires_at"]),
+    )
+
+
+def tickets_to_json(tickets: Tickets) -> dict[str, Any]:
+    """The answer of `POST /tickets` as it travels."""
+    return {
+        "slice_id": str(tickets.slice_id),
+        "agent": tickets.agent,
+        "tickets": [
+            {
+                "node": promise.node,
+                "address": promise.address,
+                "api": promise.api,
+                "frontdoor": frontdoor_to_json(promise.frontdoor),
+                "jti": promise.jti,
+                "ticket": promise.token,
+                "expires_at": promise.expires_at.isoformat(),
+            }
+            for promise in tickets.promises
+        ],
+    }
+
+
+def tickets_from_json(body: Mapping[str, Any]) -> Tickets:
+    """Inverse of `tickets_to_json`."""
+    promises = tuple(
+        Promise(
+            node=str(item["node"]),
+            address=str(item["address"]),
+            api=str(item["api"]),
+            frontdoor=frontdoor_from_json(item["frontdoor"]),
+            jti=str(item["jti"]),
+            token=str(item["ticket"]),
+            expires_at=datetime.fromisoformat(item["expires_at"]),
+        )
+        for item in body["tickets"]
+    )
+    return Tickets(UUID(body["slice_id"]), str(body["agent"]), promises)
+
+
+def _object(body: object) -> Mapping[str, Any]:
+    if not isinstance(body, dict):
+        raise Refusal(Code.INTERNAL, "the agent's answer is not an object; report this to its operator")
+    return body

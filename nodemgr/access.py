@@ -1,0 +1,46 @@
+"""Who may log in to a slice on this node: what the store tells the front door (SLIVERS.md, "Front door")."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from trust.sshkeys import PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One running sliver as the front door sees it.
+
+    Args:
+        slice: login name.
+        slice_id: which registration of that name; a session begun under another one is over.
+        keys: users' keys (addkey), the whole set.
+        slice_key: public half of the slice's own pair, which may log in too, without forwarding.
+        expires_at: end of the lease (UTC); no authentication and no new channel from then on.
+        peers: (address, port) of the front doors that direct-tcpip may reach: those of all advertised nodes.
+    """
+
+    slice: str
+    slice_id: UUID
+    keys: tuple[PublicKey, ...]
+    slice_key: PublicKey
+    expires_at: datetime
+    peers: frozenset[tuple[str, int]]
+
+
+class AccessTable(Protocol):
+    """Read at every authentication and at every channel's opening, from the front door's threads."""
+
+    def lookup(self, slice: str) -> Access | None:
+        """The sliver of that name if it runs and its lease has not ended, else None."""
+
+
+class SessionCloser(Protocol):
+    """The part of the front door that the node manager calls when somebody may no longer be inside."""
+
+    def close_sessions(self, slice: str, *, keys: Collection[str] | None) -> None:
+        """End the sessions of `slice` that came in with one of `keys` (SHA256:… fingerprints); None = all. Any thread."""

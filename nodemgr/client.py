@@ -1,0 +1,166 @@
+"""Client of a node manager, for workers (PROTOCOL.md, "Calls").
+
+Every method raises `trust.errors.Refusal`: the node's own code, or unreachable, timeout, wrong-certificate. All calls are
+idempotent by content (LIFECYCLE.md): repeat them freely after a lost answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+from agent.client import FrontDoor, delegation_header, frontdoor_from_json
+from rpc.aio import Reply, Session
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+
+SliverState = Literal["leased", "creating", "running"]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReply:
+    """A lease as granted. `expires_at` is its end by the node's clock (UTC)."""
+
+    token: str = field(repr=False)
+    generation: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SliverReply:
+    """What a node holds for one slice.
+
+    Args:
+        owner: URI of the owner's identity.
+        state: `leased` (no VM yet), `creating` or `running`.
+        generation: of the lease, from 1, one more at each renewal.
+        key_generation: of the key set; 0 = none was ever set.
+        expires_at: end of the lease (UTC); the sliver lives until then plus the node's grace period.
+        frontdoor: where to log in.
+        has_vm: whether the sliver is there.
+    """
+
+    slice: str
+    slice_id: UUID
+    owner: str
+    state: SliverState
+    generation: int
+    key_generation: int
+    expires_at: datetime
+    frontdoor: FrontDoor
+    has_vm: bool
+
+
+class NodeClient:
+    """One node manager, over a session that others share.
+
+    Args:
+        session: open `rpc.aio.Session` with the caller's credentials.
+        api_url: base URL, `https://ADDRESS:PORT`.
+        identity: who must answer there.
+        connect_timeout: seconds for TCP and TLS (the user's -t).
+        deadline: seconds for a whole call.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        api_url: str,
+        identity: Identity,
+        *,
+        connect_timeout: float = 10,
+        deadline: float = 45,
+    ) -> None:
+        self._session = session
+        self._url = api_url.rstrip("/")
+        self._identity = identity
+        self._connect_timeout = connect_timeout
+        self._deadline = deadline
+
+    async def redeem(self, ticket: str, delegation: str | None) -> LeaseReply:
+        """Ticket to lease. The same holder asking again gets the same lease, unless it was deleted since."""
+        return _lease(await self._call("POST", "/leases", delegation, {"ticket": ticket}))
+
+    async def create(
+        self, slice: str, lease: str, private_key: str, public_key: str, delegation: str | None
+    ) -> SliverReply:
+        """Lease to sliver. A sliver that is there under this lease is returned as it is."""
+        body = {"lease": lease, "private_key": private_key, "public_key": public_key}
+        return _sliver(await self._call("PUT", _path(slice), delegation, body))
+
+    async def set_access(
+        self, slice: str, slice_id: UUID, generation: int, keys: Sequence[str], delegation: str | None
+    ) -> int:
+        """Replace the whole key set; the generation in force afterwards. A lower one is STALE_GENERATION."""
+        body = {"slice_id": str(slice_id), "generation": generation, "keys": list(keys)}
+        reply = await self._call("PUT", f"{_path(slice)}/access", delegation, body)
+        return int(_object(reply)["generation"])
+
+    async def renew(self, slice: str, slice_id: UUID, from_generation: int, delegation: str | None) -> LeaseReply:
+        """A lease to now + leaselen in the place of generation n. When n + 1 is there already, that one."""
+        body = {"slice_id": str(slice_id), "from_generation": from_generation}
+        return _lease(await self._call("POST", f"{_path(slice)}/renew", delegation, body))
+
+    async def get(self, slice: str, delegation: str | None = None) -> SliverReply:
+        """What the node holds under that name, or Refusal(NOT_FOUND)."""
+        return _sliver(await self._call("GET", _path(slice), delegation))
+
+    async def inventory(self) -> list[SliverReply]:
+        """Everything on this node that is the caller's own, or that was made through it when the caller is an svm."""
+        reply = await self._call("GET", "/slivers", None)
+        return [_sliver_from_json(item) for item in _object(reply)["slivers"]]
+
+    async def delete(self, slice: str, slice_id: UUID, jti: str | None, delegation: str | None) -> None:
+        """Burn the ticket `jti`, forget the lease, remove the sliver. Success also when nothing is there."""
+        body = {"slice_id": str(slice_id), "jti": jti}
+        await self._call("DELETE", _path(slice), delegation, body)
+
+    async def _call(
+        self, method: str, path: str, delegation: str | None, json: Mapping[str, object] | None = None
+    ) -> Reply:
+        return await self._session.call(
+            method,
+            self._url + path,
+            expect=self._identity,
+            json=json,
+            headers=delegation_header(delegation),
+            connect_timeout=self._connect_timeout,
+            deadline=self._deadline,
+        )
+
+
+def _path(slice: str) -> str:
+    return f"/slivers/{quote(slice, safe='')}"
+
+
+def _object(reply: Reply) -> Mapping[str, Any]:
+    if not isinstance(reply.body, dict):
+        raise Refusal(Code.INTERNAL, "the node's answer is not an object; report this to its operator")
+    return reply.body
+
+
+def _lease(reply: Reply) -> LeaseReply:
+    body = _object(reply)
+    return LeaseReply(str(body["lease"]), int(body["generation"]), datetime.fromisoformat(body["expires_at"]))
+
+
+def _sliver(reply: Reply) -> SliverReply:
+    return _sliver_from_json(_object(reply))
+
+
+def _sliver_from_json(body: Mapping[str, Any]) -> SliverReply:
+    return SliverReply(
+        slice=str(body["slice"]),
+        slice_id=UUID(body["slice_id"]),
+        owner=str(body["owner"]),
+        state=body["state"],
+        generation=int(body["generation"]),
+        key_generation=int(body["key_generation"]),
+        expires_at=datetime.fromisoformat(body["expires_at"]),
+        frontdoor=frontdoor_from_json(body["frontdoor"]),
+        has_vm=bool(body["has_vm"]),
+    )

@@ -1,0 +1,1 @@
+"""Drivers: what makes, enters and removes the slivers of one node."""

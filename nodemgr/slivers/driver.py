@@ -1,0 +1,127 @@
+"""What a node manager asks of a sliver driver (SLIVERS.md, "One small interface, several drivers").
+
+A driver's slivers outlive the node manager: `list` finds them again after a restart. Its life-cycle methods run on the
+node manager's event loop and never block it; `enter` is called from the front door's own threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SliverSpec:
+    """One sliver to make.
+
+    Args:
+        slice: the slice's name, which is also the login inside.
+        slice_id: the registration's UUID; a driver remembers it, so that `list` can tell namesakes apart.
+        hostname: name shown inside (no `_`: the kernel takes it, bwrap does not).
+        memory_mb: ceiling in MiB.
+        processes: ceiling of processes and threads.
+        host_uid: the user on the host that the sliver's root becomes; None = the node manager's own.
+        private_key: the slice's private key, OpenSSH format. Never logged, hence not in repr.
+        public_key: its one-line public half.
+    """
+
+    slice: str
+    slice_id: UUID
+    hostname: str
+    memory_mb: int
+    processes: int
+    host_uid: int | None
+    private_key: str = field(repr=False)
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one sliver uses now: processes (a count) and resident memory in MiB."""
+
+    processes: int
+    memory_mb: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pty:
+    """The terminal that an SSH client asked for (RFC 4254, 6.2)."""
+
+    term: str
+    columns: int
+    rows: int
+
+
+class Session(Protocol):
+    """One running command inside a sliver.
+
+    The file descriptors belong to the caller from now on, who closes them. With a terminal `stdin` and `stdout` are the
+    one master side and `stderr` is None.
+    """
+
+    @property
+    def stdin(self) -> int: ...
+    @property
+    def stdout(self) -> int: ...
+    @property
+    def stderr(self) -> int | None: ...
+    @property
+    def pid(self) -> int: ...
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the terminal's size; nothing without one."""
+
+    def hangup(self) -> None:
+        """SIGHUP to the process group, and SIGKILL a moment later to what stays. Safe to call twice and after the end."""
+
+    def wait(self) -> int:
+        """Block until the command ends: its exit status, 128 + N when signal N ended it."""
+
+
+class Driver(Protocol):
+    """The life of slivers on one node. Every failure that a caller can name is a `trust.errors.Refusal`."""
+
+    @property
+    def name(self) -> str:
+        """`bubblewrap`, `unshare`, `podman` or `simulated`."""
+
+    @property
+    def simulated(self) -> bool:
+        """True when there is nothing to log in to; shown wherever the node is."""
+
+    async def create(self, spec: SliverSpec) -> None:
+        """Make and start the sliver. One that is there under the same slice_id stays as it is (but runs afterwards);
+        one under another slice_id is removed first, for the store has already let its lease go."""
+
+    async def start(self, slice: str) -> None:
+        """Start a stopped sliver; nothing to do when it runs. Refusal(NOT_FOUND) when there is none."""
+
+    async def stop(self, slice: str) -> None:
+        """End all its processes and keep its files. Nothing to do when it is stopped or not there."""
+
+    async def delete(self, slice: str) -> None:
+        """Remove processes and files. Nothing to do when it is not there."""
+
+    async def set_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
+        """Change the ceilings of a sliver that is there."""
+
+    async def set_slice_key(self, slice: str, *, private_key: str, public_key: str) -> None:
+        """Put another slice key pair in the place of the one given at creation (`svm rekey`)."""
+
+    async def usage(self, slice: str) -> Usage:
+        """What it uses now. Refusal(NOT_FOUND) when there is none."""
+
+    async def list(self) -> dict[str, UUID]:
+        """Every sliver of this node that is there, running or not: slice name to slice_id."""
+
+    def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> Session:
+        """Run `argv` inside (an empty one: the login shell). Blocking, from any thread.
+
+        Raises:
+            Refusal: NOT_FOUND when there is no such running sliver; NOT_ALLOWED on a simulated node.
+        """
+
+    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
+        """Replace the two read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and /etc/ssh/ssh_config."""
