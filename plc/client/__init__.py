@@ -1,0 +1,30 @@
+"""The client of plc: what every other program knows of it. Imports only `rpc` and `trust`; synchronous."""
+
+from plc.client.calls import Plc
+from plc.client.member import Keeper, Member
+from plc.client.values import (
+    CONTACT,
+    PLC,
+    AccountState,
+    AgentEntry,
+    CertificateRequest,
+    Directory,
+    RequestState,
+    StopList,
+    User,
+)
+
+__all__ = [
+    "CONTACT",
+    "PLC",
+    "AccountState",
+    "AgentEntry",
+    "CertificateRequest",
+    "Directory",
+    "Keeper",
+    "Member",
+    "Plc",
+    "RequestState",
+    "StopList",
+    "User",
+]
