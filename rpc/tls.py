@@ -1,0 +1,79 @@
+"""TLS contexts: 1.3 only, plc's CA only. Nothing else in the project builds an ``ssl.SSLContext``."""
+
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from rpc.credentials import Credentials
+from trust.errors import Code, Refusal
+
+
+def server_context(
+    credentials: Credentials, *, client_certificate: Literal["required", "optional"] = "required"
+) -> ssl.SSLContext:
+    """A server's side. ``optional`` is for plc: who has no certificate yet may knock, a bad one is refused as ever."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, credentials.root_pem)
+    context.verify_mode = ssl.CERT_OPTIONAL if client_certificate == "optional" else ssl.CERT_REQUIRED
+    # No resumption: a resumed session skips the check of the certificate, and asyncio's clients never resume.
+    context.num_tickets = 0
+    reload(context, credentials)
+    return context
+
+
+def client_context(credentials: Credentials | None, *, ca_pem: str | None = None) -> ssl.SSLContext:
+    """A client's side: checks the chain and the server's address; without credentials it shows no certificate.
+
+    Trusts ``ca_pem``, else the root of the credentials; Refusal(NOT_AUTHENTICATED) when there is neither.
+    """
+    if ca_pem is None:
+        if credentials is None:
+            raise Refusal(Code.NOT_AUTHENTICATED, "no CA is known to check the server by; run plkeygen first")
+        ca_pem = credentials.root_pem
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, ca_pem)
+    context.check_hostname = True
+    context.hostname_checks_common_name = False
+    if credentials is not None:
+        reload(context, credentials)
+    return context
+
+
+def reload(context: ssl.SSLContext, credentials: Credentials) -> None:
+    """Use the certificate that is there now for every new handshake; connections that stand are not touched."""
+    key, certificate = credentials.pair()
+    with _file(key + b"\n" + certificate) as path:
+        context.load_cert_chain(path, password=_no_password)
+
+
+def _context(protocol: ssl._SSLMethod, root_pem: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    try:
+        context.load_verify_locations(cadata=root_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise Refusal(Code.NOT_AUTHENTICATED, "the CA's root is not a PEM certificate; fetch it again") from error
+    return context
+
+
+@contextmanager
+def _file(pem: bytes) -> Iterator[str]:
+    """A path to these bytes: OpenSSL reads files only, and two files on disk may be of two renewals."""
+    if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
+        handle = os.memfd_create("pair")
+        try:
+            os.write(handle, pem)
+            yield f"/proc/self/fd/{handle}"
+        finally:
+            os.close(handle)
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem)
+        file.flush()
+        yield file.name
+
+
+def _no_password() -> str:
+    raise ssl.SSLError("the key has a password")  # else OpenSSL would ask for it at the terminal
