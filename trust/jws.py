@@ -1,0 +1,141 @@
+"""Signed documents as such: JWS compact (RFC 7515) with the signer's certificate in the header.
+
+The header is exactly ``alg``, ``typ`` and ``x5c`` with one certificate. What may stand in it is decided by the type
+of document that the reader expects, never by the document. A new kind of document gets a new ``typ``.
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+from joserfc.jws import JWSRegistry, deserialize_compact, serialize_compact
+
+from trust.certificates import PrivateKey
+from trust.errors import Code, Refusal
+from trust.identity import Role
+from trust.peers import Peer
+from trust.store import TrustStore
+
+MAX_TOKEN = 8 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentType:
+    """A kind of document: its ``typ``, the one algorithm it is signed with and the role of who signs it."""
+
+    typ: str
+    algorithm: str
+    signer: Role
+
+    @property
+    def title(self) -> str:
+        return self.typ.removeprefix("dslice-").removesuffix("+jwt")
+
+
+TICKET = DocumentType("dslice-ticket+jwt", "ES256", Role.AGENT)
+LEASE = DocumentType("dslice-lease+jwt", "ES256", Role.NODE)
+DELEGATION = DocumentType("dslice-delegation+jwt", "PS256", Role.USER)
+
+
+def sign(document: DocumentType, claims: dict[str, object], key: PrivateKey, certificate: x509.Certificate) -> str:
+    """The compact text of a document; the certificate must be the key's."""
+    x5c = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()]
+    header = {"alg": document.algorithm, "typ": document.typ, "x5c": x5c}
+    payload = json.dumps(claims, separators=(",", ":"))
+    return serialize_compact(header, payload, _jwk(key), registry=_registry(document))
+
+
+def open_document(token: str, document: DocumentType, store: TrustStore) -> tuple[dict[str, Any], Peer]:
+    """The claims, not yet checked, and the signer, wholly checked.
+
+    Raises Refusal: BAD_INPUT for a malformed one; as ``TrustStore.peer`` for its certificate; NOT_AUTHENTICATED if
+    the signature is not the certificate's.
+    """
+    header_part, payload_part = _parts(token, document)
+    certificate = _certificate(_object(header_part, document), document)
+    claims = _object(payload_part, document)
+    signer = store.peer(certificate, {document.signer})
+    _check_signature(token, document, signer.certificate.public_key())
+    return claims, signer
+
+
+def _parts(token: str, document: DocumentType) -> tuple[str, str]:
+    if len(token) > MAX_TOKEN:
+        raise malformed(document, f"is longer than {MAX_TOKEN} bytes")
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise malformed(document, "does not have three parts")
+    return parts[0], parts[1]
+
+
+def _object(part: str, document: DocumentType) -> dict[str, Any]:
+    """The JSON object in a part, refusing what two parsers may read differently: repeated keys, NaN, sloppy base64."""
+    try:
+        data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+        if base64.urlsafe_b64encode(data).rstrip(b"=") != part.encode():
+            raise ValueError("base64url is not canonical")
+        value = json.loads(data.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise malformed(document, "is not JSON in base64url, each key once") from error
+    if not isinstance(value, dict):
+        raise malformed(document, "holds no JSON object")
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key appears twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _certificate(header: dict[str, Any], document: DocumentType) -> bytes:
+    """The DER of the signer's certificate, out of a header that is exactly as it should be."""
+    x5c = header.get("x5c")
+    expected = {"alg": document.algorithm, "typ": document.typ, "x5c": x5c}
+    if header != expected:
+        raise malformed(document, f"must have alg {document.algorithm}, typ {document.typ}, x5c and nothing else")
+    if not isinstance(x5c, list) or len(x5c) != 1 or not isinstance(x5c[0], str):
+        raise malformed(document, "must carry exactly one certificate")
+    try:
+        return base64.b64decode(x5c[0], validate=True)
+    except ValueError as error:
+        raise malformed(document, "carries a certificate that is not base64") from error
+
+
+def _check_signature(token: str, document: DocumentType, public_key: object) -> None:
+    try:
+        deserialize_compact(token, _jwk(public_key), registry=_registry(document))
+    except (JoseError, ValueError) as error:
+        reason = f"the signature of this {document.title} is not its signer's; ask for a new one"
+        raise Refusal(Code.NOT_AUTHENTICATED, reason) from error
+
+
+def _jwk(key: object) -> RSAKey | ECKey:
+    """The key as joserfc has it; ``verify_certificate`` let no other types through."""
+    if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
+        return RSAKey.import_key(key)
+    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
+        return ECKey.import_key(key)
+    raise TypeError(f"{type(key).__name__} signs no documents")
+
+
+def _registry(document: DocumentType) -> JWSRegistry:
+    registry = JWSRegistry(algorithms=[document.algorithm])
+    registry.max_header_length = MAX_TOKEN  # 512 by default, which no certificate fits
+    return registry
+
+
+def malformed(document: DocumentType, how: str) -> Refusal:
+    return Refusal(Code.BAD_INPUT, f"this {document.title} {how}; ask for a new one")

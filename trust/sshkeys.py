@@ -1,0 +1,97 @@
+"""SSH public keys as users paste them, and the key pair of a slice (RFC 4253, section 6.6).
+
+Kept are only type, key and comment, written anew: a line that OpenSSH reads otherwise than we did never gets through.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_public_key,
+)
+
+from trust.errors import Code, Refusal
+
+MAX_TEXT = 16 * 1024
+MIN_RSA_BITS = 2048
+# Those that paramiko, hence the front door, knows.
+KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """One public key: its type, the key itself in wire format, and a comment of printable characters (or none)."""
+
+    type: str
+    blob: bytes
+    comment: str
+
+    @property
+    def line(self) -> str:
+        """As in ``authorized_keys``, without a line end."""
+        return f"{self.type} {base64.b64encode(self.blob).decode()} {self.comment}".rstrip()
+
+    @property
+    def fingerprint(self) -> str:
+        """``SHA256:…`` as ``ssh-keygen -l`` prints it."""
+        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+
+
+def parse_public_key(text: str) -> PublicKey:
+    """The key in the text of a ``.pub`` file; Refusal(BAD_INPUT) says in one line what is wrong with it."""
+    if len(text.encode(errors="replace")) > MAX_TEXT:
+        raise _bad(f"is longer than {MAX_TEXT} bytes; give the .pub file")
+    if "PRIVATE KEY" in text:
+        raise _bad("is a private key, which you should give to nobody; give the .pub file")
+    lines = text.strip().splitlines()
+    if len(lines) != 1:
+        raise _bad(f"must be one line and is {len(lines)}; give the .pub file, one key at a time")
+    if not lines[0].replace("\t", " ").isprintable():
+        raise _bad("has control characters in it; give the .pub file as ssh-keygen wrote it")
+    fields = lines[0].split(maxsplit=2)
+    _check_type(fields)
+    blob = _blob(" ".join(fields[:2]))
+    return PublicKey(fields[0], blob, " ".join(fields[2].split()) if len(fields) > 2 else "")
+
+
+def new_ssh_key_pair(comment: str) -> tuple[str, str]:
+    """A fresh Ed25519 pair: the private key in OpenSSH's format, and the public line."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return private, parse_public_key(f"{public} {comment}").line
+
+
+def _check_type(fields: list[str]) -> None:
+    kind = fields[0]
+    if kind == "ssh-dss":
+        raise _bad("is a DSA key, which is broken; make a new one with ssh-keygen -t ed25519")
+    if "-cert-v0" in kind:
+        raise _bad("is a certificate; give the plain .pub file of the key")
+    if kind not in KEY_TYPES and any(field in KEY_TYPES for field in " ".join(fields).split()):
+        raise _bad("has options before it, which are not taken; give the .pub file without them")
+    if kind not in KEY_TYPES:
+        raise _bad(f"is of an unknown type; make one of {', '.join(KEY_TYPES)}")
+
+
+def _blob(line: str) -> bytes:
+    """The key's wire format, as we write it ourselves."""
+    try:
+        key = load_ssh_public_key(line.encode())
+        written = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _bad("is damaged; copy the .pub file again") from error
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        raise _bad(f"is RSA of {key.key_size} bits, {MIN_RSA_BITS} at least; make one with ssh-keygen -t ed25519")
+    return base64.b64decode(written.split()[1])
+
+
+def _bad(what: str) -> Refusal:
+    return Refusal(Code.BAD_INPUT, f"this SSH public key {what}")
