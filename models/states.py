@@ -1,0 +1,162 @@
+"""The words of the lifecycle and its one table of moves. Pure: no I/O.
+
+```
+            newleases            newvms
+ ticketed ───────────▶ leased ───────────▶ running ──┐ renew: lease replaced, generation + 1
+ (tickets/)            (leases/)           (vms/)  ◀─┘
+     │                    │                   │
+     ├────────────────────┴───────────────────┴── ticket or lease runs out ──▶ expired
+     └── deleteslice, or replaced by another node ──▶ deleting ── node agreed, or lease end + grace ──▶ deleted
+ expired | deleted ──▶ ticketed       a new ticket; the generation goes on counting
+```
+
+Who acts next: ticketed: newleases, before the ticket ends. leased: newvms, before the lease ends. running: renew.
+deleting: delete, then reconcile. expired, deleted: createslice or clean.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SliceState(StrEnum):
+    """`open` until deleteslice or clean; `deleting` while a node may still hold a sliver."""
+
+    OPEN = "open"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+class SliverState(StrEnum):
+    """In which 2003 directory the sliver's file would lie."""
+
+    TICKETED = "ticketed"
+    LEASED = "leased"
+    RUNNING = "running"
+    EXPIRED = "expired"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+LIVE = (SliverState.TICKETED, SliverState.LEASED, SliverState.RUNNING)
+
+
+class StepState(StrEnum):
+    """`held → released → running → done | failed`; a step that backs off returns to held."""
+
+    HELD = "held"
+    RELEASED = "released"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+ENDED = (StepState.DONE, StepState.FAILED)
+
+
+class Outcome(StrEnum):
+    """How an operation ended: all nodes done, some failed, all failed or refused, cancelled."""
+
+    DONE = "done"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Verb(StrEnum):
+    """What a user or beat asks for. The first block is the 2003 howto's."""
+
+    CREATESLICE = "createslice"
+    NEWTICKETS = "newtickets"
+    NEWLEASES = "newleases"
+    NEWVMS = "newvms"
+    ADDKEY = "addkey"
+    DELKEY = "delkey"
+    NUKEKEYS = "nukekeys"
+    RENEWSLICE = "renewslice"
+    DELETESLICE = "deleteslice"
+    CLEAN = "clean"
+
+    AUTORENEW = "autorenew"
+    HEAL = "heal"
+    DELEGATE = "delegate"
+    UNDELEGATE = "undelegate"
+
+    REPLACE = "replace"
+    RECONCILE = "reconcile"
+    RELEASE = "release"
+    CANARY = "canary"
+
+
+# One open operation of these per slice; the others may run beside it.
+LIFECYCLE = (
+    Verb.CREATESLICE,
+    Verb.NEWTICKETS,
+    Verb.NEWLEASES,
+    Verb.NEWVMS,
+    Verb.RENEWSLICE,
+    Verb.DELETESLICE,
+    Verb.REPLACE,
+)
+
+
+class Kind(StrEnum):
+    """Kinds of steps: one file each in `tasks/`."""
+
+    NEWTICKETS = "newtickets"
+    NEWLEASES = "newleases"
+    NEWVMS = "newvms"
+    ADDKEY = "addkey"
+    DELKEY = "delkey"
+    NUKEKEYS = "nukekeys"
+    RENEW = "renew"
+    DELETE = "delete"
+    RELEASE = "release"
+    REPLACE = "replace"
+    RECONCILE = "reconcile"
+    CANARY = "canary"
+
+
+class Queue(StrEnum):
+    """Celery's queues, most urgent first."""
+
+    INTERACTIVE = "interactive"
+    RENEWALS = "renewals"
+    HOUSEKEEPING = "housekeeping"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """From which states a sliver may move, and where to; `to` None = it stays where it is."""
+
+    sources: tuple[SliverState, ...]
+    to: SliverState | None
+
+
+# The table. Steps move slivers by their kind; the other three moves are named as in the drawing above.
+MOVES: dict[str, Move] = {
+    Kind.NEWTICKETS: Move((SliverState.EXPIRED, SliverState.DELETED), SliverState.TICKETED),
+    Kind.REPLACE: Move((SliverState.EXPIRED, SliverState.DELETED), SliverState.TICKETED),
+    Kind.NEWLEASES: Move((SliverState.TICKETED,), SliverState.LEASED),
+    Kind.NEWVMS: Move((SliverState.LEASED,), SliverState.RUNNING),
+    Kind.ADDKEY: Move((SliverState.RUNNING,), None),
+    Kind.DELKEY: Move((SliverState.RUNNING,), None),
+    Kind.NUKEKEYS: Move((SliverState.RUNNING,), None),
+    Kind.RENEW: Move((SliverState.LEASED, SliverState.RUNNING), None),
+    Kind.DELETE: Move((SliverState.DELETING,), SliverState.DELETED),
+    "expire": Move(LIVE, SliverState.EXPIRED),
+    "condemn": Move((*LIVE, SliverState.EXPIRED), SliverState.DELETING),
+}
+
+# What follows a step on the same node, in the same slot, when the verb goes that far.
+CHAIN: dict[Verb, tuple[Kind, ...]] = {
+    Verb.CREATESLICE: (Kind.NEWTICKETS, Kind.NEWLEASES, Kind.NEWVMS),
+    Verb.REPLACE: (Kind.REPLACE, Kind.NEWLEASES, Kind.NEWVMS),
+}
+
+
+def next_kind(verb: Verb, kind: Kind) -> Kind | None:
+    """The step that follows `kind` in this verb; None when it is the last."""
+    chain = CHAIN.get(verb, ())
+    # A replacement inside createslice joins the chain where tickets stand.
+    at = 0 if kind in (Kind.NEWTICKETS, Kind.REPLACE) else chain.index(kind) if kind in chain else len(chain)
+    return chain[at + 1] if at + 1 < len(chain) else None
