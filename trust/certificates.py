@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -71,7 +71,7 @@ def certificate_from_pem(pem: str | bytes) -> x509.Certificate:
     """The first certificate in a PEM text; Refusal(BAD_INPUT) if there is none."""
     try:
         return x509.load_pem_x509_certificate(_bytes(pem))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Refusal(Code.BAD_INPUT, "not a PEM certificate; fetch it again") from error
 
 
@@ -100,7 +100,7 @@ def public_key_of_request(pem: str | bytes) -> CertificateKey:
     try:
         request = x509.load_pem_x509_csr(_bytes(pem))
         key, valid = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Refusal(Code.BAD_INPUT, "not a PEM certificate request; make one with plkeygen") from error
     if not valid:
         raise Refusal(Code.BAD_INPUT, "the certificate request is not signed with its own key; make a new one")
@@ -163,7 +163,10 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256())
 
     def sign_crl(self, revoked: Iterable[tuple[int, datetime]], *, number: int, now: datetime) -> bytes:
-        """The revocation list in PEM: (serial, revoked at) of every certificate that is; numbers only ever grow."""
+        """The revocation list in PEM: (serial, revoked at) of every certificate that is revoked.
+
+        Numbers must only ever grow, also when plc is restored from a backup: the time in seconds does.
+        """
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificate.subject)

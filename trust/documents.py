@@ -15,7 +15,6 @@ Checks come in the order of PROTOCOL "Signed documents". Times have whole second
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from cryptography import x509
@@ -239,7 +238,7 @@ def _kind(claims: Claims) -> DelegationKind:
     return DelegationKind(text)
 
 
-def _check_times(document: Any, kind: DocumentType, store: TrustStore) -> None:
+def _check_times(document: Ticket | Lease | Delegation, kind: DocumentType, store: TrustStore) -> None:
     """Begun and not yet over, give or take the skew between two clocks."""
     now, skew = store.clock.now(), timedelta(seconds=SKEW)
     if document.issued_at > now + skew:
@@ -249,11 +248,11 @@ def _check_times(document: Any, kind: DocumentType, store: TrustStore) -> None:
         raise Refusal(code, f"this {kind.title} expired at {document.expires_at:%Y-%m-%d %H:%M:%S} UTC; get a new one")
 
 
-def _check_life(document: Any, kind: DocumentType, longest: int) -> None:
+def _check_life(document: Ticket | Lease | Delegation, kind: DocumentType, longest: int) -> None:
     if document.expires_at - document.issued_at > timedelta(seconds=longest):
         raise Refusal(Code.NOT_ALLOWED, f"this {kind.title} would live for more than {longest} s; get a new one")
 
 
-def _check_within_certificate(document: Any, kind: DocumentType, signer: Peer) -> None:
+def _check_within_certificate(document: Ticket | Lease | Delegation, kind: DocumentType, signer: Peer) -> None:
     if document.expires_at > signer.not_after:
         raise Refusal(Code.NOT_ALLOWED, f"this {kind.title} would outlive its signer's certificate; get a new one")

@@ -5,7 +5,6 @@ of document that the reader expects, never by the document. A new kind of docume
 """
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -58,32 +57,36 @@ def open_document(token: str, document: DocumentType, store: TrustStore) -> tupl
     Raises Refusal: BAD_INPUT for a malformed one; as ``TrustStore.peer`` for its certificate; NOT_AUTHENTICATED if
     the signature is not the certificate's.
     """
-    header_part, payload_part = _parts(token, document)
-    certificate = _certificate(_object(header_part, document), document)
-    claims = _object(payload_part, document)
+    header, payload, _signature = _parts(token, document)
+    certificate = _certificate(_object(header, document), document)
+    claims = _object(payload, document)
     signer = store.peer(certificate, {document.signer})
     _check_signature(token, document, signer.certificate.public_key())
     return claims, signer
 
 
-def _parts(token: str, document: DocumentType) -> tuple[str, str]:
+def _parts(token: str, document: DocumentType) -> list[bytes]:
+    """Header, payload and signature, out of the only text that stands for them: no padding, no stray characters."""
     if len(token) > MAX_TOKEN:
         raise malformed(document, f"is longer than {MAX_TOKEN} bytes")
     parts = token.split(".")
     if len(parts) != 3:
         raise malformed(document, "does not have three parts")
-    return parts[0], parts[1]
-
-
-def _object(part: str, document: DocumentType) -> dict[str, Any]:
-    """The JSON object in a part, refusing what two parsers may read differently: repeated keys, NaN, sloppy base64."""
     try:
-        data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
-        if base64.urlsafe_b64encode(data).rstrip(b"=") != part.encode():
-            raise ValueError("base64url is not canonical")
+        decoded = [base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True) for part in parts]
+    except ValueError as error:
+        raise malformed(document, "is not base64url") from error
+    if [base64.urlsafe_b64encode(data).rstrip(b"=").decode() for data in decoded] != parts:
+        raise malformed(document, "is not canonical base64url")
+    return decoded
+
+
+def _object(data: bytes, document: DocumentType) -> dict[str, Any]:
+    """The JSON object in a part; what two parsers may read differently (repeated keys, NaN) is none."""
+    try:
         value = json.loads(data.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant)
-    except (ValueError, binascii.Error, RecursionError) as error:
-        raise malformed(document, "is not JSON in base64url, each key once") from error
+    except (ValueError, RecursionError) as error:
+        raise malformed(document, "is not JSON with each key once") from error
     if not isinstance(value, dict):
         raise malformed(document, "holds no JSON object")
     return value

@@ -30,5 +30,4 @@ def check_slice_name(name: str) -> str:
         )
     if name in RESERVED_LOGINS:
         raise Refusal(Code.BAD_INPUT, f"{name!r} is a login that systems reserve; choose another slice name")
-
     return name

@@ -66,7 +66,7 @@ def _parsed(der: bytes) -> x509.Certificate:
         raise _not_authenticated(f"the certificate is longer than {MAX_CERTIFICATE} bytes")
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise _not_authenticated("the certificate cannot be read") from error
 
 
