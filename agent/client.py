@@ -106,7 +106,7 @@ class AgentClient:
         if reply.status == 304:
             return None
         body = _object(reply.body)
-        return AdList(tuple(ad_from_json(ad) for ad in body["ads"]), reply.headers.get("ETag", ""))
+        return AdList(tuple(ad_from_json(ad) for ad in body["ads"]), reply.headers.get("etag", ""))
 
     async def advertise(self, ad: Ad) -> None:
         """Say what this node has; only the node itself may, from the address in its certificate."""

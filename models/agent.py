@@ -1,0 +1,103 @@
+"""The agent's tables: what nodes advertise, what was promised, what was answered (schema `agent`).
+
+A ticket's life, and who acts next:
+
+    reserved ──▶ issued ──▶ burnt      the node said so in its advertisement
+        │           ├─────▶ returned   the service manager gave it back
+        │           └─────▶ (past expires_at it counts for nothing)
+        └─▶ deleted: plc refused the name, or the agent died before it had asked (expires_at is short)
+
+`reserved` and `issued` before `expires_at` are *open*: each takes one of its node's advertised free slots.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from models.database import new_metadata
+
+metadata = new_metadata("agent")
+
+OPEN = ("reserved", "issued")
+
+ad = Table(
+    "ad",
+    metadata,
+    Column("node", Text, primary_key=True),
+    # Users name nodes by address, so two nodes never share one.
+    Column("address", Text, nullable=False, unique=True),
+    Column("api", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("slots_free", Integer, nullable=False),
+    Column("memory_free_mb", Integer, nullable=False),
+    Column("max_leaselen", Integer, nullable=False),
+    Column("frontdoor_port", Integer, nullable=False),
+    Column("host_key", Text, nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("slots_free >= 0 AND slots_free <= slots", name="slots"),
+    CheckConstraint("max_leaselen > 0", name="leaselen"),
+    CheckConstraint("frontdoor_port BETWEEN 1 AND 65535", name="port"),
+)
+
+registration = Table(
+    "registration",
+    metadata,
+    Column("slice_id", Uuid, primary_key=True),
+    Column("slice", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("registered_at", DateTime(timezone=True), nullable=False),
+)
+
+# One answered (or being answered) request for tickets; `response` stays null until the tickets are issued.
+request = Table(
+    "request",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("caller", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("response", JSONB(none_as_null=True)),
+    Column("made_at", DateTime(timezone=True), nullable=False, index=True),
+    UniqueConstraint("caller", "owner", "route", "key"),
+    CheckConstraint("octet_length(digest) = 32", name="digest"),
+)
+
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("jti", Text, primary_key=True),
+    Column("request_id", BigInteger, ForeignKey(request.c.id, ondelete="SET NULL"), index=True),
+    Column("node", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("slice", Text, nullable=False),
+    Column("slice_id", Uuid),
+    Column("leaselen", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("made_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
+    CheckConstraint("state IN ('reserved', 'issued', 'returned', 'burnt')", name="state"),
+    CheckConstraint("state = 'reserved' OR slice_id IS NOT NULL", name="registered"),
+    CheckConstraint("leaselen > 0", name="leaselen"),
+    CheckConstraint("expires_at > made_at", name="life"),
+    Index("ix_ticket_open_node", "node", postgresql_where=text("state IN ('reserved', 'issued')")),
+    Index("ix_ticket_open_owner", "owner", postgresql_where=text("state IN ('reserved', 'issued')")),
+)
