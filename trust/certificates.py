@@ -21,6 +21,15 @@ from trust.identity import Identity, Role
 CertificateKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
+# What cryptography raises, at loading or when a part is first looked at, for bytes that somebody else chose.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 MAX_PEM = 64 * 1024
 ROOT_LIFETIME = 20 * 365 * 86_400
 # Certificates start this many seconds early, so that a peer whose clock is behind takes a new one at once.
@@ -56,7 +65,7 @@ def key_from_pem(pem: str | bytes) -> PrivateKey:
     """The RSA or ECDSA private key in a PEM text; Refusal(BAD_INPUT) for anything else, or one with a password."""
     try:
         key = serialization.load_pem_private_key(_bytes(pem), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise Refusal(Code.BAD_INPUT, "not a PEM private key without a password; make one with plkeygen") from error
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise Refusal(Code.BAD_INPUT, "a private key here is RSA or ECDSA; make one with plkeygen")
@@ -71,7 +80,7 @@ def certificate_from_pem(pem: str | bytes) -> x509.Certificate:
     """The first certificate in a PEM text; Refusal(BAD_INPUT) if there is none."""
     try:
         return x509.load_pem_x509_certificate(_bytes(pem))
-    except (ValueError, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         raise Refusal(Code.BAD_INPUT, "not a PEM certificate; fetch it again") from error
 
 
@@ -100,7 +109,7 @@ def public_key_of_request(pem: str | bytes) -> CertificateKey:
     try:
         request = x509.load_pem_x509_csr(_bytes(pem))
         key, valid = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         raise Refusal(Code.BAD_INPUT, "not a PEM certificate request; make one with plkeygen") from error
     if not valid:
         raise Refusal(Code.BAD_INPUT, "the certificate request is not signed with its own key; make a new one")

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
-from trust.certificates import PI_UNIT, key_fits
+from trust.certificates import PI_UNIT, UNREADABLE, key_fits
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
@@ -66,7 +66,7 @@ def _parsed(der: bytes) -> x509.Certificate:
         raise _not_authenticated(f"the certificate is longer than {MAX_CERTIFICATE} bytes")
     try:
         return x509.load_der_x509_certificate(der)
-    except (ValueError, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         raise _not_authenticated("the certificate cannot be read") from error
 
 
@@ -89,7 +89,7 @@ def _check_chain(leaf: x509.Certificate, root: x509.Certificate, now: datetime) 
     ).build_client_verifier()
     try:
         verifier.verify(leaf, [])
-    except (VerificationError, x509.DuplicateExtension, ValueError) as error:
+    except (VerificationError, *UNREADABLE) as error:
         raise _not_authenticated("the certificate is not one that plc's CA issued for this") from error
 
 

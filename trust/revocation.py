@@ -6,6 +6,7 @@ from typing import Self
 
 from cryptography import x509
 
+from trust.certificates import UNREADABLE
 from trust.errors import Code, Refusal
 
 
@@ -28,7 +29,7 @@ class RevocationList:
             crl = x509.load_pem_x509_crl(pem.encode() if isinstance(pem, str) else pem)
             genuine = _signed_by(crl, root)
             extensions = list(crl.extensions)
-        except (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion) as error:
+        except UNREADABLE as error:
             raise Refusal(Code.BAD_INPUT, "not a revocation list; fetch it from plc again") from error
         if not genuine:
             raise Refusal(Code.NOT_AUTHENTICATED, "the revocation list is not signed by plc's CA; fetch it again")
