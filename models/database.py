@@ -47,7 +47,8 @@ def engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
 
     Sessions run in UTC. A transaction left open by a stopped process frees its locks after a minute.
     """
-    options = "-c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s"
+    # Tables are always named with their schema; a role whose own schema came first would confuse alembic's comparison.
+    options = "-c search_path=public -c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s"
     return create_engine(
         url,
         pool_size=pool_size,
