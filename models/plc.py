@@ -54,7 +54,7 @@ site = Table(
     CheckConstraint("name <> '' AND name = btrim(name)", name="name_given"),
 )
 
-# Rows are never deleted and e-mails never changed (a trigger in the first revision): an e-mail is never somebody else's.
+# Rows are never deleted and e-mails never changed (a trigger in the first revision): nobody else ever gets an e-mail.
 account = Table(
     "account",
     metadata,
