@@ -14,7 +14,7 @@ from uuid import UUID
 
 from rpc.aio import Session
 from trust.errors import Code, Refusal
-from trust.identity import Identity
+from trust.identity import Identity, Role
 
 AD_LIFETIME = 60  # seconds: an older advertisement does not count (PROTOCOL.md, "POST /tickets")
 
@@ -53,6 +53,11 @@ class Ad:
     frontdoor: FrontDoor
     simulated: bool
     expires_at: datetime
+
+    @property
+    def identity(self) -> Identity:
+        """Who must answer at `api`."""
+        return Identity(Role.NODE, self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +113,14 @@ class AgentClient:
         body = _object(reply.body)
         return AdList(tuple(ad_from_json(ad) for ad in body["ads"]), reply.headers.get("etag", ""))
 
-    async def advertise(self, ad: Ad) -> None:
-        """Say what this node has; only the node itself may, from the address in its certificate."""
+    async def advertise(self, ad: Ad, burnt: Sequence[str] = ()) -> None:
+        """Say what this node has; only the node itself may, from the address in its certificate.
+
+        Args:
+            burnt: ids of this agent's tickets, not yet past their end, that `ad.slots_free` already counts.
+        """
         url = f"{self._url}/ads/{quote(ad.node, safe='')}"
-        await self._session.call("PUT", url, expect=self._identity, json=ad_to_json(ad))
+        await self._session.call("PUT", url, expect=self._identity, json={**ad_to_json(ad), "burnt": list(burnt)})
 
     async def tickets(
         self,

@@ -86,6 +86,7 @@ ticket = Table(
     metadata,
     Column("jti", Text, primary_key=True),
     Column("request_id", BigInteger, ForeignKey(request.c.id, ondelete="SET NULL"), index=True),
+    Column("position", Integer, nullable=False),  # in the request's order of allocation
     Column("node", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("slice", Text, nullable=False),

@@ -61,6 +61,7 @@ def upgrade() -> None:
         "ticket",
         sa.Column("jti", sa.Text(), nullable=False),
         sa.Column("request_id", sa.BigInteger(), nullable=True),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("node", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("slice", sa.Text(), nullable=False),

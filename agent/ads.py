@@ -1,0 +1,66 @@
+"""Advertisements: what is stored of them, and how they are read back (functions over `models/agent.py`)."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+
+from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from agent.client import AD_LIFETIME, Ad, FrontDoor
+from models.agent import OPEN, ad, ticket
+from trust.errors import Code, Refusal
+
+
+def put(connection: Connection, new: Ad, burnt: Sequence[str], now: datetime) -> None:
+    """Store a node's advertisement for `AD_LIFETIME` seconds from now, and mark its redeemed tickets as burnt.
+
+    Both in one transaction: a ticket leaves the open ones at the very moment in which `slots_free` counts its sliver.
+
+    Raises:
+        Refusal: NAME_TAKEN while another node advertises the same address.
+    """
+    held = delete(ad).where(ad.c.address == new.address, ad.c.node != new.node, ad.c.expires_at <= now)
+    connection.execute(held)
+    if connection.scalar(select(ad.c.node).where(ad.c.address == new.address, ad.c.node != new.node)):
+        raise Refusal(Code.NAME_TAKEN, f"another node advertises {new.address}; stop one of the two")
+    values = _values(new, now + timedelta(seconds=AD_LIFETIME))
+    statement = insert(ad).values(values)
+    connection.execute(statement.on_conflict_do_update(index_elements=[ad.c.node], set_=values))
+    if burnt:
+        # Only this node's own: no node can burn another's ticket.
+        mine = (ticket.c.jti.in_(burnt), ticket.c.node == new.node, ticket.c.state == "issued")
+        connection.execute(update(ticket).where(*mine).values(state="burnt"))
+
+
+def current(connection: Connection, now: datetime) -> list[Ad]:
+    """Every advertisement that still counts, by address."""
+    rows = connection.execute(select(ad).where(ad.c.expires_at > now))
+    return sorted((from_row(row) for row in rows), key=lambda found: _address_order(found.address))
+
+
+def open_tickets(connection: Connection, now: datetime) -> dict[str, int]:
+    """How many promises each node still has to keep."""
+    counted = (ticket.c.state.in_(OPEN), ticket.c.expires_at > now)
+    rows = connection.execute(select(ticket.c.node, func.count()).where(*counted).group_by(ticket.c.node))
+    return dict(row._tuple() for row in rows)
+
+
+def from_row(row: Row[*tuple[object, ...]]) -> Ad:
+    """The advertisement in a row of `ad`."""
+    stored = row._mapping
+    door = FrontDoor(stored["address"], stored["frontdoor_port"], stored["host_key"])
+    plain = {name: stored[name] for name in Ad.__slots__ if name != "frontdoor"}
+    return Ad(frontdoor=door, **plain)
+
+
+def _values(new: Ad, expires_at: datetime) -> dict[str, object]:
+    plain = {name: getattr(new, name) for name in Ad.__slots__ if name not in {"frontdoor", "expires_at"}}
+    door = {"frontdoor_port": new.frontdoor.port, "host_key": new.frontdoor.host_key}
+    return {**plain, **door, "expires_at": expires_at}
+
+
+def _address_order(address: str) -> tuple[int, int]:
+    # Numerically, so that 127.0.1.10 comes after 127.0.1.9: users read this list.
+    found = ip_address(address)
+    return found.version, int(found)

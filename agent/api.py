@@ -1,0 +1,261 @@
+"""The agent's calls (PROTOCOL.md, "Calls"): advertisements in, tickets out.
+
+Endpoints are plain functions, each in a thread of the server's pool: their database and plc's client are synchronous.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+from cryptography import x509
+from fastapi import Depends, FastAPI, Header, Response
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from agent import ads, tickets
+from agent.client import Ad, FrontDoor, ad_to_json
+from agent.issuing import Agent, digest
+from agent.tickets import Wanted
+from rpc.server import Guard, application, open_route
+from trust.authorize import Action, authorize
+from trust.documents import MAX_LEASELEN, Delegation, verify_delegation
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+from trust.names import check_slice_name
+from trust.peers import Peer
+from trust.sshkeys import PublicKey, parse_public_key
+
+MAX_COUNT = 2**31 - 1
+MAX_LISTED = 10_000  # addresses in one request, burnt tickets in one advertisement
+
+
+def _address(text: str) -> str:
+    return str(ip_address(text))
+
+
+def _host_key(text: str) -> str:
+    """Written anew and without its comment: what svm and nodes put into known_hosts is ours, letter by letter."""
+    try:
+        key = parse_public_key(text)
+    except Refusal as refusal:
+        raise ValueError(refusal.reason) from refusal
+    return PublicKey(key.type, key.blob, "").line
+
+
+Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Jti = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"\A[!-~]{1,128}\Z")]
+DelegationHeader = Annotated[str | None, Header(alias="Dslice-Delegation", max_length=8192)]
+
+
+class FrontDoorBody(BaseModel):
+    """Where SSH answers."""
+
+    model_config = ConfigDict(strict=True)
+    address: Address
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    host_key: Annotated[str, Field(max_length=16_384), AfterValidator(_host_key)]
+
+
+class AdBody(BaseModel):
+    """`PUT /ads/{node}`. Members that are not known here are passed over: nodes may be newer than their agent."""
+
+    model_config = ConfigDict(strict=True)
+    node: str
+    address: Address
+    api: Annotated[str, Field(max_length=256)]
+    site: Annotated[str, Field(pattern=r"\A[ -~]{1,64}\Z")]
+    slots_free: Count
+    slots: Count
+    memory_free_mb: Count
+    max_leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN)]
+    frontdoor: FrontDoorBody
+    simulated: bool
+    burnt: Annotated[list[Jti], Field(max_length=MAX_LISTED)] = []
+
+    def ad(self, now: datetime) -> Ad:
+        """As stored; its end is the agent's to set."""
+        door = FrontDoor(self.frontdoor.address, self.frontdoor.port, self.frontdoor.host_key)
+        plain = self.model_dump(exclude={"frontdoor", "burnt"})
+        return Ad(frontdoor=door, expires_at=now, **plain)
+
+
+class TicketsBody(BaseModel):
+    """`POST /tickets`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    slice: str
+    numnodes: Annotated[int, Field(ge=1, le=MAX_COUNT)]
+    leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN)]
+    ips: Annotated[list[Address], Field(max_length=MAX_LISTED)] = []
+    exclude: Annotated[list[Address], Field(max_length=MAX_LISTED)] = []
+
+
+class ReleaseBody(BaseModel):
+    """`DELETE /slices/{name}`."""
+
+    model_config = ConfigDict(extra="forbid")
+    slice_id: UUID
+    held_until: AwareDatetime | None = None
+
+
+def create_app(agent: Agent) -> FastAPI:
+    """The agent's server application."""
+    app = application("dslice agent")
+    guard = Guard(agent.store)
+    _add_ads(app, agent, guard)
+    _add_tickets(app, agent, guard)
+    _add_slices(app, agent, guard)
+
+    @app.get("/healthz")
+    @open_route
+    def healthz() -> dict[str, str]:
+        with agent.engine.connect() as connection:
+            ads.current(connection, agent.now())
+        return {"status": "ok"}
+
+    return app
+
+
+def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:
+    readers = Depends(guard.role(Role.USER, Role.SVM, Role.NODE))
+    nodes = Depends(guard.role(Role.NODE))
+
+    @app.get("/ads", dependencies=[readers])
+    def get_ads(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+        with agent.engine.connect() as connection:
+            found = ads.current(connection, agent.now())
+        tag = etag(found)
+        if if_none_match == tag:
+            return Response(status_code=304, headers={"ETag": tag})
+        content = json.dumps({"ads": [ad_to_json(ad) for ad in found]})
+        return Response(content, media_type="application/json", headers={"ETag": tag})
+
+    @app.put("/ads/{node}", status_code=204)
+    def put_ad(node: str, body: AdBody, peer: Annotated[Peer, nodes]) -> None:
+        now = agent.now()
+        ad = body.ad(now)
+        check_ad(ad, node, peer)
+        with agent.engine.begin() as connection:
+            ads.put(connection, ad, body.burnt, now)
+
+
+def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
+    creators = Depends(guard.role(Role.USER, Role.SVM, action=Action.CREATE))
+    deleters = Depends(guard.role(Role.USER, Role.SVM, action=Action.DELETE))
+
+    @app.post("/tickets", status_code=201)
+    def post_tickets(
+        body: TicketsBody,
+        peer: Annotated[Peer, creators],
+        dslice_delegation: DelegationHeader = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Any:
+        owner, delegation = on_behalf(agent, peer, dslice_delegation)
+        if peer.identity.role is Role.USER and not peer.pi:
+            raise Refusal(Code.NOT_ALLOWED, f"{peer.identity.name} is no PI and only PIs may change slices; ask yours")
+        check_slice_name(body.slice)
+        authorize(peer.identity, owner, body.slice, Action.CREATE, delegation)
+        wanted = _wanted(body, peer.identity, owner, idempotency_key or str(uuid4()))
+        return agent.grant(wanted, dslice_delegation)
+
+    @app.delete("/tickets/{jti}", status_code=204)
+    def delete_ticket(jti: str, peer: Annotated[Peer, deleters], dslice_delegation: DelegationHeader = None) -> None:
+        _, delegation = on_behalf(agent, peer, dslice_delegation)
+        with agent.engine.begin() as connection:
+            found = tickets.find(connection, jti)
+            if found is None:
+                raise Refusal(Code.NOT_FOUND, "no such ticket was issued here; nothing to give back")
+            authorize(peer.identity, Identity.parse(found.owner), found.slice, Action.DELETE, delegation)
+            tickets.give_back(connection, jti)
+
+
+def _add_slices(app: FastAPI, agent: Agent, guard: Guard) -> None:
+    deleters = Depends(guard.role(Role.USER, Role.SVM, action=Action.DELETE))
+
+    @app.delete("/slices/{name}", status_code=204)
+    def delete_slice(
+        name: str, body: ReleaseBody, peer: Annotated[Peer, deleters], dslice_delegation: DelegationHeader = None
+    ) -> None:
+        _, delegation = on_behalf(agent, peer, dslice_delegation)
+        with agent.engine.connect() as connection:
+            found = tickets.registered(connection, body.slice_id)
+        if found is None:
+            raise Refusal(Code.NOT_FOUND, f"slice {name[:40]!a} is not registered through this agent, or not any more")
+        if found.slice != name:
+            raise Refusal(Code.BAD_INPUT, f"that slice_id is not of {name[:40]!a}; look it up again")
+        authorize(peer.identity, Identity.parse(found.owner), found.slice, Action.DELETE, delegation)
+        agent.release(name, body.slice_id, body.held_until)
+
+
+def on_behalf(agent: Agent, peer: Peer, token: str | None) -> tuple[Identity, Delegation | None]:
+    """The owner for whom a caller speaks: a user for himself, a service manager by delegation only.
+
+    Raises:
+        Refusal: NOT_ALLOWED without one, or as `trust.documents.verify_delegation`, which also wants its signer to be
+            a PI and not revoked.
+    """
+    if peer.identity.role is Role.USER:
+        return peer.identity, None
+    if token is None:
+        raise Refusal(Code.NOT_ALLOWED, f"{peer.identity} needs the owner's delegation; run the command again")
+    delegation = verify_delegation(token, store=agent.store, audience=peer.identity)
+    return delegation.issuer, delegation
+
+
+def check_ad(ad: Ad, node: str, peer: Peer) -> None:
+    """A node speaks for itself only, and for the addresses that plc wrote into its certificate.
+
+    Raises:
+        Refusal: NOT_ALLOWED, or BAD_INPUT for values that contradict one another.
+    """
+    if node != peer.identity.name or ad.node != node:
+        raise Refusal(Code.NOT_ALLOWED, f"{peer.identity} may advertise itself only; correct the node's name")
+    if ad.address not in addresses(peer.certificate):
+        raise Refusal(Code.NOT_ALLOWED, f"{ad.address} is not in the certificate of {peer.identity}; enrol again")
+    if ad.frontdoor.address != ad.address:
+        raise Refusal(Code.BAD_INPUT, "the front door must be at the node's own address; correct its settings")
+    if not _is_base_url(ad.api, ad.address):
+        raise Refusal(Code.BAD_INPUT, f"api must be https://{ad.address}:PORT; correct the node's settings")
+    if ad.slots_free > ad.slots:
+        raise Refusal(Code.BAD_INPUT, "slots_free is more than slots; correct the node's settings")
+
+
+def addresses(certificate: x509.Certificate) -> set[str]:
+    """The IP addresses in a certificate's subjectAltName."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+
+
+def etag(found: list[Ad]) -> str:
+    """The same for the same advertisements, however often they were repeated meanwhile."""
+    content = [{**ad_to_json(ad), "expires_at": None} for ad in found]
+    return f'"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"'
+
+
+def _wanted(body: TicketsBody, caller: Identity, owner: Identity, key: str) -> Wanted:
+    return Wanted(
+        caller=caller,
+        owner=owner,
+        key=key,
+        digest=digest(body.model_dump()),
+        slice=body.slice,
+        numnodes=body.numnodes,
+        leaselen=body.leaselen,
+        ips=tuple(body.ips),
+        exclude=tuple(body.exclude),
+    )
+
+
+def _is_base_url(url: str, address: str) -> bool:
+    # Compared with what it must be, so that nothing else (a path, a user, another host) can hide in it.
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        return False
+    host = f"[{address}]" if ":" in address else address
+    return port is not None and url == f"https://{host}:{port}"

@@ -1,0 +1,101 @@
+"""`dslice run agent`: one agent in the foreground."""
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agent.api import create_app
+from agent.issuing import Agent
+from agent.settings import Settings
+from models.database import engine, migrate
+from plc.client import Member
+from rpc import logs, metrics, tls
+from rpc.server import Listener, serve
+from trust.clock import system_clock
+from trust.identity import Role
+
+PURGE_SECONDS = 600
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Serve until SIGTERM; prints `ready ADDRESS` once it answers."""
+    settings = Settings.load()
+    logs.configure(settings.log_level, "agent")
+    database_url = settings.database_url.get_secret_value()
+    migrate(database_url, "agent")
+    member = Member.join(
+        directory=settings.state_dir,
+        plc_url=settings.plc_url,
+        role=Role.AGENT,
+        name=settings.name,
+        token=settings.token,
+        clock=system_clock(),
+    )
+    agent = Agent(
+        identity=member.identity,
+        credentials=member.credentials,
+        store=member.store,
+        engine=engine(database_url, pool_size=10, max_overflow=30),
+        registrar=member.plc,
+        cap=settings.tickets_per_user,
+    )
+    member.start()
+    try:
+        asyncio.run(_serve(settings, member, agent))
+    finally:
+        member.stop()
+
+
+async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
+    context = tls.server_context(member.credentials)
+    member.on_renew(lambda: tls.reload(context, member.credentials))
+    listeners = [Listener(create_app(agent), settings.host, settings.port, context, "agent")]
+    if settings.metrics_listen:
+        listeners.append(metrics.listener(settings.metrics_listen))
+
+    def ready(addresses: list[tuple[str, int]]) -> None:
+        host, port = addresses[0]
+        # In a thread: plc may take its time, and the agent answers meanwhile.
+        announced.append(asyncio.ensure_future(_announce(member, settings.url or f"https://{host}:{port}")))
+        sys.stdout.write(f"ready {host}:{port}\n")
+        sys.stdout.flush()
+
+    announced: list[asyncio.Future[None]] = []
+    purging = asyncio.create_task(_purge(agent))
+    try:
+        await serve(listeners, ready=ready)
+    finally:
+        for task in (purging, *announced):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _announce(member: Member, url: str) -> None:
+    """Enter this agent into plc's directory, however long plc is away."""
+    while True:
+        try:
+            await asyncio.to_thread(member.announce, url)
+        except Exception:
+            log.exception("cannot announce this agent to plc; trying again")
+            await asyncio.sleep(5)
+        else:
+            return
+
+
+async def _purge(agent: Agent) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(agent.purge)
+        except SQLAlchemyError:
+            log.exception("cannot purge old tickets; trying again later")
+        await asyncio.sleep(PURGE_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The agent itself: from a request that is authorised to signed tickets, and names given back to plc."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from agent import tickets
+from agent.client import Promise, Tickets, tickets_to_json
+from agent.tickets import Reserved, Wanted
+from rpc.credentials import Credentials
+from trust.documents import TICKET_LIFETIME, Ticket, sign_ticket
+from trust.identity import Identity
+from trust.store import TrustStore
+
+
+class Registrar(Protocol):
+    """The part of `plc.client.Plc` that keeps slice names."""
+
+    def register_slice(self, name: str, owner: Identity, *, delegation: str | None = None) -> UUID: ...
+
+    def release_slice(self, name: str, slice_id: UUID, held_until: datetime | None = None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What one agent works with.
+
+    Args:
+        credentials: its key and certificate, read again for each request, so that a renewal is seen.
+        store: whom it trusts, and its clock.
+        engine: the database with the schema `agent`.
+        registrar: plc.
+        cap: most open tickets that one owner may have.
+    """
+
+    identity: Identity
+    credentials: Credentials
+    store: TrustStore
+    engine: Engine
+    registrar: Registrar
+    cap: int
+
+    def now(self) -> datetime:
+        return self.store.clock.now()
+
+    def grant(self, wanted: Wanted, delegation: str | None) -> Mapping[str, Any]:
+        """The answer of `POST /tickets`: the same one for the same Idempotency-Key.
+
+        Raises Refusal as `agent.tickets.reserve` and `plc.client.Plc.register_slice`; nothing is held then.
+        """
+        with self.engine.begin() as connection:
+            reserved = tickets.reserve(connection, wanted, self.now(), self.cap)
+        if not isinstance(reserved, Reserved):
+            return reserved
+        try:
+            slice_id = self.registrar.register_slice(wanted.slice, wanted.owner, delegation=delegation)
+            return self._issue(wanted, reserved, slice_id)
+        except BaseException:
+            # What cannot be undone now (the database is gone) ends by itself after RESERVATION seconds.
+            with suppress(Exception), self.engine.begin() as connection:
+                tickets.cancel(connection, reserved.request_id)
+            raise
+
+    def release(self, name: str, slice_id: UUID, held_until: datetime | None) -> None:
+        """Give a slice's name back; the caller is authorised. Idempotent."""
+        self.registrar.release_slice(name, slice_id, held_until)
+        with self.engine.begin() as connection:
+            tickets.forget(connection, slice_id)
+
+    def purge(self) -> None:
+        """Drop what nobody can ask for any more."""
+        with self.engine.begin() as connection:
+            tickets.purge(connection, self.now())
+
+    def _issue(self, wanted: Wanted, reserved: Reserved, slice_id: UUID) -> Mapping[str, Any]:
+        now = self.now().replace(microsecond=0)
+        certificate = self.credentials.certificate
+        # A ticket never outlives the certificate that it is checked by.
+        end = min(now + timedelta(seconds=TICKET_LIFETIME), certificate.not_valid_after_utc)
+        response = tickets_to_json(self._sign(wanted, reserved, slice_id, now, end))
+        with self.engine.begin() as connection:
+            tickets.remember(connection, slice_id, wanted.slice, wanted.owner, now)
+            return tickets.issue(connection, reserved, slice_id, response, now, end)
+
+    def _sign(self, wanted: Wanted, reserved: Reserved, slice_id: UUID, now: datetime, end: datetime) -> Tickets:
+        key, certificate = self.credentials.key, self.credentials.certificate
+        promises = []
+        for jti, found in reserved.places:
+            ticket = Ticket(
+                issuer=self.identity,
+                node=found.identity,
+                owner=wanted.owner,
+                slice=wanted.slice,
+                slice_id=slice_id,
+                jti=jti,
+                leaselen=wanted.leaselen,
+                issued_at=now,
+                expires_at=end,
+            )
+            token = sign_ticket(ticket, key, certificate)
+            promises.append(Promise(found.node, found.address, found.api, found.frontdoor, jti, token, end))
+        return Tickets(slice_id, self.identity.name, tuple(promises))
+
+
+def digest(body: Mapping[str, Any]) -> bytes:
+    """SHA-256 of a request's body, independent of the order of its members."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest()

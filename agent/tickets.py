@@ -1,0 +1,235 @@
+"""Reserving, issuing and returning tickets: functions over `models/agent.py`, each inside its caller's transaction.
+
+A request for tickets is all or nothing and runs in two transactions around the call that registers the name at plc:
+
+    reserve   under locks: is there an answer already, are there enough nodes, is the owner within bounds; then the rows
+    (plc)     a refused request never gets here, so it registers nothing
+    issue     the rows become tickets and the answer is kept for the request's Idempotency-Key
+
+An agent that dies in between leaves reservations that end by themselves after `RESERVATION` seconds, or that the same
+request, asked again, takes up where it stopped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+
+from agent.ads import from_row, open_tickets
+from agent.allocation import Candidate, choose
+from agent.client import Ad
+from models.agent import OPEN, ad, registration, request, ticket
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+
+RESERVATION = 120  # seconds; more than the call to plc may take
+KEPT = 86_400  # seconds that an answer is kept for its Idempotency-Key, and an ended ticket's row for questions
+TICKETS = "POST /tickets"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One request for tickets, checked and authorised.
+
+    Args:
+        caller: who asks: the owner or a service manager.
+        key: the Idempotency-Key; `digest` is the SHA-256 of what was asked under it.
+        leaselen: seconds that each lease is to last.
+        ips: addresses in order of preference; empty = the agent's choice.
+        exclude: addresses never to take.
+    """
+
+    caller: Identity
+    owner: Identity
+    key: str
+    digest: bytes
+    slice: str
+    numnodes: int
+    leaselen: int
+    ips: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Nodes that are held for this request: (jti, advertisement) in the order of allocation."""
+
+    request_id: int
+    places: tuple[tuple[str, Ad], ...]
+
+
+def reserve(connection: Connection, wanted: Wanted, now: datetime, cap: int) -> Reserved | Mapping[str, Any]:
+    """Hold nodes for this request, or the answer that it got before.
+
+    Args:
+        cap: most open tickets that one owner may have.
+
+    Raises:
+        Refusal: TOO_FEW_NODES, OVER_CAPACITY (the owner's cap), BAD_INPUT (the key was used for something else).
+    """
+    # One owner's requests follow one another, so that neither the cap nor one Idempotency-Key is passed twice.
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 0))"), {"owner": wanted.owner.uri})
+    known = _known(connection, wanted)
+    if known is not None and known.response is not None:
+        response: Mapping[str, Any] = known.response
+        return response
+    if known is not None:
+        taken_up = _taken_up(connection, known.id, wanted.numnodes, now)
+        if taken_up is not None:
+            return taken_up
+        cancel(connection, known.id)
+    chosen = _allocate(connection, wanted, now)
+    _check_cap(connection, wanted, now, cap)
+    return _hold(connection, wanted, chosen, now)
+
+
+def issue(
+    connection: Connection,
+    reserved: Reserved,
+    slice_id: UUID,
+    response: Mapping[str, Any],
+    now: datetime,
+    end: datetime,
+) -> Mapping[str, Any]:
+    """Turn a reservation into tickets that end at `end`; the answer to give, which is another's if that came first.
+
+    Raises:
+        Refusal: TIMEOUT when the reservation lapsed meanwhile; nothing is issued and the request may be repeated.
+    """
+    row = connection.execute(
+        select(request.c.response).where(request.c.id == reserved.request_id).with_for_update()
+    ).one_or_none()
+    if row is not None and row.response is not None:
+        already: Mapping[str, Any] = row.response
+        return already
+    held = (ticket.c.request_id == reserved.request_id, ticket.c.state == "reserved", ticket.c.expires_at > now)
+    issued = connection.execute(
+        update(ticket).where(*held).values(state="issued", slice_id=slice_id, made_at=now, expires_at=end)
+    )
+    if row is None or issued.rowcount != len(reserved.places):
+        raise Refusal(Code.TIMEOUT, "plc took too long to register the slice's name; try again")
+    connection.execute(update(request).where(request.c.id == reserved.request_id).values(response=response))
+    return response
+
+
+def cancel(connection: Connection, request_id: int) -> None:
+    """Let go of what a request that was refused, or lapsed, has reserved. An answered one stays as it is."""
+    connection.execute(delete(ticket).where(ticket.c.request_id == request_id, ticket.c.state == "reserved"))
+    connection.execute(delete(request).where(request.c.id == request_id, request.c.response.is_(None)))
+
+
+def find(connection: Connection, jti: str) -> Row[*tuple[Any, ...]] | None:
+    """The ticket with that id, whatever became of it."""
+    return connection.execute(select(ticket).where(ticket.c.jti == jti)).one_or_none()
+
+
+def give_back(connection: Connection, jti: str) -> None:
+    """Free the slot that an unused ticket holds."""
+    connection.execute(update(ticket).where(ticket.c.jti == jti, ticket.c.state == "issued").values(state="returned"))
+
+
+def remember(connection: Connection, slice_id: UUID, slice: str, owner: Identity, now: datetime) -> None:
+    """Note whose slice that is, as plc registered it, so that its release can be authorised."""
+    if connection.scalar(select(registration.c.slice_id).where(registration.c.slice_id == slice_id)) is None:
+        values = {"slice_id": slice_id, "slice": slice, "owner": owner.uri, "registered_at": now}
+        connection.execute(insert(registration).values(values))
+
+
+def registered(connection: Connection, slice_id: UUID) -> Row[*tuple[Any, ...]] | None:
+    """The registration that went through this agent, None when it was released or is another agent's."""
+    return connection.execute(select(registration).where(registration.c.slice_id == slice_id)).one_or_none()
+
+
+def forget(connection: Connection, slice_id: UUID) -> None:
+    """The name is plc's again. Its open tickets stay counted until they end: nodes would still take them."""
+    connection.execute(delete(registration).where(registration.c.slice_id == slice_id))
+
+
+def purge(connection: Connection, now: datetime) -> None:
+    """Drop what nobody can ask for any more."""
+    old = now - timedelta(seconds=KEPT)
+    connection.execute(delete(ticket).where(ticket.c.expires_at < old))
+    lapsed = (ticket.c.state == "reserved", ticket.c.expires_at < now - timedelta(seconds=RESERVATION))
+    connection.execute(delete(ticket).where(*lapsed))
+    connection.execute(delete(request).where(request.c.made_at < old))
+    connection.execute(delete(ad).where(ad.c.expires_at < old))
+
+
+def _known(connection: Connection, wanted: Wanted) -> Row[*tuple[Any, ...]] | None:
+    mine = (request.c.caller == wanted.caller.uri, request.c.owner == wanted.owner.uri)
+    this = (request.c.route == TICKETS, request.c.key == wanted.key)
+    row = connection.execute(select(request).where(*mine, *this).with_for_update()).one_or_none()
+    if row is not None and bytes(row.digest) != wanted.digest:
+        raise Refusal(Code.BAD_INPUT, "this Idempotency-Key was used for another request; choose a new one")
+    return row
+
+
+def _taken_up(connection: Connection, request_id: int, numnodes: int, now: datetime) -> Reserved | None:
+    held = (ticket.c.request_id == request_id, ticket.c.state == "reserved", ticket.c.expires_at > now)
+    joined = select(ticket.c.jti, ad).join(ad, ad.c.node == ticket.c.node).where(*held)
+    rows = connection.execute(joined.order_by(ticket.c.position)).all()
+    if len(rows) != numnodes:
+        return None
+    return Reserved(request_id, tuple((row.jti, from_row(row)) for row in rows))
+
+
+def _allocate(connection: Connection, wanted: Wanted, now: datetime) -> tuple[Ad, ...]:
+    eligible = select(ad).where(ad.c.expires_at > now)
+    if wanted.ips:
+        eligible = eligible.where(ad.c.address.in_(wanted.ips))
+    # Every request locks its nodes in one order; whoever waits here counts the other's tickets below, for READ
+    # COMMITTED takes a new snapshot for each statement.
+    rows = connection.execute(eligible.order_by(ad.c.node).with_for_update(key_share=True)).all()
+    ads = {row.node: from_row(row) for row in rows}
+    taken = open_tickets(connection, now)
+    candidates = [
+        Candidate(found.node, found.address, found.site, found.slots, found.slots_free, taken.get(found.node, 0))
+        for found in ads.values()
+    ]
+    chosen = choose(candidates, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude)
+    return tuple(ads[candidate.node] for candidate in chosen)
+
+
+def _check_cap(connection: Connection, wanted: Wanted, now: datetime, cap: int) -> None:
+    counted = (ticket.c.owner == wanted.owner.uri, ticket.c.state.in_(OPEN), ticket.c.expires_at > now)
+    has = connection.scalar(select(func.count()).select_from(ticket).where(*counted)) or 0
+    if has + wanted.numnodes > cap:
+        raise Refusal(
+            Code.OVER_CAPACITY,
+            f"you would have {has + wanted.numnodes} unused tickets and may have {cap}; use, delete or outwait some",
+            open=has,
+            cap=cap,
+        )
+
+
+def _hold(connection: Connection, wanted: Wanted, chosen: Sequence[Ad], now: datetime) -> Reserved:
+    asked = {
+        "caller": wanted.caller.uri,
+        "owner": wanted.owner.uri,
+        "route": TICKETS,
+        "key": wanted.key,
+        "digest": wanted.digest,
+        "made_at": now,
+    }
+    request_id = connection.execute(insert(request).values(asked).returning(request.c.id)).scalar_one()
+    places = tuple((str(uuid4()), found) for found in chosen)
+    rows = [
+        {
+            "jti": jti,
+            "request_id": request_id,
+            "position": position,
+            "node": found.node,
+            "owner": wanted.owner.uri,
+            "slice": wanted.slice,
+            "leaselen": wanted.leaselen,
+            "state": "reserved",
+            "made_at": now,
+            "expires_at": now + timedelta(seconds=RESERVATION),
+        }
+        for position, (jti, found) in enumerate(places)
+    ]
+    connection.execute(insert(ticket), rows)
+    return Reserved(request_id, places)
