@@ -1,0 +1,24 @@
+"""Which driver a node takes: the one its settings name, or with `auto` the first that works here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from nodemgr.slivers.bubblewrap import BubblewrapDriver
+from nodemgr.slivers.driver import Driver
+from nodemgr.slivers.spawn import HELPER_ENVIRONMENT
+from trust.errors import Code, Refusal
+
+
+def open_driver(name: str, directory: Path) -> Driver:
+    """The driver `name` (auto, bubblewrap, unshare, podman) over the node manager's folder for slivers.
+
+    Raises:
+        Refusal: BAD_INPUT for another name (`simulated` is not made here); INTERNAL when this host cannot run it.
+    """
+    if name == "auto":
+        name = "bubblewrap" if shutil.which("bwrap", path=HELPER_ENVIRONMENT["PATH"]) else "unshare"
+    if name == "bubblewrap":
+        return BubblewrapDriver(directory)
+    raise Refusal(Code.BAD_INPUT, f"there is no sliver driver {name!r}; take auto, bubblewrap, unshare or podman")

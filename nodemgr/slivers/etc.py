@@ -1,0 +1,134 @@
+"""The /etc of a sliver: written outside by the node manager, bound read-only, nothing of the host's that is secret."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodemgr.slivers import sftp
+from nodemgr.slivers.view import home_of, host_etc
+
+SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# Inside: the slice's private key, and what answers `sftp` and `scp`.
+SLICE_KEY = "/etc/slice/ssh_key"
+SFTP_SERVER = "/etc/slice/sftp-server"
+
+# Small public files of the host that programs look for; copied, so that a replaced one does not leave a stale bind.
+_COPIED = ("ld.so.cache", "localtime", "resolv.conf", "services", "protocols", "ssl/openssl.cnf", "debian_version")
+
+# A python3 of /usr is the sliver's too; the interpreter that runs this may not be.
+_SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+_SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+
+_PROFILE = """\
+export PATH={path}
+if [ -n "${{BASH_VERSION-}}" ] && [ -r ~/.bashrc ]; then . ~/.bashrc; fi
+"""
+
+_BASHRC = """\
+[ -z "${PS1-}" ] || PS1='\\u@\\h:\\w\\$ '
+"""
+
+_SSH_CONFIG_TAIL = f"""
+# The slice's own key pair, good on every node of the slice.
+Match all
+    IdentityFile {SLICE_KEY}
+    IdentityFile ~/.ssh/id_ed25519
+    IdentityFile ~/.ssh/id_rsa
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the sliver is called: slice (login name) and hostname."""
+
+    slice: str
+    hostname: str
+
+
+def environment(slice: str, term: str | None) -> dict[str, str]:
+    """The fixed environment of every session; TERM with a terminal only."""
+    fixed = {"HOME": home_of(slice), "USER": slice, "LOGNAME": slice, "SHELL": SHELL, "PATH": PATH, "LANG": "C.UTF-8"}
+    return fixed | ({"TERM": term} if term else {})
+
+
+def python_folder() -> Path | None:
+    """The interpreter's own folder where it must be bound into the sliver for sftp, else None."""
+    if any(os.path.exists(path) for path in (*_SFTP_SERVERS, *_SYSTEM_PYTHONS)):
+        return None
+    prefix = Path(sys.base_prefix)
+    return None if prefix.is_relative_to("/usr") else prefix
+
+
+def sftp_command() -> str:
+    """The command line, inside, of the sftp server: OpenSSH's where the host has it, else our own."""
+    for path in _SFTP_SERVERS:
+        if os.path.exists(path):
+            return path
+    pythons = [path for path in _SYSTEM_PYTHONS if os.path.exists(path)]
+    if not pythons:
+        prefix = "/opt/python" if python_folder() else sys.base_prefix
+        pythons = [f"{prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
+    return f"{pythons[0]} -I -S /etc/slice/sftp_server.py"
+
+
+def write_etc(folder: Path, names: Names) -> None:
+    """Write the whole folder but the slice key; what was there of an earlier start is replaced."""
+    folder.mkdir(mode=0o755, exist_ok=True)
+    for path in (*host_etc(), "/etc/ssh", "/etc/slice", "/etc/ssl"):
+        (folder / Path(path).relative_to("/etc")).mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name, text in _texts(names).items():
+        replace(folder / name, text.encode(), 0o644)
+    replace(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
+    replace(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+    for name in _COPIED:
+        if os.path.isfile(f"/etc/{name}"):
+            replace(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
+
+
+def write_slice_key(folder: Path, private_key: str, public_key: str, owner: int | None) -> None:
+    """Put the slice's key pair there, readable by the sliver's root alone.
+
+    ssh(1) refuses a private key that is its caller's own and readable by others; hence 0400 and that owner.
+    """
+    replace(folder / "slice/ssh_key.pub", (public_key.strip() + "\n").encode(), 0o644)
+    replace(folder / "slice/ssh_key", (private_key.strip() + "\n").encode(), 0o400, owner)
+
+
+def ssh_config(text: str) -> str:
+    """The node manager's ssh_config, and after it what makes `ssh OTHERNODE` use the slice's key."""
+    return text.rstrip("\n") + "\n" + _SSH_CONFIG_TAIL
+
+
+def replace(path: Path, content: bytes, mode: int, owner: int | None = None) -> None:
+    """Write a file in one step (rename), never through what stands there."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        if owner is not None:
+            os.fchown(file.fileno(), owner, owner)
+    os.replace(temporary, path)
+
+
+def _texts(names: Names) -> dict[str, str]:
+    """The generated files: name below /etc to content."""
+    hostname = names.hostname.replace("_", "-")
+    return {
+        "passwd": f"{names.slice}:x:0:0:slice {names.slice}:{home_of(names.slice)}:{SHELL}\n"
+        "nobody:x:65534:65534:the host:/nonexistent:/usr/sbin/nologin\n",
+        "group": f"{names.slice}:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+        "hosts": f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+        "hostname": hostname + "\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+        "host.conf": "multi on\n",
+        "profile": _PROFILE.format(path=PATH),
+        "bash.bashrc": _BASHRC,
+        "shells": "/bin/sh\n/bin/bash\n",
+    }

@@ -1,0 +1,137 @@
+"""The folder of one sliver on its node, and how it is removed again.
+
+    DIRECTORY/SLICE/sliver.json   what it is (never seen inside)
+    DIRECTORY/SLICE/keeper.json   which process keeps it
+    DIRECTORY/SLICE/etc/          its /etc, read-only inside
+    DIRECTORY/SLICE/home/  tmp/   the sliver's own: no process outside ever opens a path below them
+
+DIRECTORY is 0700, the node manager's. Removal runs the host's own chmod and find with the sliver's uid, on folders
+whose processes are all dead: neither follows a link.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from nodemgr.slivers.driver import SliverSpec
+from nodemgr.slivers.etc import replace
+from nodemgr.slivers.processes import Process
+from nodemgr.slivers.spawn import HELPER_ENVIRONMENT
+from trust.errors import Code, Refusal
+from trust.names import check_slice_name
+
+_TRASH = ".removed-"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What stays true of a sliver while it exists; its limits may change."""
+
+    slice: str
+    slice_id: UUID
+    hostname: str
+    memory_mb: int
+    processes: int
+    host_uid: int | None
+
+    @classmethod
+    def of(cls, spec: SliverSpec, host_uid: int | None) -> Record:
+        return cls(spec.slice, spec.slice_id, spec.hostname, spec.memory_mb, spec.processes, host_uid)
+
+
+class SliverFolder:
+    """Paths and records of one sliver. Nothing here starts or ends a process of the sliver."""
+
+    def __init__(self, directory: Path, slice: str) -> None:
+        """Refusal(BAD_INPUT) for what is no slice name: it becomes a path."""
+        self.path = directory / check_slice_name(slice)
+        self.home = self.path / "home"
+        self.tmp = self.path / "tmp"
+        self.etc = self.path / "etc"
+
+    def make(self, host_uid: int | None) -> None:
+        """Make the folders; home and tmp belong to the sliver."""
+        self.path.mkdir(mode=0o700)
+        for folder in (self.home, self.tmp):
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o700 if folder == self.home else 0o1777)
+            if host_uid is not None:
+                os.chown(folder, host_uid, host_uid)
+
+    def record(self) -> Record | None:
+        """What was written by `write`; None when there is no whole sliver here."""
+        try:
+            stored = json.loads((self.path / "sliver.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return Record(**stored | {"slice_id": UUID(stored["slice_id"])})
+
+    def write(self, record: Record) -> None:
+        """Replace the record in one step."""
+        stored = dataclasses.asdict(record) | {"slice_id": str(record.slice_id)}
+        replace(self.path / "sliver.json", json.dumps(stored).encode(), 0o600)
+
+    def keeper(self) -> Process | None:
+        """The keeper that was started last, alive or not; None when there never was one."""
+        try:
+            return Process(**json.loads((self.path / "keeper.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def write_keeper(self, keeper: Process | None) -> None:
+        """Remember the keeper before anything enters it; None forgets it."""
+        path = self.path / "keeper.json"
+        if keeper is None:
+            path.unlink(missing_ok=True)
+        else:
+            replace(path, json.dumps(dataclasses.asdict(keeper)).encode(), 0o600)
+
+    def remove(self, host_uid: int | None) -> None:
+        """Remove everything. The name is free at once, even if emptying a big home takes a while."""
+        if not self.path.exists():
+            return
+        away = self.path.with_name(f"{_TRASH}{host_uid if host_uid is not None else 'own'}-{uuid.uuid4().hex}")
+        self.path.rename(away)
+        discard(away)
+
+
+def sweep(directory: Path) -> None:
+    """Finish the removals that a dying node manager left behind."""
+    for away in directory.glob(f"{_TRASH}*"):
+        discard(away)
+
+
+def discard(away: Path) -> None:
+    """Empty and remove one folder that `SliverFolder.remove` put aside."""
+    owner = away.name.removeprefix(_TRASH).partition("-")[0]
+    for name in ("home", "tmp"):
+        if (away / name).is_dir():
+            _empty(away / name, None if owner == "own" else int(owner))
+    shutil.rmtree(away)
+
+
+def _empty(folder: Path, host_uid: int | None) -> None:
+    """Remove all that a sliver left in `folder`: unreadable folders, any depth, any name."""
+    folder.chmod(0o700)
+    drop = [] if host_uid is None else ["setpriv", f"--reuid={host_uid}", f"--regid={host_uid}", "--clear-groups", "--"]
+    # Where nothing is left chmod has nothing to say; what it cannot change, find reports.
+    for command in (["chmod", "-R", "-f", "u+rwX", "."], ["find", ".", "-mindepth", "1", "-delete"]):
+        done = subprocess.run(
+            [*drop, *command],
+            cwd=folder,
+            env=HELPER_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip()[:200]
+        raise Refusal(Code.INTERNAL, f"the sliver's files could not all be removed: {reason}")

@@ -1,0 +1,133 @@
+"""Processes as /proc shows them: who is who, after a restart too.
+
+A pid alone names nobody for long. A process is named by pid, start time and boot, so that a node manager that comes
+back adopts its own keepers and never signals a stranger that got the same number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trust.errors import Code, Refusal
+
+PROC = Path("/proc")
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot: pids and start times mean nothing beyond it."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks since boot at which `pid` began (proc(5), stat field 22); None when it is gone or a zombie."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process with one thread; empty when it is gone."""
+    try:
+        text = (PROC / str(pid) / "task" / str(pid) / "children").read_text(encoding="ascii")
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+def namespace(pid: int, kind: str) -> str | None:
+    """`pid:[4026532182]` for kind `pid`; None when the process is gone or is another user's."""
+    try:
+        return os.readlink(PROC / str(pid) / "ns" / kind)
+    except OSError:
+        return None
+
+
+def pids() -> Iterator[int]:
+    """Every process that this one can see."""
+    for entry in os.listdir(PROC):
+        if entry.isdigit():
+            yield int(entry)
+
+
+def members(pid_namespace: str) -> list[int]:
+    """Processes inside a sliver, by its pid namespace (as `namespace(keeper, "pid")` gives it)."""
+    return [pid for pid in pids() if namespace(pid, "pid") == pid_namespace]
+
+
+def entrants(pid_namespace: str) -> list[int]:
+    """The nsenter processes that stand outside and wait for a session inside."""
+    return [
+        pid
+        for pid in pids()
+        if namespace(pid, "pid_for_children") == pid_namespace and namespace(pid, "pid") != pid_namespace
+    ]
+
+
+def resident_kib(pid: int) -> int:
+    """Resident memory of one process in KiB; 0 when it is gone."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int((PROC / str(pid) / "statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+    return 0
+
+
+def ignores_hangup(pid: int) -> bool:
+    """True for a process that was started with nohup, or set SIGHUP to be ignored itself."""
+    with contextlib.suppress(OSError):
+        for line in (PROC / str(pid) / "status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("SigIgn:"):
+                return bool(int(line.split()[1], 16) & (1 << (signal.SIGHUP - 1)))
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of this boot that stays the same one: its pid, its start time in ticks, the boot's id."""
+
+    pid: int
+    start_time: int
+    boot_id: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """The process that has `pid` now. Refusal(INTERNAL) when there is none."""
+        started = start_time(pid)
+        if started is None:
+            raise Refusal(Code.INTERNAL, f"the process {pid} ended while the sliver started; try again")
+        return cls(pid, started, boot_id())
+
+    @property
+    def alive(self) -> bool:
+        return self.boot_id == boot_id() and start_time(self.pid) == self.start_time
+
+    def kill(self, timeout: int = 10) -> None:
+        """SIGKILL, and wait until it is gone. Nothing to do when it is not there any more.
+
+        Raises:
+            Refusal: INTERNAL when it is still there after `timeout` seconds (stuck in the kernel).
+        """
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if not self.alive:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            poller = select.poll()
+            poller.register(handle, select.POLLIN)
+            if not poller.poll(timeout * 1000):
+                raise Refusal(
+                    Code.INTERNAL, f"process {self.pid} of a sliver did not end within {timeout} s of SIGKILL"
+                )
+        finally:
+            os.close(handle)

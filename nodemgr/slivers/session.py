@@ -1,0 +1,194 @@
+"""Entering a sliver: the command line that joins its namespaces, its terminal, and its end.
+
+nsenter stands outside and waits; its child is inside, leads a session of its own, and can never gain a right: no
+capability in any set, none in the bounding set, no-new-privileges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+import termios
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nodemgr.slivers.driver import Pty
+from nodemgr.slivers.etc import environment
+from nodemgr.slivers.launch import as_host_user, program
+from nodemgr.slivers.processes import children, ignores_hangup
+from nodemgr.slivers.spawn import exit_status, spawn
+from trust.errors import Code, Refusal
+
+HANGUP_SECONDS = 3
+
+# ioctl_tty(2): not in termios before Python 3.13.
+_TIOCGPTPEER = 0x5441
+_TIOCSPTLCK = 0x40045431
+_PTMX_DEVICE = os.makedev(5, 2)
+
+# Home, where the sliver has not made it unreadable for itself; then the command.
+_AT_HOME = ("/bin/sh", "-c", 'cd 2>/dev/null; exec "$@"', "sh")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What one needs to enter a running sliver.
+
+    Args:
+        slice: its name.
+        keeper: pid of its first process, as this node manager sees it.
+        host_uid: who its root is on the host; None: this node manager's own user.
+        limits: a command prefix that sets the session's limits.
+    """
+
+    slice: str
+    keeper: int
+    host_uid: int | None
+    limits: tuple[str, ...] = ()
+
+    def command(self, argv: Sequence[str], *, terminal: bool) -> list[str]:
+        """The whole command line: limits, the sliver's uid, its namespaces, a session, no rights, home, `argv`."""
+        join = [
+            program("nsenter"),
+            "--preserve-credentials",
+            "-U",
+            "-m",
+            "-p",
+            "-i",
+            "-u",
+            "-C",
+            "-t",
+            str(self.keeper),
+        ]
+        lead = ["/usr/bin/setsid", *(["--ctty"] if terminal else [])]
+        bare = ["/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
+        return [*self.limits, *as_host_user(self.host_uid), *join, "--", *lead, *bare, *_AT_HOME, *argv]
+
+
+class KeeperSession:
+    """One running command inside a sliver (`nodemgr.slivers.driver.Session`)."""
+
+    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int | None) -> None:
+        self.pid = pid
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self._status: int | None = None
+        self._waiting = threading.Lock()
+        self._hanging_up = threading.Lock()
+
+    def resize(self, columns: int, rows: int) -> None:
+        if self.stderr is None:
+            with contextlib.suppress(OSError):  # closed, or the session is over
+                set_size(self.stdout, columns, rows)
+
+    def wait(self) -> int:
+        with self._waiting:
+            if self._status is None:
+                self._status = exit_status(os.waitpid(self.pid, 0)[1])
+            return self._status
+
+    def hangup(self) -> None:
+        if self._status is None and self._hanging_up.acquire(blocking=False):
+            signal_session(self.pid, signal.SIGHUP)
+            threading.Thread(target=self._finish, name=f"hangup-{self.pid}", daemon=True).start()
+
+    def _finish(self) -> None:
+        threading.Thread(target=self.wait, name=f"wait-{self.pid}", daemon=True).start()
+        time.sleep(HANGUP_SECONDS)
+        if self._status is None:
+            kill_session(self.pid)
+
+
+def signal_session(entrant: int, number: signal.Signals) -> None:
+    """Signal the process group of the session that the nsenter process `entrant` waits for; wake what is stopped.
+
+    nsenter stops itself when its child stops, hence SIGCONT to both. Nothing to do for one that is over.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        for leader in children(entrant):
+            if os.getpgid(leader) == leader:
+                os.killpg(leader, number)
+                os.killpg(leader, signal.SIGCONT)
+            else:
+                os.kill(leader, number)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(entrant, signal.SIGCONT)
+
+
+def kill_session(entrant: int) -> None:
+    """SIGKILL to what SIGHUP did not end. What was started with nohup lives on, as its user wished."""
+    if not any(ignores_hangup(leader) for leader in children(entrant)):
+        signal_session(entrant, signal.SIGKILL)
+
+
+def enter(door: Door, argv: Sequence[str], pty: Pty | None) -> KeeperSession:
+    """Run `argv` behind `door`. Refusal(INTERNAL) when the host cannot start it; all else shows in its exit status."""
+    try:
+        return _enter_terminal(door, argv, pty) if pty else _enter_pipes(door, argv)
+    except OSError as error:
+        raise Refusal(Code.INTERNAL, f"the sliver of {door.slice} cannot be entered: {error.strerror}") from error
+
+
+def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty) -> KeeperSession:
+    master, slave = open_terminal(door.keeper)
+    try:
+        set_size(master, pty.columns, pty.rows)
+        pid = spawn(
+            door.command(argv, terminal=True),
+            environment(door.slice, pty.term or "dumb"),
+            {0: slave, 1: slave, 2: slave},
+        )
+    except BaseException:
+        os.close(master)
+        raise
+    finally:
+        os.close(slave)
+    return KeeperSession(pid, master, master, None)
+
+
+def _enter_pipes(door: Door, argv: Sequence[str]) -> KeeperSession:
+    pipes = [os.pipe() for _ in range(3)]
+    (in_read, in_write), (out_read, out_write), (err_read, err_write) = pipes
+    try:
+        pid = spawn(
+            door.command(argv, terminal=False),
+            environment(door.slice, None),
+            {0: in_read, 1: out_write, 2: err_write},
+        )
+    except BaseException:
+        for descriptor in (in_write, out_read, err_read):
+            os.close(descriptor)
+        raise
+    finally:
+        for descriptor in (in_read, out_write, err_write):
+            os.close(descriptor)
+    return KeeperSession(pid, in_write, out_read, err_read)
+
+
+def open_terminal(keeper: int) -> tuple[int, int]:
+    """(master, slave) of a new terminal of the sliver's own /dev/pts, so that `tty` names it inside.
+
+    Raises:
+        OSError: the keeper is gone, or what is there is no terminal multiplexer.
+    """
+    master = os.open(f"/proc/{keeper}/root/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if os.fstat(master).st_rdev != _PTMX_DEVICE:
+            raise OSError(0, "no terminals there")
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        return master, fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except BaseException:
+        os.close(master)
+        raise
+
+
+def set_size(terminal: int, columns: int, rows: int) -> None:
+    """Set a terminal's size in characters; the kernel tells its programs (SIGWINCH)."""
+    size = struct.pack("HHHH", min(rows, 0xFFFF), min(columns, 0xFFFF), 0, 0)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
