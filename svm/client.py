@@ -1,0 +1,247 @@
+"""The command line's side of svmd (docs/svmd.md): where it is, who it must be, operations, their events, reads."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import UUID, uuid4
+
+from plc.client import Directory, Plc
+from rpc.blocking import Connection, ServerSentEvent
+from rpc.credentials import Credentials
+from svm.files import write_private
+from svm.flags import Flags
+from svm.home import Home
+from svm.request import Request
+from trust.clock import Clock, system_clock
+from trust.documents import WORKING_LIFETIME, Delegation, DelegationKind, sign_delegation
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+
+CACHE_SECONDS = 600
+"""How long plc's directory is believed without asking again; a svmd that does not answer there is looked up anew."""
+CACHE = "directory.json"
+PAUSES = (0.5, 1.0, 2.0)
+"""Seconds before each new try of a call whose answer may be lost; the Idempotency-Key makes them one operation."""
+CALL_PATIENCE = 15
+"""Seconds after which a failed call is not tried again."""
+STREAM_PATIENCE = 60
+"""Seconds that a broken event stream is taken up again before the user is told how to follow later."""
+
+
+_PASSING = (Code.UNREACHABLE, Code.TIMEOUT, Code.WRONG_CERTIFICATE)
+# A wrong certificate passes too: after a restart another service may answer where svmd was.
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An operation that svmd has written down."""
+
+    operation: str
+    slice: str
+    existing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where svmd answers, and the identity that users delegate to."""
+
+    url: str
+    svm: Identity
+
+
+class Svmd:
+    """svmd as this user: one connection, opened at the first call. Every method raises Refusal."""
+
+    def __init__(self, home: Home, flags: Flags, clock: Clock | None = None) -> None:
+        self.home = home
+        self.credentials: Credentials = home.require_certificate()
+        self._flags = flags
+        self._clock = clock or system_clock()
+        self._connection: Connection | None = None
+
+    @cached_property
+    def _place(self) -> Place:
+        return find_svmd(self.home, self.credentials)
+
+    def start(self, request: Request) -> Started:
+        """Ask for an operation, once, however often the answer is lost on the way."""
+        headers = {"Idempotency-Key": str(uuid4())}
+        if request.slice:
+            headers["Dslice-Delegation"] = self._delegation(request.slice, DelegationKind.WORKING)
+        standing = None
+        if request.needs_standing:
+            standing = self._delegation(request.slice, DelegationKind.STANDING, heal=request.standing_heal)
+        body = request.to_json(self._flags, standing)
+        found = self._repeated("POST", "/operations", body, headers)
+        return Started(str(found["operation"]), str(found["slice"]), bool(found.get("existing")))
+
+    def events(self, operation: str) -> Iterator[dict[str, Any]]:
+        """Every event of an operation in order, from the first to `ended`, taken up again after a broken stream."""
+        seq, deadline = 0, time.monotonic() + STREAM_PATIENCE
+        while True:
+            try:
+                for sent in self._stream(operation, seq):
+                    event = _event(sent)
+                    seq, deadline = int(event["seq"]), time.monotonic() + STREAM_PATIENCE
+                    yield event
+                    if event["type"] == "ended":
+                        return
+            except Refusal as refusal:
+                if refusal.code not in _PASSING or time.monotonic() > deadline:
+                    raise
+                self._look_again()
+            time.sleep(PAUSES[0])
+
+    def operation(self, operation: str) -> dict[str, Any]:
+        return self.get(f"/operations/{quote(operation, safe='')}")
+
+    def cancel(self, operation: str) -> dict[str, Any]:
+        return self._repeated("DELETE", f"/operations/{quote(operation, safe='')}")
+
+    def slice(self, name: str) -> dict[str, Any]:
+        """A slice with its slivers, its open operations and the newest operation."""
+        return self.get(f"/slices/{quote(name, safe='')}")
+
+    def slices(self, *, purgeable: bool = False) -> list[dict[str, Any]]:
+        query = {"purgeable": "true"} if purgeable else {}
+        return list(self.get("/slices", query)["slices"])
+
+    def history(self, name: str, limit: int) -> list[dict[str, Any]]:
+        return list(self.get(f"/slices/{quote(name, safe='')}/history", {"limit": str(limit)})["events"])
+
+    def ads(self, agent: str | None) -> list[dict[str, Any]]:
+        return list(self.get("/ads", {"agent": agent} if agent else {})["ads"])
+
+    def plan(self, body: Mapping[str, object]) -> list[dict[str, Any]]:
+        """Which nodes createslice would take now; nothing is taken."""
+        return list(self._repeated("POST", "/plans", body)["nodes"])
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        return self._repeated("GET", f"{path}?{urlencode(query)}" if query else path)
+
+    def _repeated(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """A call that may be repeated without harm, while the service cannot be reached or the answer is lost."""
+        first = time.monotonic()
+        for pause in PAUSES:
+            try:
+                return _object(self._open().call(method, path, json=body, headers=headers).body)
+            except Refusal as refusal:
+                if refusal.code not in _PASSING or time.monotonic() - first > CALL_PATIENCE:
+                    raise
+                self._look_again()
+                time.sleep(pause)
+        return _object(self._open().call(method, path, json=body, headers=headers).body)
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            place = self._place
+            self._connection = Connection(place.url, credentials=self.credentials, expect=place.svm)
+        return self._connection
+
+    def _look_again(self) -> None:
+        """Forget where svmd was: it may have moved since plc was asked."""
+        (self.home.directory / CACHE).unlink(missing_ok=True)
+        self.__dict__.pop("_place", None)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _stream(self, operation: str, seq: int) -> Iterator[ServerSentEvent]:
+        path = f"/operations/{quote(operation, safe='')}/events"
+        return self._open().stream(path, {"Last-Event-ID": str(seq)} if seq else {})
+
+    def _delegation(self, name: str, kind: DelegationKind, *, heal: bool = False) -> str:
+        """A delegation to svmd for one slice, signed with the user's key; it never outlives the certificate."""
+        certificate = self.credentials.certificate
+        now = self._clock.now().replace(microsecond=0)
+        end = certificate.not_valid_after_utc
+        if kind is DelegationKind.WORKING:
+            end = min(end, now + timedelta(seconds=WORKING_LIFETIME))
+        delegation = Delegation(
+            issuer=self.credentials.identity,
+            svm=self._place.svm,
+            slice=name,
+            kind=kind,
+            jti=str(uuid4()),
+            issued_at=now,
+            expires_at=end,
+            heal=heal,
+        )
+        return sign_delegation(delegation, self.credentials.key, certificate)
+
+
+def find_svmd(home: Home, credentials: Credentials) -> Place:
+    """Where svmd is, by plc's directory (kept for ten minutes, and used older when plc does not answer)."""
+    kept, age = _kept(home)
+    if kept is not None and age < CACHE_SECONDS:
+        return kept
+    try:
+        place = _place_of(home, Plc(home.require_plc(), credentials).directory())
+    except Refusal as refusal:
+        if kept is None or refusal.code not in _PASSING:
+            raise
+        return kept
+    _keep(home, place)
+    return place
+
+
+def _place_of(home: Home, directory: Directory) -> Place:
+    url = home.svmd_url or directory.svmd
+    if url is None or directory.svm is None:
+        raise Refusal(Code.UNREACHABLE, "plc knows no service manager yet; start svmd, or try again in a minute")
+    return Place(url, directory.svm)
+
+
+def _kept(home: Home) -> tuple[Place | None, float]:
+    path = home.directory / CACHE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        age = time.time() - path.stat().st_mtime
+        if found["plc"] != home.plc_url or (home.svmd_url and found["svmd"] != home.svmd_url):
+            return None, 0
+        svm = Identity.parse(found["svm"])
+        return (Place(str(found["svmd"]), svm), abs(age)) if svm.role is Role.SVM else (None, 0)
+    except (OSError, ValueError, KeyError, TypeError, Refusal):
+        return None, 0
+
+
+def _keep(home: Home, place: Place) -> None:
+    text = json.dumps({"plc": home.plc_url, "svmd": place.url, "svm": place.svm.uri})
+    write_private(home.directory / CACHE, text + "\n")
+
+
+def is_operation(text: str) -> bool:
+    """Whether `text` is an operation's id, not a slice name."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def moment(text: object) -> datetime:
+    """A time as svmd writes it (ISO 8601 with zone)."""
+    return datetime.fromisoformat(str(text))
+
+
+def _event(sent: ServerSentEvent) -> dict[str, Any]:
+    try:
+        found = json.loads(sent.data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("seq"), int):
+        raise Refusal(Code.INTERNAL, "svmd sent an event that makes no sense; update svm, or tell its operator")
+    return found
+
+
+def _object(body: object) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise Refusal(Code.INTERNAL, "svmd's answer makes no sense; update svm, or tell its operator")
+    return body

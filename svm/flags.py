@@ -1,0 +1,108 @@
+"""The global flags: they stand before the verb, as in 2003 (`svm -p 32 createslice F`), and are taken after it too."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+PARALLELISM = 16
+CONNECT_TIMEOUT = 10
+"""Seconds."""
+MOST_PARALLEL = 1024
+LONGEST_CONNECT = 3600
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Flags:
+    """What the flags say. Not frozen: a flag after the verb is read later than the same flag before it.
+
+    `argv` is what the user typed after `svm`, for the retry command.
+    """
+
+    parallelism: int = PARALLELISM
+    connect_timeout: int = CONNECT_TIMEOUT
+    json: bool = False
+    debug: bool = False
+    argv: tuple[str, ...] = ()
+
+    def words(self) -> list[str]:
+        """The flags that are not at their defaults, as one types them."""
+        words: list[str] = []
+        if self.parallelism != PARALLELISM:
+            words += ["-p", str(self.parallelism)]
+        if self.connect_timeout != CONNECT_TIMEOUT:
+            words += ["-t", str(self.connect_timeout)]
+        return words
+
+
+def flags(command: Command) -> Command:
+    """Give a verb the global flags, hidden from its help."""
+    return _options(command, hidden=True)
+
+
+def group_flags(command: Command) -> Command:
+    """The same for the group, shown in `svm --help`."""
+    return _options(command, hidden=False)
+
+
+def current() -> Flags:
+    """The flags of the command that runs."""
+    found = click.get_current_context().find_object(Flags)
+    return found if found is not None else Flags()
+
+
+def _options(command: Command, *, hidden: bool) -> Command:
+    for decorate in reversed(
+        (
+            click.option(
+                "-p",
+                "parallelism",
+                type=click.IntRange(1, MOST_PARALLEL),
+                metavar="N",
+                help=f"Nodes worked on at once (default {PARALLELISM}).",
+                callback=_note,
+                expose_value=False,
+                hidden=hidden,
+            ),
+            click.option(
+                "-t",
+                "connect_timeout",
+                type=click.IntRange(1, LONGEST_CONNECT),
+                metavar="SECONDS",
+                help=f"Wait this long for a connection to each node (default {CONNECT_TIMEOUT}).",
+                callback=_note,
+                expose_value=False,
+                hidden=hidden,
+            ),
+            click.option(
+                "--json",
+                "json",
+                is_flag=True,
+                default=None,
+                help="One JSON object a line on stdout.",
+                callback=_note,
+                expose_value=False,
+                hidden=hidden,
+            ),
+            click.option(
+                "--debug",
+                "debug",
+                is_flag=True,
+                default=None,
+                help="Show where an error comes from.",
+                callback=_note,
+                expose_value=False,
+                hidden=hidden,
+            ),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def _note(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    if value is not None and parameter.name is not None:
+        setattr(context.ensure_object(Flags), parameter.name, value)

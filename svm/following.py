@@ -1,0 +1,129 @@
+"""Follow an operation on the screen until it ends, or until Ctrl-C: then it goes on without us."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC
+from typing import Any
+
+from svm.client import Svmd, moment
+from svm.exits import DONE, FAILED, INTERRUPTED, SOME_FAILED, status_of_refusal
+from svm.flags import Flags
+from svm.output import NodeResult, Report, Retry, json_line, say
+from svm.request import Request
+from trust.errors import Code, Refusal
+
+TIME = "%Y-%m-%d %H:%M:%S UTC"
+
+
+def perform(svmd: Svmd, request: Request, flags: Flags, retry: Retry | None = None) -> tuple[int, Report]:
+    """Ask for an operation and follow it; the exit status and what was shown."""
+    total = request.file.numnodes if request.file else None
+    with _interruptible(f"the request may have reached svmd; see: svm watch {request.slice}", flags):
+        started = svmd.start(request)
+    return follow(svmd, started.operation, flags, retry=retry, title=_title(request), total=total)
+
+
+def follow(
+    svmd: Svmd,
+    operation: str,
+    flags: Flags,
+    *,
+    retry: Retry | None = None,
+    title: str = "",
+    total: int | None = None,
+) -> tuple[int, Report]:
+    """Show each event of an operation as it comes; the exit status is the operation's."""
+    report = Report(as_json=flags.json, retry=retry)
+    with _interruptible(f"the operation goes on; follow it with: svm watch {operation}", flags, operation, report):
+        report.progress(f"{title} …")
+        for event in svmd.events(operation):
+            if event["type"] == "ended":
+                return _ended(report, operation, event), report
+            _show(report, event, f"{title}: {_count(report, total)}", as_json=flags.json)
+    raise AssertionError("a stream ends with `ended` or a Refusal")
+
+
+def _show(report: Report, event: Mapping[str, Any], title: str, *, as_json: bool) -> None:
+    match event["type"]:
+        case "node":
+            report.node(_result(event))
+        case "step" if event.get("ok") is None and event.get("reason"):
+            report.progress(f"{title} · {event['node']}: {event['reason']}; trying again")
+            return
+        case "note" if event.get("reason"):
+            report.pause()
+            if as_json:
+                json_line("note", {"reason": event["reason"]})
+            else:
+                say(str(event["reason"]))
+    report.progress(title)
+
+
+def _result(event: Mapping[str, Any]) -> NodeResult:
+    detail = event.get("detail") or {}
+    return NodeResult(
+        node=str(event["node"]),
+        ok=bool(event["ok"]),
+        code=event.get("code"),
+        reason=event.get("reason"),
+        step=event.get("kind") or "",
+        note=_renewal(detail),
+        replaced=bool(detail.get("replaced")),
+    )
+
+
+def _renewal(detail: Mapping[str, Any]) -> str:
+    """Old and new end on a terminal; that a node granted less than asked is said everywhere."""
+    if "new" not in detail:
+        return ""
+    new = f"{moment(detail['new']).astimezone(UTC):{TIME}}"
+    if detail.get("short"):
+        return f"granted less than asked, until {new}"
+    if "old" in detail and detail["old"] and sys.stdout.isatty():
+        return f"{moment(detail['old']).astimezone(UTC):{TIME}} → {new}"
+    return ""
+
+
+def _ended(report: Report, operation: str, event: Mapping[str, Any]) -> int:
+    detail = event.get("detail") or {}
+    outcome = detail.get("outcome")
+    if outcome == "done":
+        return report.summary(operation, status=DONE)
+    if outcome == "partial":
+        return report.summary(operation, status=SOME_FAILED)
+    code = detail.get("code") or event.get("code")
+    reason = detail.get("reason") or event.get("reason")
+    if outcome == "cancelled":
+        refusal = Refusal(Code.CANCELLED, "cancelled; what had begun was finished")
+        return report.summary(operation, refusal, SOME_FAILED if report.ok else FAILED)
+    if code is None or report.results:
+        return report.summary(operation, status=FAILED)
+    known = Code(code) if code in set(Code) else Code.INTERNAL
+    return report.summary(operation, Refusal(known, str(reason or "failed without a reason")), status_of_refusal(known))
+
+
+@contextmanager
+def _interruptible(
+    advice: str, flags: Flags, operation: str | None = None, report: Report | None = None
+) -> Iterator[None]:
+    """Ctrl-C ends the command with 130 and says how to go on watching."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        shown = report if report is not None else Report(as_json=flags.json)
+        shown.pause()
+        say(f"\n{advice}" if sys.stderr.isatty() else advice)
+        if flags.json:
+            fields = {"operation": operation, "ok": shown.ok, "failed": shown.failed, "exit": INTERRUPTED}
+            json_line("summary", fields)
+        sys.exit(INTERRUPTED)
+
+
+def _title(request: Request) -> str:
+    return f"{request.verb} {request.slice}".strip()
+
+
+def _count(report: Report, total: int | None) -> str:
+    done = f"{len(report.results)} of {total} nodes" if total else f"{len(report.results)} nodes"
+    return f"{done} · {report.failed} failed" if report.failed else done

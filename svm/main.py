@@ -1,0 +1,132 @@
+"""`svm`: create, manage and delete slices from the command line (2003 howto; PROTOCOL.md, "The command line").
+
+Flags stand before the verb. Verbs are loaded when they are used; nothing heavier than click is at start.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from svm.exits import FAILED, INTERRUPTED, USAGE, status_of_refusal
+from svm.flags import Flags, group_flags
+from svm.output import json_line, refused
+from trust.errors import Code, Refusal
+
+# Verb → module in svm/verbs. The order is that of `svm --help`: first the howto's verbs in its order.
+VERBS = {
+    "getads": "ads",
+    "createslice": "create",
+    "deleteslice": "slices",
+    "addkey": "keys",
+    "delkey": "keys",
+    "nukekeys": "keys",
+    "renewslice": "leases",
+    "nodelist": "nodes",
+    "expirations": "leases",
+    "clean": "slices",
+    "newtickets": "create",
+    "newleases": "steps",
+    "newvms": "steps",
+    "autorenew": "renewal",
+    "delegate": "renewal",
+    "undelegate": "renewal",
+    "heal": "renewal",
+    "slices": "slices",
+    "status": "nodes",
+    "watch": "operations",
+    "history": "operations",
+    "cancel": "operations",
+    "ssh": "login",
+    "ssh-config": "login",
+    "run": "login",
+    "inventory": "nodes",
+    "config": "settings",
+    "completion": "settings",
+}
+
+
+class Verbs(click.Group):
+    """Loads a verb's module when the verb is used; takes nouns in singular or plural (`addkeys`, `expiration`)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        for name in (cmd_name, f"{cmd_name}s", cmd_name.removesuffix("s")):
+            if name in VERBS:
+                module = importlib.import_module(f"svm.verbs.{VERBS[name]}")
+                found: click.Command = getattr(module, name.replace("-", "_"))
+                return found
+        return None
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="dslice", prog_name="svm")
+@group_flags
+def svm() -> None:
+    """Create, manage and delete slices: a small virtual machine on each of many nodes, under leases that expire.
+
+    \b
+    svm getads                          the nodes there are
+    svm createslice oceanstore.xml      a slice as the file describes it
+    svm addkey oceanstore KEY.pub       let the key's owner log in
+    svm ssh oceanstore NODE             log in
+    """
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> int:
+    """`svm` with these words; the exit status. Every error is one clear line on stderr."""
+    flags = Flags(argv=tuple(argv))
+    try:
+        status = svm.main(argv, prog_name="svm", standalone_mode=False, obj=flags)
+    except Refusal as refusal:
+        return _refused(refusal, flags)
+    except click.ClickException as error:
+        return _usage(error, flags)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `svm nodelist S | head -1` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001
+        return _surprise(error, flags)
+    return status if isinstance(status, int) else 0
+
+
+def _refused(refusal: Refusal, flags: Flags) -> int:
+    if flags.debug:
+        traceback.print_exc()
+    status = status_of_refusal(refusal.code)
+    refused(refusal, status, as_json=flags.json)
+    return status
+
+
+def _usage(error: click.ClickException, flags: Flags) -> int:
+    if flags.json:
+        json_line("error", {"code": str(Code.BAD_INPUT), "reason": error.format_message()})
+        json_line("summary", {"operation": None, "ok": 0, "failed": 0, "exit": USAGE})
+    else:
+        error.show()
+    return USAGE
+
+
+def _surprise(error: Exception, flags: Flags) -> int:
+    if flags.debug:
+        traceback.print_exc()
+    reason = f"internal error ({type(error).__name__}); try again, with --debug to see where it comes from"
+    return _refused(Refusal(Code.INTERNAL, reason), Flags(json=flags.json))
+
+
+if __name__ == "__main__":
+    main()

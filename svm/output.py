@@ -1,0 +1,189 @@
+"""What the user sees: the howto's lines on stdout, progress, summary and hints on stderr, or JSON lines.
+
+Standard library and click only: this is loaded at every start.
+"""
+
+import json
+import shlex
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import click
+
+from svm.exits import status_of_nodes
+from trust.errors import Refusal
+
+MAX_TEXT = 200
+"""Characters of foreign text that are shown (PROTOCOL.md, "Calls")."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """How one node ended. `node` its IP, `step` the step that ended it, `note` what is worth saying of a success.
+
+    `replaced`: it failed and another node takes its place, so it is no failure of the operation.
+    """
+
+    node: str
+    ok: bool
+    code: str | None = None
+    reason: str | None = None
+    step: str = ""
+    note: str = ""
+    replaced: bool = False
+
+
+Retry = Callable[[list[NodeResult]], list[str]]
+"""The commands to type after these failures."""
+
+
+def printable(text: str, most: int = MAX_TEXT) -> str:
+    """Foreign text fit for a terminal: one line, no control characters, not endless."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
+
+
+def say(text: str) -> None:
+    """One line on stderr, for people."""
+    click.echo(text, err=True)
+
+
+def line(text: str) -> None:
+    """One line on stdout, at once."""
+    click.echo(text)
+
+
+def json_line(kind: str, fields: Mapping[str, object]) -> None:
+    """One JSON object on a line of stdout."""
+    click.echo(json.dumps({"type": kind, **fields}, ensure_ascii=False))
+
+
+def rows(found: Iterable[Mapping[str, object]], text: Callable[[Mapping[str, object]], str], *, as_json: bool) -> None:
+    """A list, one a line: `text(row)`, or the row itself as JSON."""
+    for row in found:
+        if as_json:
+            json_line("row", row)
+        else:
+            line(text(row))
+
+
+def refused(refusal: Refusal, status: int, *, as_json: bool) -> None:
+    """A whole command refused: one line, and in JSON the summary that always stands last."""
+    if not as_json:
+        say(f"svm: {refusal.reason}")
+        return
+    json_line("error", {"code": str(refusal.code), "reason": refusal.reason, **_operation(refusal)})
+    json_line("summary", {"operation": _operation(refusal).get("operation"), "ok": 0, "failed": 0, "exit": status})
+
+
+def _operation(refusal: Refusal) -> dict[str, object]:
+    operation = refusal.detail.get("operation")
+    return {"operation": operation} if isinstance(operation, str) else {}
+
+
+class Report:
+    """Follows an operation for the user: a line per node as it ends, a status line on a terminal, then the summary."""
+
+    def __init__(self, *, as_json: bool, retry: Retry | None = None) -> None:
+        self.results: list[NodeResult] = []
+        self._json = as_json
+        self._retry = retry
+        self._live = sys.stderr.isatty() and not as_json
+        self._shown = False
+
+    @property
+    def ok(self) -> int:
+        return sum(result.ok for result in self.results)
+
+    @property
+    def failed(self) -> int:
+        return sum(not result.ok and not result.replaced for result in self.results)
+
+    def node(self, result: NodeResult) -> None:
+        """A node has ended."""
+        self.results.append(result)
+        self.pause()
+        if self._json:
+            json_line("node", _node_fields(result))
+        else:
+            line(_node_line(result))
+
+    def progress(self, text: str) -> None:
+        """Show `text` in place on a terminal; the next line takes its place."""
+        if self._live:
+            click.echo(f"\r\x1b[K{text[: _columns() - 1]}", err=True, nl=False)
+            self._shown = True
+
+    def pause(self) -> None:
+        """Take the status line away, so that a line can be printed."""
+        if self._shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
+            self._shown = False
+
+    def summary(self, operation: str | None, refusal: Refusal | None = None, status: int | None = None) -> int:
+        """Say how it ended and what to type next; the exit status. `refusal`: why the operation itself failed."""
+        self.pause()
+        if status is None:
+            status = status_of_nodes(self.ok, self.failed)
+        if self._json:
+            if refusal is not None:
+                json_line("error", {"code": str(refusal.code), "reason": refusal.reason})
+            fields = {"operation": operation, "ok": self.ok, "failed": self.failed, "exit": status}
+            json_line("summary", fields)
+            return status
+        if self.results:
+            say(summary_line(self.results))
+        if refusal is not None:
+            say(f"svm: {refusal.reason}")
+        failures = [result for result in self.results if not result.ok and not result.replaced]
+        if failures and self._retry is not None:
+            for hint in self._retry(failures):
+                say(hint)
+        return status
+
+
+def summary_line(results: Iterable[NodeResult]) -> str:
+    """`61 ok · 3 failed: 2 unreachable, 1 over capacity`, the commonest cause first."""
+    found = list(results)
+    words = [f"{sum(result.ok for result in found)} ok"]
+    for name, replaced in (("replaced", True), ("failed", False)):
+        causes = Counter(_cause(result) for result in found if not result.ok and result.replaced is replaced)
+        if causes:
+            each = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
+            words.append(f"{causes.total()} {name}: {each}")
+    return " · ".join(words)
+
+
+def _cause(result: NodeResult) -> str:
+    return printable((result.code or "other").replace("-", " "), 40)
+
+
+def command(*words: str) -> str:
+    """A command as one can paste it."""
+    return shlex.join(["svm", *words])
+
+
+def _node_line(result: NodeResult) -> str:
+    if result.ok:
+        return f"Success on {result.node}{result.note and f': {printable(result.note)}'}"
+    return f"{click.style('Error', fg='red')} on {result.node}: {printable(result.reason or 'failed without a reason')}"
+
+
+def _node_fields(result: NodeResult) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "node": result.node,
+        "ok": result.ok,
+        "code": result.code,
+        "reason": printable(result.reason) if result.reason else None,
+    }
+    if result.note:
+        fields["note"] = printable(result.note)
+    if result.replaced:
+        fields["replaced"] = True
+    return fields
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns

@@ -1,0 +1,30 @@
+"""What to type after a partial failure: exact commands that can be pasted."""
+
+from collections.abc import Sequence
+
+from svm.flags import Flags
+from svm.output import NodeResult, command
+
+LISTED = 16
+"""Failed nodes that the command lists by address; of more it takes all that wait, which are the same ones."""
+
+
+def same_again(flags: Flags, note: str = "") -> list[str]:
+    """The command as it was typed."""
+    return [f"Try again with: {command(*flags.argv)}{note}"]
+
+
+def lower_commands(slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
+    """The howto's commands for handling partial failures: newleases and newvms for the nodes that wait for them."""
+    tickets = [result.node for result in failures if result.step != "newvms"]
+    found = [(verb, nodes) for verb, nodes in (("newleases", tickets), ("newvms", [r.node for r in failures])) if nodes]
+    lines = [
+        command(*flags.words(), verb, slice_name, *(nodes if len(nodes) <= LISTED else ())) for verb, nodes in found
+    ]
+    return ["Try again with:", *(f"  {text}" for text in lines)]
+
+
+def with_replacement(file: str, slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
+    """`lower_commands`, and how to have other nodes instead."""
+    other = command(*flags.words(), "createslice", "--replace", file)
+    return [*lower_commands(slice_name, failures, flags), "Or take other nodes in their place:", f"  {other}"]

@@ -1,0 +1,46 @@
+"""What verbs need at hand: the flags, svmd as this user, and an operation asked for and followed to its end.
+
+Everything heavy (TLS, signing) is imported when a verb calls for it, so that help and completion stay quick.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from svm.flags import Flags, current
+from svm.output import Retry
+from trust.errors import Refusal
+
+if TYPE_CHECKING:
+    from svm.client import Svmd
+    from svm.output import Report
+    from svm.request import Request
+
+
+def connect(flags: Flags | None = None) -> Svmd:
+    """svmd as the user whose key directory this is. Raises Refusal when there is no good certificate."""
+    from svm.client import Svmd
+    from svm.home import Home
+
+    return Svmd(Home.find(), flags or current())
+
+
+def perform(svmd: Svmd, request: Request, retry: Retry | None = None) -> tuple[int, Report]:
+    """Ask for an operation and show it; the exit status and what was shown."""
+    from svm.following import perform as follow_it
+
+    return follow_it(svmd, request, current(), retry)
+
+
+def ask(request: Request, retry: Retry | None = None) -> int:
+    """`perform` with a connection of its own, for its exit status."""
+    return perform(connect(), request, retry)[0]
+
+
+def remember(svmd: Svmd, slice_name: str) -> None:
+    """Write the slice's ssh_config and known_hosts; a convenience, so nothing that goes wrong here is told."""
+    from svm.sshconfig import hosts, write
+
+    with suppress(Refusal):
+        write(svmd.home.directory, slice_name, hosts(svmd.slice(slice_name)))

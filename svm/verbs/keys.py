@@ -1,0 +1,70 @@
+"""addkey, delkey, nukekeys: who may log in to a slice."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from svm.flags import current, flags
+from svm.output import Retry, command
+from svm.request import Request
+from svm.retry import same_again
+from svm.session import ask
+from svm.words import SLICE
+from trust.errors import Code, Refusal
+
+MAX_BYTES = 16_384
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@click.argument("key", type=click.Path(), metavar="KEYFILE")
+@flags
+def addkey(name: str, key: str) -> int:
+    """Let the owner of the SSH public key in KEYFILE (- for stdin) log in to all nodes of the slice."""
+    return ask(Request("addkey", name, keys=(read_key(key),)), _again("addkey", name, key))
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@click.argument("key", type=click.Path(), metavar="KEYFILE")
+@flags
+def delkey(name: str, key: str) -> int:
+    """Take that right away again; open sessions of that key end."""
+    return ask(Request("delkey", name, keys=(read_key(key),)), _again("delkey", name, key))
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def nukekeys(name: str) -> int:
+    """Remove all SSH keys from the slice."""
+    given = current()
+    return ask(Request("nukekeys", name), lambda _failures: same_again(given))
+
+
+def read_key(path: str) -> str:
+    """The one public key in the file, as one clean line. Raises Refusal(BAD_INPUT)."""
+    from trust.sshkeys import parse_public_key
+
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        why = (error.strerror or "unreadable").lower()
+        raise Refusal(Code.BAD_INPUT, f"{path}: cannot be read ({why}); give a .pub file") from None
+    try:
+        return parse_public_key(data.decode("utf-8", "replace")).line
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"{path}: {refusal.reason}") from None
+
+
+def _again(verb: str, name: str, key: str) -> Retry:
+    """The same command; a key that came through a pipe has to be given again."""
+    given = current()
+    if key == "-" or key.startswith(("/dev/fd/", "/proc/")):
+        return lambda _failures: [f"Try again with: {command(*given.words(), verb, name, 'KEYFILE')}"]
+    return lambda _failures: same_again(given)

@@ -1,0 +1,47 @@
+"""renewslice and expirations: how long a slice still lives."""
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from svm.columns import left, stamp, table
+from svm.flags import current, flags
+from svm.output import json_line, line
+from svm.request import Request
+from svm.retry import same_again
+from svm.session import ask, connect
+from svm.words import SLICE
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def renewslice(name: str) -> int:
+    """Replace every lease of the slice by one that begins now, of the length in its slice file."""
+    given = current()
+    return ask(Request("renewslice", name), lambda _failures: same_again(given))
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@click.option("--table", "as_table", is_flag=True, help="The time left, soonest first; red under a day.")
+@flags
+def expirations(name: str, as_table: bool) -> None:
+    """List when the lease on each node ends."""
+    found = connect().slice(name)
+    ends = [(each["node"], datetime.fromisoformat(each["expires_at"])) for each in found["slivers"] if _leased(each)]
+    if current().json:
+        for node, end in ends:
+            json_line("row", {"slice": name, "node": node, "expires_at": end.isoformat()})
+    elif as_table:
+        now = datetime.fromisoformat(found["now"])
+        ends.sort(key=lambda pair: pair[1])
+        table(("NODE", "EXPIRES", "LEFT"), [(node, stamp(end), left(end, now)) for node, end in ends])
+    else:
+        for node, end in ends:
+            line(f"Sliver for slice {name} expires {stamp(end)} on {node}")
+
+
+def _leased(sliver: dict[str, Any]) -> bool:
+    return sliver["state"] in ("leased", "running") and sliver["expires_at"] is not None

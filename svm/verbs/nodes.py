@@ -1,0 +1,106 @@
+"""nodelist, status, inventory: the nodes of a slice."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from svm.columns import left, stamp, table
+from svm.flags import current, flags
+from svm.output import json_line, line, printable, rows, say
+from svm.session import connect
+from svm.words import SLICE
+
+WARNED = timedelta(days=3)
+COLOURS = {"running": "green", "expired": "red", "deleting": "yellow"}
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def nodelist(name: str) -> None:
+    """List the nodes where the slice has a virtual machine."""
+    running = [each for each in connect().slice(name)["slivers"] if each["state"] == "running"]
+    shown = [{"slice": name, "node": each["node"], "name": each["name"]} for each in running]
+    rows(shown, lambda row: str(row["node"]), as_json=current().json)
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def status(name: str) -> None:
+    """Show each node of the slice: state, time left, the last error; and what is set for the whole."""
+    found = connect().slice(name)
+    if current().json:
+        json_line("slice", {key: value for key, value in found.items() if key != "slivers"})
+        for each in found["slivers"]:
+            json_line("row", {"slice": name, **each})
+        return
+    for text in _about(found):
+        line(text)
+    now = datetime.fromisoformat(found["now"])
+    if found["slivers"]:
+        table(("NODE", "NAME", "STATE", "LEFT", "LAST ERROR"), [_row(each, now) for each in found["slivers"]])
+    for operation in found["operations"]:
+        say(f"{operation['verb']} goes on; follow it with: svm watch {operation['operation']}")
+    for warning in _warnings(found, now):
+        say(warning)
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def inventory(name: str) -> None:
+    """Print an Ansible inventory of the slice (JSON, which ansible -i FILE reads)."""
+    from svm.sshconfig import hosts, write
+
+    svmd = connect()
+    found = hosts(svmd.slice(name))
+    config = write(svmd.home.directory, name, found)
+    each = {
+        host.node: {
+            "ansible_host": host.address,
+            "ansible_port": host.port,
+            "ansible_user": name,
+            "ansible_ssh_common_args": f'-F "{config}"',
+        }
+        for host in found
+    }
+    line(json.dumps({name: {"hosts": each}}, indent=2))
+
+
+def _about(found: Mapping[str, Any]) -> list[str]:
+    running = found["nodes"].get("running", 0)
+    lines = [
+        f"{found['name']}: {found['state']}, {running} of {found['numnodes']} running, leases of {found['leaselen']} s"
+    ]
+    if found["autorenew"]:
+        end = found["autorenew_until"] or found["standing_until"]
+        lines.append(f"autorenew on{f' until {_stamp(end)}' if end else ''}")
+    if found["heal"]:
+        lines.append("heal on")
+    return lines
+
+
+def _warnings(found: Mapping[str, Any], now: datetime) -> list[str]:
+    """What ends soon unless somebody does something."""
+    name = found["name"]
+    if not (found["autorenew"] or found["heal"]):
+        return []
+    if found["standing_until"] is None:
+        return [f"no standing delegation, so nothing is renewed; give one with: svm delegate {name}"]
+    if datetime.fromisoformat(found["standing_until"]) - now < WARNED:
+        return [f"the standing delegation ends {_stamp(found['standing_until'])}; extend it with: svm delegate {name}"]
+    return []
+
+
+def _row(sliver: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
+    end = datetime.fromisoformat(sliver["expires_at"]) if sliver["expires_at"] else None
+    state = click.style(sliver["state"], fg=COLOURS.get(sliver["state"]))
+    return sliver["node"], sliver["name"], state, left(end, now), printable(sliver["last_error"] or "")
+
+
+def _stamp(text: str) -> str:
+    return stamp(datetime.fromisoformat(text))

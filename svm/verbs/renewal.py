@@ -1,0 +1,81 @@
+"""autorenew, delegate, undelegate, heal: what svmd may do for a slice while its owner is away."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from svm.columns import stamp
+from svm.flags import current, flags
+from svm.output import json_line, line
+from svm.request import Request
+from svm.session import ask, connect, perform
+from svm.words import SLICE, day
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@click.argument("what", type=click.Choice(["on", "off", "status"]))
+@click.option("--until", metavar="DATE", help="With on: renew no longer than this.")
+@flags
+def autorenew(name: str, what: str, until: str | None) -> int | None:
+    """Have the slice's leases renewed in time from now on, or no longer.
+
+    It ends at --until, at the end of your delegation (svm delegate SLICE extends it), or when you say off.
+    """
+    if until and what != "on":
+        raise click.UsageError("--until goes with on")
+    if what == "off":
+        return ask(Request("autorenew", name, autorenew=False))
+    from trust.clock import system_clock
+
+    end = day(until, system_clock().now()) if until else None
+    svmd = connect()
+    found = svmd.slice(name)
+    if what == "status":
+        _show(found)
+        return None
+    request = Request("autorenew", name, autorenew=True, until=end, standing_heal=found["heal"])
+    return perform(svmd, request)[0]
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def delegate(name: str) -> int:
+    """Let svmd renew the slice's leases until your certificate ends (extends what autorenew on gave)."""
+    svmd = connect()
+    return perform(svmd, Request("delegate", name, standing_heal=svmd.slice(name)["heal"]))[0]
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def undelegate(name: str) -> int:
+    """Take that back: svmd forgets all that lets it act on the slice, and stops what it was doing there."""
+    return ask(Request("undelegate", name))
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@click.argument("what", type=click.Choice(["on", "off"]))
+@flags
+def heal(name: str, what: str) -> int:
+    """Have a node that stays silent replaced by another, keys included, or no longer."""
+    on = what == "on"
+    return ask(Request("heal", name, heal=on, standing_heal=on))
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    fields = {key: found[key] for key in ("name", "autorenew", "autorenew_until", "heal", "standing_until")}
+    if current().json:
+        json_line("row", fields)
+        return
+    line(f"autorenew {'on' if found['autorenew'] else 'off'}{_until(found['autorenew_until'])}")
+    standing = found["standing_until"]
+    line(f"standing delegation{_until(standing)}" if standing else "no standing delegation")
+
+
+def _until(text: str | None) -> str:
+    return f" until {stamp(datetime.fromisoformat(text))}" if text else ""

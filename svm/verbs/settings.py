@@ -1,0 +1,39 @@
+"""config show and completion: the program itself."""
+
+import os
+
+import click
+
+from svm.flags import current, flags
+from svm.output import json_line, line
+
+
+@click.group()
+def config() -> None:
+    """What svm is set to."""
+
+
+@config.command()
+@flags
+def show() -> None:
+    """Show each setting with where it comes from."""
+    from svm.settings import settings
+
+    for setting in settings(os.environ):
+        if current().json:
+            json_line("row", {"name": setting.name, "value": setting.value, "source": setting.source})
+        else:
+            line(f"{setting.name:<12} {setting.value or '-'}  ({setting.source})")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the shell's completion script: eval "$(svm completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    root = click.get_current_context().find_root().command
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"no completion for {shell}")
+    line(found(root, {}, "svm", "_SVM_COMPLETE").source())

@@ -1,0 +1,65 @@
+"""deleteslice, clean, slices: whole slices."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from svm.columns import table
+from svm.files import forget_slice, known_slices
+from svm.flags import current, flags
+from svm.output import json_line, line, rows
+from svm.request import Request
+from svm.retry import same_again
+from svm.session import connect, perform
+from svm.words import SLICE
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def deleteslice(name: str) -> int:
+    """Delete the slice: its virtual machines on all nodes, its tickets and its name."""
+    given = current()
+    svmd = connect()
+    later = " (their slivers end with their leases in any case)"
+    status, report = perform(svmd, Request("deleteslice", name), lambda _failures: same_again(given, later))
+    if not report.failed:
+        forget_slice(svmd.home.directory, name)
+    return status
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only list what would be purged.")
+@flags
+def clean(dry_run: bool) -> int | None:
+    """Purge your slices that have neither a valid ticket nor a valid lease, by the service's clock."""
+    svmd = connect()
+    if dry_run:
+        rows(svmd.slices(purgeable=True), lambda found: str(found["name"]), as_json=current().json)
+        return None
+    status, _ = perform(svmd, Request("clean"))
+    kept = {found["name"] for found in svmd.slices()}
+    for name in known_slices(svmd.home.directory):
+        if name not in kept:
+            forget_slice(svmd.home.directory, name)
+    return status
+
+
+@click.command()
+@flags
+def slices() -> None:
+    """List your slices."""
+    found = connect().slices()
+    if current().json:
+        for each in found:
+            json_line("row", each)
+    elif found:
+        table(("SLICE", "STATE", "RUNNING", "LEASE", "AUTORENEW"), [_row(each) for each in found])
+    else:
+        line("no slices; make one with: svm createslice FILE")
+
+
+def _row(found: Mapping[str, Any]) -> tuple[str, ...]:
+    running = f"{found['nodes'].get('running', 0)} of {found['numnodes']}"
+    return found["name"], found["state"], running, f"{found['leaselen']} s", "on" if found["autorenew"] else "off"

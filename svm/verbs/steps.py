@@ -1,0 +1,42 @@
+"""newleases and newvms: the lower-level commands of the howto, for handling partial failures."""
+
+import click
+
+from svm.flags import current, flags
+from svm.output import NodeResult
+from svm.request import Request
+from svm.retry import lower_commands
+from svm.session import ask, connect, perform, remember
+from svm.words import SLICE, nodes
+
+NODES = click.argument("words", nargs=-1, metavar="[NODE]...")
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@NODES
+@flags
+def newleases(name: str, words: tuple[str, ...]) -> int:
+    """Redeem tickets for leases, on the nodes given or on all that wait for it."""
+    given = current()
+
+    def retry(failures: list[NodeResult]) -> list[str]:
+        # Only the tickets that failed: the leases that are there now wait for newvms.
+        return lower_commands(name, failures, given)[:2]
+
+    return ask(Request("newleases", name, nodes=nodes(words)), retry)
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@NODES
+@flags
+def newvms(name: str, words: tuple[str, ...]) -> int:
+    """Use leases to create virtual machines, on the nodes given or on all that wait for it."""
+    given = current()
+    svmd = connect()
+    request = Request("newvms", name, nodes=nodes(words))
+    status, report = perform(svmd, request, lambda failures: lower_commands(name, failures, given))
+    if report.ok:
+        remember(svmd, name)
+    return status

@@ -1,0 +1,79 @@
+"""The words on the command line: slice names, nodes in the howto's forms, dates, and what completion offers."""
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from svm.files import known_slices
+from trust.errors import Code, Refusal
+from trust.names import check_slice_name
+
+
+class SliceName(click.ParamType[str]):
+    """A slice's name, checked; completed from the folders below the key directory, without asking anyone."""
+
+    name = "slice"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        del param, ctx
+        return check_slice_name(str(value))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        del ctx, param
+        return [CompletionItem(name) for name in known_slices(key_directory()) if name.startswith(incomplete)]
+
+
+SLICE = SliceName()
+
+
+def key_directory() -> Path:
+    """As `Home.find`, without reading any settings."""
+    return Path(os.environ.get("PLANETLAB_HOME") or "~/.planetlab").expanduser()
+
+
+def nodes(words: Sequence[str]) -> tuple[str, ...]:
+    """Addresses from `words`; empty means every node that waits.
+
+    A path that ends in an IP means that IP, as the files of 2003 were named; one that ends in `tickets/*` or
+    `leases/*`, which a shell leaves as it is when nothing matches, means all. Raises Refusal(BAD_INPUT).
+    """
+    found: list[str] = []
+    for word in words:
+        path = PurePosixPath(word)
+        if path.name == "*" and path.parent.name in ("tickets", "leases", "vms"):
+            return ()
+        try:
+            address = str(ipaddress.ip_address(path.name))
+        except ValueError:
+            raise Refusal(
+                Code.BAD_INPUT, f"{word[:60]!a} is no node: give its IP address, as svm status prints it"
+            ) from None
+        if address not in found:
+            found.append(address)
+    return tuple(found)
+
+
+def day(text: str, now: datetime) -> datetime:
+    """A date or time to come (`2026-12-24`, `2026-12-24T18:00`), UTC if no zone is given; a date alone is its end.
+
+    Raises Refusal(BAD_INPUT).
+    """
+    words = text.strip()
+    try:
+        found = datetime.fromisoformat(words)
+    except ValueError:
+        raise Refusal(
+            Code.BAD_INPUT, f"{words[:40]!a} is no date; write it as 2026-12-24 or 2026-12-24T18:00"
+        ) from None
+    if len(words) <= len("2026-12-24"):
+        found = found.replace(hour=23, minute=59, second=59)
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    if found <= now:
+        raise Refusal(Code.BAD_INPUT, f"{words[:40]} lies in the past; give a date to come")
+    return found
