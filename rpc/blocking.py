@@ -1,22 +1,28 @@
 """The synchronous client: for the command line, and for plc's client in services. Standard library only."""
 
+import contextlib
+import http.client
+import json as jsons
+import socket
+import ssl
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from urllib.parse import urlsplit
 
+from rpc import tls
 from rpc.credentials import Credentials
-from rpc.reply import CONNECT_TIMEOUT, DEADLINE, Reply
+from rpc.events import ServerSentEvent, events
+from rpc.reply import CONNECT_TIMEOUT, DEADLINE, MAX_BODY, Reply, Target
 from trust.identity import Identity
 
+__all__ = ["Connection", "ServerSentEvent"]
 
-@dataclass(frozen=True, slots=True)
-class ServerSentEvent:
-    """One event of a stream (HTML Living Standard, 9.2); ``event`` is "message" when the server named none."""
-
-    id: str
-    event: str
-    data: str
+PIECE = 64 * 1024
 
 
 class Connection:
@@ -32,6 +38,14 @@ class Connection:
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         """``expect`` None: any identity of this CA at that address (plkeygen, before it knows plc's name)."""
+        self._target = Target.of(base_url, expect)
+        self._prefix = urlsplit(base_url).path.rstrip("/")
+        self._credentials = credentials
+        self._connect_timeout = connect_timeout
+        self._context = tls.client_context(credentials, ca_pem=ca_pem)
+        self._context.sslsocket_class = Wire
+        self._lock = threading.Lock()
+        self._kept: Channel | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -42,10 +56,17 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the next call opens it again, with the certificate that is there then."""
+        """Close the connection; the next call opens it again."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
     def reload(self) -> None:
         """Show the certificate that is in the folder now from the next call on."""
+        if self._credentials is not None:
+            tls.reload(self._context, self._credentials)
+        self.close()
 
     def call(
         self,
@@ -56,7 +77,16 @@ class Connection:
         deadline: float = DEADLINE,
     ) -> Reply:
         """As ``rpc.aio.Session.call``; ``path`` is appended to the base URL."""
-        raise NotImplementedError
+        end = time.monotonic() + deadline
+        request = Request(method, self._prefix + path, json, headers or {})
+        if not self._lock.acquire(timeout=deadline):
+            raise self._target.too_slow(deadline)
+        try:
+            return self._call(request, end)
+        except TimeoutError:
+            raise self._target.too_slow(deadline) from None
+        finally:
+            self._lock.release()
 
     def stream(
         self, path: str, headers: Mapping[str, str] | None = None, *, idle: float = 60
@@ -66,4 +96,158 @@ class Connection:
         Raises Refusal as ``call`` does; TIMEOUT when nothing, not even a comment, comes for ``idle`` seconds. Continue
         after a break with the header ``Last-Event-ID``.
         """
-        raise NotImplementedError
+        request = Request("GET", self._prefix + path, None, {"Accept": "text/event-stream", **(headers or {})})
+        with contextlib.closing(self._open(self._connect_timeout)) as channel:
+            try:
+                response = channel.exchange(request, idle=idle)
+                if not (response.getheader("content-type") or "").startswith("text/event-stream"):
+                    self._target.reply(response.status, {}, _whole(response, self._target))
+                    raise self._target.senseless("no event stream")
+                yield from events(_pieces(response))
+            except TimeoutError:
+                raise self._target.too_slow(idle) from None
+            except (OSError, http.client.IncompleteRead) as error:
+                raise self._target.lost(error) from error
+            except (http.client.HTTPException, ValueError) as error:
+                raise self._target.senseless("no event stream") from error
+
+    def _call(self, request: "Request", end: float) -> Reply:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            try:
+                return self._exchange(kept, request, end)
+            except StaleConnectionError:
+                pass  # every call of dslice is idempotent by its content
+        return self._exchange(self._open(min(self._connect_timeout, end - time.monotonic())), request, end)
+
+    def _open(self, timeout: float) -> "Channel":
+        channel = Channel(self._target, self._context, timeout)
+        try:
+            channel.connect()
+        except TimeoutError:
+            raise self._target.too_slow_to_connect(timeout) from None
+        except OSError as error:
+            raise self._target.unconnected(error) from error
+        return channel
+
+    def _exchange(self, channel: "Channel", request: "Request", end: float) -> Reply:
+        """One request and its answer; afterwards the connection is kept or closed."""
+        try:
+            with contextlib.ExitStack() as stack:
+                stack.callback(channel.close)
+                response = channel.exchange(request, end=end)
+                data = _whole(response, self._target)
+                if not response.will_close:
+                    stack.pop_all()
+                    self._kept = channel
+        except TimeoutError:
+            raise
+        except (OSError, http.client.IncompleteRead) as error:
+            if channel.went_stale:
+                raise StaleConnectionError from error
+            raise self._target.lost(error) from error
+        except http.client.HTTPException as error:
+            raise self._target.senseless("no HTTP") from error
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return self._target.reply(response.status, headers, data)
+
+
+class StaleConnectionError(Exception):
+    """The server had closed the kept-alive connection before a byte of the answer came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What goes out; the path is percent-encoded."""
+
+    method: str
+    path: str
+    json: object
+    headers: Mapping[str, str]
+
+
+class Wire(ssl.SSLSocket):
+    """A socket whose every operation ends by one common time, so that a server cannot drip."""
+
+    end: float | None = None  # monotonic; None: the socket's own timeout holds for each operation
+    received = 0  # bytes since the last call began
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        self._hurry()
+        count = super().recv_into(buffer, nbytes, flags)
+        self.received += count
+        return count
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self._hurry()
+        return super().send(data, flags)
+
+    def _hurry(self) -> None:
+        if self.end is None:
+            return
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        self.settimeout(left)
+
+
+class Channel(http.client.HTTPSConnection):
+    """One connection, which sends nothing to a server that is not who is expected."""
+
+    auto_open = 0  # http.client would reconnect by itself, past every check
+
+    def __init__(self, target: Target, context: ssl.SSLContext, timeout: float) -> None:
+        super().__init__(target.host, target.port, context=context, timeout=timeout)
+        self.target = target
+        self.context = context
+        self.calls = 0
+        self.wire: Wire | None = None
+
+    def connect(self) -> None:
+        """TCP, TLS, and the check of who it is. OSError, or Refusal(WRONG_CERTIFICATE)."""
+        plain = socket.create_connection((self.host, self.port), self.timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wire = self.context.wrap_socket(plain, server_hostname=self.host)
+        try:
+            assert isinstance(wire, Wire)  # noqa: S101 - the context makes no others
+            self.target.check(wire.getpeercert())
+        except BaseException:
+            wire.close()
+            raise
+        self.sock = self.wire = wire
+
+    def exchange(self, request: Request, *, end: float | None = None, idle: float | None = None) -> HTTPResponse:
+        """The answer's head. TimeoutError at ``end`` (monotonic), or when nothing comes for ``idle`` seconds."""
+        assert self.wire is not None  # noqa: S101 - callers connect first
+        self.wire.settimeout(idle)
+        self.wire.end, self.wire.received, self.calls = end, 0, self.calls + 1
+        headers = {"Accept": "application/json", "User-Agent": "dslice", **request.headers}
+        body = None
+        if request.json is not None:
+            body, headers["Content-Type"] = jsons.dumps(request.json).encode(), "application/json"
+        self.request(request.method, request.path, body, headers)
+        return self.getresponse()
+
+    @property
+    def went_stale(self) -> bool:
+        """Whether earlier calls had used the connection, and not a byte of this one's answer came."""
+        return self.calls > 1 and self.wire is not None and self.wire.received == 0
+
+
+def _pieces(response: HTTPResponse) -> Iterator[bytes]:
+    """The body as it comes; IncompleteRead if it breaks off."""
+    while piece := response.read1(PIECE):
+        yield piece
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+
+
+def _whole(response: HTTPResponse, target: Target) -> bytes:
+    """The body; INTERNAL if it is too long."""
+    pieces, size = [], 0
+    for piece in _pieces(response):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BODY:
+            raise target.senseless(f"more than {MAX_BODY} bytes")
+    return b"".join(pieces)

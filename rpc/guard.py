@@ -3,18 +3,23 @@
 The default is deny: ``deny_by_default`` refuses an app that has a route without a guard or the ``open_route`` mark.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.requests import HTTPConnection
-from trust.authorize import Action
+
+from trust.actions import Action
+from trust.errors import Code, Refusal
+from trust.identity import Role
 from trust.peers import Peer
 from trust.store import TrustStore
 
-from trust.identity import Role
-
 PEER = "dslice.peer"  # the key in the ASGI scope: the peer's certificate (DER), None without one
+OPEN = "__dslice_open__"
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -25,24 +30,68 @@ class Guard:
     def __init__(self, store: TrustStore) -> None:
         self.store = store
 
-    def role(self, *roles: Role, action: Action | None = None) -> Callable[[HTTPConnection], Any]:
+    def role(self, *roles: Role, action: Action | None = None) -> Callable[[HTTPConnection], Awaitable[Peer]]:
         """A FastAPI dependency that gives the caller's ``Peer``: ``Depends(guard.role(Role.USER))``.
 
         Refusals: not-authenticated and revoked (401), not-allowed (403, another role), crl-stale (503, when ``action``
         changes something and the revocation list is too old for it).
         """
-        raise NotImplementedError
+        if not roles:
+            raise ValueError("a guard names the roles that it lets pass")
+        return RoleGuard(self.store, frozenset(roles), action)
 
-    def recheck(self, der: bytes, *roles: Role) -> Peer:
-        """The same check again, for streams: once a minute (PROTOCOL "Identities")."""
-        raise NotImplementedError
+    def recheck(self, peer: Peer) -> Peer:
+        """The same check again, for streams: once a minute (PROTOCOL "Identities"). Refusals as above."""
+        return self.store.peer(peer.certificate, {peer.identity.role})
+
+
+@dataclass(frozen=True, slots=True)
+class RoleGuard:
+    """The dependency that ``Guard.role`` makes; ``deny_by_default`` knows it by its type."""
+
+    store: TrustStore
+    roles: frozenset[Role]
+    action: Action | None
+
+    # async, although it waits for nothing: FastAPI would run a plain one in a thread, at every request.
+    async def __call__(self, connection: HTTPConnection) -> Peer:
+        certificate = connection.scope.get(PEER)
+        if certificate is None:
+            raise Refusal(
+                Code.NOT_AUTHENTICATED, "this call needs a certificate; get one with plkeygen (services: dslice enroll)"
+            )
+        peer = self.store.peer(certificate, self.roles)
+        self.store.require_fresh(self.action)
+        return peer
 
 
 def open_route(endpoint: Endpoint) -> Endpoint:
     """Mark an endpoint as open to everyone, with or without a certificate. Stands below the route's decorator."""
-    raise NotImplementedError
+    setattr(endpoint, OPEN, True)
+    return endpoint
 
 
 def deny_by_default(app: FastAPI) -> None:
-    """Raise RuntimeError if a route of ``app`` is neither guarded nor marked open. ``serve`` calls it for each app."""
-    raise NotImplementedError
+    """Raise RuntimeError if a route of ``app`` is neither guarded nor marked open. ``serve`` calls it for each app.
+
+    Mounted apps and files served by ``frontend`` cannot be checked, and are refused.
+    """
+    bare = [_name(context) for context in iter_route_contexts(app.routes) if not _may_serve(context)]
+    bare += ["(frontend)" for _ in app.router._iter_low_priority_routes()]
+    if bare:
+        raise RuntimeError(f"routes without a guard and not marked open: {', '.join(sorted(bare))}")
+
+
+def _may_serve(context: RouteContext) -> bool:
+    if getattr(context.endpoint, OPEN, False):
+        return True
+    dependant = getattr(context, "dependant", None)
+    return isinstance(dependant, Dependant) and _guarded(dependant)
+
+
+def _guarded(dependant: Dependant) -> bool:
+    return isinstance(dependant.call, RoleGuard) or any(map(_guarded, dependant.dependencies))
+
+
+def _name(context: RouteContext) -> str:
+    return f"{'|'.join(sorted(context.methods or ['*']))} {context.path}"

@@ -3,19 +3,21 @@
 Importing this needs no web framework: the command line reads problems too.
 """
 
+import json
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Request, Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:dslice:problem:"
 MAX_REASON = 200  # characters of foreign text that are shown
-MAX_COMPLAINTS = 3
+MAX_COMPLAINTS = 3  # of one request's validation errors
 STANDARD = frozenset({"type", "title", "status", "code", "detail", "instance"})
 
 STATUS: Mapping[Code, int] = {
@@ -54,15 +56,20 @@ def to_problem(refusal: Refusal, status: int | None = None) -> dict[str, object]
     }
 
 
+def to_bytes(refusal: Refusal, status: int | None = None) -> bytes:
+    """The problem as it is sent; dates, UUIDs and the like in a refusal's ``detail`` become strings."""
+    return json.dumps(to_problem(refusal, status), default=str).encode()
+
+
 def from_problem(status: int, body: object) -> Refusal:
-    """The refusal in an answer that is no success; what makes no sense becomes ``internal``.
+    """The refusal in an answer that is no success; one that gives no reason is judged by its status.
 
     The text is foreign: without control characters and at most 200 characters long.
     """
     problem = body if isinstance(body, dict) else {}
     code, reason = problem.get("code"), problem.get("detail")
     if not isinstance(code, str) or code not in set(Code) or not isinstance(reason, str):
-        return Refusal(_code_of(status), f"the server answered {status} without a reason", status=status)
+        return Refusal(_code_of(status), f"the server answered {status} and gave no reason", status=status)
     extras = {key: value for key, value in problem.items() if isinstance(key, str) and key not in STANDARD}
     return Refusal(Code(code), printable(reason), **extras)
 
@@ -75,7 +82,80 @@ def printable(text: str) -> str:
 
 def install(app: "FastAPI") -> None:
     """Have every error of ``app`` leave as a problem, and no internals with it."""
-    raise NotImplementedError
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    app.add_exception_handler(Refusal, _on_refusal)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_middleware(Surprises)
+
+
+class Surprises:
+    """ASGI middleware: an exception that nobody expected is logged, and its caller learns only that there was one."""
+
+    def __init__(self, app: "ASGIApp") -> None:
+        self.app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        started = False
+
+        async def watched(message: "Message") -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            if started or scope["type"] != "http":
+                raise  # half an answer is out: the server breaks the connection, and logs
+            log.exception("unexpected error in %s %s", scope["method"], printable(scope["path"]))
+            refusal = Refusal(Code.INTERNAL, "something went wrong in the service; its operator finds it in the log")
+            await _response(refusal)(scope, receive, send)
+
+
+async def _on_refusal(_request: "Request", refusal: Exception) -> "Response":
+    assert isinstance(refusal, Refusal)  # noqa: S101 - registered for this type only
+    return _response(refusal)
+
+
+async def _on_invalid(_request: "Request", error: Exception) -> "Response":
+    from fastapi.exceptions import RequestValidationError
+
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
+    return _response(Refusal(Code.BAD_INPUT, complaints(error.errors())))
+
+
+async def _on_http_error(request: "Request", error: Exception) -> "Response":
+    from starlette.exceptions import HTTPException
+
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    place = printable(f"{request.method} {request.url.path}")
+    reasons = {404: f"there is no {place} here", 405: f"{place} is not a call of this service"}
+    reason = reasons.get(error.status_code, printable(str(error.detail)))
+    return _response(Refusal(_code_of(error.status_code), reason), error.status_code, error.headers)
+
+
+def complaints(errors: Sequence[Any]) -> str:
+    """What pydantic found wrong, in one line and without the values, which may be secrets."""
+    shown = [f"{_place(error['loc'])}: {error['msg'].removeprefix('Value error, ')}" for error in errors]
+    more = f" (and {len(shown) - MAX_COMPLAINTS} more)" if len(shown) > MAX_COMPLAINTS else ""
+    return printable("; ".join(shown[:MAX_COMPLAINTS])) + more
+
+
+def _place(location: Sequence[Any]) -> str:
+    """("body", "nodes", 3) is nodes.3; where a value stands is said only if it is not the body."""
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] == "body":
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def _response(refusal: Refusal, status: int | None = None, headers: Mapping[str, str] | None = None) -> "Response":
+    from starlette.responses import Response
+
+    return Response(to_bytes(refusal, status), status or STATUS[refusal.code], headers, MEDIA_TYPE)
 
 
 def _code_of(status: int) -> Code:

@@ -1,12 +1,32 @@
-"""What a call gives back, and the words in which both clients say what went wrong."""
+"""What a call gives back, and what both clients say when it gives nothing: foreign errors become refusals here."""
 
-from collections.abc import Mapping
+import errno
+import json
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from rpc.problems import from_problem, printable
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
 
 CONNECT_TIMEOUT = 10  # seconds for TCP and TLS together
 DEADLINE = 45  # seconds for a whole call (STACK: every step ends within 45 s)
 MAX_BODY = 8 * 1024 * 1024  # bytes of an answer
+
+SERVICES = {Role.NODE: "the node", Role.AGENT: "the agent", Role.SVM: "svmd", Role.PLC: "plc"}
+E = TypeVar("E", bound=BaseException)
+
+NEW_CERTIFICATE = "get a new one with plkeygen (services: dslice enroll)"
+# X509_V_ERR_*: what OpenSSL finds wrong with a server's certificate, as far as a reader can do something about it.
+FINDINGS = {
+    9: "a certificate that is not valid yet; check both clocks",
+    10: "a certificate that has expired; it must renew it",
+    62: "a certificate for another address; ask its operator",
+    64: "a certificate for another address; ask its operator",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +36,132 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The server of a call, and the one place that words its failures."""
+
+    host: str
+    port: int
+    expect: Identity | None
+
+    @classmethod
+    def of(cls, url: str, expect: Identity | None) -> Self:
+        """Refusal(BAD_INPUT) for what is no https address."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or 443
+        except ValueError:
+            parts, host, port = urlsplit(""), None, 0
+        if parts.scheme != "https" or not host:
+            raise Refusal(Code.BAD_INPUT, f"{printable(url)} is not an https address; correct it")
+        return cls(host, port, expect)
+
+    @property
+    def place(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def service(self) -> str:
+        return SERVICES.get(self.expect.role, "it") if self.expect else "it"
+
+    def check(self, certificate: Mapping[str, Any] | None) -> None:
+        """Refusal(WRONG_CERTIFICATE) unless the server's certificate (``getpeercert()``) names who is expected."""
+        names = uris(certificate)
+        if self.expect is None or names == [self.expect.uri]:
+            return
+        shown = printable(" and ".join(names)) or "nobody"
+        raise Refusal(Code.WRONG_CERTIFICATE, f"{self.place} is {shown}, not {self.expect}; ask its operator")
+
+    def unconnected(self, error: BaseException) -> Refusal:
+        """No connection came about: nothing was sent."""
+        tls = _in_chain(error, ssl.SSLError)
+        if tls is not None:
+            return self.untrusted(tls)
+        if _in_chain(error, TimeoutError) is not None:
+            return self.too_slow_to_connect(None)
+        return Refusal(Code.UNREACHABLE, f"{self._failure(_in_chain(error, OSError))}; is {self.service} up?")
+
+    def too_slow_to_connect(self, seconds: float | None) -> Refusal:
+        within = f" within {seconds:g} s" if seconds is not None else " in time"
+        return Refusal(Code.TIMEOUT, f"no connection to {self.place}{within}; is {self.service} up?")
+
+    def too_slow(self, seconds: float) -> Refusal:
+        return Refusal(Code.TIMEOUT, f"no whole answer from {self.place} within {seconds:g} s; try again")
+
+    def lost(self, error: BaseException | None = None) -> Refusal:
+        """The connection broke after the request went out; a TLS alert says that the server refuses our certificate."""
+        tls = _in_chain(error, ssl.SSLError)
+        if tls is not None and _refuses_us(tls):
+            return self.untrusted(tls)
+        return Refusal(
+            Code.UNREACHABLE, f"the answer of {self.place} was lost; what was asked may have been done, so ask again"
+        )
+
+    def untrusted(self, error: ssl.SSLError) -> Refusal:
+        """TLS failed: for our certificate (an alert says so), for theirs, or because that is no server of dslice."""
+        if _refuses_us(error):
+            why = (error.reason or "").lower().rpartition("alert_")[2].replace("_", " ")
+            return Refusal(Code.NOT_AUTHENTICATED, f"{self.place} refuses our certificate ({why}); {NEW_CERTIFICATE}")
+        if isinstance(error, ssl.SSLCertVerificationError):
+            finding = FINDINGS.get(error.verify_code, f"a certificate that is not plc's ({error.verify_message})")
+            return Refusal(Code.WRONG_CERTIFICATE, f"{self.place} shows {finding}")
+        why = (error.reason or "the handshake broke off").lower().replace("_", " ")
+        return Refusal(
+            Code.WRONG_CERTIFICATE, f"{self.place} does not speak TLS 1.3 as agreed ({why}); is it dslice's?"
+        )
+
+    def senseless(self, what: str) -> Refusal:
+        return Refusal(Code.INTERNAL, f"{self.place} gave an answer that makes no sense ({what}); is it dslice's?")
+
+    def reply(self, status: int, headers: Mapping[str, str], data: bytes) -> Reply:
+        """The answer as a value; raises the Refusal that it is, or INTERNAL if it is neither success nor refusal."""
+        if 300 <= status < 400 and status != 304:
+            raise self.senseless(f"status {status}")
+        try:
+            body = json.loads(data, parse_constant=_no_constant) if data else None
+        except (ValueError, RecursionError):
+            if status >= 400:
+                raise from_problem(status, None) from None
+            raise self.senseless("no JSON") from None
+        if status >= 400:
+            raise from_problem(status, body)
+        if body is not None and not isinstance(body, dict | list):
+            raise self.senseless("neither an object nor a list")
+        return Reply(status, headers, body)
+
+    def _failure(self, error: OSError | None) -> str:
+        number = error.errno if error else None
+        if number == errno.ECONNREFUSED:
+            return f"connection refused by {self.place}"
+        if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+            return f"no route to {self.place}"
+        if number in (errno.ECONNRESET, errno.EPIPE):
+            return f"connection reset by {self.place}"
+        return f"no connection to {self.place} ({error.strerror if error and error.strerror else 'it was closed'})"
+
+
+def uris(certificate: Mapping[str, Any] | None) -> list[str]:
+    """The URI names of a certificate as ``ssl`` shows it."""
+    names: Sequence[tuple[str, str]] = (certificate or {}).get("subjectAltName", ())
+    return [value for kind, value in names if kind == "URI"]
+
+
+def _refuses_us(error: ssl.SSLError) -> bool:
+    reason = error.reason or ""
+    return "ALERT" in reason and any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED"))
+
+
+def _in_chain(error: BaseException | None, kind: type[E]) -> E | None:
+    return next((link for link in _chain(error) if isinstance(link, kind)), None)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")

@@ -1,16 +1,31 @@
 """HTTPS servers with mutual TLS: many apps, addresses and certificates in one event loop."""
 
 import asyncio
+import signal
+import socket
 import ssl
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
+from uvicorn import Config
+from uvicorn.server import ServerState
 
+from rpc import problems
+from rpc.connection import BoundedProtocol, PeerProtocol
+from rpc.door import Door
 from rpc.guard import Guard, deny_by_default, open_route
 
-__all__ = ["Guard", "Listener", "application", "deny_by_default", "open_route", "run", "serve"]
+__all__ = ["Guard", "Listener", "PeerProtocol", "application", "deny_by_default", "open_route", "run", "serve"]
+
+KEEP_ALIVE = 75  # idle seconds; clients let go earlier (rpc/aio.py), so that calls do not meet a closing connection
+HANDSHAKE = 10  # seconds
+GOODBYE = 2  # seconds for TLS to say that it closes
+STALLED = 60_000  # milliseconds in which a peer acknowledges nothing that was sent to it
 
 Ready = Callable[[list[tuple[str, int]]], None]
 
@@ -28,7 +43,17 @@ class Listener:
 
 def application(title: str, **options: Any) -> FastAPI:
     """A FastAPI app without documentation routes, whose errors are problems; ``options`` go to FastAPI (lifespan …)."""
-    raise NotImplementedError
+    app = FastAPI(title=title, openapi_url=None, docs_url=None, redoc_url=None, **options)
+    problems.install(app)
+    return app
+
+
+def run(
+    listeners: Sequence[Listener], *, ready: Ready | None = None, stop: asyncio.Event | None = None, grace: int = 10
+) -> None:
+    """``serve`` in a loop of its own (uvloop where it is installed)."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(listeners, ready=ready, stop=stop, grace=grace))
 
 
 async def serve(
@@ -37,13 +62,145 @@ async def serve(
     """Serve until ``stop`` is set, or SIGTERM or SIGINT comes (main thread only).
 
     ``ready`` gets the (host, port) of each listener, in order, once all of them answer. At the end no new request is
-    taken, event streams end at once, and other requests have ``grace`` seconds. Raises OSError for an address in use.
+    taken, event streams end at once, and other requests have ``grace`` seconds. Raises OSError for an address in use
+    and RuntimeError for an app with an unguarded route.
     """
-    raise NotImplementedError
+    stop = stop or asyncio.Event()
+    async with AsyncExitStack() as stack:
+        sockets = [stack.enter_context(_bound(listener)) for listener in listeners]
+        states = await _start_apps([listener.app for listener in listeners], stack)
+        server = await stack.enter_async_context(_Server(stop, grace).running())
+        for listener, bound in zip(listeners, sockets, strict=True):
+            await server.listen(listener, bound, states.get(id(listener.app), {}))
+        stack.enter_context(_signals(stop))
+        if ready is not None:
+            ready([bound.getsockname()[:2] for bound in sockets])
+        await stop.wait()
 
 
-def run(
-    listeners: Sequence[Listener], *, ready: Ready | None = None, stop: asyncio.Event | None = None, grace: int = 10
-) -> None:
-    """``serve`` in a loop of its own (uvloop where it is installed)."""
-    raise NotImplementedError
+class _Server:
+    """The listening sockets and open connections of one ``serve``."""
+
+    def __init__(self, stop: asyncio.Event, grace: int) -> None:
+        self.stop = stop
+        self.grace = grace
+        self.doors: list[Door] = []
+        self.servers: list[asyncio.Server] = []
+        self.state = ServerState()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["_Server"]:
+        try:
+            yield self
+        finally:
+            await self._close()
+
+    async def listen(self, listener: Listener, bound: socket.socket, app_state: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        door = Door(listener.app)
+        config = _config(door)
+        encrypted = listener.context is not None
+        server = await loop.create_server(
+            lambda: BoundedProtocol(config, self.state, app_state, loop),
+            sock=bound,
+            ssl=listener.context,
+            ssl_handshake_timeout=HANDSHAKE if encrypted else None,
+            ssl_shutdown_timeout=GOODBYE if encrypted else None,
+        )
+        self.doors.append(door)
+        self.servers.append(server)
+
+    async def _close(self) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.state.connections):
+            connection.shutdown()
+        for door in self.doors:
+            door.end_streams()
+        if self.state.tasks:
+            await asyncio.wait(set(self.state.tasks), timeout=self.grace)
+        for task in list(self.state.tasks):
+            task.cancel()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """Let the last answers leave, then cut what still stands."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + GOODBYE
+        while self.state.connections and loop.time() < end:
+            await asyncio.sleep(0.01)
+        for connection in list(self.state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+def _config(door: Door) -> Config:
+    config = Config(
+        door,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # nobody stands between; a header must not say who the client is
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+    )
+    config.load()
+    return config
+
+
+async def _start_apps(apps: Sequence[Any], stack: AsyncExitStack) -> dict[int, dict[str, Any]]:
+    """Check every app's routes, then run its lifespan, once however many addresses it has. State by ``id(app)``."""
+    distinct = {id(app): app for app in apps}
+    for app in distinct.values():
+        if isinstance(app, FastAPI):
+            deny_by_default(app)
+    states: dict[int, dict[str, Any]] = {}
+    for key, app in distinct.items():
+        if isinstance(app, Starlette):
+            state = await stack.enter_async_context(app.router.lifespan_context(app))
+            states[key] = dict(state or {})
+    return states
+
+
+@contextmanager
+def _bound(listener: Listener) -> Iterator[socket.socket]:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, protocol) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Connections inherit it: one that reads nothing of its answer is not served for ever.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED)
+        bound.setblocking(False)
+        bound.bind(address)
+        yield bound
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    for number in wanted:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            loop.remove_signal_handler(number)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,71 @@
+"""One connection of a server: whose it is, and how long and large a request may be on the wire."""
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from rpc.guard import PEER
+
+MAX_HEAD = 64 * 1024  # bytes of request line and headers
+MAX_MESSAGE = 8 * 1024 * 1024  # bytes of a whole request with its framing; rpc/door.py bounds the body, far below
+HEAD_SECONDS = 20
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """Puts the peer's certificate (DER; None without one) into the ASGI scope, as uvicorn does not."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        self.peer = tls.getpeercert(binary_form=True) if tls else None
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        cast("dict[str, Any]", self.scope)[PEER] = self.peer
+
+
+class BoundedProtocol(PeerProtocol):
+    """Breaks off a connection whose request grows too large, or whose head takes too long to come."""
+
+    size = 0  # bytes of the current request so far
+    limit = MAX_HEAD
+    head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.size += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self.size > self.limit:
+            self.send_400_response("The request is too large.")
+        elif self.size and self.limit == MAX_HEAD and self.head_timer is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        # What came in one piece with its end is counted here.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+            raise ValueError("the head of the request is too large")
+        self.limit = MAX_MESSAGE
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self.size, self.limit = 0, MAX_HEAD
+        super().on_message_complete()
+
+    def _await_head(self) -> None:
+        self.head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _head_came(self) -> None:
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
