@@ -1,4 +1,4 @@
-"""The agent's settings: environment (`DSLICE_*`), then the TOML file that `DSLICE_CONFIG` names, then these defaults."""
+"""The agent's settings: environment (`DSLICE_*`), then the TOML file named by `DSLICE_CONFIG`, then these defaults."""
 
 import os
 from pathlib import Path
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """From environment and file; Refusal(BAD_INPUT) names the setting that is wrong or missing."""
         try:
-            return cls()  # type: ignore[call-arg]  # the environment fills them
+            return cls()
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0]).upper().removeprefix("DSLICE_")

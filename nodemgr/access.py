@@ -43,4 +43,4 @@ class SessionCloser(Protocol):
     """The part of the front door that the node manager calls when somebody may no longer be inside."""
 
     def close_sessions(self, slice: str, *, keys: Collection[str] | None) -> None:
-        """End the sessions of `slice` that came in with one of `keys` (SHA256:… fingerprints); None = all. Any thread."""
+        """End the sessions of `slice` that came in with one of `keys` (fingerprints, SHA256:…); None: all."""

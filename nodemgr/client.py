@@ -1,7 +1,7 @@
 """Client of a node manager, for workers (PROTOCOL.md, "Calls").
 
-Every method raises `trust.errors.Refusal`: the node's own code, or unreachable, timeout, wrong-certificate. All calls are
-idempotent by content (LIFECYCLE.md): repeat them freely after a lost answer.
+Every method raises `trust.errors.Refusal`: the node's own code, or unreachable, timeout, wrong-certificate. All calls
+are idempotent by content (LIFECYCLE.md): repeat them freely after a lost answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from urllib.parse import quote
 from uuid import UUID
 
 from agent.client import FrontDoor, delegation_header, frontdoor_from_json
-from rpc.aio import Reply, Session
+from rpc.aio import Session
+from rpc.reply import Reply
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 

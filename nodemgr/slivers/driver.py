@@ -74,7 +74,7 @@ class Session(Protocol):
         """Set the terminal's size; nothing without one."""
 
     def hangup(self) -> None:
-        """SIGHUP to the process group, and SIGKILL a moment later to what stays. Safe to call twice and after the end."""
+        """SIGHUP to the process group, and SIGKILL a moment later to what stays. Safe twice and after the end."""
 
     def wait(self) -> int:
         """Block until the command ends: its exit status, 128 + N when signal N ended it."""
@@ -124,4 +124,4 @@ class Driver(Protocol):
         """
 
     def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
-        """Replace the two read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and /etc/ssh/ssh_config."""
+        """Replace the two read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and ssh_config."""

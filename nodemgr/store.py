@@ -1,0 +1,293 @@
+"""One node's own database: burnt tickets, leases, key sets, and slivers still to be removed.
+
+SQLite, one file a node, WAL with synchronous=FULL: what was answered is on disk, whatever kills the process. One
+connection behind one lock; every change runs in `transaction()`. Statements only: what to do is decided in `node.py`.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import RLock
+from typing import Any
+from uuid import UUID
+
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+
+VERSION = 1
+KEPT = 7 * 86_400  # seconds that a burnt ticket is remembered past its end, in case a clock steps back
+PAST_KEPT = 90 * 86_400  # seconds that the last generation of a lease that is gone is remembered
+
+SCHEMA = """
+CREATE TABLE node (uri TEXT PRIMARY KEY) STRICT;
+CREATE TABLE burnt (
+    jti        TEXT NOT NULL,
+    owner      TEXT NOT NULL,
+    agent      TEXT NOT NULL,      -- '' when the ticket was deleted here without ever being shown
+    slice_id   TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,   -- the ticket's own end
+    PRIMARY KEY (jti, owner)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE lease (
+    slice          TEXT PRIMARY KEY,
+    slice_id       TEXT NOT NULL UNIQUE,
+    owner          TEXT NOT NULL,
+    via            TEXT,           -- the service manager through which it was made, if any
+    jti            TEXT NOT NULL UNIQUE,
+    leaselen       INTEGER NOT NULL CHECK (leaselen BETWEEN 1 AND 1209600),
+    generation     INTEGER NOT NULL CHECK (generation >= 1),
+    token          TEXT NOT NULL,
+    expires_at     INTEGER NOT NULL,
+    state          TEXT NOT NULL CHECK (state IN ('leased', 'creating', 'running')),
+    slice_key      TEXT,           -- public half
+    key_generation INTEGER NOT NULL CHECK (key_generation >= 0),
+    keys           TEXT NOT NULL CHECK (json_type(keys) = 'array'),
+    CHECK (state = 'leased' OR slice_key IS NOT NULL),
+    FOREIGN KEY (jti, owner) REFERENCES burnt
+) STRICT;
+CREATE TABLE removal (
+    slice    TEXT NOT NULL,
+    slice_id TEXT NOT NULL,
+    PRIMARY KEY (slice, slice_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE past (
+    slice_id   TEXT PRIMARY KEY,
+    generation INTEGER NOT NULL CHECK (generation >= 1),
+    ended_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A lease that this node granted and what became of it.
+
+    Args:
+        via: the service manager through which it was made; None for the owner himself.
+        jti: of the ticket that was burnt for it.
+        token: the signed lease as it was given out.
+        state: `leased` (no sliver), `creating` (being made; after a crash nobody knows how far) or `running`.
+        slice_key: public half of the slice's key pair, one line; None while leased.
+        keys: users' keys, one line each.
+    """
+
+    slice: str
+    slice_id: UUID
+    owner: Identity
+    via: Identity | None
+    jti: str
+    leaselen: int
+    generation: int
+    token: str = field(repr=False)
+    expires_at: datetime
+    state: str
+    slice_key: str | None
+    key_generation: int
+    keys: tuple[str, ...]
+
+
+COLUMNS = tuple(column.name for column in fields(LeaseRow))
+
+
+@dataclass(frozen=True, slots=True)
+class Burnt:
+    """A ticket that can never be redeemed again."""
+
+    jti: str
+    owner: Identity
+    agent: Identity | None
+    slice_id: UUID
+    expires_at: datetime
+
+
+class Store:
+    """The database of `node` in the file `path`, made when it is not there.
+
+    Raises:
+        Refusal: BAD_INPUT for a file of another node or of another version of this program.
+    """
+
+    def __init__(self, path: Path, node: Identity) -> None:
+        self._lock = RLock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        try:
+            with self.transaction():
+                self._prepare(path, node)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, on disk at its end; one at a time. May stand inside another one, of which it is a part."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._commit()
+
+    # Leases
+
+    def lease(self, slice: str) -> LeaseRow | None:
+        rows = self._all(f"{_LEASES} WHERE slice = ?", slice)
+        return _lease(rows[0]) if rows else None
+
+    def leases(self) -> list[LeaseRow]:
+        """All of them, by slice name."""
+        return [_lease(row) for row in self._all(f"{_LEASES} ORDER BY slice")]
+
+    def ended(self, moment: datetime) -> list[LeaseRow]:
+        """Those whose end has come by `moment`."""
+        rows = self._all(f"{_LEASES} WHERE expires_at <= ? ORDER BY slice", _seconds(moment))
+        return [_lease(row) for row in rows]
+
+    def put(self, lease: LeaseRow) -> None:
+        """Insert a lease, or replace the one of its slice."""
+        updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+        places = ", ".join("?" for _ in COLUMNS)
+        insert = f"INSERT INTO lease ({_COLUMNS}) VALUES ({places})"  # noqa: S608  # as above
+        self._do(f"{insert} ON CONFLICT (slice) DO UPDATE SET {updates}", *_values(lease))
+
+    def forget(self, lease: LeaseRow, now: datetime) -> None:
+        """Drop a lease; its generation stays known, its sliver (if it has one) is to be removed."""
+        self._do("DELETE FROM lease WHERE slice = ?", lease.slice)
+        self._do(
+            "INSERT INTO past VALUES (?, ?, ?) ON CONFLICT (slice_id) DO UPDATE SET"
+            " generation = max(generation, excluded.generation), ended_at = excluded.ended_at",
+            str(lease.slice_id),
+            lease.generation,
+            _seconds(now),
+        )
+        if lease.state != "leased":
+            self.add_removal(lease.slice, lease.slice_id)
+
+    def past_generation(self, slice_id: UUID) -> int:
+        """The last generation of the slice's earlier leases here, 0 when there was none."""
+        rows = self._all("SELECT generation FROM past WHERE slice_id = ?", str(slice_id))
+        return int(rows[0][0]) if rows else 0
+
+    # Tickets
+
+    def burnt(self, jti: str, owner: Identity) -> Burnt | None:
+        rows = self._all("SELECT * FROM burnt WHERE jti = ? AND owner = ?", jti, owner.uri)
+        return _burnt(rows[0]) if rows else None
+
+    def burn(self, ticket: Burnt) -> None:
+        """Nothing to do when it is burnt already."""
+        self._do(
+            "INSERT INTO burnt VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            ticket.jti,
+            ticket.owner.uri,
+            ticket.agent.uri if ticket.agent else "",
+            str(ticket.slice_id),
+            _seconds(ticket.expires_at),
+        )
+
+    def recently_burnt(self, agent: Identity, now: datetime, limit: int) -> list[str]:
+        """Ids of the agent's tickets (and of those whose agent is unknown) that are burnt and not past their end."""
+        sql = "SELECT jti FROM burnt WHERE agent IN (?, '') AND expires_at > ? ORDER BY expires_at DESC LIMIT ?"
+        return [row[0] for row in self._all(sql, agent.uri, _seconds(now), limit)]
+
+    # Slivers to be removed
+
+    def removals(self) -> list[tuple[str, UUID]]:
+        return [(row[0], UUID(row[1])) for row in self._all("SELECT slice, slice_id FROM removal ORDER BY slice")]
+
+    def add_removal(self, slice: str, slice_id: UUID) -> None:
+        self._do("INSERT INTO removal VALUES (?, ?) ON CONFLICT DO NOTHING", slice, str(slice_id))
+
+    def removed(self, slice: str) -> None:
+        """The driver has nothing under that name any more."""
+        self._do("DELETE FROM removal WHERE slice = ?", slice)
+
+    def taken(self) -> int:
+        """Places that are promised, used, or not yet free again."""
+        sql = "SELECT count(*) FROM (SELECT slice FROM lease UNION SELECT slice FROM removal)"
+        return int(self._all(sql)[0][0])
+
+    def purge(self, now: datetime) -> None:
+        """Drop what can no longer matter."""
+        ended = "DELETE FROM burnt WHERE expires_at < ? AND jti NOT IN (SELECT jti FROM lease)"
+        self._do(ended, _seconds(now - timedelta(seconds=KEPT)))
+        self._do("DELETE FROM past WHERE ended_at < ?", _seconds(now - timedelta(seconds=PAST_KEPT)))
+
+    def _prepare(self, path: Path, node: Identity) -> None:
+        found = self._all("PRAGMA user_version")[0][0]
+        if found not in (0, VERSION):
+            raise Refusal(Code.BAD_INPUT, f"{path} is of version {found}, this program reads {VERSION}; upgrade it")
+        if found == 0:
+            for statement in SCHEMA.split(";\n"):
+                self._connection.execute(statement)
+            self._do("INSERT INTO node VALUES (?)", node.uri)
+            self._connection.execute(f"PRAGMA user_version = {VERSION}")
+        owner = self._all("SELECT uri FROM node")[0][0]
+        if owner != node.uri:
+            raise Refusal(Code.BAD_INPUT, f"{path} belongs to {owner}, not to {node}; give each node its own folder")
+
+    def _commit(self) -> None:
+        self._connection.execute("COMMIT")
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    def _do(self, sql: str, *values: object) -> None:
+        with self.transaction():
+            self._connection.execute(sql, values)
+
+
+_COLUMNS = ", ".join(COLUMNS)
+_LEASES = f"SELECT {_COLUMNS} FROM lease"  # noqa: S608  # names of a dataclass's fields
+
+
+def _values(lease: LeaseRow) -> Sequence[object]:
+    return [_stored(getattr(lease, name)) for name in COLUMNS]
+
+
+def _stored(value: object) -> object:
+    """As SQLite keeps it: moments in seconds since 1970, key sets as JSON, nobody as ''."""
+    if isinstance(value, datetime):
+        return _seconds(value)
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    return str(value) if isinstance(value, UUID | Identity) else value
+
+
+def _lease(row: Sequence[Any]) -> LeaseRow:
+    found = dict(zip(COLUMNS, row, strict=True))
+    found["slice_id"] = UUID(found["slice_id"])
+    found["owner"] = Identity.parse(found["owner"])
+    found["via"] = Identity.parse(found["via"]) if found["via"] else None
+    found["expires_at"] = _moment(found["expires_at"])
+    found["keys"] = tuple(json.loads(found["keys"]))
+    return LeaseRow(**found)
+
+
+def _burnt(row: Sequence[Any]) -> Burnt:
+    jti, owner, agent, slice_id, expires_at = row
+    issuer = Identity.parse(agent) if agent else None
+    return Burnt(jti, Identity.parse(owner), issuer, UUID(slice_id), _moment(expires_at))
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
