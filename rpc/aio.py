@@ -195,7 +195,8 @@ class Connector(TCPConnector):
     def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
         super().__init__(ssl=context, **options)
         self._context = context
-        self._factory = functools.partial[ResponseHandler](Wire, loop=self._loop)
+        factory: Any = functools.partial(Wire, loop=self._loop)
+        self._factory = factory
 
     def _get_ssl_context(self, req: ClientRequest) -> ssl.SSLContext:
         # aiohttp would not verify the chain of a server that is known by its fingerprint.

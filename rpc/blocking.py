@@ -250,4 +250,5 @@ def _whole(response: HTTPResponse, target: Target) -> bytes:
         size += len(piece)
         if size > MAX_BODY:
             raise target.senseless(f"more than {MAX_BODY} bytes")
+    response.close()  # http.client takes an answer for unread until then
     return b"".join(pieces)

@@ -10,6 +10,8 @@ from typing import Literal
 from rpc.credentials import Credentials
 from trust.errors import Code, Refusal
 
+MAX_WAITS = 3  # pieces that a refused client may still send, each held in memory until the connection ends
+
 
 def server_context(
     credentials: Credentials, *, client_certificate: Literal["required", "optional"] = "required"
@@ -19,6 +21,7 @@ def server_context(
     context.verify_mode = ssl.CERT_OPTIONAL if client_certificate == "optional" else ssl.CERT_REQUIRED
     # No resumption: a resumed session skips the check of the certificate, and asyncio's clients never resume.
     context.num_tickets = 0
+    context.sslobject_class = ServerSide
     reload(context, credentials)
     return context
 
@@ -56,6 +59,31 @@ def _context(protocol: ssl._SSLMethod, root_pem: str) -> ssl.SSLContext:
     except (ssl.SSLError, ValueError) as error:
         raise Refusal(Code.NOT_AUTHENTICATED, "the CA's root is not a PEM certificate; fetch it again") from error
     return context
+
+
+class ServerSide(ssl.SSLObject):
+    """A server's side of a connection in asyncio or uvloop, which tells a client why it is refused.
+
+    When a handshake fails both loops close the connection at once, with OpenSSL's alert still unsent; the client would
+    see a connection lost, and never learn that its certificate has expired. Saying "more to read" first has the loop
+    send the alert and wait for the client to close, or for its own handshake timeout.
+    """
+
+    failure: ssl.SSLError | None = None
+    waits = 0
+
+    def do_handshake(self) -> None:
+        if self.failure is None:
+            try:
+                return super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                self.failure = error
+        self.waits += 1
+        if self.waits > MAX_WAITS:
+            raise self.failure
+        raise ssl.SSLWantReadError
 
 
 @contextmanager
