@@ -22,7 +22,8 @@ from trust.identity import Identity, Role
 from trust.jws import MAX_TOKEN
 
 KEY, CERTIFICATE = make.key_of(Role.AGENT), make.certificate_of(make.AGENT)
-TOKEN = sign_ticket(make.ticket(), KEY, CERTIFICATE)
+# ECDSA signs differently each time; this one has a character in which base64url is not base64.
+TOKEN = next(token for token in iter(lambda: sign_ticket(make.ticket(), KEY, CERTIFICATE), "") if {"-", "_"} & {*token})
 HEADER: dict[str, Any] = unpart(TOKEN.split(".")[0])
 CLAIMS: dict[str, Any] = unpart(TOKEN.split(".")[1])
 
@@ -90,7 +91,6 @@ def test_eight_kibibytes_are_the_limit() -> None:
 def test_only_one_text_stands_for_a_document(change: Callable[[str], str]) -> None:
     # 64 bytes of signature leave four bits of the last character unused: 'A', 'Q', 'g' and 'w' only.
     assert TOKEN[-1] in "AQgw"
-    assert "-" in TOKEN or "_" in TOKEN
     assert refused(change(TOKEN)) is Code.BAD_INPUT
 
 
