@@ -1,4 +1,4 @@
-"""plc's settings: environment (`DSLICE_*`) first, then the TOML file that `DSLICE_CONFIG` names, then these defaults."""
+"""plc's settings: environment (`DSLICE_*`), else the TOML file that `DSLICE_CONFIG` names, else these defaults."""
 
 import os
 from pathlib import Path
@@ -18,11 +18,11 @@ class Settings(BaseSettings):
         state_dir: its folder (0700): the CA's key, its own key and certificate. Back it up; the database has neither.
         database_url: SQLAlchemy's, role and schema `plc`.
         listen: host:port; port 0 takes a free one.
-        url: where others reach it (`https://plc.example:7443`); its host stands in plc's certificate. Empty: as `listen`.
+        url: where others reach it (`https://plc.example:7443`), if not at `listen`; stands in plc's certificate.
         smtp_url: `smtp://host:port` of the relay; empty keeps letters in the outbox.
         ca_operator: e-mail of whoever approves certificate requests; letters come from there.
         open: everyone with an account may change slices, not only PIs (`DSLICE_PLC_OPEN`).
-        directory_file: JSON `{"svmd": URL, "svm": NAME, "agents": [{"name", "url"}]}` instead of what services announce.
+        directory_file: JSON `{"svmd": URL, "svm": NAME, "agents": [{"name", "url"}]}`, else what services announce.
         user_lifetime: seconds that a user's certificate lives, 90 days at most.
         service_lifetime: seconds that a service's certificate lives.
         names_per_user: slice names that one account may hold at once.
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         if path and not Path(path).is_file():
             raise Refusal(Code.BAD_INPUT, f"DSLICE_CONFIG names {path}, which is not there")
         try:
-            return cls()  # type: ignore[call-arg]  # the environment fills them
+            return cls()
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0]).upper().removeprefix("DSLICE_")

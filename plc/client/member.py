@@ -14,7 +14,7 @@ CRL_SECONDS = 20  # between two looks at the revocation list (PROTOCOL "Identiti
 
 
 class Member:
-    """An enrolled service: ``credentials`` (its certificate), ``store`` (root and revocations), ``plc`` (its client)."""
+    """An enrolled service: ``credentials`` (its certificate), ``store`` (root, revocations), ``plc`` (its client)."""
 
     identity: Identity
     credentials: Credentials

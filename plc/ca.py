@@ -1,0 +1,180 @@
+"""The certificate authority: where its key lies, what it issued, what it revoked, the lists it signs.
+
+The key is one file in plc's state folder and never in the database; everything else is in the database.
+"""
+
+import fcntl
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from models.plc import account, certificate, revocation_list
+from plc.client.proofs import sign_stops
+from trust.certificates import Authority, CertificateKey, certificate_to_pem
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+
+AUTHORITY = "authority.pem"
+RESIGN_SECONDS = 60  # a list is signed again after this long even when nothing changed (PROTOCOL "Identities")
+KEPT_SECONDS = 86_400  # revoked certificates stay listed for this long after their end, for clocks that are behind
+
+
+def load_authority(state_dir: Path, now: datetime, *, first: bool) -> Authority:
+    """The CA in the state folder, made at the very ``first`` start (0600, complete or not at all).
+
+    Raises Refusal when the file is gone later: a new CA would be trusted by nobody.
+    """
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = state_dir / AUTHORITY
+    with _locked(state_dir):
+        if path.exists():
+            return Authority.from_pem(path.read_bytes())
+        if not first:
+            raise Refusal(Code.INTERNAL, f"{path} is gone, but the database has its certificates: restore the file")
+        authority = Authority.create(now)
+        _write_secret(path, authority.to_pem())
+        return authority
+
+
+def has_issued(connection: Connection) -> bool:
+    """Whether any certificate was ever issued, plc's own at its first start included."""
+    return bool(connection.scalar(select(exists(select(certificate.c.serial)))))
+
+
+def issue(
+    connection: Connection,
+    authority: Authority,
+    identity: Identity,
+    public_key: CertificateKey,
+    *,
+    now: datetime,
+    lifetime: int,
+    addresses: Sequence[str] = (),
+    pi: bool = False,
+) -> x509.Certificate:
+    """Issue and record, in the caller's transaction: what is not recorded could never be revoked."""
+    made = authority.issue(identity, public_key, now=now, lifetime=lifetime, addresses=addresses, pi=pi)
+    connection.execute(
+        certificate.insert().values(
+            serial=serial_text(made.serial_number),
+            role=identity.role,
+            name=identity.name,
+            key_sha256=key_fingerprint(public_key),
+            pem=certificate_to_pem(made),
+            pi=pi,
+            issued_at=now,
+            not_after=made.not_valid_after_utc,
+        )
+    )
+    return made
+
+
+def revoke(
+    connection: Connection, identity: Identity, reason: str, now: datetime, *, only: ColumnElement[bool] | None = None
+) -> int:
+    """Revoke the identity's certificates that are neither revoked nor ended (of those, ``only`` some); how many."""
+    statement = update(certificate).where(
+        certificate.c.role == identity.role,
+        certificate.c.name == identity.name,
+        certificate.c.revoked_at.is_(None),
+        certificate.c.not_after > now,
+    )
+    if only is not None:
+        statement = statement.where(only)
+    revoked = connection.execute(statement.values(revoked_at=now, revoked_reason=reason)).rowcount
+    if revoked:
+        # After the rows themselves: whoever signs holds this row's lock, so either sees them or is marked stale.
+        connection.execute(update(revocation_list).values(stale=True))
+    return revoked
+
+
+def require_unrevoked(connection: Connection, serial: int) -> None:
+    """Refusal(REVOKED) by the database itself, which knows earlier than any list."""
+    found = connection.scalar(select(certificate.c.revoked_at).where(certificate.c.serial == serial_text(serial)))
+    if found is not None:
+        raise Refusal(Code.REVOKED, "this certificate is revoked; get a new one with plkeygen --force")
+
+
+def current_list(connection: Connection, authority: Authority, now: datetime) -> bytes:
+    """The revocation list (PEM), signed anew when a revocation came since, or after a minute.
+
+    Numbers only grow. They start at the time, so that they do even after the database was restored from a backup.
+    """
+    found = connection.execute(select(revocation_list)).one_or_none()
+    if found is None:
+        first = insert(revocation_list).values(id=1, number=int(now.timestamp()), signed_at=now, pem="", stale=True)
+        connection.execute(first.on_conflict_do_nothing())
+    elif _is_current(found, now):
+        return str(found.pem).encode()
+    found = connection.execute(select(revocation_list).with_for_update()).one()
+    if _is_current(found, now):  # somebody else signed while we waited
+        return str(found.pem).encode()
+    pem = authority.sign_crl(_revoked(connection, now), number=found.number + 1, now=now)
+    connection.execute(
+        update(revocation_list).values(number=found.number + 1, signed_at=now, pem=pem.decode(), stale=False)
+    )
+    return pem
+
+
+def stop_list(connection: Connection, authority: Authority, now: datetime) -> str:
+    """The owners whose slivers must stop, signed by the CA (JWS compact)."""
+    stopped = select(account.c.email).where(account.c.stopped_at.is_not(None)).order_by(account.c.email)
+    return sign_stops([Identity.user(email) for email in connection.scalars(stopped)], authority.key, now)
+
+
+def issued_since(connection: Connection, identity: Identity, since: datetime) -> int:
+    """How many certificates this identity was given since then."""
+    mine = (certificate.c.role == identity.role) & (certificate.c.name == identity.name)
+    counted = select(func.count()).where(mine, certificate.c.issued_at > since)
+    return connection.scalar(counted) or 0
+
+
+def serial_text(serial: int) -> str:
+    return f"{serial:040x}"
+
+
+def key_fingerprint(public_key: CertificateKey) -> str:
+    """SHA-256 of the SubjectPublicKeyInfo, hex."""
+    return sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def _is_current(signed: Row[Any], now: datetime) -> bool:
+    return not signed.stale and abs((now - signed.signed_at).total_seconds()) < RESIGN_SECONDS
+
+
+def _revoked(connection: Connection, now: datetime) -> Collection[tuple[int, datetime]]:
+    rows = connection.execute(
+        select(certificate.c.serial, certificate.c.revoked_at).where(
+            certificate.c.revoked_at.is_not(None), certificate.c.not_after > now - timedelta(seconds=KEPT_SECONDS)
+        )
+    )
+    return [(int(row.serial, 16), row.revoked_at) for row in rows]
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    staged = path.with_suffix(".new")
+    staged.unlink(missing_ok=True)
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.rename(path)

@@ -1,0 +1,71 @@
+"""One plc, opened: its database, its CA, its clock. The daemon, the operator's verbs and the testbed act on it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from sqlalchemy import Connection, Engine
+
+from models import database
+from plc.accounts import Account, find
+from plc.ca import has_issued, load_authority
+from plc.passwords import Passwords
+from plc.settings import Settings
+from plc.throttle import ACCOUNT, ADDRESS, attempt, forget, take_back
+from trust.certificates import Authority
+from trust.clock import Clock, system_clock
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Central:
+    """Every change is one transaction of ``begin()``; times come from ``clock``."""
+
+    settings: Settings
+    engine: Engine
+    authority: Authority
+    clock: Clock
+    passwords: Passwords
+
+    @classmethod
+    def open(cls, settings: Settings, clock: Clock | None = None, *, migrate: bool = False) -> Self:
+        """Connect and read the CA, made at the very first start; ``migrate`` brings the schema up to date first."""
+        ticking = clock or system_clock()
+        if migrate:
+            database.migrate(settings.database_url, "plc")
+        # As many connections as the server has threads, or calls would wait for one another's.
+        engine = database.engine(settings.database_url, pool_size=5, max_overflow=40)
+        with engine.begin() as connection:
+            first = not has_issued(connection)
+        authority = load_authority(settings.state_dir, ticking.now(), first=first)
+        return cls(settings, engine, authority, ticking, Passwords())
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction: committed at the end, rolled back by any exception."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def log_in(self, email: str, password: str, address: str) -> Account:
+        """The account of this e-mail and password, in whatever state it is.
+
+        The same answer and time for an unknown e-mail; throttled by account and by address. No transaction is open
+        while the password is hashed. Raises Refusal NOT_AUTHENTICATED, BAD_INPUT (no e-mail), OVER_CAPACITY.
+        """
+        name = Identity.user(email).name
+        by_account, by_address = f"account {name}", f"address {address}"
+        with self.begin() as connection:
+            attempt(connection, by_account, ACCOUNT, self.clock.now())
+            attempt(connection, by_address, ADDRESS, self.clock.now())
+            who = find(connection, name)
+        if not self.passwords.matches(password, who.password_hash if who else None) or who is None:
+            raise Refusal(Code.NOT_AUTHENTICATED, "wrong e-mail or password")
+        with self.begin() as connection:
+            forget(connection, by_account)
+            take_back(connection, by_address, self.clock.now())
+        return who
+
+    def close(self) -> None:
+        self.engine.dispose()

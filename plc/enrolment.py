@@ -1,0 +1,162 @@
+"""How services get in: one-time tokens of the operator, and what they are enrolled as.
+
+A token is one printable line, `dslice-ROLE-NAME-SECRET-CA`: a secret of 128 bits in base32 and the SHA-256 of the CA,
+so that a service trusts nothing that it was not told. Stored hashed, good once, for an hour, for one role, name and
+set of addresses. The same key may ask again within the hour: an answer that was lost costs no new token.
+"""
+
+from base64 import b32encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from secrets import token_bytes
+from typing import Any
+
+from cryptography import x509
+from sqlalchemy import Connection, Row, and_, delete, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from models.plc import enrolment_token, service
+from plc.accounts import Actor
+from plc.ca import issue, key_fingerprint, require_unrevoked, revoke
+from plc.client.token import Token
+from plc.journal import note
+from trust.certificates import Authority, CertificateKey, fingerprint
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+
+TOKEN_SECONDS = 3600
+SERVICES = (Role.AGENT, Role.NODE, Role.SVM)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a token is for: a service and the addresses (IPs or host names) that its certificate will name."""
+
+    identity: Identity
+    addresses: tuple[str, ...]
+
+
+def make_tokens(
+    connection: Connection, authority: Authority, actor: Actor, places: Iterable[Place], now: datetime
+) -> list[str]:
+    """One token for each place, in order. Raises Refusal NOT_ALLOWED, BAD_INPUT."""
+    if not actor.is_operator:
+        raise Refusal(Code.NOT_ALLOWED, "only the operator of plc makes enrolment tokens")
+    made, rows = [], []
+    for place in places:
+        token = _new_token(place, authority)
+        made.append(str(token))
+        rows.append(
+            {
+                "secret_sha256": _hashed(token.secret),
+                "role": place.identity.role,
+                "name": place.identity.name,
+                "addresses": list(place.addresses),
+                "made_at": now,
+                "expires_at": now + timedelta(seconds=TOKEN_SECONDS),
+            }
+        )
+        note(connection, now, actor.name, "token", str(place.identity), " ".join(place.addresses))
+    if rows:
+        connection.execute(enrolment_token.insert(), rows)
+    return made
+
+
+def enrol(
+    connection: Connection,
+    authority: Authority,
+    secret: str,
+    key: CertificateKey,
+    addresses: Sequence[str],
+    lifetime: int,
+    now: datetime,
+) -> x509.Certificate:
+    """The first certificate of a service, or its next after the last one ended; older ones are revoked.
+
+    Raises Refusal: NOT_AUTHENTICATED for a token that is unknown, used or too old; BAD_INPUT for an address that the
+    token is not for, or a key of the wrong type.
+    """
+    found = _use(connection, secret, key_fingerprint(key), now)
+    foreign = set(addresses) - set(found.addresses)
+    if foreign:
+        raise Refusal(
+            Code.BAD_INPUT, f"this token is for {', '.join(found.addresses)}, not for {', '.join(sorted(foreign))}"
+        )
+    identity = Identity(Role(found.role), found.name)
+    enrolled = {"addresses": found.addresses, "enrolled_at": now}
+    connection.execute(
+        insert(service)
+        .values(role=found.role, name=found.name, **enrolled)
+        .on_conflict_do_update(index_elements=[service.c.role, service.c.name], set_=enrolled)
+    )
+    revoke(connection, identity, "enrolled again", now)
+    note(connection, now, str(identity), "enrol", str(identity), " ".join(found.addresses))
+    return issue(connection, authority, identity, key, now=now, lifetime=lifetime, addresses=tuple(found.addresses))
+
+
+def renew_service(
+    connection: Connection,
+    authority: Authority,
+    identity: Identity,
+    old_serial: int,
+    key: CertificateKey,
+    lifetime: int,
+    now: datetime,
+) -> x509.Certificate:
+    """The next certificate of a service that shows its old one, for the addresses it is enrolled with."""
+    require_unrevoked(connection, old_serial)
+    addresses = connection.scalar(
+        select(service.c.addresses).where(service.c.role == identity.role, service.c.name == identity.name)
+    )
+    if addresses is None:
+        raise Refusal(Code.NOT_FOUND, f"{identity} is not enrolled; get a token with dslice plc token")
+    return issue(connection, authority, identity, key, now=now, lifetime=lifetime, addresses=tuple(addresses))
+
+
+def services(connection: Connection) -> Sequence[Row[Any]]:
+    """Every enrolled service: role, name, addresses, url."""
+    return connection.execute(select(service).order_by(service.c.role, service.c.name)).all()
+
+
+def purge_tokens(connection: Connection, now: datetime) -> None:
+    connection.execute(delete(enrolment_token).where(enrolment_token.c.expires_at < now - timedelta(days=1)))
+
+
+def _new_token(place: Place, authority: Authority) -> Token:
+    if place.identity.role not in SERVICES:
+        raise Refusal(Code.BAD_INPUT, f"a {place.identity.role} does not enrol with a token; users run plkeygen")
+    if not place.addresses:
+        raise Refusal(Code.BAD_INPUT, f"say at which addresses {place.identity.name} answers")
+    secret = b32encode(token_bytes(16)).decode().rstrip("=").lower()
+    return Token(place.identity, secret, fingerprint(authority.certificate))
+
+
+def _use(connection: Connection, secret: str, key_sha256: str, now: datetime) -> Row[Any]:
+    """Burn the token for this key, or find it burnt for this very key."""
+    unused = enrolment_token.c.used_at.is_(None)
+    used_by_it = enrolment_token.c.used_key_sha256 == key_sha256
+    found = connection.execute(
+        update(enrolment_token)
+        .where(
+            and_(
+                enrolment_token.c.secret_sha256 == _hashed(secret),
+                enrolment_token.c.expires_at > now,
+                or_(unused, used_by_it),
+            )
+        )
+        .values(used_at=now, used_key_sha256=key_sha256)
+        .returning(enrolment_token)
+    ).one_or_none()
+    if found is None:
+        raise Refusal(
+            Code.NOT_AUTHENTICATED,
+            "this token is unknown, used already or older than an hour; get another with dslice plc token",
+        )
+    return found
+
+
+def _hashed(secret: str) -> str:
+    # 128 random bits need no slow hash.
+    return sha256(secret.encode()).hexdigest()

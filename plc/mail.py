@@ -1,0 +1,151 @@
+"""E-mail: an outbox in the database, and the thread that empties it through SMTP.
+
+A letter is written in the transaction that causes it. A mail server that is down loses nothing: tries go on, further
+and further apart, until it takes the letter or says that it never will (a 5xx for this recipient or text). A crash
+between sending and recording sends again, with the same Message-ID.
+"""
+
+import logging
+import smtplib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection, Engine, Row, select, update
+
+from models.plc import letter
+from trust.clock import Clock
+
+AT_ONCE = 20  # letters over one connection to the relay
+CLAIM_SECONDS = 120  # nobody else takes a letter for this long; longer than one batch may take
+LONGEST_PAUSE = 3600  # seconds between two tries
+SMTP_TIMEOUT = 10
+IDLE_SECONDS = 2  # between two looks into the outbox
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An e-mail to one person, plain text."""
+
+    recipient: str
+    subject: str
+    body: str
+
+
+def post(connection: Connection, written: Letter, now: datetime) -> None:
+    """Into the outbox, in the caller's transaction."""
+    connection.execute(
+        letter.insert().values(
+            recipient=written.recipient,
+            subject=" ".join(written.subject.split()),
+            body=written.body,
+            written_at=now,
+            next_try_at=now,
+        )
+    )
+
+
+def deliver(engine: Engine, smtp_url: str, sender: str, clock: Clock) -> int:
+    """Send what is due; how many letters were tried."""
+    with engine.begin() as connection:
+        due = _claim(connection, clock.now())
+    if not due:
+        return 0
+    server = urlsplit(smtp_url)
+    try:
+        with smtplib.SMTP(server.hostname or "", server.port or 25, timeout=SMTP_TIMEOUT) as relay:
+            for row in due:
+                _send(engine, relay, row, sender, clock)
+    except (OSError, smtplib.SMTPException) as error:
+        # Those not recorded come again when their claim ends or their pause is over.
+        log.warning("the mail server at %s does not answer: %s", smtp_url, error)
+        with engine.begin() as connection:
+            for row in due:
+                _try_later(connection, row, str(error), clock.now())
+    return len(due)
+
+
+class Postman:
+    """The background thread; without an SMTP server letters wait in the outbox."""
+
+    def __init__(self, engine: Engine, smtp_url: str, sender: str, clock: Clock) -> None:
+        self._arguments = (engine, smtp_url, sender, clock)
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="postman", daemon=True)
+
+    def start(self) -> None:
+        if self._arguments[1]:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(SMTP_TIMEOUT + 5)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                tried = deliver(*self._arguments)
+            except Exception:  # whatever it was, the next letters must go out
+                log.exception("the outbox could not be emptied")
+                tried = 0
+            if tried < AT_ONCE:
+                self._stop.wait(IDLE_SECONDS)
+
+
+def pause(attempts: int) -> int:
+    """Seconds to wait after so many failed tries: 10, 20, 40 … 3,600."""
+    return int(min(10 * 2 ** min(max(attempts, 1) - 1, 20), LONGEST_PAUSE))
+
+
+def _claim(connection: Connection, now: datetime) -> list[Row[Any]]:
+    waiting = letter.c.sent_at.is_(None) & letter.c.given_up_at.is_(None) & (letter.c.next_try_at <= now)
+    due = select(letter.c.id).where(waiting).order_by(letter.c.id).limit(AT_ONCE).with_for_update(skip_locked=True)
+    claimed = (
+        update(letter)
+        .where(letter.c.id.in_(due.scalar_subquery()))
+        .values(attempts=letter.c.attempts + 1, next_try_at=now + timedelta(seconds=CLAIM_SECONDS))
+        .returning(letter)
+    )
+    return sorted(connection.execute(claimed), key=lambda row: int(row.id))
+
+
+def _send(engine: Engine, relay: smtplib.SMTP, row: Row[Any], sender: str, clock: Clock) -> None:
+    """One letter; what the relay refuses for good is given up, with the reason kept. A dead relay raises."""
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = sender, row.recipient, row.subject
+    message["Date"] = row.written_at
+    message["Message-ID"] = f"<plc-letter-{row.id}-{int(row.written_at.timestamp())}@{sender.rpartition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(row.body)
+    try:
+        relay.send_message(message)
+    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
+        with engine.begin() as connection:
+            if _for_good(error):
+                ended = {"given_up_at": clock.now(), "last_error": str(error)}
+                connection.execute(update(letter).where(letter.c.id == row.id).values(**ended))
+            else:
+                _try_later(connection, row, str(error), clock.now())
+        return
+    with engine.begin() as connection:
+        connection.execute(update(letter).where(letter.c.id == row.id).values(sent_at=clock.now(), last_error=None))
+
+
+def _for_good(error: smtplib.SMTPRecipientsRefused | smtplib.SMTPSenderRefused | smtplib.SMTPDataError) -> bool:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    # A refused sender is our own setting, which somebody will correct.
+    return isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= 500
+
+
+def _try_later(connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:
+    """Unless it was sent or given up after all."""
+    waits = letter.c.sent_at.is_(None) & letter.c.given_up_at.is_(None)
+    again = {"next_try_at": now + timedelta(seconds=pause(row.attempts)), "last_error": reason}
+    connection.execute(update(letter).where(letter.c.id == row.id, waits).values(**again))
