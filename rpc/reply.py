@@ -19,6 +19,7 @@ MAX_BODY = 8 * 1024 * 1024  # bytes of an answer
 SERVICES = {Role.NODE: "the node", Role.AGENT: "the agent", Role.SVM: "svmd", Role.PLC: "plc"}
 E = TypeVar("E", bound=BaseException)
 
+GET_CERTIFICATE = "get one with plkeygen (services: dslice enroll)"
 NEW_CERTIFICATE = "get a new one with plkeygen (services: dslice enroll)"
 # X509_V_ERR_*: what OpenSSL finds wrong with a server's certificate, as far as a reader can do something about it.
 FINDINGS = {
@@ -103,6 +104,8 @@ class Target:
         """TLS failed: for our certificate (an alert says so), for theirs, or because that is no server of dslice."""
         if _refuses_us(error):
             why = (error.reason or "").lower().rpartition("alert_")[2].replace("_", " ")
+            if why == "certificate required":
+                return Refusal(Code.NOT_AUTHENTICATED, f"{self.place} demands a certificate; {GET_CERTIFICATE}")
             return Refusal(Code.NOT_AUTHENTICATED, f"{self.place} refuses our certificate ({why}); {NEW_CERTIFICATE}")
         if isinstance(error, ssl.SSLCertVerificationError):
             finding = FINDINGS.get(error.verify_code, f"a certificate that is not plc's ({error.verify_message})")
