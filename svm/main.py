@@ -9,10 +9,11 @@ import sys
 import traceback
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from svm.exits import FAILED, INTERRUPTED, USAGE, status_of_refusal
 from svm.flags import Flags, group_flags
-from svm.output import json_line, refused
+from svm.output import refused
 from trust.errors import Code, Refusal
 
 # Verb → module in svm/verbs. The order is that of `svm --help`: first the howto's verbs in its order.
@@ -64,6 +65,14 @@ class Verbs(click.Group):
                 return found
         return None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=VERBS, ctx=ctx) from None
+
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="dslice", prog_name="svm")
@@ -113,11 +122,12 @@ def _refused(refusal: Refusal, flags: Flags) -> int:
 
 
 def _usage(error: click.ClickException, flags: Flags) -> int:
-    if flags.json:
-        json_line("error", {"code": str(Code.BAD_INPUT), "reason": error.format_message()})
-        json_line("summary", {"operation": None, "ok": 0, "failed": 0, "exit": USAGE})
-    else:
+    if isinstance(error, NoArgsIsHelpError):
         error.show()
+        return USAGE
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    advice = f"see: {context.command_path if context else 'svm'} --help"
+    refused(Refusal(Code.BAD_INPUT, f"{error.format_message().rstrip('.')}; {advice}"), USAGE, as_json=flags.json)
     return USAGE
 
 

@@ -13,7 +13,10 @@ from svm.session import connect
 @click.argument("agent", required=False)
 @flags
 def getads(agent: str | None) -> None:
-    """List the nodes that agents advertise (AGENT: that one only)."""
+    """List the nodes that agents advertise.
+
+    AGENT: that one's only.
+    """
     rows(connect().ads(agent), _address, as_json=current().json)
 
 

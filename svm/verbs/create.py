@@ -30,7 +30,10 @@ AGENT = click.option(
 def createslice(
     file: str, agents: tuple[str, ...], dry_run: bool, replace: bool, autorenew: bool, until: str | None
 ) -> int | None:
-    """Create the slice that FILE (XML, - for stdin) describes."""
+    """Create the slice that FILE describes.
+
+    FILE is XML as in the howto, - is stdin.
+    """
     if until and not autorenew:
         raise click.UsageError("--until says when --autorenew ends; give both")
     wanted = read_slice_file(file, sys.stdin.buffer)
@@ -59,7 +62,10 @@ def createslice(
 @AGENT
 @flags
 def newtickets(file: str, agents: tuple[str, ...]) -> int:
-    """Obtain tickets only, for the slice that FILE describes; newleases and newvms go on from there."""
+    """Obtain tickets for the slice in FILE, no more.
+
+    newleases and newvms go on from there.
+    """
     wanted = read_slice_file(file, sys.stdin.buffer)
     status, _ = perform(connect(), Request("newtickets", wanted.name, file=wanted, agents=agents))
     return status

@@ -21,7 +21,10 @@ MAX_BYTES = 16_384
 @click.argument("key", type=click.Path(), metavar="KEYFILE")
 @flags
 def addkey(name: str, key: str) -> int:
-    """Let the owner of the SSH public key in KEYFILE (- for stdin) log in to all nodes of the slice."""
+    """Let an SSH public key log in to a slice.
+
+    KEYFILE holds the public key on one line; - is stdin.
+    """
     return ask(Request("addkey", name, keys=(read_key(key),)), _again("addkey", name, key))
 
 
@@ -30,7 +33,7 @@ def addkey(name: str, key: str) -> int:
 @click.argument("key", type=click.Path(), metavar="KEYFILE")
 @flags
 def delkey(name: str, key: str) -> int:
-    """Take that right away again; open sessions of that key end."""
+    """Remove an SSH public key; its sessions end."""
     return ask(Request("delkey", name, keys=(read_key(key),)), _again("delkey", name, key))
 
 
@@ -38,7 +41,7 @@ def delkey(name: str, key: str) -> int:
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def nukekeys(name: str) -> int:
-    """Remove all SSH keys from the slice."""
+    """Remove all SSH public keys from a slice."""
     given = current()
     return ask(Request("nukekeys", name), lambda _failures: same_again(given))
 

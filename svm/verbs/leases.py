@@ -18,7 +18,10 @@ from svm.words import SLICE
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def renewslice(name: str) -> int:
-    """Replace every lease of the slice by one that begins now, of the length in its slice file."""
+    """Renew the leases of a slice.
+
+    Each lease is replaced by one that begins now, of the length in the slice file.
+    """
     given = current()
     return ask(Request("renewslice", name), lambda _failures: same_again(given))
 
@@ -28,7 +31,7 @@ def renewslice(name: str) -> int:
 @click.option("--table", "as_table", is_flag=True, help="The time left, soonest first; red under a day.")
 @flags
 def expirations(name: str, as_table: bool) -> None:
-    """List when the lease on each node ends."""
+    """List when each lease of a slice ends."""
     found = connect().slice(name)
     ends = [(each["node"], datetime.fromisoformat(each["expires_at"])) for each in found["slivers"] if _leased(each)]
     if current().json:

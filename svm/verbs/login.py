@@ -33,7 +33,10 @@ SSH_FAILED = 255
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[CMD]...")
 @flags
 def ssh(identity: str | None, name: str, node: str, words: tuple[str, ...]) -> None:
-    """Log in to the slice on NODE (IP or name), or run CMD there; ssh's own exit status is the command's."""
+    """Log in to a slice on NODE, or run CMD there.
+
+    NODE is an IP address or a node's name. The exit status is that of ssh.
+    """
     words = _command(words)
     config, target = _prepared(name, node)
     argv = [*_ssh(config, identity), "--", target, *words]
@@ -48,7 +51,10 @@ def ssh(identity: str | None, name: str, node: str, words: tuple[str, ...]) -> N
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def ssh_config(name: str) -> None:
-    """Print ssh_config entries for the slice's nodes: for ssh -F, or for an Include in ~/.ssh/config."""
+    """Print ssh_config entries for a slice's nodes.
+
+    For ssh -F FILE, or for an Include in ~/.ssh/config.
+    """
     from svm.sshconfig import hosts, write
 
     svmd = connect()
@@ -64,7 +70,10 @@ def ssh_config(name: str) -> None:
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
 @flags
 def run(identity: str | None, name: str, words: tuple[str, ...]) -> int:
-    """Run CMD on all nodes of the slice at once; equal outputs are shown once."""
+    """Run a command on all nodes of a slice at once.
+
+    Equal outputs are shown once.
+    """
     from svm.sshconfig import hosts, write
 
     words = _command(words)

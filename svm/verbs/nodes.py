@@ -21,7 +21,7 @@ COLOURS = {"running": "green", "expired": "red", "deleting": "yellow"}
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def nodelist(name: str) -> None:
-    """List the nodes where the slice has a virtual machine."""
+    """List the nodes where a slice has its VMs."""
     running = [each for each in connect().slice(name)["slivers"] if each["state"] == "running"]
     shown = [{"slice": name, "node": each["node"], "name": each["name"]} for each in running]
     rows(shown, lambda row: str(row["node"]), as_json=current().json)
@@ -31,7 +31,7 @@ def nodelist(name: str) -> None:
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def status(name: str) -> None:
-    """Show each node of the slice: state, time left, the last error; and what is set for the whole."""
+    """Show a slice: each node's state and last error."""
     found = connect().slice(name)
     if current().json:
         json_line("slice", {key: value for key, value in found.items() if key != "slivers"})
@@ -53,7 +53,10 @@ def status(name: str) -> None:
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def inventory(name: str) -> None:
-    """Print an Ansible inventory of the slice (JSON, which ansible -i FILE reads)."""
+    """Print an Ansible inventory of a slice.
+
+    JSON, to be read with ansible -i FILE.
+    """
     from svm.sshconfig import hosts, write
 
     svmd = connect()

@@ -18,7 +18,10 @@ from trust.names import check_slice_name
 @click.argument("what", metavar="SLICE|OPERATION")
 @flags
 def watch(what: str) -> int:
-    """Follow an operation, or the newest one of a slice, to its end; exits as it does."""
+    """Follow an operation to its end, exit as it does.
+
+    Of a slice, the operation that goes on, else the last one.
+    """
     from svm.client import is_operation
     from svm.following import follow
 
@@ -36,7 +39,7 @@ def watch(what: str) -> int:
 @click.option("-n", "--lines", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
 @flags
 def history(name: str, lines: int) -> None:
-    """Show what happened to the slice, oldest first; slices that are gone have one, too."""
+    """Show what happened to a slice, oldest first."""
     for event in connect().history(check_slice_name(name), lines):
         if current().json:
             json_line("row", event)
@@ -48,7 +51,10 @@ def history(name: str, lines: int) -> None:
 @click.argument("what", metavar="SLICE|OPERATION")
 @flags
 def cancel(what: str) -> None:
-    """Cancel an operation, or the newest one of a slice: what has begun is finished, nothing else is begun."""
+    """Cancel an operation.
+
+    What has begun is finished, nothing else is begun.
+    """
     from svm.client import is_operation
 
     svmd = connect()

@@ -20,7 +20,7 @@ from svm.words import SLICE, day
 @click.option("--until", metavar="DATE", help="With on: renew no longer than this.")
 @flags
 def autorenew(name: str, what: str, until: str | None) -> int | None:
-    """Have the slice's leases renewed in time from now on, or no longer.
+    """Have leases renewed by themselves, or not.
 
     It ends at --until, at the end of your delegation (svm delegate SLICE extends it), or when you say off.
     """
@@ -44,7 +44,10 @@ def autorenew(name: str, what: str, until: str | None) -> int | None:
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def delegate(name: str) -> int:
-    """Let svmd renew the slice's leases until your certificate ends (extends what autorenew on gave)."""
+    """Let svmd renew leases while you are away.
+
+    It may until your certificate ends; this extends what autorenew on gave.
+    """
     svmd = connect()
     return perform(svmd, Request("delegate", name, standing_heal=svmd.slice(name)["heal"]))[0]
 
@@ -53,7 +56,10 @@ def delegate(name: str) -> int:
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def undelegate(name: str) -> int:
-    """Take that back: svmd forgets all that lets it act on the slice, and stops what it was doing there."""
+    """Take that back, and stop what svmd was doing.
+
+    svmd forgets everything that lets it act on the slice.
+    """
     return ask(Request("undelegate", name))
 
 
@@ -62,7 +68,10 @@ def undelegate(name: str) -> int:
 @click.argument("what", type=click.Choice(["on", "off"]))
 @flags
 def heal(name: str, what: str) -> int:
-    """Have a node that stays silent replaced by another, keys included, or no longer."""
+    """Have silent nodes replaced by others, or not.
+
+    The new node gets the slice's keys.
+    """
     on = what == "on"
     return ask(Request("heal", name, heal=on, standing_heal=on))
 

@@ -29,7 +29,10 @@ def show() -> None:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the shell's completion script: eval "$(svm completion bash)"."""
+    """Print a shell's completion script.
+
+    To use it: eval "$(svm completion bash)"
+    """
     from click.shell_completion import get_completion_class
 
     root = click.get_current_context().find_root().command

@@ -19,7 +19,7 @@ from svm.words import SLICE
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def deleteslice(name: str) -> int:
-    """Delete the slice: its virtual machines on all nodes, its tickets and its name."""
+    """Delete a slice: its VMs, its tickets, its name."""
     given = current()
     svmd = connect()
     later = " (their slivers end with their leases in any case)"
@@ -33,7 +33,10 @@ def deleteslice(name: str) -> int:
 @click.option("--dry-run", is_flag=True, help="Only list what would be purged.")
 @flags
 def clean(dry_run: bool) -> int | None:
-    """Purge your slices that have neither a valid ticket nor a valid lease, by the service's clock."""
+    """Purge slices without valid tickets or leases.
+
+    Yours only; what counts is the service's clock, not this machine's.
+    """
     svmd = connect()
     if dry_run:
         rows(svmd.slices(purgeable=True), lambda found: str(found["name"]), as_json=current().json)

@@ -17,7 +17,10 @@ NODES = click.argument("words", nargs=-1, metavar="[NODE]...")
 @NODES
 @flags
 def newleases(name: str, words: tuple[str, ...]) -> int:
-    """Redeem tickets for leases, on the nodes given or on all that wait for it."""
+    """Redeem a slice's tickets for leases.
+
+    On the nodes given, or on all that wait for it.
+    """
     given = current()
 
     def retry(failures: list[NodeResult]) -> list[str]:
@@ -32,7 +35,10 @@ def newleases(name: str, words: tuple[str, ...]) -> int:
 @NODES
 @flags
 def newvms(name: str, words: tuple[str, ...]) -> int:
-    """Use leases to create virtual machines, on the nodes given or on all that wait for it."""
+    """Use a slice's leases to create VMs.
+
+    On the nodes given, or on all that wait for it.
+    """
     given = current()
     svmd = connect()
     request = Request("newvms", name, nodes=nodes(words))
