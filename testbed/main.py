@@ -1,0 +1,254 @@
+"""`dslice`: a whole PlanetLab on one machine, and the daemons that it consists of."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from testbed.home import PI, Home, HomeError, Lock
+
+DRIVERS = ("auto", "bubblewrap", "unshare", "podman", "simulated")
+DOWN_TIMEOUT = 60  # seconds that `dslice down` waits for the supervisor
+SETTLE_TIMEOUT = 30  # seconds that `dslice stop` and `start` wait
+
+home_option = click.option(
+    "--home",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The testbed's folder (default: $DSLICE_HOME, else .dslice here).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+class Verbs(click.Group):
+    """`plc` and `enroll` come from their own module, loaded when they are asked for; errors are one line."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*super().list_commands(context), "plc", "enroll"]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in ("plc", "enroll"):
+            return super().get_command(context, name)
+        from testbed import plcverbs
+
+        found: click.Command = getattr(plcverbs, name)
+        return found
+
+    def invoke(self, context: click.Context) -> Any:
+        from testbed.addresses import AddressTakenError
+        from testbed.embedded import StartError
+        from trust.errors import Refusal
+
+        try:
+            return super().invoke(context)
+        except (HomeError, AddressTakenError, StartError) as error:
+            raise click.ClickException(str(error)) from error
+        except Refusal as refusal:
+            raise click.ClickException(refusal.reason) from refusal
+
+
+@click.group(cls=Verbs)
+@click.version_option(package_name="dslice")
+def main() -> None:
+    """A whole PlanetLab on one machine: databases, plc, agent, svmd, workers and nodes."""
+
+
+@main.command()
+@home_option
+@click.option("--nodes", type=click.IntRange(0, 250), help="Nodes with real slivers (default 8, or as last time).")
+@click.option("--workers", type=click.IntRange(1, 64), help="Celery workers (default 1).")
+@click.option("--sliver", type=click.Choice(DRIVERS), help="How the nodes make slivers (default auto).")
+@click.option("--simulated", type=click.IntRange(0, 10_000), help="Simulated nodes beside them (default 0).")
+@click.option("--latency", type=click.IntRange(0, 60_000), metavar="MS", help="Answer time of simulated nodes.")
+@click.option("--detach", is_flag=True, help="Return once everything answers, and leave it running.")
+def up(folder: Path | None, detach: bool, **wanted: object) -> None:
+    """Start a testbed, or the one that is there again; Ctrl-C or `dslice down` ends it."""
+    from testbed import starting
+
+    home = Home.find(folder)
+    home.make()
+    begun = time.monotonic()
+    if not detach:
+        sys.exit(starting.serve(home, home.plan().changed(**wanted), lambda: _started(home, begun)))
+    starting.detach(home, home.plan().changed(**wanted))
+    _started(home, begun)
+
+
+def _started(home: Home, begun: float) -> None:
+    plan = home.plan()
+    nodes = f"{plan.nodes} nodes" + (f", {plan.simulated} simulated" if plan.simulated else "")
+    click.echo(f"PlanetLab is up in {time.monotonic() - begun:.1f} s: {nodes}. Now type:", err=True)
+    chosen = "" if home == Home.find(None) else f" --home {home.directory}"
+    click.echo(f'  eval "$(dslice env{chosen})"; svm getads', err=True)
+
+
+@main.command()
+@home_option
+@click.option("--as", "email", default=PI, metavar="EMAIL", help=f"Which account (default {PI}).")
+def env(folder: Path | None, email: str) -> None:
+    """Print the lines that make a shell use this testbed: eval "$(dslice env)"."""
+    from testbed.shell import exports
+
+    for line in exports(_existing(folder), email):
+        click.echo(line)
+
+
+@main.command()
+@home_option
+@json_option
+def ps(folder: Path | None, as_json: bool) -> None:
+    """List the processes of the running testbed."""
+    from testbed import control
+    from testbed.shell import process_table
+
+    rows = control.ask(_existing(folder), "ps")["processes"]
+    if as_json:
+        named = [row for row in rows if row["role"] != "mail"]
+        click.echo(json.dumps([{k: row[k] for k in ("name", "role", "pid", "address", "nodes")} for row in named]))
+        return
+    for line in process_table(rows):
+        click.echo(line)
+
+
+@main.command()
+@home_option
+def down(folder: Path | None) -> None:
+    """End the testbed and all its slivers; what it knows stays for the next `dslice up`."""
+    from testbed import control, leftovers
+
+    home = _existing(folder)
+    running = Lock(home).holder()
+    if running is not None:
+        control.ask(home, "down")
+        _wait(lambda: Lock(home).holder() is None, DOWN_TIMEOUT, f"process {running} does not end: see {home.logs}")
+    ended = leftovers.end(home)
+    if running is None and not ended:
+        click.echo(f"Nothing runs in {home.directory}.", err=True)
+
+
+@main.command()
+@click.argument("name")
+@home_option
+def stop(name: str, folder: Path | None) -> None:
+    """End one process, which stays down until `dslice start`."""
+    from testbed import control
+
+    home = _existing(folder)
+    control.ask(home, "stop", name)
+    _wait(lambda: _process(home, name)["pid"] is None, SETTLE_TIMEOUT, f"{name} does not end: see {home.logs}")
+
+
+@main.command()
+@click.argument("name")
+@home_option
+def start(name: str, folder: Path | None) -> None:
+    """Start a process again that `dslice stop` ended."""
+    from testbed import control
+
+    home = _existing(folder)
+    control.ask(home, "start", name)
+    _wait(lambda: _process(home, name)["state"] == "ready", SETTLE_TIMEOUT, f"{name} gives no answer: see {home.logs}")
+
+
+@main.command()
+@click.argument("node")
+@click.argument("what")
+@home_option
+def fault(node: str, what: str, folder: Path | None) -> None:
+    """How a simulated NODE (its address, its name, or all) behaves from now on.
+
+    WHAT is ok, refuse, blackhole, reset, slow=SECONDS, lose-answer, over-capacity or wrong-cert.
+    """
+    from testbed.faults import inject
+
+    inject(_existing(folder), node, what)
+
+
+@main.command()
+@home_option
+@json_option
+def mail(folder: Path | None, as_json: bool) -> None:
+    """Show the letters that the testbed has sent."""
+    from testbed.mailbox import letters
+
+    found = list(letters(_existing(folder).mail))
+    if as_json:
+        click.echo(json.dumps([letter.as_json() for letter in found], ensure_ascii=False))
+        return
+    for letter in found:
+        head = f"From: {letter.sender}\nTo: {letter.to}\nDate: {letter.date}\nSubject: {letter.subject}"
+        click.echo(f"{head}\n\n{letter.text}\n{'─' * 40}")
+
+
+@main.command()
+@click.argument("email")
+@home_option
+def password(email: str, folder: Path | None) -> None:
+    """Print the password of an account of this testbed."""
+    click.echo(_existing(folder).password(email))
+
+
+@main.command()
+@home_option
+@json_option
+def doctor(folder: Path | None, as_json: bool) -> None:
+    """Look for what is wrong: programs, services, clocks, certificates, orphans."""
+    from testbed.doctor import examine
+
+    findings = examine(Home.find(folder))
+    if as_json:
+        click.echo(json.dumps([finding.as_json() for finding in findings], ensure_ascii=False))
+    else:
+        for finding in findings:
+            click.echo(finding.line())
+    sys.exit(any(not finding.ok for finding in findings))
+
+
+@main.command()
+@home_option
+@click.option("--keep", is_flag=True, help="Leave everything running at the end.")
+@click.option("--nodes", type=click.IntRange(2, 64), default=8, show_default=True)
+def demo(folder: Path | None, keep: bool, nodes: int) -> None:
+    """Tell the whole story as it runs: a certificate, a slice on 8 nodes, a login to each, the end."""
+    from testbed.demo import run
+
+    default = Path(os.environ.get("DSLICE_HOME") or ".dslice-demo")
+    sys.exit(run(Home.find(folder or default), nodes=nodes, keep=keep))
+
+
+@main.command("run", context_settings={"ignore_unknown_options": True})
+@click.argument("role")
+def run_role(role: str) -> None:
+    """Run one daemon in the foreground: plc, agent, nodemgr, simnodes, svmd, worker, beat, flower or mail."""
+    from testbed.roles import MAINS, run
+
+    if role not in MAINS:
+        raise click.BadParameter(f"{role} is none of {', '.join(MAINS)}", param_hint="ROLE")
+    run(role)
+
+
+def _existing(folder: Path | None) -> Home:
+    home = Home.find(folder)
+    if not home.directory.is_dir():
+        raise HomeError(f"no testbed in {home.directory}: start one with 'dslice up'")
+    return home
+
+
+def _process(home: Home, name: str) -> dict[str, Any]:
+    from testbed import control
+
+    rows: list[dict[str, Any]] = control.ask(home, "ps")["processes"]
+    return next(row for row in rows if row["name"] == name)
+
+
+def _wait(condition: Callable[[], bool], longest: int, complaint: str) -> None:
+    deadline = time.monotonic() + longest
+    while not condition():
+        if time.monotonic() > deadline:
+            raise HomeError(complaint)
+        time.sleep(0.05)
