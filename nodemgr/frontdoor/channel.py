@@ -1,0 +1,158 @@
+"""One session channel: pty request, one command, its streams, its exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+
+import paramiko
+
+from nodemgr.frontdoor import terminal
+from nodemgr.frontdoor.pump import ChannelGoneError, inwards, outwards
+from nodemgr.slivers.driver import Pty, Session
+from trust.errors import Refusal
+
+log = logging.getLogger(__name__)
+
+MAX_COLUMNS = 10_000
+NOT_STARTED = 255
+# A client that wants no reply gets output after this long at the latest.
+REPLY_SECONDS = 1
+
+
+class SessionChannel:
+    """The life of one session. Its methods are called on the transport's thread and never block; the command's
+    streams are served by two threads of its own, which end with it.
+
+    Args:
+        channel: the client's channel; kept here, for paramiko keeps only weak references.
+        enter: starts a command inside the sliver, with the terminal or None.
+    """
+
+    def __init__(self, channel: paramiko.Channel, enter: Callable[[Sequence[str], Pty | None], Session]) -> None:
+        self._channel = channel
+        self._enter = enter
+        self._pty: Pty | None = None
+        self._modes: dict[int, int] = {}
+        self._session: Session | None = None
+        self._started = False
+        self._replied = threading.Event()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        self._gone = False
+        self._lock = threading.Lock()
+
+    def request_pty(self, term: str, columns: int, rows: int, modes: bytes) -> bool:
+        """Remember the terminal for the command that follows; refused after it."""
+        if self._started:
+            return False
+        printable = term if term.isascii() and term.isprintable() and len(term) <= 64 else "dumb"
+        self._pty = Pty(printable, min(columns, MAX_COLUMNS), min(rows, MAX_COLUMNS))
+        self._modes = terminal.decode(modes)
+        return True
+
+    def start(self, argv: Sequence[str]) -> bool:
+        """Start the one command of this channel; refused for a second one (RFC 4254, 6.5)."""
+        if self._started:
+            return False
+        self._started = True
+        threading.Thread(target=self._run, args=(list(argv),), name="session", daemon=True).start()
+        return True
+
+    def replied(self) -> None:
+        """The client knows that its command was accepted: output may flow."""
+        self._replied.set()
+
+    def resize(self, columns: int, rows: int) -> bool:
+        """The client's window changed."""
+        with self._lock:
+            if self._pty is None:
+                return False
+            columns, rows = min(columns, MAX_COLUMNS), min(rows, MAX_COLUMNS)
+            self._pty = Pty(self._pty.term, columns, rows)
+            if self._session is not None:
+                self._session.resize(columns, rows)
+            return True
+
+    def gone(self) -> None:
+        """The channel is lost or closed: whatever still runs is hung up on."""
+        with self._lock:
+            if self._gone:
+                return
+            self._gone = True
+            if self._started:
+                os.eventfd_write(self._wake, 1)
+            else:
+                os.close(self._wake)
+            if self._session is not None:
+                self._session.hangup()
+
+    def _run(self, argv: list[str]) -> None:
+        try:
+            session = self._begin(argv)
+        except Refusal as refusal:
+            self._refuse(refusal)
+        else:
+            self._serve(session)
+        finally:
+            with self._lock:
+                self._session = None
+                self._gone = True
+                os.close(self._wake)
+
+    def _begin(self, argv: list[str]) -> Session:
+        with self._lock:
+            self._session = session = self._enter(argv, self._pty)
+            if self._pty is not None:
+                session.resize(self._pty.columns, self._pty.rows)
+                terminal.apply(session.stdout, self._modes)
+            if self._gone:
+                session.hangup()
+        return session
+
+    def _serve(self, session: Session) -> None:
+        """Both directions until the command's output ends; then its exit status, and the channel is closed."""
+        self._replied.wait(REPLY_SECONDS)
+        for descriptor in (session.stdin, session.stdout):
+            os.set_blocking(descriptor, False)
+        feeder = threading.Thread(target=self._feed, args=(session,), name="session-input", daemon=True)
+        feeder.start()
+        try:
+            outwards(self._senders(session), self._wake)
+            self._channel.send_exit_status(session.wait())
+        except (ChannelGoneError, OSError, EOFError, paramiko.SSHException):
+            session.hangup()
+        self._close()
+        feeder.join()
+        os.close(session.stdout)
+        if session.stderr is not None:
+            os.close(session.stderr)
+
+    def _senders(self, session: Session) -> dict[int, Callable[[bytes], None]]:
+        senders: dict[int, Callable[[bytes], None]] = {session.stdout: self._channel.sendall}
+        if session.stderr is not None:
+            senders[session.stderr] = self._channel.sendall_stderr
+        return senders
+
+    def _feed(self, session: Session) -> None:
+        """What the client types, until its EOF: then a command without a terminal sees the end of its input."""
+        inwards(self._channel, session.stdin, self._wake)
+        if session.stderr is not None:
+            os.close(session.stdin)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """There is nothing to run: say why where a command's errors go."""
+        self._replied.wait(REPLY_SECONDS)
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.sendall_stderr(f"{refusal.reason}\r\n".encode())
+            self._channel.send_exit_status(NOT_STARTED)
+        self._close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.close()
+        with self._lock:
+            self._gone = True
+            os.eventfd_write(self._wake, 1)

@@ -1,0 +1,195 @@
+"""One client's connection: who it is, what it may open. Deny by default: what is not named here is refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Sequence
+
+import paramiko
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_FAILED_RESOURCE_SHORTAGE,
+    OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
+    OPEN_SUCCEEDED,
+)
+
+from nodemgr.access import Access, AccessTable
+from nodemgr.frontdoor.channel import SessionChannel
+from nodemgr.frontdoor.forward import Forward
+from nodemgr.frontdoor.transport import BoundedTransport
+from nodemgr.slivers.driver import Driver, Pty, Session
+from nodemgr.slivers.etc import SFTP_SERVER, SHELL
+from trust.clock import Clock
+from trust.sshkeys import PublicKey
+
+log = logging.getLogger(__name__)
+
+MAX_CHANNELS = 64
+MAX_CHANNELS_EVER = 50_000
+
+
+class Connection(paramiko.ServerInterface):
+    """Authentication and channel requests of one client, asked by paramiko on the transport's thread."""
+
+    def __init__(self, sock: socket.socket, source: str, driver: Driver, access: AccessTable, clock: Clock) -> None:
+        self.source = source
+        self.key: PublicKey | None = None
+        self.granted: Access | None = None
+        self._sock = sock
+        self._driver = driver
+        self._access = access
+        self._clock = clock
+        self._kinds: dict[int, tuple[str, int] | None] = {}
+        self._channels: dict[int, SessionChannel | Forward] = {}
+        self._ever = 0
+        self._done = threading.Event()
+        self._transport = BoundedTransport(sock, self)
+
+    def start(self, host_key: paramiko.PKey) -> None:
+        """Begin the protocol on a thread of the transport's own; returns at once."""
+        self._transport.add_server_key(host_key)
+        self._transport.set_keepalive(30)
+        self._transport.start_server(event=threading.Event(), server=self)
+
+    @property
+    def logged_in(self) -> bool:
+        return self._transport.is_authenticated()
+
+    def close(self) -> None:
+        """End it from any thread, without waiting: the transport reads the end of its socket and closes all."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            self._sock.close()
+
+    @property
+    def over(self) -> bool:
+        return self._done.is_set()
+
+    def join(self, timeout: float) -> None:
+        self._done.wait(timeout)
+
+    def still_welcome(self) -> bool:
+        """Whether slice, key and lease are still as they must be, asked of the table now."""
+        if self.granted is None or self.key is None:
+            return False
+        now = self._lookup(self.granted.slice)
+        return now is not None and now.slice_id == self.granted.slice_id and _holds(now, self.key.blob) is not None
+
+    # paramiko asks
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        """Asked without a signature first and with one after; only the last yes before the login counts."""
+        access = self._lookup(username)
+        held = _holds(access, key.asbytes()) if access else None
+        if access is None or held is None:
+            return AUTH_FAILED
+        self.granted, self.key = access, held
+        return AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        if kind != "session":
+            return OPEN_FAILED_UNKNOWN_CHANNEL_TYPE
+        return self._open(chanid, None)
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
+        if self.granted is None or self.key is None or self.key.blob == self.granted.slice_key.blob:
+            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        access = self._lookup(self.granted.slice)
+        if access is None or destination not in access.peers:
+            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return self._open(chanid, destination)
+
+    def check_channel_pty_request(
+        self,
+        channel: paramiko.Channel,
+        term: bytes,
+        width: int,
+        height: int,
+        pixelwidth: int,
+        pixelheight: int,
+        modes: bytes,
+    ) -> bool:
+        session = self._session(channel)
+        return session is not None and session.request_pty(term.decode("ascii", "replace"), width, height, modes)
+
+    def check_channel_window_change_request(
+        self, channel: paramiko.Channel, width: int, height: int, pixelwidth: int, pixelheight: int
+    ) -> bool:
+        session = self._session(channel)
+        return session is not None and session.resize(width, height)
+
+    def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
+        return self._start(channel, [])
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        if b"\0" in command:
+            return False
+        return self._start(channel, [SHELL, "-c", os.fsdecode(command)])
+
+    def check_channel_subsystem_request(self, channel: paramiko.Channel, name: str) -> bool:
+        return name == "sftp" and self._start(channel, [SFTP_SERVER])
+
+    # the transport tells
+
+    def channel_opened(self, channel: paramiko.Channel) -> None:
+        destination = self._kinds.pop(channel.chanid, None)
+        if destination is None:
+            self._channels[channel.chanid] = SessionChannel(channel, self._enter)
+        else:
+            self._channels[channel.chanid] = Forward(channel, destination)
+
+    def channel_gone(self, number: int) -> None:
+        channel = self._channels.pop(number, None)
+        if channel is not None:
+            channel.gone()
+
+    def ended(self) -> None:
+        for number in list(self._channels):
+            self.channel_gone(number)
+        self._done.set()
+
+    def _open(self, number: int, destination: tuple[str, int] | None) -> int:
+        """Owner, key and lease end are looked at again for each channel."""
+        self._ever += 1
+        if not self.still_welcome():
+            self.close()
+            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        if len(self._channels) >= MAX_CHANNELS or self._ever > MAX_CHANNELS_EVER:
+            return OPEN_FAILED_RESOURCE_SHORTAGE
+        self._kinds[number] = destination
+        return OPEN_SUCCEEDED
+
+    def _session(self, channel: paramiko.Channel) -> SessionChannel | None:
+        found = self._channels.get(channel.chanid)
+        return found if isinstance(found, SessionChannel) else None
+
+    def _start(self, channel: paramiko.Channel, argv: Sequence[str]) -> bool:
+        session = self._session(channel)
+        if session is None or not self.still_welcome() or not session.start(argv):
+            return False
+        self._transport.after_reply(session.replied)
+        return True
+
+    def _enter(self, argv: Sequence[str], pty: Pty | None) -> Session:
+        assert self.granted is not None  # noqa: S101 no channel without a login
+        return self._driver.enter(self.granted.slice, argv, pty=pty)
+
+    def _lookup(self, slice: str) -> Access | None:
+        access = self._access.lookup(slice)
+        return access if access is not None and access.expires_at > self._clock.now() else None
+
+
+def _holds(access: Access, blob: bytes) -> PublicKey | None:
+    """The key of `access` with this wire form: a user's, or the slice's own."""
+    return next((key for key in (*access.keys, access.slice_key) if key.blob == blob), None)

@@ -1,0 +1,88 @@
+"""Moving bytes between a channel and descriptors, with back-pressure both ways.
+
+Nothing is buffered here beyond one chunk: a reader that stalls stops its writer through the SSH window one way and
+through the pipe the other.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+
+import paramiko
+
+CHUNK = 64 << 10
+
+
+class ChannelGoneError(Exception):
+    """The channel is gone."""
+
+
+def outwards(sources: dict[int, Callable[[bytes], None]], wake: int) -> None:
+    """Send what the descriptors of `sources` give, each to its own sender, until all are at their end.
+
+    Args:
+        sources: descriptor to what takes its bytes (a channel's sendall, which blocks while its window is shut).
+        wake: becomes readable when the channel is gone.
+
+    Raises:
+        ChannelGoneError: the channel is gone.
+    """
+    unfinished = dict(sources)
+    poller = select.poll()
+    for descriptor in (*unfinished, wake):
+        poller.register(descriptor, select.POLLIN)
+    while unfinished:
+        ready = [descriptor for descriptor, _event in poller.poll()]
+        if wake in ready:
+            raise ChannelGoneError
+        for descriptor in ready:
+            if not _forward(descriptor, unfinished[descriptor]):
+                poller.unregister(descriptor)
+                del unfinished[descriptor]
+
+
+def inwards(channel: paramiko.Channel, target: int, wake: int) -> None:
+    """Write what the client sends to `target` (non-blocking) until the client's EOF or the channel's end.
+
+    When nobody reads any more the rest is taken and dropped: a command that ignores its input is no error.
+    """
+    listening = True
+    while data := channel.recv(CHUNK):
+        listening = listening and _write_all(target, data, wake)
+
+
+def _forward(source: int, send: Callable[[bytes], None]) -> bool:
+    """One chunk; False at the end. A terminal's master says EIO where a pipe says nothing."""
+    try:
+        data = os.read(source, CHUNK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    if not data:
+        return False
+    try:
+        send(data)
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        raise ChannelGoneError from error
+    return True
+
+
+def _write_all(target: int, data: bytes, wake: int) -> bool:
+    """False when nobody will read what is written to `target`, or the channel is gone."""
+    poller = select.poll()
+    poller.register(target, select.POLLOUT)
+    poller.register(wake, select.POLLIN)
+    rest = memoryview(data)
+    while rest:
+        if any(descriptor == wake for descriptor, _event in poller.poll()):
+            return False
+        try:
+            rest = rest[os.write(target, rest) :]
+        except BlockingIOError:
+            continue
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""The front door driven by the real OpenSSH client, into real slivers."""

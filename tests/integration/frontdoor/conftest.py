@@ -1,0 +1,147 @@
+"""One node's front door over real slivers, shared by the module; slices come and go."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodemgr.access import Access
+from nodemgr.frontdoor import FrontDoorServer
+from nodemgr.slivers.choice import open_driver
+from nodemgr.slivers.driver import Driver, SliverSpec
+from tests.integration.slivers.conftest import run_async
+from trust.clock import SystemClock
+from trust.sshkeys import new_ssh_key_pair, parse_public_key
+
+SLICE = "oceanstore"
+CONFIG = """\
+Host *
+    BatchMode yes
+    IdentitiesOnly yes
+    StrictHostKeyChecking yes
+    UserKnownHostsFile {known_hosts}
+    GlobalKnownHostsFile /dev/null
+    LogLevel ERROR
+    ConnectTimeout 20
+"""
+
+
+class Table:
+    """The access table as the node manager's store keeps it."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Access] = {}
+
+    def lookup(self, slice: str) -> Access | None:
+        return self.entries.get(slice)
+
+    def change(self, slice: str, **fields: Any) -> None:
+        self.entries[slice] = dataclasses.replace(self.entries[slice], **fields)
+
+
+@dataclasses.dataclass
+class Node:
+    """A running front door, and the key files and options with which OpenSSH reaches it."""
+
+    folder: Path
+    driver: Driver
+    table: Table
+    server: FrontDoorServer
+    address: str
+    port: int
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "user_key"
+
+    def options(self, key: Path | None = None) -> list[str]:
+        return ["-F", str(self.folder / "config"), "-i", str(key or self.key), "-o", f"Port={self.port}"]
+
+    def ssh(self, *words: str, login: str = SLICE, key: Path | None = None, **how: Any) -> Any:
+        """Run the real client to its end: `words` are options, then the command."""
+        flags = [word for word in words if word.startswith("-")]
+        assert not flags or words[0] in flags, "options stand first"
+        argv = ["ssh", *self.options(key), *self._split(words, login)]
+        how = {"capture_output": True, "timeout": 60, "stdin": subprocess.DEVNULL} | how
+        if "input" in how:
+            del how["stdin"]
+        return subprocess.run(argv, **how)
+
+    def start(self, *words: str, login: str = SLICE, key: Path | None = None, **how: Any) -> Any:
+        """Start the real client and leave it running, all three streams piped."""
+        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")} | how
+        return subprocess.Popen(["ssh", *self.options(key), *self._split(words, login)], **pipes)
+
+    def _split(self, words: Sequence[str], login: str) -> list[str]:
+        flags = list(words[: next((i for i, word in enumerate(words) if word == "--"), 0)])
+        command = words[len(flags) + 1 :] if flags else words
+        return [*flags, f"{login}@{self.address}", *command]
+
+
+def new_key(folder: Path, name: str) -> Path:
+    """A key pair on disk, as a user has one."""
+    private, public = new_ssh_key_pair(name)
+    path = folder / name
+    path.touch(mode=0o600)
+    path.write_text(private)
+    path.with_suffix(".pub").write_text(public)
+    return path
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    folder = tmp_path_factory.mktemp("node")
+    driver = open_driver("auto", folder / "slivers")
+    table = Table()
+    clock = SystemClock()
+    server = FrontDoorServer(driver, table, folder / "host_key", "127.0.0.1", 0, clock, login_seconds=3)
+    address, port = server.start()
+    (folder / "known_hosts").write_text(f"[{address}]:{port} {server.host_key_line}\n")
+    (folder / "config").write_text(CONFIG.format(known_hosts=folder / "known_hosts"))
+    made = Node(folder, driver, table, server, address, port)
+    new_key(folder, "user_key")
+    add_slice(made, SLICE)
+    yield made
+    server.stop()
+    for slice in list(table.entries):
+        run_async(driver.delete(slice))
+    assert [t.name for t in threading.enumerate() if t.name.startswith(("front-door", "session"))] == []
+
+
+def add_slice(node: Node, slice: str) -> Access:
+    """A running sliver and its entry in the table, with the user's key in it."""
+    private, public = new_ssh_key_pair(f"slice {slice}")
+    slice_id = uuid.uuid4()
+    spec = SliverSpec(slice, slice_id, f"{slice}-n1", 512, 200, None, private, public)
+    run_async(node.driver.create(spec))
+    key_file = node.folder / f"{slice}_slice_key"
+    key_file.touch(mode=0o600)
+    key_file.write_text(private)
+    node.table.entries[slice] = Access(
+        slice=slice,
+        slice_id=slice_id,
+        keys=(parse_public_key(node.key.with_suffix(".pub").read_text()),),
+        slice_key=parse_public_key(public),
+        expires_at=datetime.now(UTC) + timedelta(hours=1),
+        peers=frozenset({(node.address, node.port)}),
+    )
+    return node.table.entries[slice]
+
+
+@pytest.fixture
+def slice_name(node: Node) -> Iterator[str]:
+    """A slice of this test's own, whose access it may change."""
+    name = "s" + uuid.uuid4().hex[:12]
+    add_slice(node, name)
+    yield name
+    node.server.close_sessions(name, keys=None)
+    node.table.entries.pop(name, None)
+    run_async(node.driver.delete(name))

@@ -1,0 +1,1 @@
+"""Terminal modes, key files and bounds of the front door: no connection is made here."""
