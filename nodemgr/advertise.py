@@ -1,0 +1,104 @@
+"""Telling the agents what this node has: every 20 s, and at once when it changes."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor
+from nodemgr.node import Node
+from trust.errors import Refusal
+from trust.identity import Identity
+
+SETTLE = 0.05  # seconds: what changes together (a lease, then its sliver) is told once
+MAX_BURNT = 5_000
+DEADLINE = 15  # seconds for one call; well below an advertisement's life
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node is: what it advertises beside its capacity."""
+
+    address: str
+    api: str
+    site: str
+    frontdoor: FrontDoor
+
+
+def advertisement(node: Node, place: Place) -> Ad:
+    """What the node has now."""
+    taken = node.store.taken()
+    return Ad(
+        node=node.identity.name,
+        address=place.address,
+        api=place.api,
+        site=place.site,
+        slots_free=node.capacity.free(taken),
+        slots=node.capacity.places,
+        memory_free_mb=node.capacity.memory_free_mb(taken),
+        max_leaselen=node.capacity.longest,
+        frontdoor=place.frontdoor,
+        simulated=node.driver.simulated,
+        expires_at=node.now() + timedelta(seconds=AD_LIFETIME),
+    )
+
+
+@dataclass(slots=True)
+class Advertiser:
+    """Keeps one node's advertisement at all its agents.
+
+    Args:
+        agents: clients by identity; one that does not answer delays none of the others.
+        seconds: between two advertisements when nothing changes.
+        silent: say nothing (fault injection: a node that is cut off); what it said before runs out by itself.
+    """
+
+    node: Node
+    place: Place
+    agents: Mapping[Identity, AgentClient]
+    seconds: float = 20
+    silent: bool = False
+    _changes: asyncio.Event = field(default_factory=asyncio.Event)
+    _failing: set[Identity] = field(default_factory=set)
+
+    def changed(self) -> None:
+        """Advertise soon; from the loop's own thread."""
+        self._changes.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            self._changes.clear()
+            await self.tell()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.seconds):
+                    await self._changes.wait()
+            await asyncio.sleep(SETTLE)
+
+    async def tell(self) -> None:
+        """Advertise once, to all agents side by side."""
+        if not self.silent:
+            await asyncio.gather(*(self._tell(agent, client) for agent, client in self.agents.items()))
+
+    async def _tell(self, agent: Identity, client: AgentClient) -> None:
+        # Read together, without a wait in between: the slots that are free and the tickets that took the others.
+        ad = advertisement(self.node, self.place)
+        burnt = self._burnt(agent)
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await client.advertise(ad, burnt)
+        except (Refusal, TimeoutError) as error:
+            if agent not in self._failing:
+                log.warning("%s cannot advertise to %s: %s", self.node.identity.name, agent.name, error)
+            self._failing.add(agent)
+        except Exception:
+            log.exception("%s cannot advertise to %s", self.node.identity.name, agent.name)
+        else:
+            self._failing.discard(agent)
+
+    def _burnt(self, agent: Identity) -> Sequence[str]:
+        return self.node.store.recently_burnt(agent, self.node.now(), MAX_BURNT)

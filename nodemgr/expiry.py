@@ -1,0 +1,105 @@
+"""What a node does by itself: recovery after a restart, expiry, and removals that are still to be done.
+
+Nobody else need be up: the node's clock and its own store decide when a sliver ends.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from nodemgr.node import Node
+from nodemgr.store import LeaseRow
+from trust.errors import Refusal
+
+PURGE_SECONDS = 3_600
+
+log = logging.getLogger(__name__)
+
+
+async def recover(node: Node) -> None:
+    """Make store and driver agree after a start, however the last run ended.
+
+    A sliver that was being made goes back to its lease and is removed: nobody was told that it is there. One that the
+    driver lost goes back to its lease as well. One without a lease is removed. What runs is found again.
+    """
+    there = await node.driver.list()
+    with node.store.transaction():
+        for lease in node.store.leases():
+            found = there.get(lease.slice) == lease.slice_id
+            if lease.state == "creating" or (lease.state == "running" and not found):
+                log.warning("%s: sliver %s was %s and is not whole", node.identity.name, lease.slice, lease.state)
+                node.store.put(replace(lease, state="leased"))
+                # Also when the driver does not list it: what is half made may not be listed.
+                node.store.add_removal(lease.slice, lease.slice_id)
+        running = {(row.slice, row.slice_id) for row in node.store.leases() if row.state == "running"}
+        for slice, slice_id in there.items():
+            if (slice, slice_id) not in running:
+                node.store.add_removal(slice, slice_id)
+    for slice, _ in running:
+        await _quietly(node, f"start {slice}", node.driver.start(slice))
+    await Expiry(node).tick()
+
+
+@dataclass(slots=True)
+class Expiry:
+    """Ends what has run out, every `seconds`.
+
+    At a lease's end its sessions are closed (the front door lets nobody in any more); `node.grace` seconds later the
+    sliver goes. What the driver could not remove is tried again.
+    """
+
+    node: Node
+    seconds: float = 1
+    _closed: set[tuple[UUID, int]] = field(default_factory=set)
+    _purged: datetime | None = None
+
+    async def run(self) -> None:
+        """For ever; nothing that goes wrong in one round ends it."""
+        while True:
+            try:
+                await self.tick()
+            except Exception:
+                log.exception("expiry on %s failed; trying again", self.node.identity.name)
+            await asyncio.sleep(self.seconds)
+
+    async def tick(self) -> None:
+        """One round."""
+        node, now = self.node, self.node.now()
+        ended = node.store.ended(now)
+        for lease in ended:
+            if (lease.slice_id, lease.generation) not in self._closed:
+                await node.close_sessions(lease.slice, None)
+        self._closed = {(lease.slice_id, lease.generation) for lease in ended}
+        for lease in node.store.ended(now - timedelta(seconds=node.grace)):
+            self._forget(lease, now)
+        for slice in dict(node.store.removals()):
+            await _quietly(node, f"remove {slice}", node.remove(slice))
+        self._purge(now)
+
+    def _forget(self, lease: LeaseRow, now: datetime) -> None:
+        node = self.node
+        with node.store.transaction():
+            # It may have been renewed while sessions were closed.
+            if node.store.lease(lease.slice) == lease:
+                log.info("the lease of %s on %s ran out", lease.slice, node.identity.name)
+                node.store.forget(lease, now)
+        node.changed()
+
+    def _purge(self, now: datetime) -> None:
+        if self._purged is None or abs((now - self._purged).total_seconds()) > PURGE_SECONDS:
+            with self.node.store.transaction():
+                self.node.store.purge(now)
+            self._purged = now
+
+
+async def _quietly(node: Node, what: str, doing: Awaitable[None]) -> None:
+    """One sliver's trouble is not the others'."""
+    try:
+        await doing
+    except Refusal as refusal:
+        log.warning("%s cannot %s: %s", node.identity.name, what, refusal.reason)
+    except Exception:
+        log.exception("%s cannot %s", node.identity.name, what)

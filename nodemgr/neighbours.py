@@ -1,0 +1,108 @@
+"""The other nodes, as the agents know them: known_hosts and ssh_config for every sliver, and whom forwarding may reach.
+
+SLIVERS.md, "Front door": host keys are pinned without pushing lists to slivers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent.client import Ad, AgentClient
+from nodemgr.node import Node
+from trust.errors import Refusal
+from trust.identity import Identity
+from trust.sshkeys import parse_public_key
+
+SSH_PORT = 22
+
+log = logging.getLogger(__name__)
+
+_EVERY_HOST = """\
+# Every node of the testbed, by address and by name; written by the node manager.
+Host *
+    StrictHostKeyChecking yes
+    GlobalKnownHostsFile /etc/ssh/ssh_known_hosts
+    UpdateHostKeys no
+"""
+
+
+def known_hosts(ads: Iterable[Ad]) -> str:
+    """One line a front door (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
+    return "".join(f"{_where(ad)} {ad.frontdoor.host_key}\n" for ad in _reachable(ads))
+
+
+def ssh_config(ads: Iterable[Ad]) -> str:
+    """So that `ssh ADDRESS` and `ssh NAME` reach the front door there (ssh_config(5))."""
+    blocks = [
+        f"Host {ad.frontdoor.address} {ad.node}\n    HostName {ad.frontdoor.address}\n    Port {ad.frontdoor.port}\n"
+        for ad in _reachable(ads)
+    ]
+    return "".join([*blocks, _EVERY_HOST])
+
+
+def front_doors(ads: Iterable[Ad]) -> frozenset[tuple[str, int]]:
+    """(address, port) of each."""
+    return frozenset((ad.frontdoor.address, ad.frontdoor.port) for ad in _reachable(ads))
+
+
+@dataclass(slots=True)
+class Neighbours:
+    """Keeps a node's files about the others; an agent that does not answer leaves what it said last.
+
+    Args:
+        seconds: between two questions; unchanged lists cost one empty answer (ETag).
+    """
+
+    node: Node
+    agents: Mapping[Identity, AgentClient]
+    seconds: float = 60
+    _tags: dict[Identity, str] = field(default_factory=dict)
+    _lists: dict[Identity, Sequence[Ad]] = field(default_factory=dict)
+    _written: tuple[str, str] | None = None
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                await self.ask()
+            except Exception:
+                log.exception("%s cannot learn of its neighbours; trying again", self.node.identity.name)
+            await asyncio.sleep(self.seconds)
+
+    async def ask(self) -> None:
+        """Once."""
+        await asyncio.gather(*(self._ask(agent, client) for agent, client in self.agents.items()))
+        ads = {ad.node: ad for found in self._lists.values() for ad in found}.values()
+        files = known_hosts(ads), ssh_config(ads)
+        self.node.peers = front_doors(ads)
+        if files != self._written:
+            await asyncio.to_thread(self.node.driver.write_host_files, *files)
+            self._written = files
+
+    async def _ask(self, agent: Identity, client: AgentClient) -> None:
+        try:
+            found = await client.ads(self._tags.get(agent))
+        except Refusal as refusal:
+            log.warning("%s cannot ask %s for ads: %s", self.node.identity.name, agent.name, refusal.reason)
+            return
+        if found is not None:
+            self._tags[agent], self._lists[agent] = found.etag, found.ads
+
+
+def _reachable(ads: Iterable[Ad]) -> list[Ad]:
+    """Those with something to log in to, in one order, so that equal lists are equal files."""
+    return sorted((ad for ad in ads if not ad.simulated and _sound(ad)), key=lambda ad: ad.node)
+
+
+def _sound(ad: Ad) -> bool:
+    """Whether the host key is one: a line of an agent's goes into files that ssh trusts."""
+    try:
+        return parse_public_key(ad.frontdoor.host_key).line == ad.frontdoor.host_key
+    except Refusal:
+        return False
+
+
+def _where(ad: Ad) -> str:
+    door = ad.frontdoor
+    return door.address if door.port == SSH_PORT else f"[{door.address}]:{door.port}"
