@@ -17,6 +17,7 @@ from plc import letters
 from plc.client.values import AccountState
 from plc.journal import note
 from plc.mail import post
+from plc.settings import Settings
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
@@ -61,6 +62,7 @@ class Actor:
     is_pi: bool = False
     is_admin: bool = False
     is_operator: bool = False
+    is_service: bool = False
 
     @classmethod
     def of(cls, who: Account) -> "Actor":
@@ -115,7 +117,7 @@ def load(connection: Connection, email: str, *, lock: bool = False) -> Account:
     """
     found = find(connection, email, lock=lock)
     if found is None:
-        raise Refusal(Code.NOT_FOUND, f"there is no account {email}; check the spelling")
+        raise _unknown(email)
     return found
 
 
@@ -133,6 +135,21 @@ def require_enabled(who: Account, operator: str) -> None:
         raise Refusal(Code.NOT_ALLOWED, f"account {who.email} is not enabled yet; ask a PI of {who.site}")
     if who.state is AccountState.DISABLED:
         raise Refusal(Code.NOT_ALLOWED, f"account {who.email} is disabled ({who.reason}); ask {operator}")
+
+
+def require_may_own_slices(who: Account, settings: Settings) -> None:
+    """Enabled, and a PI unless plc is open to all (howto, introduction). Raises Refusal(NOT_ALLOWED)."""
+    require_enabled(who, settings.ca_operator)
+    if not (who.is_pi or settings.open):
+        raise Refusal(Code.NOT_ALLOWED, f"only PIs have slices and {who.email} is none; ask a PI of {who.site}")
+
+
+def visible(connection: Connection, actor: Actor, email: str) -> Account:
+    """An account as others may know it: once enabled. Services and those who look after it see it in any state."""
+    whom = load(connection, email)
+    if whom.state is AccountState.ENABLED or actor.is_service or may_see_contact(actor, whom):
+        return whom
+    raise _unknown(email)
 
 
 def visible_to(connection: Connection, actor: Actor) -> Sequence[Account]:
@@ -192,25 +209,35 @@ def sign_up(connection: Connection, wanted: Application, password_hash: str, ope
     unknown site.
     """
     applied = wanted.checked()
-    site_id = connection.scalar(select(site.c.id).where(site.c.name == applied.site))
-    if site_id is None:
-        raise Refusal(Code.BAD_INPUT, f"there is no site {applied.site}; dslice plc sites lists them")
-    values = {
-        **applied.contact,
-        "email": applied.email,
-        "name": applied.name,
-        "title": applied.title,
-        "site_id": site_id,
-        "password_hash": password_hash,
-        "state": AccountState.REQUESTED,
-        "asked_at": now,
-    }
-    if not connection.execute(insert(account).values(values).on_conflict_do_nothing()).rowcount:
+    values = {"state": AccountState.REQUESTED, "asked_at": now, "password_hash": password_hash}
+    if not _insert(connection, applied, values):
         post(connection, letters.sign_up_again(applied.email), now)
         return
     note(connection, now, applied.email, "sign-up", applied.email, applied.site)
-    for recipient in _pis(connection, site_id) or [operator]:
+    for recipient in _pis(connection, applied.site) or [operator]:
         post(connection, letters.account_asked_for(recipient, applied.email, applied.name, applied.site), now)
+
+
+def add(
+    connection: Connection,
+    actor: Actor,
+    wanted: Application,
+    password_hash: str,
+    now: datetime,
+    *,
+    is_pi: bool = False,
+    is_admin: bool = False,
+) -> bool:
+    """The operator adds an account that is enabled at once; False, and nothing changed, if the e-mail has one."""
+    if not actor.is_operator:
+        raise Refusal(Code.NOT_ALLOWED, "only the operator of plc adds accounts; sign up instead")
+    applied = wanted.checked()
+    flags = {"is_pi": is_pi, "is_admin": is_admin}
+    state = {"state": AccountState.ENABLED, "asked_at": now, "decided_at": now}
+    if not _insert(connection, applied, {**flags, **state, "password_hash": password_hash}):
+        return False
+    note(connection, now, actor.name, "add", applied.email, applied.site)
+    return True
 
 
 def enable(connection: Connection, actor: Actor, email: str, now: datetime) -> Account:
@@ -254,9 +281,23 @@ def clean(text: str, field: str, *, least: int = 0) -> str:
     return stripped
 
 
-def _pis(connection: Connection, site_id: int) -> Sequence[str]:
-    able = (account.c.site_id == site_id) & account.c.is_pi & (account.c.state == AccountState.ENABLED)
-    return connection.scalars(select(account.c.email).where(able).order_by(account.c.email)).all()
+def _unknown(email: str) -> Refusal:
+    return Refusal(Code.NOT_FOUND, f"there is no account {Identity.user(email).name}; check the spelling")
+
+
+def _insert(connection: Connection, applied: Application, values: Mapping[str, Any]) -> bool:
+    site_id = connection.scalar(select(site.c.id).where(site.c.name == applied.site))
+    if site_id is None:
+        raise Refusal(Code.BAD_INPUT, f"there is no site {applied.site}; dslice plc sites lists them")
+    said = {"email": applied.email, "name": applied.name, "title": applied.title, "site_id": site_id}
+    row = {**applied.contact, **said, **values}
+    return bool(connection.execute(insert(account).values(row).on_conflict_do_nothing()).rowcount)
+
+
+def _pis(connection: Connection, site_name: str) -> Sequence[str]:
+    able = (site.c.name == site_name) & account.c.is_pi & (account.c.state == AccountState.ENABLED)
+    statement = select(account.c.email).join(site, site.c.id == account.c.site_id)
+    return connection.scalars(statement.where(able).order_by(account.c.email)).all()
 
 
 def _accounts() -> Select[Any]:

@@ -94,8 +94,9 @@ def status(connection: Connection, who: Identity, key_sha256: str, proof: str, n
     return _request(found)
 
 
-def waiting(connection: Connection) -> Sequence[Request]:
-    """What the CA operator has to decide, the oldest first."""
+def waiting(connection: Connection, actor: Actor) -> Sequence[Request]:
+    """What the CA operator has to decide, the oldest first. Raises Refusal NOT_ALLOWED."""
+    require_admin(actor, "see certificate requests")
     pending = certificate_request.c.state == RequestState.PENDING
     rows = connection.execute(_requests().where(pending).order_by(certificate_request.c.asked_at))
     return [_request(row) for row in rows]
@@ -109,7 +110,7 @@ def approve(
     found = _pending(connection, which)
     who = load(connection, found.email, lock=True)
     require_enabled(who, settings.ca_operator)
-    made = _issue(connection, authority, who, load_pem_public_key(found.public_key.encode()), settings, now)
+    made = issue_to(connection, authority, who, load_pem_public_key(found.public_key.encode()), settings, now)
     decided = {"state": RequestState.ISSUED, "decided_at": now, "serial": serial_text(made.serial_number)}
     if not connection.execute(_still_pending(found).values(**decided)).rowcount:
         raise _nothing_waits(which)
@@ -149,7 +150,7 @@ def renew(
     require_unrevoked(connection, old_serial)
     if issued_since(connection, who.identity, now - timedelta(hours=1)) >= RENEWALS_PER_HOUR:
         raise Refusal(Code.OVER_CAPACITY, f"{RENEWALS_PER_HOUR} certificates within an hour are enough; try later")
-    made = _issue(connection, authority, who, key, settings, now)
+    made = issue_to(connection, authority, who, key, settings, now)
     note(connection, now, who.email, "renew", who.email, serial_text(made.serial_number))
     return made
 
@@ -171,9 +172,10 @@ def drop_requests(connection: Connection, who: Account, reason: str, now: dateti
     _deny(connection, who, reason, now)
 
 
-def _issue(
+def issue_to(
     connection: Connection, authority: Authority, who: Account, key: Any, settings: Settings, now: datetime
 ) -> x509.Certificate:
+    """A certificate for the account as it is; whoever calls this has locked it and decided."""
     return issue(
         connection,
         authority,

@@ -1,10 +1,19 @@
 """The user's `~/.planetlab`: key, certificate, pinned root, and where plc and svmd answer (howto, "plkeygen")."""
 
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from rpc.credentials import Credentials
+from rpc.credentials import KEY, Credentials
+from trust.errors import Code, Refusal
+
+CONFIG = "config.toml"
+SETTINGS = ("plc", "svmd", "ca_file", "ca_fingerprint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +23,7 @@ class Home:
     Args:
         directory: $PLANETLAB_HOME, else ~/.planetlab.
         plc_url: $DSLICE_PLC_URL, else ``plc`` in config.toml there.
-        svmd_url: ``svmd`` in config.toml ($DSLICE_SVMD_URL first); None: ask plc's directory.
+        svmd_url: $DSLICE_SVMD_URL, else ``svmd`` in config.toml; None: ask plc's directory.
         ca_file: $DSLICE_CA_FILE, else ``ca_file`` in config.toml: the root to trust.
         ca_fingerprint: $DSLICE_CA_FINGERPRINT, else ``ca_fingerprint``: SHA-256 of the root, hex, lower case.
     """
@@ -27,24 +36,95 @@ class Home:
 
     @classmethod
     def find(cls) -> Self:
-        """From the environment and config.toml; opens nothing secret and makes nothing."""
-        raise NotImplementedError
+        """From the environment and config.toml; opens nothing secret and makes nothing.
+
+        Raises Refusal(BAD_INPUT) for a config.toml that cannot be read.
+        """
+        directory = Path(os.environ.get("PLANETLAB_HOME") or "~/.planetlab").expanduser().absolute()
+        written = _config(directory / CONFIG)
+        found = {name: os.environ.get(f"DSLICE_{_variable(name)}") or written.get(name) for name in SETTINGS}
+        ca_file = found["ca_file"]
+        return cls(
+            directory=directory,
+            plc_url=found["plc"],
+            svmd_url=found["svmd"],
+            ca_file=Path(ca_file).expanduser() if ca_file else None,
+            ca_fingerprint=_hex(found["ca_fingerprint"]),
+        )
 
     @property
     def credentials(self) -> Credentials:
-        raise NotImplementedError
+        return Credentials(self.directory)
 
     def check(self) -> None:
         """Refuse a directory that others may read or that is a symlink, and a key that others may read.
 
-        Raises Refusal(NOT_ALLOWED) with the chmod command to type.
+        One that is not there passes. Raises Refusal(NOT_ALLOWED) with the command to type.
         """
-        raise NotImplementedError
+        self._check(self.directory, folder=True)
+        for key in sorted(self.directory.glob(f"*{KEY}")):
+            self._check(key, folder=False)
 
     def require_plc(self) -> str:
         """plc's URL; Refusal(BAD_INPUT) that says how to set it."""
-        raise NotImplementedError
+        if not self.plc_url:
+            raise Refusal(
+                Code.BAD_INPUT, f"where is plc? Set DSLICE_PLC_URL, or plc = 'https://HOST:PORT' in {self._config}"
+            )
+        return self.plc_url
 
     def require_certificate(self) -> Credentials:
-        """Credentials that are there and not past their end, after `check`; Refusal(NOT_AUTHENTICATED) says what to type."""
-        raise NotImplementedError
+        """Credentials that are there and not past their end, after `check`.
+
+        Raises Refusal(NOT_AUTHENTICATED) that says what to type.
+        """
+        self.check()
+        credentials = self.credentials
+        if not credentials.exists():
+            raise Refusal(
+                Code.NOT_AUTHENTICATED,
+                f"no certificate in {self.directory}: run plkeygen, and plkeygen --refresh once it is approved",
+            )
+        end = credentials.certificate.not_valid_after_utc
+        if end < datetime.now(UTC):
+            reason = f"your certificate ended at {end:%Y-%m-%d %H:%M} UTC: run plkeygen to ask for a new one"
+            raise Refusal(Code.NOT_AUTHENTICATED, reason)
+        return credentials
+
+    @property
+    def _config(self) -> Path:
+        return self.directory / CONFIG
+
+    def _check(self, path: Path, *, folder: bool) -> None:
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise Refusal(Code.NOT_ALLOWED, f"cannot look at {path}: {error.strerror}") from error
+        kind, mode, fits = ("folder", 0o700, stat.S_ISDIR) if folder else ("file", 0o600, stat.S_ISREG)
+        if not fits(found.st_mode):
+            raise Refusal(Code.NOT_ALLOWED, f"{path} must be a {kind} of its own, not a link or anything else: move it")
+        if found.st_uid != os.geteuid():
+            raise Refusal(Code.NOT_ALLOWED, f"{path} belongs to another user: use a folder of your own")
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            raise Refusal(Code.NOT_ALLOWED, f"others can get at {path}: chmod {mode:o} {path}")
+
+
+def _config(path: Path) -> Mapping[str, str]:
+    try:
+        written = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise Refusal(Code.BAD_INPUT, f"cannot read {path}: {error}") from error
+    return {name: value for name, value in written.items() if isinstance(value, str)}
+
+
+def _variable(name: str) -> str:
+    return f"{name}_url".upper() if name in ("plc", "svmd") else name.upper()
+
+
+def _hex(fingerprint: str | None) -> str | None:
+    """As `openssl x509 -fingerprint` prints it, or as we do."""
+    return fingerprint.replace(":", "").strip().lower() if fingerprint else None

@@ -1,0 +1,95 @@
+"""What callers send, strictly: nothing unknown, nothing too long. A body that does not fit is `bad-input`."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Email = Annotated[str, Field(max_length=254)]
+Password = Annotated[str, Field(max_length=512)]
+Text = Annotated[str, Field(max_length=1000)]
+Pem = Annotated[str, Field(max_length=16_384)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SignUp(Body):
+    email: Email
+    password: Password
+    name: Text
+    site: Text
+    title: Text = ""
+    contact: dict[Text, Text] = {}
+
+
+class CertificateRequestBody(Body):
+    email: Email
+    password: Password
+    request: Pem
+
+
+class StatusBody(Body):
+    """``proof``: a JWS by the key whose SubjectPublicKeyInfo has the SHA-256 ``key`` (plc/client/proofs.py)."""
+
+    email: Email
+    key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    proof: Annotated[str, Field(max_length=8192)]
+
+
+class RenewalBody(Body):
+    request: Pem
+
+
+class RevocationBody(Body):
+    serial: Annotated[str, Field(pattern="^[0-9a-f]{1,40}$")]
+
+
+class EnrolmentBody(Body):
+    secret: Annotated[str, Field(max_length=100)]
+    request: Pem
+    addresses: Annotated[list[Text], Field(max_length=100)] = []
+
+
+class Announcement(Body):
+    url: Text
+
+
+class SiteBody(Body):
+    name: Text
+
+
+class KeyBody(Body):
+    key: Annotated[str, Field(max_length=20_000)]
+
+
+class AccountBody(Body):
+    """``enabled`` false disables, with a reason; ``stop`` also ends the slivers now."""
+
+    enabled: bool
+    reason: Text = ""
+    stop: bool = False
+
+
+class PiBody(Body):
+    pi: bool
+
+
+class PasswordBody(Body):
+    old: Password
+    new: Password
+
+
+class DecisionBody(Body):
+    approve: bool
+    reason: Text = ""
+
+
+class RegistrationBody(Body):
+    owner: Annotated[str, Field(max_length=300)]
+
+
+class ReleaseBody(Body):
+    slice_id: UUID
+    held_until: AwareDatetime | None = None

@@ -1,0 +1,93 @@
+"""Routes of what services need from plc: the lists it signs, the directory, the registry of slice names."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Response
+
+from plc import ca, directory, names
+from plc.accounts import load, require_may_own_slices
+from plc.api.bodies import Announcement, RegistrationBody, ReleaseBody
+from plc.api.callers import Callers
+from plc.central import Central
+from rpc.server import open_route
+from trust.authorize import Action, authorize
+from trust.certificates import certificate_to_pem, fingerprint
+from trust.documents import verify_delegation
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+from trust.peers import Peer
+
+
+def open_routes(central: Central) -> APIRouter:
+    """For everyone: health, revocation list, stop list, who is who."""
+    router = APIRouter()
+    root = certificate_to_pem(central.authority.certificate)
+    sha256 = fingerprint(central.authority.certificate)
+
+    @router.get("/healthz")
+    @open_route
+    def health() -> dict[str, str]:
+        with central.begin() as connection:
+            ca.has_issued(connection)
+        return {"status": "ok"}
+
+    @router.get("/crl")
+    @open_route
+    def crl() -> Response:
+        with central.begin() as connection:
+            pem = ca.current_list(connection, central.authority, central.clock.now())
+        return Response(pem, media_type="application/x-pem-file")
+
+    @router.get("/stops")
+    @open_route
+    def stops() -> dict[str, str]:
+        with central.begin() as connection:
+            return {"stops": ca.stop_list(connection, central.authority, central.clock.now())}
+
+    @router.get("/.well-known/planetlab")
+    @open_route
+    def planetlab() -> dict[str, object]:
+        if central.settings.directory_file:
+            return directory.whole(directory.from_file(central.settings.directory_file), root, sha256)
+        with central.begin() as connection:
+            return directory.whole(directory.announced(connection), root, sha256)
+
+    return router
+
+
+def service_routes(central: Central, callers: Callers) -> APIRouter:
+    """Agents: slice names. Agents and svms: where they answer."""
+    router = APIRouter()
+    agents = callers.peer(Role.AGENT, action=Action.CREATE)
+
+    @router.put("/services/self", status_code=204)
+    def announce(body: Announcement, peer: Peer = Depends(callers.peer(Role.AGENT, Role.SVM))) -> None:
+        with central.begin() as connection:
+            directory.announce(connection, peer.identity, body.url, central.clock.now())
+
+    @router.put("/slices/{name}")
+    def register(
+        name: str,
+        body: RegistrationBody,
+        agent: Peer = Depends(agents),
+        dslice_delegation: str | None = Header(default=None),
+    ) -> dict[str, UUID]:
+        owner = Identity.parse(body.owner)
+        if owner.role is not Role.USER:
+            raise Refusal(Code.BAD_INPUT, f"{owner} cannot own a slice; only users can")
+        if dslice_delegation is not None:
+            delegation = verify_delegation(dslice_delegation, store=callers.guard.store, audience=None)
+            authorize(delegation.svm, owner, name, Action.CREATE, delegation)
+        with central.begin() as connection:
+            who = load(connection, owner.name, lock=True)
+            require_may_own_slices(who, central.settings)
+            cap, now = central.settings.names_per_user, central.clock.now()
+            return {"slice_id": names.register(connection, name, who, agent.identity.name, cap, now)}
+
+    @router.delete("/slices/{name}", status_code=204)
+    def release(name: str, body: ReleaseBody, agent: Peer = Depends(callers.peer(Role.AGENT))) -> None:
+        now = central.clock.now()
+        with central.begin() as connection:
+            names.release(connection, name, body.slice_id, agent.identity.name, body.held_until, now)
+
+    return router

@@ -1,0 +1,113 @@
+"""A plc made ready before its first visitor, through the same functions as everything else; repeatable.
+
+with Bootstrap.open(settings) as plc:            # migrates the schema, makes the CA at the first start
+    plc.sites(["Princeton", "Berkeley"])
+    plc.accounts([Person("pi@testbed.example", "secret-word", "Larry", "Princeton", is_pi=True)])
+    plc.certify("pi@testbed.example", Path("users/pi"))
+    tokens = plc.tokens([(Role.NODE, "n1", ["127.0.1.1"])])
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from plc import accounts, certificates, enrolment
+from plc.accounts import OPERATOR, Application
+from plc.central import Central
+from plc.enrolment import Place
+from plc.keys import add_key
+from plc.settings import Settings
+from rpc.credentials import Credentials
+from trust.certificates import certificate_to_pem, fingerprint, key_to_pem, new_private_key
+from trust.clock import Clock
+from trust.errors import Refusal
+from trust.identity import Identity, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An account that is there from the start, enabled; ``contact`` by the names of plc.accounts.CONTACT_COLUMNS."""
+
+    email: str
+    password: str
+    name: str
+    site: str
+    title: str = ""
+    is_pi: bool = False
+    is_admin: bool = False
+    contact: Mapping[str, str] = field(default_factory=dict)
+    ssh_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """The operator at an opened plc."""
+
+    central: Central
+
+    @staticmethod
+    @contextmanager
+    def open(settings: Settings, clock: Clock | None = None) -> Iterator["Bootstrap"]:
+        central = Central.open(settings, clock, migrate=True)
+        try:
+            yield Bootstrap(central)
+        finally:
+            central.close()
+
+    @property
+    def ca_pem(self) -> str:
+        return certificate_to_pem(self.central.authority.certificate)
+
+    @property
+    def ca_fingerprint(self) -> str:
+        return fingerprint(self.central.authority.certificate)
+
+    def sites(self, names: Iterable[str]) -> None:
+        """Add those that are not there."""
+        with self.central.begin() as connection:
+            known = accounts.sites(connection)
+            for name in names:
+                if name not in known:
+                    accounts.add_site(connection, OPERATOR, name, self.central.clock.now())
+
+    def accounts(self, people: Iterable[Person]) -> None:
+        """Add those that are not there, enabled; an account that is there stays as it is. No letters are sent."""
+        with self.central.begin() as connection:
+            missing = [person for person in people if accounts.find(connection, person.email) is None]
+        for person in missing:
+            hashed = self.central.passwords.hash(person.password)
+            wanted = Application(person.email, person.name, person.site, person.title, person.contact)
+            now, flags = self.central.clock.now(), {"is_pi": person.is_pi, "is_admin": person.is_admin}
+            with self.central.begin() as connection:
+                if accounts.add(connection, OPERATOR, wanted, hashed, now, **flags) and person.ssh_key is not None:
+                    add_key(connection, OPERATOR, person.email, person.ssh_key, now)
+
+    def certify(self, email: str, directory: Path) -> None:
+        """Key, certificate and root for an account into a folder, unless they are there and last another day."""
+        credentials = Credentials(directory)
+        if self._lasts(credentials):
+            return
+        key, now = new_private_key(Role.USER), self.central.clock.now()
+        with self.central.begin() as connection:
+            who = accounts.load(connection, email, lock=True)
+            made = certificates.issue_to(
+                connection, self.central.authority, who, key.public_key(), self.central.settings, now
+            )
+        credentials.save(key_pem=key_to_pem(key), certificate_pem=certificate_to_pem(made), ca_pem=self.ca_pem)
+
+    def tokens(self, services: Iterable[tuple[Role, str, Sequence[str]]]) -> list[str]:
+        """An enrolment token for each (role, name, addresses), in order, good for an hour."""
+        places = [Place(Identity(role, name), tuple(addresses)) for role, name, addresses in services]
+        with self.central.begin() as connection:
+            now = self.central.clock.now()
+            return enrolment.make_tokens(connection, self.central.authority, OPERATOR, places, now)
+
+    def _lasts(self, credentials: Credentials) -> bool:
+        try:
+            end, root = credentials.certificate.not_valid_after_utc, credentials.root
+        except Refusal:
+            return False
+        ours = root == self.central.authority.certificate
+        return ours and credentials.exists() and end > self.central.clock.now() + timedelta(days=1)
