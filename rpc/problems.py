@@ -139,9 +139,15 @@ async def _on_http_error(request: "Request", error: Exception) -> "Response":
 
 def complaints(errors: Sequence[Any]) -> str:
     """What pydantic found wrong, in one line and without the values, which may be secrets."""
-    shown = [f"{_place(error['loc'])}: {error['msg'].removeprefix('Value error, ')}" for error in errors]
+    shown = [_complaint(error) for error in errors]
     more = f" (and {len(shown) - MAX_COMPLAINTS} more)" if len(shown) > MAX_COMPLAINTS else ""
     return printable("; ".join(shown[:MAX_COMPLAINTS])) + more
+
+
+def _complaint(error: Mapping[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        return "the body is no JSON"
+    return f"{_place(error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _place(location: Sequence[Any]) -> str:

@@ -120,7 +120,7 @@ class Target:
 
     def reply(self, status: int, headers: Mapping[str, str], data: bytes) -> Reply:
         """The answer as a value; raises the Refusal that it is, or INTERNAL if it is neither success nor refusal."""
-        if 300 <= status < 400 and status != 304:
+        if not 200 <= status < 300 and status < 400 and status != 304:
             raise self.senseless(f"status {status}")
         try:
             body = json.loads(data, parse_constant=_no_constant) if data else None

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from rpc.credentials import Credentials
+from trust.certificates import certificate_from_pem
 from trust.errors import Code, Refusal
 
 MAX_WAITS = 3  # pieces that a refused client may still send, each held in memory until the connection ends
@@ -55,8 +58,9 @@ def _context(protocol: ssl._SSLMethod, root_pem: str) -> ssl.SSLContext:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     try:
-        context.load_verify_locations(cadata=root_pem)
-    except (ssl.SSLError, ValueError) as error:
+        root = certificate_from_pem(root_pem)  # one root, even if the file holds more
+        context.load_verify_locations(cadata=root.public_bytes(Encoding.DER))
+    except (ssl.SSLError, Refusal) as error:
         raise Refusal(Code.NOT_AUTHENTICATED, "the CA's root is not a PEM certificate; fetch it again") from error
     return context
 

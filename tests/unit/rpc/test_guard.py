@@ -1,0 +1,231 @@
+"""Who may call a route, and that no route is forgotten."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from rpc.guard import Guard, deny_by_default, open_route
+from rpc.server import application
+from tests.unit.rpc.asgi import ask
+from trust.actions import Action
+from trust.certificates import Authority, new_private_key
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+from trust.peers import Peer
+from trust.store import TrustStore
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class SetClock:
+    time: datetime = START
+
+    def now(self) -> datetime:
+        return self.time
+
+
+class Place:
+    """A service with a guard, and its CA."""
+
+    def __init__(self) -> None:
+        self.clock = SetClock()
+        self.authority = Authority.create(START)
+        self.store = TrustStore(self.authority.certificate, self.clock)
+        self.revoke(number=1)
+        self.guard = Guard(self.store)
+        self.app = application("test")
+        user, changer = self.guard.role(Role.USER), self.guard.role(Role.USER, Role.SVM, action=Action.CREATE)
+
+        @self.app.get("/who")
+        async def who(peer: Annotated[Peer, Depends(user)]) -> str:
+            return str(peer.identity)
+
+        @self.app.put("/change")
+        async def change(peer: Annotated[Peer, Depends(changer)]) -> str:
+            return str(peer.identity)
+
+        @self.app.get("/open")
+        @open_route
+        async def opened() -> None: ...
+
+        deny_by_default(self.app)
+
+    def revoke(self, *serials: int, number: int) -> None:
+        now = self.clock.now()
+        crl = self.authority.sign_crl([(serial, now) for serial in serials], number=number, now=now)
+        self.store.update(crl)
+
+    def certificate(self, identity: Identity, lifetime: int = 3600) -> tuple[bytes, int]:
+        """DER and serial."""
+        key = new_private_key(identity.role)
+        certificate = self.authority.issue(identity, key.public_key(), now=self.clock.now(), lifetime=lifetime)
+        return certificate.public_bytes(Encoding.DER), certificate.serial_number
+
+    async def code(self, path: str, peer: bytes | None, method: str = "GET") -> tuple[int, str]:
+        answer = await ask(self.app, method, path, peer=peer)
+        return answer.status, answer.body["code"] if answer.status != 200 else "ok"
+
+
+ALICE = Identity.user("alice@lab.example")
+SVM = Identity(Role.SVM, "lab")
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+async def test_the_right_role_gets_in(place: Place) -> None:
+    der, _ = place.certificate(ALICE)
+    answer = await ask(place.app, "GET", "/who", peer=der)
+    assert answer.body == ALICE.uri
+    assert await place.code("/change", place.certificate(SVM)[0], "PUT") == (200, "ok")
+
+
+async def test_no_certificate(place: Place) -> None:
+    assert await place.code("/who", None) == (401, "not-authenticated")
+    assert await place.code("/open", None) == (200, "ok")
+
+
+async def test_another_role(place: Place) -> None:
+    assert await place.code("/who", place.certificate(SVM)[0]) == (403, "not-allowed")
+    # What one route has verified is not good for another route.
+    der, _ = place.certificate(SVM)
+    assert await place.code("/change", der, "PUT") == (200, "ok")
+    assert await place.code("/who", der) == (403, "not-allowed")
+
+
+async def test_another_ca(place: Place) -> None:
+    assert await place.code("/who", Place().certificate(ALICE)[0]) == (401, "not-authenticated")
+
+
+async def test_garbage_for_a_certificate(place: Place) -> None:
+    assert await place.code("/who", b"\x30\x00") == (401, "not-authenticated")
+
+
+async def test_a_certificate_that_expires_between_two_requests(place: Place) -> None:
+    der, _ = place.certificate(ALICE, lifetime=60)
+    assert await place.code("/who", der) == (200, "ok")
+    place.clock.time += timedelta(seconds=61)
+    assert await place.code("/who", der) == (401, "not-authenticated")
+
+
+async def test_a_clock_that_is_set_back_between_two_requests(place: Place) -> None:
+    der, _ = place.certificate(ALICE)
+    assert await place.code("/who", der) == (200, "ok")
+    place.clock.time -= timedelta(days=1)
+    assert await place.code("/who", der) == (401, "not-authenticated")
+
+
+async def test_a_certificate_that_is_revoked_between_two_requests(place: Place) -> None:
+    der, serial = place.certificate(ALICE)
+    assert await place.code("/who", der) == (200, "ok")
+    place.revoke(serial, number=2)
+    assert await place.code("/who", der) == (401, "revoked")
+
+
+async def test_an_old_revocation_list_stops_changes_only(place: Place) -> None:
+    place.clock.time += timedelta(seconds=301)
+    der, _ = place.certificate(ALICE)
+    assert await place.code("/change", der, "PUT") == (503, "crl-stale")
+    assert await place.code("/who", der) == (200, "ok")
+
+
+def test_recheck_for_streams(place: Place) -> None:
+    der, serial = place.certificate(ALICE)
+    peer = place.store.peer(der, {Role.USER})
+    assert place.guard.recheck(peer).identity == ALICE
+    place.revoke(serial, number=2)
+    with pytest.raises(Refusal) as caught:
+        place.guard.recheck(peer)
+    assert caught.value.code is Code.REVOKED
+
+
+async def test_what_is_remembered_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpc.guard.MAX_VERIFIED", 2)
+    for name in ("a", "b", "c", "d", "e"):
+        assert await place.code("/change", place.certificate(Identity(Role.SVM, name))[0], "PUT") == (200, "ok")
+        assert len(place.guard._verified) <= 2
+
+
+def test_a_guard_names_roles(place: Place) -> None:
+    with pytest.raises(ValueError, match="roles"):
+        place.guard.role()
+
+
+def _bare(app: FastAPI, _guard: Guard) -> None:
+    @app.get("/bare")
+    async def bare() -> None: ...
+
+
+def _included(app: FastAPI, _guard: Guard) -> None:
+    router = APIRouter()
+
+    @router.get("/bare")
+    async def bare() -> None: ...
+
+    app.include_router(router, prefix="/api")
+
+
+def _mounted(app: FastAPI, _guard: Guard) -> None:
+    app.router.routes.append(Mount("/files", routes=[]))
+
+
+def _plain(app: FastAPI, _guard: Guard) -> None:
+    async def endpoint(_request: Any) -> Response:
+        return Response()
+
+    app.router.routes.append(Route("/plain", endpoint))
+
+
+def _socket(app: FastAPI, _guard: Guard) -> None:
+    @app.websocket("/socket")
+    async def socket() -> None: ...
+
+
+def _other_dependency(app: FastAPI, _guard: Guard) -> None:
+    @app.get("/bare", dependencies=[Depends(lambda: None)])
+    async def bare() -> None: ...
+
+
+def _documentation(app: FastAPI, _guard: Guard) -> None:
+    app.openapi_url, app.docs_url = "/openapi.json", "/docs"
+    app.setup()
+
+
+@pytest.mark.parametrize("add", [_bare, _included, _mounted, _plain, _socket, _other_dependency, _documentation])
+def test_an_app_with_an_unguarded_route_does_not_start(place: Place, add: Callable[[FastAPI, Guard], None]) -> None:
+    add(place.app, place.guard)
+    with pytest.raises(RuntimeError, match="without a guard"):
+        deny_by_default(place.app)
+
+
+def test_files_served_by_the_framework_do_not_start(place: Place, tmp_path: Any) -> None:
+    (tmp_path / "index.html").write_text("hello")
+    place.app.frontend("/", directory=tmp_path)
+    with pytest.raises(RuntimeError, match="without a guard"):
+        deny_by_default(place.app)
+
+
+def test_guards_of_routers_count(place: Place) -> None:
+    router = APIRouter(dependencies=[Depends(place.guard.role(Role.AGENT))])
+
+    @router.get("/inside")
+    async def inside() -> None: ...
+
+    async def nested(peer: Annotated[Peer, Depends(place.guard.role(Role.AGENT))]) -> Peer:
+        return peer
+
+    @router.get("/nested")
+    async def outer(peer: Annotated[Peer, Depends(nested)]) -> None: ...
+
+    place.app.include_router(router, prefix="/api")
+    deny_by_default(place.app)
