@@ -1,8 +1,83 @@
-"""What the testbed's plc knows before its first visitor: accounts, certificates, tokens (in a child of its own)."""
+"""What the testbed's plc knows before its first visitor: sites, accounts, certificates, tokens.
 
-from testbed.daemons import Layout
+Runs in a child of the supervisor's, so that no connection of it stays there; again at each start.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Sequence
+
+from plc.bootstrap import Bootstrap, Person
+from plc.settings import Settings
+from testbed.addresses import LOOPBACK
+from testbed.daemons import AGENT, SITES, SVM, Layout, Node, real_nodes, secret, simulated_groups, token_file
+from testbed.home import ACCOUNTS, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, write_private
+from trust.identity import Role
+
+CERTIFIED = (PI, OTHER_PI, USER)
+
+Place = tuple[Role, str, Sequence[str]]
 
 
 def prepare(layout: Layout) -> None:
-    """Make the CA, sites, accounts and enrolment tokens through plc's own functions; repeatable at each start."""
-    raise NotImplementedError
+    """The CA, accounts and enrolment tokens, through plc's own functions. What is there already stays."""
+    os.environ.update(layout.plc().env)
+    home = layout.home
+    secret(home, "flower")
+    with Bootstrap.open(Settings.load()) as plc:
+        home.ca_file.write_text(plc.ca_pem)
+        plc.sites(SITES)
+        plc.accounts(_people(_passwords(home)))
+        for email in ACCOUNTS:
+            home.user(email).mkdir(parents=True, exist_ok=True, mode=0o700)
+        for email in CERTIFIED:
+            plc.certify(email, home.user(email))
+        _write_tokens(layout, plc)
+
+
+def _passwords(home: Home) -> dict[str, str]:
+    path = home.secrets / "passwords.json"
+    if not path.exists():
+        write_private(path, json.dumps({email: secrets.token_urlsafe(12) for email in (*ACCOUNTS, OPERATOR)}, indent=1))
+    found: dict[str, str] = json.loads(path.read_text())
+    return found
+
+
+def _people(passwords: dict[str, str]) -> list[Person]:
+    contact = {"address": "35 Olden Street", "city": "Princeton", "province": "NJ", "zip": "08544", "country": "US"}
+    return [
+        Person(PI, passwords[PI], "Larry Peterson", SITES[0], "Professor", is_pi=True, contact=contact),
+        Person(OTHER_PI, passwords[OTHER_PI], "David Culler", SITES[1], "Professor", is_pi=True),
+        Person(USER, passwords[USER], "Sam Student", SITES[0], "Student"),
+        Person(NEWCOMER, passwords[NEWCOMER], "Nora Newcomer", SITES[2], "Lecturer", is_pi=True),
+        Person(OPERATOR, passwords[OPERATOR], "Olga Operator", SITES[0], "Operator", is_admin=True),
+    ]
+
+
+def _write_tokens(layout: Layout, plc: Bootstrap) -> None:
+    """A token for every service and node; who is enrolled already does not look at it."""
+    places: list[tuple[str, Place]] = [
+        ("agent", (Role.AGENT, AGENT, [LOOPBACK])),
+        ("svmd", (Role.SVM, SVM, [LOOPBACK])),
+        *((node.name, _place(node)) for node in real_nodes(layout.plan)),
+    ]
+    made = plc.tokens([place for _, place in places])
+    for (name, _), token in zip(places, made, strict=True):
+        write_private(token_file(layout.home, name), token)
+    for group, nodes in simulated_groups(layout.plan):
+        _write_simulated(layout.home, group, nodes, plc.tokens([_place(node) for node in nodes]))
+
+
+def _place(node: Node) -> Place:
+    return (Role.NODE, node.name, [node.address])
+
+
+def _write_simulated(home: Home, group: str, nodes: Sequence[Node], tokens: Sequence[str]) -> None:
+    folder = home.service(group)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    rows = [
+        {"name": node.name, "address": node.address, "site": node.site, "token": token}
+        for node, token in zip(nodes, tokens, strict=True)
+    ]
+    write_private(folder / "nodes.json", json.dumps(rows, indent=1))
