@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from plc.client import Directory, Plc
 from rpc.blocking import Connection, ServerSentEvent
@@ -215,15 +215,6 @@ def _kept(home: Home) -> tuple[Place | None, float]:
 def _keep(home: Home, place: Place) -> None:
     text = json.dumps({"plc": home.plc_url, "svmd": place.url, "svm": place.svm.uri})
     write_private(home.directory / CACHE, text + "\n")
-
-
-def is_operation(text: str) -> bool:
-    """Whether `text` is an operation's id, not a slice name."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def moment(text: object) -> datetime:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import UUID
 
 import click
 from click.shell_completion import CompletionItem
@@ -29,7 +30,24 @@ class SliceName(click.ParamType[str]):
         return [CompletionItem(name) for name in known_slices(key_directory()) if name.startswith(incomplete)]
 
 
+class SliceOrOperation(SliceName):
+    """A slice's name, or an operation's id as `svm watch` was told to be given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value) if is_operation(str(value)) else super().convert(value, param, ctx)
+
+
 SLICE = SliceName()
+SLICE_OR_OPERATION = SliceOrOperation()
+
+
+def is_operation(text: str) -> bool:
+    """Whether `text` is an operation's id, not a slice name."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def key_directory() -> Path:

@@ -10,23 +10,22 @@ from svm.columns import stamp
 from svm.flags import current, flags
 from svm.output import json_line, line, printable, say
 from svm.session import connect
+from svm.words import SLICE, SLICE_OR_OPERATION, is_operation
 from trust.errors import Code, Refusal
-from trust.names import check_slice_name
 
 
 @click.command()
-@click.argument("what", metavar="SLICE|OPERATION")
+@click.argument("what", type=SLICE_OR_OPERATION, metavar="SLICE|OPERATION")
 @flags
 def watch(what: str) -> int:
     """Follow an operation to its end, exit as it does.
 
     Of a slice, the operation that goes on, else the last one.
     """
-    from svm.client import is_operation
     from svm.following import follow
 
     svmd = connect()
-    operation = what if is_operation(what) else _newest(svmd.slice(check_slice_name(what)))
+    operation = what if is_operation(what) else _newest(svmd.slice(what))
     found = svmd.operation(operation)
     if found["outcome"] is not None and not current().json:
         say(f"{found['verb']} {found['slice']} ended {stamp(datetime.fromisoformat(found['ended_at']))}:")
@@ -35,12 +34,12 @@ def watch(what: str) -> int:
 
 
 @click.command()
-@click.argument("name", metavar="SLICE")
+@click.argument("name", type=SLICE, metavar="SLICE")
 @click.option("-n", "--lines", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
 @flags
 def history(name: str, lines: int) -> None:
     """Show what happened to a slice, oldest first."""
-    for event in connect().history(check_slice_name(name), lines):
+    for event in connect().history(name, lines):
         if current().json:
             json_line("row", event)
         else:
@@ -48,17 +47,16 @@ def history(name: str, lines: int) -> None:
 
 
 @click.command()
-@click.argument("what", metavar="SLICE|OPERATION")
+@click.argument("what", type=SLICE_OR_OPERATION, metavar="SLICE|OPERATION")
 @flags
 def cancel(what: str) -> None:
     """Cancel an operation.
 
     What has begun is finished, nothing else is begun.
     """
-    from svm.client import is_operation
 
     svmd = connect()
-    operation = what if is_operation(what) else _newest(svmd.slice(check_slice_name(what)), running=True)
+    operation = what if is_operation(what) else _newest(svmd.slice(what), running=True)
     found = svmd.cancel(operation)
     if current().json:
         json_line("row", found)

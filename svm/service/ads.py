@@ -1,0 +1,95 @@
+"""What agents advertise, asked for with svmd's own certificate; and which nodes a slice would get."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query
+
+from agent.allocation import Candidate, choose
+from agent.client import Ad, AgentClient
+from plc.client import AgentEntry
+from rpc.aio import Session
+from rpc.server import Guard
+from svm.service.bodies import PlanBody
+from svm.service.context import Service
+from trust.errors import Code, Refusal
+from trust.identity import Role
+from trust.peers import Peer
+
+Found = list[tuple[str, Ad]]
+"""(agent's name, advertisement)."""
+
+
+def add_ads(app: FastAPI, service: Service, guard: Guard, session: Session) -> None:
+    """`GET /ads` and `POST /plans`. `session` is open while the app serves."""
+    users = Depends(guard.role(Role.USER))
+
+    @app.get("/ads")
+    async def get_ads(
+        _peer: Annotated[Peer, users], agent: Annotated[str | None, Query(max_length=64)] = None
+    ) -> dict[str, Any]:
+        found = await _ads(service, session, [agent] if agent else [])
+        return {"ads": [ad_json(name, ad) for name, ad in found]}
+
+    @app.post("/plans")
+    async def post_plan(body: PlanBody, _peer: Annotated[Peer, users]) -> dict[str, Any]:
+        # As newtickets does: without a name it asks the default agent.
+        entries = await asyncio.to_thread(service.agents.entries)
+        found = await _ads(service, session, body.agents or [entry.name for entry in entries[:1]])
+        chosen = choose(map(_candidate, found), numnodes=body.numnodes, ips=body.ips)
+        by_address = {ad.address: (name, ad) for name, ad in found}
+        return {"nodes": [ad_json(*by_address[each.address]) for each in chosen]}
+
+
+async def _ads(service: Service, session: Session, names: Sequence[str]) -> Found:
+    """Current advertisements of these agents (none named: of all), each node once.
+
+    An agent that was not asked for by name may be away. Raises Refusal when no agent answered.
+    """
+    entries = await asyncio.to_thread(service.agents.named if names else _all(service), names)
+    if not entries:
+        raise Refusal(Code.NOT_FOUND, "plc knows no agent yet; start one, or try again in a minute")
+    answers = await asyncio.gather(*(_ask(session, entry) for entry in entries), return_exceptions=True)
+    found: dict[str, tuple[str, Ad]] = {}
+    failures: list[Refusal] = []
+    for entry, answer in zip(entries, answers, strict=True):
+        if isinstance(answer, Refusal):
+            failures.append(Refusal(answer.code, f"agent {entry.name}: {answer.reason}"))
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            for ad in answer:
+                found.setdefault(ad.address, (entry.name, ad))
+    if failures and (names or len(failures) == len(entries)):
+        raise failures[0]
+    return list(found.values())
+
+
+def _all(service: Service) -> Any:
+    return lambda _names: service.agents.entries()
+
+
+async def _ask(session: Session, entry: AgentEntry) -> tuple[Ad, ...]:
+    answer = await AgentClient(session, entry.url, entry.identity).ads()
+    return answer.ads if answer is not None else ()
+
+
+def _candidate(found: tuple[str, Ad]) -> Candidate:
+    _, ad = found
+    return Candidate(ad.node, ad.address, ad.site, ad.slots, ad.slots_free, 0)
+
+
+def ad_json(agent: str, ad: Ad) -> dict[str, Any]:
+    """One advertisement for a user: what there is, not how services reach it."""
+    return {
+        "address": ad.address,
+        "node": ad.node,
+        "agent": agent,
+        "site": ad.site,
+        "slots_free": ad.slots_free,
+        "slots": ad.slots,
+        "memory_free_mb": ad.memory_free_mb,
+        "max_leaselen": ad.max_leaselen,
+        "simulated": ad.simulated,
+    }

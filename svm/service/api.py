@@ -1,0 +1,40 @@
+"""svmd's application: every route, guarded (docs/svmd.md)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from rpc.aio import Session
+from rpc.server import Guard, application, open_route
+from svm.service.ads import add_ads
+from svm.service.context import Service
+from svm.service.operations import add_operations
+from svm.service.reads import add_reads
+from svm.service.watching import listening
+
+
+def create_app(service: Service, session: Session | None = None) -> FastAPI:
+    """The app. `session`: for calls to agents, with svmd's certificate; opened and closed with the app."""
+    calls = session or Session(service.credentials)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with calls, listening(service.engine, service.watchers):
+            yield
+
+    app = application("dslice svmd", lifespan=lifespan)
+    guard = Guard(service.store)
+    add_operations(app, service, guard)
+    add_reads(app, service, guard)
+    add_ads(app, service, guard, calls)
+
+    @app.get("/healthz")
+    @open_route
+    def healthz() -> dict[str, str]:
+        with service.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        return {"status": "ok"}
+
+    return app

@@ -1,0 +1,79 @@
+"""What svmd's routes share, passed in once."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from models.operations import StepRef
+from plc.client import AgentEntry, Directory
+from rpc.credentials import Credentials
+from svm.service.watching import Watchers
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+from trust.store import TrustStore
+
+DIRECTORY_SECONDS = 60
+"""How long plc's list of agents is used before it is asked again; an older one serves while plc is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One svmd.
+
+    Args:
+        identity: its own; what delegations must name.
+        publish: wakes the workers for committed steps; may be repeated, raises nothing.
+        watchers: who waits for events of which operation.
+        agents: the agents that users may name.
+    """
+
+    identity: Identity
+    credentials: Credentials
+    store: TrustStore
+    engine: Engine
+    publish: Callable[[Sequence[StepRef]], object]
+    watchers: Watchers
+    agents: "KnownAgents"
+
+    def now(self) -> datetime:
+        return self.store.clock.now()
+
+
+class KnownAgents:
+    """The well-known list of agents: nothing else that a user types is ever dialled."""
+
+    def __init__(self, ask: Callable[[], Directory]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._found: tuple[AgentEntry, ...] = ()
+        self._asked = float("-inf")
+
+    def entries(self) -> tuple[AgentEntry, ...]:
+        """All of them, the default one first. Blocks while plc is asked; raises Refusal when none was ever known."""
+        with self._lock:
+            if time.monotonic() - self._asked > DIRECTORY_SECONDS or not self._found:
+                self._refresh()
+            return self._found
+
+    def named(self, names: Sequence[str]) -> tuple[AgentEntry, ...]:
+        """The entries of these names, in their order. Raises Refusal(NOT_FOUND) that lists who is known."""
+        if not names:
+            return ()
+        known = {entry.name: entry for entry in self.entries()}
+        for name in names:
+            if name not in known:
+                listed = ", ".join(known) or "none"
+                raise Refusal(Code.NOT_FOUND, f"no agent {name[:64]!a} is known here; known: {listed}")
+        return tuple(known[name] for name in dict.fromkeys(names))
+
+    def _refresh(self) -> None:
+        try:
+            self._found = self._ask().agents
+            self._asked = time.monotonic()
+        except Refusal:
+            if not self._found:
+                raise

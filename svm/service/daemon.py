@@ -1,0 +1,103 @@
+"""`dslice run svmd`: the service manager's front in the foreground."""
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+
+from models.database import engine, migrate
+from plc.client import Member
+from rpc import logs, metrics, tls
+from rpc.aio import Session
+from rpc.server import Listener, serve
+from svm.service.api import create_app
+from svm.service.context import KnownAgents, Service
+from svm.service.settings import Settings
+from svm.service.watching import Watchers
+from trust.clock import system_clock
+from trust.identity import Role
+
+ANNOUNCE_SECONDS = 5
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Serve until SIGTERM; prints `ready ADDRESS` once it answers."""
+    # Before anything is published: without it Celery would send messages to a broker nobody chose.
+    import workers.app  # noqa: F401
+    from tasks.publish import publish
+
+    settings = Settings.load()
+    logs.configure(settings.log_level, "svmd")
+    database_url = settings.database_url.get_secret_value()
+    migrate(database_url, "svm")
+    member = Member.join(
+        directory=settings.state_dir,
+        plc_url=settings.plc_url,
+        role=Role.SVM,
+        name=settings.name,
+        token=settings.token,
+        clock=system_clock(),
+    )
+    service = Service(
+        identity=member.identity,
+        credentials=member.credentials,
+        store=member.store,
+        engine=engine(database_url, pool_size=10, max_overflow=30),
+        publish=publish,
+        watchers=Watchers(),
+        agents=KnownAgents(member.plc.directory),
+    )
+    member.start()
+    try:
+        asyncio.run(_serve(settings, member, service))
+    finally:
+        member.stop()
+
+
+async def _serve(settings: Settings, member: Member, service: Service) -> None:
+    context = tls.server_context(member.credentials)
+    session = Session(member.credentials)
+    loop = asyncio.get_running_loop()
+
+    def renewed() -> None:
+        tls.reload(context, member.credentials)
+        loop.call_soon_threadsafe(session.reload)
+
+    member.on_renew(renewed)
+    listeners = [Listener(create_app(service, session), settings.host, settings.port, context, "svmd")]
+    if settings.metrics_listen:
+        listeners.append(metrics.listener(settings.metrics_listen))
+    announced: list[asyncio.Future[None]] = []
+
+    def ready(addresses: list[tuple[str, int]]) -> None:
+        host, port = addresses[0]
+        # In a thread: plc may take its time, and svmd answers meanwhile.
+        announced.append(asyncio.ensure_future(_announce(member, settings.url or f"https://{host}:{port}")))
+        sys.stdout.write(f"ready {host}:{port}\n")
+        sys.stdout.flush()
+
+    try:
+        await serve(listeners, ready=ready)
+    finally:
+        for task in announced:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _announce(member: Member, url: str) -> None:
+    """Enter this svmd into plc's directory, however long plc is away."""
+    while True:
+        try:
+            await asyncio.to_thread(member.announce, url)
+        except Exception:
+            log.exception("cannot announce this svmd to plc; trying again")
+            await asyncio.sleep(ANNOUNCE_SECONDS)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main()

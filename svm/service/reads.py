@@ -1,0 +1,63 @@
+"""Reads of slices: what nodelist, expirations, status, slices, history, ssh and ssh-config are made of."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query
+from sqlalchemy import Connection, func, select
+
+from models import events, operations, slices
+from rpc.server import Guard
+from svm.service.bodies import event_json, operation_json, slice_json, sliver_json
+from svm.service.context import Service
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+from trust.names import check_slice_name
+from trust.peers import Peer
+
+
+def add_reads(app: FastAPI, service: Service, guard: Guard) -> None:
+    """`GET /slices`, `GET /slices/{name}`, `GET /slices/{name}/history`."""
+    users = Depends(guard.role(Role.USER))
+
+    @app.get("/slices")
+    def get_slices(peer: Annotated[Peer, users], purgeable: bool = False) -> dict[str, Any]:
+        with service.engine.connect() as connection:
+            found = (slices.purgeable if purgeable else slices.owned)(connection, peer.identity)
+        return {"slices": [slice_json(each) for each in found]}
+
+    @app.get("/slices/{name}")
+    def get_slice(name: str, peer: Annotated[Peer, users]) -> dict[str, Any]:
+        with service.engine.connect() as connection:
+            found = slices.find(connection, check_slice_name(name), peer.identity)
+            newest = events.history(connection, found.id, limit=1)
+            return {
+                **slice_json(found),
+                "now": connection.execute(select(func.now())).scalar_one().isoformat(),
+                "slivers": [sliver_json(each) for each in slices.slivers(connection, found.id)],
+                "keys": slices.keys(connection, found.id),
+                "operations": [operation_json(each) for each in operations.open_of(connection, found.id)],
+                "newest_operation": str(newest[-1].operation) if newest else None,
+            }
+
+    @app.get("/slices/{name}/history")
+    def get_history(
+        name: str, peer: Annotated[Peer, users], limit: Annotated[int, Query(ge=1, le=1000)] = 200
+    ) -> dict[str, Any]:
+        with service.engine.connect() as connection:
+            found = even_if_gone(connection, check_slice_name(name), peer.identity)
+            told = events.history(connection, found.id, limit=limit)
+            verbs = {each: operations.read(connection, each).verb for each in {event.operation for event in told}}
+        return {"events": [{**event_json(event), "verb": verbs[event.operation]} for event in told]}
+
+
+def even_if_gone(connection: Connection, name: str, caller: Identity) -> slices.Slice:
+    """The caller's slice of that name; when there is none any more, the last one there was."""
+    try:
+        return slices.find(connection, name, caller)
+    except Refusal as refusal:
+        if refusal.code is not Code.NOT_FOUND:
+            raise
+        gone = [found for found in slices.owned(connection, caller, deleted=True) if found.name == name]
+        if not gone:
+            raise
+        return max(gone, key=lambda found: found.created_at)

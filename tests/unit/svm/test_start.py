@@ -1,0 +1,147 @@
+"""How `svm` starts: quickly, with one clear line for every usage error."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from svm.main import VERBS, Verbs, run, svm
+
+HEAVY = (
+    "aiohttp",
+    "rich",
+    "pydantic",
+    "joserfc",
+    "paramiko",
+    "cryptography",
+    "defusedxml",
+    "ssl",
+    "fastapi",
+    "sqlalchemy",
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty key directory."""
+    directory = tmp_path / "planetlab"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setenv("PLANETLAB_HOME", str(directory))
+    return directory
+
+
+def modules_after(code: str, **environment: str) -> set[str]:
+    code = f"{code}\nimport sys\nprint('\\n'.join(sys.modules), file=sys.stderr)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    return set(ended.stderr.splitlines())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    found = modules_after("from svm.main import run\nassert run(['--help']) == 0")
+    assert "svm.verbs.create" in found
+    assert not found.intersection(HEAVY)
+
+
+def test_completion_loads_nothing_heavy_and_asks_nobody(home: Path) -> None:
+    (home / "slices" / "oceanstore").mkdir(parents=True)
+    code = "import sys\nsys.argv=['svm']\nfrom svm.main import main\ntry:\n main()\nexcept SystemExit: pass"
+    environment = {"_SVM_COMPLETE": "bash_complete", "COMP_WORDS": "svm nodelist oce", "COMP_CWORD": "2"}
+    found = modules_after(code, PLANETLAB_HOME=str(home), **environment)
+    assert "svm.verbs.nodes" in found
+    assert not found.intersection(HEAVY)
+    code = "import sys\nsys.argv=['svm']\nfrom svm.main import main\nmain()"
+    environment["PLANETLAB_HOME"] = str(home)
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ended.stdout == "plain,oceanstore\n"
+
+
+def test_every_verb_has_a_command_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in VERBS:
+        assert run([verb, "--help"]) == 0
+        assert f"Usage: svm {verb}" in capsys.readouterr().out
+
+
+def test_nouns_in_singular_or_plural() -> None:
+    group = svm
+    assert isinstance(group, Verbs)
+    for word, verb in (("addkeys", "addkey"), ("expiration", "expirations"), ("slice", "slices"), ("newvm", "newvms")):
+        found = group.get_command(group.make_context("svm", [], resilient_parsing=True), word)
+        assert found is not None
+        assert found.name == verb
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'; see: svm --help"),
+        (["nodelst", "demo"], "Did you mean"),
+        (["createslice"], "Missing argument 'FILE'; see: svm createslice --help"),
+        (["addkey", "demo"], "Missing argument 'KEYFILE'"),
+        (["-p", "0", "slices"], "0 is not in the range"),
+        (["-p", "many", "slices"], "not a valid integer"),
+        (["-t", "0", "slices"], "0 is not in the range"),
+        (["slices", "--frob"], "No such option"),
+        (["slices", "extra"], "unexpected extra argument"),
+        (["autorenew", "demo", "perhaps"], "'perhaps' is not one of"),
+        (["autorenew", "demo", "off", "--until", "2030-01-01"], "--until goes with on"),
+        (["createslice", "F", "--until", "2030-01-01"], "give both"),
+        (["run", "demo", "--"], "no command given"),
+        (["nodelist", "../x"], "is not a slice name"),
+        (["deleteslice", "root"], "a login that systems reserve"),
+        (["newleases", "demo", "node7"], "is no node"),
+        (["createslice", "/no/such/file.xml"], "cannot be read"),
+        (["addkey", "demo", "/no/such/key.pub"], "cannot be read"),
+        (["watch", "No Such"], "is not a slice name"),
+        (["history", "-n", "0", "demo"], "0 is not in the range"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("svm: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_usage_errors_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--json", "createslice", "/no/such/file.xml"]) == 2
+    error, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (error["type"], error["code"]) == ("error", "bad-input")
+    assert summary == {"type": "summary", "operation": None, "ok": 0, "failed": 0, "exit": 2}
+
+
+def test_without_a_certificate(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["nodelist", "demo"]) == 4
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "plkeygen" in err
+
+
+def test_a_surprise_is_one_line_unless_debug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explode(*_: object) -> None:
+        raise ZeroDivisionError("deep inside")
+
+    monkeypatch.setattr("svm.verbs.slices.connect", explode)
+    assert run(["slices"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "--debug" in err
+    assert run(["--debug", "slices"]) == 1
+    assert "deep inside" in capsys.readouterr().err
+
+
+def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "getads" in capsys.readouterr().err
+
+
+def test_completion_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", "zsh"]) == 0
+    assert "_SVM_COMPLETE" in capsys.readouterr().out
