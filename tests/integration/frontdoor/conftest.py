@@ -77,7 +77,7 @@ class Node:
 
     def start(self, *words: str, login: str = SLICE, key: Path | None = None, **how: Any) -> Any:
         """Start the real client and leave it running, all three streams piped."""
-        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")} | how
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | how
         return subprocess.Popen(["ssh", *self.options(key), *self._split(words, login)], **pipes)
 
     def _split(self, words: Sequence[str], login: str) -> list[str]:

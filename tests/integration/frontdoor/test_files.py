@@ -1,0 +1,88 @@
+"""Files there and back: scp, sftp and rsync with binary data, by the real clients."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.frontdoor.conftest import SLICE, Node
+
+BINARY = os.urandom(3 << 20) + bytes(range(256)) * 16
+
+
+def run(*argv: str, **how: object) -> subprocess.CompletedProcess[bytes]:
+    done = subprocess.run(argv, capture_output=True, timeout=60, **how)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr.decode()
+    return done  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("protocol", ["-s", "-O"], ids=["sftp", "legacy"])
+def test_scp_there_and_back(node: Node, tmp_path: Path, protocol: str) -> None:
+    there, back = tmp_path / "there", tmp_path / "back"
+    there.write_bytes(BINARY)
+    there.chmod(0o640)
+    remote = f"{SLICE}@{node.address}:copied{protocol}"
+    run("scp", "-p", protocol, *node.options(), str(there), remote)
+    assert node.ssh(f"stat -c %a:%s ~/copied{protocol}").stdout.decode() == f"640:{len(BINARY)}\n"
+    run("scp", "-p", protocol, *node.options(), remote, str(back))
+    assert back.read_bytes() == BINARY
+    assert int(back.stat().st_mtime) == int(there.stat().st_mtime)
+
+
+def test_scp_of_a_whole_folder(node: Node, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "a b/ü").mkdir(parents=True)
+    (tree / "a b/ü/file").write_bytes(BINARY[:5000])
+    (tree / "empty").touch()
+    run("scp", "-r", *node.options(), str(tree), f"{SLICE}@{node.address}:")
+    run("scp", "-r", *node.options(), f"{SLICE}@{node.address}:tree", str(tmp_path / "back"))
+    assert (tmp_path / "back/a b/ü/file").read_bytes() == BINARY[:5000]
+    assert (tmp_path / "back/empty").read_bytes() == b""
+
+
+def test_an_sftp_session(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "local").write_bytes(BINARY)
+    script = (
+        "mkdir box, cd box, put local one, ln -s one link, ln one hard, rename one two, chmod 600 two, ls -l,"
+        "get two back, get hard back2, rm two, rm hard, rm link, cd .., rmdir box"
+    )
+    batch = tmp_path / "batch"
+    batch.write_text(script.replace(",", "
+"))
+    done = run("sftp", "-b", str(batch), *node.options(), f"{SLICE}@{node.address}", cwd=tmp_path)
+    assert b"-rw-------" in done.stdout
+    assert (tmp_path / "back").read_bytes() == BINARY
+    assert (tmp_path / "back2").read_bytes() == BINARY
+    assert node.ssh("ls -d box").returncode == 2
+
+
+def test_sftp_errors_are_said_and_end_nothing(node: Node, tmp_path: Path) -> None:
+    script = b"-get /nowhere x\n-rename /etc/passwd /etc/y\n-mkdir /usr/x\n-rm /etc/hosts\npwd\n"
+    done = subprocess.run(
+        ["sftp", "-b", "-", *node.options(), f"{SLICE}@{node.address}"],
+        input=script, capture_output=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.decode().splitlines()[-1].endswith(f"/home/{SLICE}")
+    assert b"not found" in done.stderr
+    assert b"Permission denied" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed here")
+def test_rsync_there_and_back(node: Node, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "data").write_bytes(BINARY)
+    (tree / "link").symlink_to("data")
+    shell = " ".join(["ssh", *node.options()])
+    remote = f"{SLICE}@{node.address}:synced/"
+    run("rsync", "-a", "-e", shell, f"{tree}/", remote)
+    (tree / "data").write_bytes(BINARY[:-7] + b"changed")
+    run("rsync", "-a", "--checksum", "-e", shell, f"{tree}/", remote)
+    run("rsync", "-a", "-e", shell, remote, str(tmp_path / "back"))
+    assert (tmp_path / "back/data").read_bytes() == BINARY[:-7] + b"changed"
+    assert os.readlink(tmp_path / "back/link") == "data"
