@@ -3,12 +3,48 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row, text
 
 from models.states import Kind, SliceState, SliverState, Verb
 from trust.identity import Identity
+
+# Deletion wins: nothing but delete and release is taken once the slice is no longer open.
+_TAKE = text("""
+    WITH due AS (
+        SELECT id FROM svm.step AS s
+        WHERE id = ANY(:ids) AND next_run_at <= now()
+          AND (state = 'released' OR (state = 'running' AND claim_until < now()))
+          AND (kind IN ('delete', 'release')
+               OR NOT EXISTS (SELECT 1 FROM svm.slice WHERE slice.id = s.slice AND slice.state <> 'open'))
+        ORDER BY id FOR UPDATE OF s SKIP LOCKED),
+    taken AS (
+        UPDATE svm.step SET state = 'running', claim_token = :token, attempts = attempts + 1,
+            claim_until = now() + make_interval(secs => :seconds), started_at = coalesce(started_at, now())
+        FROM due WHERE step.id = due.id RETURNING step.*)
+    SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
+        extract(epoch FROM now() - t.started_at) AS age,
+        o.verb, o.connect_timeout, o.options,
+        x.id AS slice, x.slice_id, x.name, x.owner, x.state AS slice_state, x.numnodes, x.leaselen, x.ips, x.agents,
+        x.public_key, x.sealed_key, x.key_generation AS wanted_keys,
+        CASE WHEN x.working_until > now() THEN x.working END AS working,
+        CASE WHEN x.standing_until > now() THEN x.standing END AS standing,
+        v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
+        v.expires_at, v.expires_at <= now() AS expired, v.redeemed_at, v.key_generation
+    FROM taken t
+    JOIN svm.operation o ON o.id = t.operation
+    LEFT JOIN svm.slice x ON x.id = t.slice
+    LEFT JOIN svm.sliver v ON v.slice = t.slice AND v.node = t.node
+    ORDER BY t.id
+""")
+
+# From now on the ticket may be burnt at its node, whatever becomes of the answer.
+_MARK_REDEEMED = text("""
+    UPDATE svm.sliver AS v SET redeemed_at = now()
+    FROM svm.step s WHERE s.id = ANY(:ids) AND v.slice = s.slice AND v.node = s.node AND v.redeemed_at IS NULL
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +110,64 @@ def claim(connection: Connection, ids: Sequence[int], *, seconds: int) -> list[C
 
     The rest is someone else's or done: passed over quietly. The caller commits before it acts.
     """
-    raise NotImplementedError
+    token = uuid4()
+    rows = connection.execute(_TAKE, {"ids": list(ids), "token": token, "seconds": seconds}).all()
+    redeeming = [row.id for row in rows if row.kind == Kind.NEWLEASES]
+    if redeeming:
+        connection.execute(_MARK_REDEEMED, {"ids": redeeming})
+    return [_claim(row, token) for row in rows]
+
+
+def _claim(row: Row[Any], token: UUID) -> Claim:
+    return Claim(
+        id=row.id,
+        token=token,
+        kind=Kind(row.kind),
+        operation=row.operation,
+        verb=Verb(row.verb),
+        node=row.node,
+        attempts=row.attempts,
+        tries=row.tries,
+        age=int(row.age),
+        connect_timeout=row.connect_timeout,
+        options=row.options,
+        slice=_slice_facts(row) if row.slice else None,
+        sliver=_sliver_facts(row) if row.sliver else None,
+    )
+
+
+def _slice_facts(row: Row[Any]) -> SliceFacts:
+    return SliceFacts(
+        id=row.slice,
+        slice_id=row.slice_id,
+        name=row.name,
+        owner=Identity.parse(row.owner),
+        state=SliceState(row.slice_state),
+        numnodes=row.numnodes,
+        leaselen=row.leaselen,
+        ips=tuple(row.ips),
+        agents=tuple(row.agents),
+        public_key=row.public_key,
+        sealed_key=row.sealed_key,
+        key_generation=row.wanted_keys,
+        working=row.working,
+        standing=row.standing,
+    )
+
+
+def _sliver_facts(row: Row[Any]) -> SliverFacts:
+    return SliverFacts(
+        node=row.sliver,
+        node_name=row.node_name,
+        api=row.api,
+        agent=row.agent,
+        state=SliverState(row.sliver_state),
+        ticket=row.ticket,
+        jti=row.jti,
+        lease=row.lease,
+        generation=row.generation,
+        expires_at=row.expires_at,
+        expired=bool(row.expired),
+        redeemed=row.redeemed_at is not None,
+        key_generation=row.key_generation,
+    )

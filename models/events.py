@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row, select
+
+from models import svm
 
 CHANNEL = "dslice_operations"  # NOTIFY payload: operation ids, separated by spaces
 
@@ -53,9 +56,32 @@ class Event:
 
 def events_since(connection: Connection, operation: UUID, seq: int, limit: int = 1000) -> list[Event]:
     """Events after `seq` (0 = all), in order. Never skips one: seq is given out under the operation's lock."""
-    raise NotImplementedError
+    table = svm.event
+    newer = select(table).where(table.c.operation == operation, table.c.seq > seq).order_by(table.c.seq).limit(limit)
+    return [_event(row) for row in connection.execute(newer)]
 
 
 def history(connection: Connection, slice_row: UUID, limit: int = 1000) -> list[Event]:
     """The newest events of a slice over all its operations, oldest first."""
-    raise NotImplementedError
+    table = svm.event
+    newest = select(table).where(table.c.slice == slice_row)
+    newest = newest.order_by(table.c.at.desc(), table.c.operation, table.c.seq.desc()).limit(limit)
+    return [_event(row) for row in reversed(connection.execute(newest).all())]
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        operation=row.operation,
+        seq=row.seq,
+        at=row.at,
+        actor=row.actor,
+        type=EventType(row.type),
+        node=row.node,
+        kind=row.kind,
+        before=row.before,
+        after=row.after,
+        ok=row.ok,
+        code=row.code,
+        reason=row.reason,
+        detail=row.detail,
+    )

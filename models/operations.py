@@ -4,147 +4,208 @@
 that call loses nothing: the sweep publishes what is due and unheld.
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row, insert, select, text
 
-from models.states import Kind, Outcome, Queue, Verb
+from models import svm
+from models.events import EventType
+from models.ledger import Ledger, Tally
+from models.requests import Given, Operation, Plan, SliceSpec, Started, Wanted
+from models.states import Outcome, Queue, Verb
+from models.steps import NewStep, StepRef
+from models.verbs import PLANS
+from trust.errors import Code, Refusal
 from trust.identity import Identity
 
 __all__ = ["Given", "Operation", "SliceSpec", "Started", "StepRef", "Verb", "Wanted", "cancel", "read", "start"]
 
+CANCELLING = (Verb.DELETESLICE, Verb.UNDELEGATE)  # what else is under way on the slice ends at once
+TASK_A_NODE = 64  # up to so many nodes a message carries one step, so that Flower shows a task per node
+BATCH = 16
 
-@dataclass(frozen=True, slots=True)
-class SliceSpec:
-    """The slice file: what createslice and newtickets ask for. `ips` are preferred addresses, in order."""
-
-    numnodes: int
-    leaselen: int  # seconds
-    ips: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A delegation that came with the request, already verified by svmd."""
-
-    token: str = field(repr=False)
-    issued_at: datetime
-    expires_at: datetime
-    heal: bool = False  # standing only: it covers create as well
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked for. svmd has parsed and checked everything in it; `start` checks it against the rows.
-
-    Args:
-        slice: its name; "" for clean (all slices of the owner).
-        owner: who asks; for beat's own operations the slice's owner.
-        spec: for createslice and newtickets.
-        nodes: addresses, for newleases and newvms; empty = every node that waits for that step.
-        keys: SSH public keys, one re-serialised line each, for addkey and delkey.
-        parallelism: the user's -p, steps in flight at once.
-        connect_timeout: the user's -t, seconds.
-        agents: names of agents to take tickets from, in order; empty = the default one.
-        working, standing: delegations to keep; None leaves what is stored. Changing verbs need a working one.
-        autorenew, until: createslice --autorenew and autorenew on|off [--until]; None = as it was.
-        heal: heal on|off.
-        replace: createslice --replace.
-        idempotency_key: the same key from the same owner for the same verb returns the same operation.
-        actor: who caused it, for the history ("beat" for periodic work).
-    """
-
-    verb: Verb
-    slice: str
-    owner: Identity
-    spec: SliceSpec | None = None
-    nodes: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-    parallelism: int = 16
-    connect_timeout: int = 10
-    agents: tuple[str, ...] = ()
-    working: Given | None = None
-    standing: Given | None = None
-    autorenew: bool | None = None
-    until: datetime | None = None
-    heal: bool | None = None
-    replace: bool = False
-    idempotency_key: str | None = None
-    actor: str = "user"
-
-
-@dataclass(frozen=True, slots=True)
-class StepRef:
-    """A step to publish. `batch` = how many ids of this operation may share one message."""
-
-    kind: Kind
-    id: int
-    queue: Queue
-    batch: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """An operation that is written down.
-
-    Args:
-        publish: for `tasks.publish.publish` after the commit.
-        existing: an earlier request with the same idempotency key made it.
-    """
-
-    operation: UUID
-    slice: str
-    publish: list[StepRef]
-    existing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation as its owner sees it. `ok` and `failed` count nodes; `outcome` is None while it is open."""
-
-    id: UUID
-    verb: Verb
-    slice: str
-    owner: Identity
-    actor: str
-    parallelism: int
-    connect_timeout: int
-    open_steps: int
-    in_flight: int
-    seq: int
-    ok: int
-    failed: int
-    outcome: Outcome | None
-    code: str | None
-    reason: str | None
-    started_at: datetime
-    ended_at: datetime | None
+_END_STEPS = text("""
+    UPDATE svm.step AS s SET state = 'failed', claim_token = NULL, claim_until = NULL, ended_at = now(),
+        error_code = 'cancelled', error = :reason
+    FROM (SELECT id, state AS was FROM svm.step WHERE operation = ANY(:operations) AND state = ANY(:states)
+          ORDER BY id FOR UPDATE) AS u
+    WHERE s.id = u.id
+    RETURNING s.operation, s.node, s.kind, u.was
+""")
 
 
 def start(connection: Connection, wanted: Wanted) -> Started:
     """Write the operation, its steps and what it changes at once (keys, state deleting), in the caller's transaction.
 
     Raises Refusal: BUSY (detail `operation`: the open one), NOT_FOUND, NOT_OWNER, NAME_TAKEN (a complete slice that
-    lives, or somebody else's name), BAD_INPUT.
+    lives, or somebody else's name), NOT_ALLOWED (a delegation that was withdrawn), BAD_INPUT.
     """
-    raise NotImplementedError
+    ledger, row = Ledger(connection), None
+    if wanted.verb in CANCELLING:
+        ledger, row = _lock_everything(connection, wanted)
+    elif wanted.slice:
+        row = _lock_slice(connection, wanted)
+    if (again := _same_request(connection, wanted)) is not None:
+        return again
+    plan = PLANS[wanted.verb](connection, wanted, row)
+    _cancel(connection, list(ledger), f"{wanted.verb} was asked for", ledger, running=True)
+    operation, refs = _open(connection, ledger, wanted, plan)
+    return Started(operation, plan.name, refs)
 
 
-def cancel(connection: Connection, operation: UUID) -> None:
+def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
     """End what has not begun; steps at work finish and are recorded, nothing follows them. Idempotent.
 
-    The caller has checked that the operation is the user's own (`read`).
+    The caller has checked that the operation is the user's own (`read`). Raises Refusal: NOT_FOUND, NOT_ALLOWED (a
+    deletion is not cancelled).
     """
-    raise NotImplementedError
+    ledger = Ledger(connection)
+    ledger.lock([operation])
+    if operation not in ledger:
+        raise Refusal(Code.NOT_FOUND, f"no operation {operation}; svm history SLICE lists them")
+    tally = ledger[operation]
+    if tally.verb is Verb.DELETESLICE:
+        raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: what it has begun it finishes")
+    if tally.ended or tally.cancelled:
+        return []
+    _cancel(connection, [tally], "svm cancel", ledger, running=False)
+    return ledger.settle()
 
 
 def read(connection: Connection, operation: UUID) -> Operation:
     """One operation. Raises Refusal(NOT_FOUND)."""
-    raise NotImplementedError
+    row = connection.execute(select(svm.operation).where(svm.operation.c.id == operation)).one_or_none()
+    if row is None:
+        raise Refusal(Code.NOT_FOUND, f"no operation {operation}; svm history SLICE lists them")
+    return _operation(row)
 
 
 def open_of(connection: Connection, slice_row: UUID) -> list[Operation]:
     """Open operations of a slice, oldest first (`svm watch SLICE` follows the newest)."""
-    raise NotImplementedError
+    table = svm.operation
+    wanted = select(table).where(table.c.slice == slice_row, table.c.ended_at.is_(None)).order_by(table.c.started_at)
+    return [_operation(row) for row in connection.execute(wanted)]
+
+
+def latest_of(connection: Connection, slice_row: UUID, limit: int = 20) -> list[Operation]:
+    """The newest operations of a slice, newest first."""
+    table = svm.operation
+    wanted = select(table).where(table.c.slice == slice_row).order_by(table.c.started_at.desc()).limit(limit)
+    return [_operation(row) for row in connection.execute(wanted)]
+
+
+def _lock_slice(connection: Connection, wanted: Wanted) -> Row[Any] | None:
+    """The open slice of that name, else the newest that is being deleted; locked until the transaction ends."""
+    table = svm.slice_table
+    found = select(table).where(table.c.name == wanted.slice, table.c.state != "deleted")
+    newest = found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
+    # KEY SHARE, which inserted steps and events take on their slice, may go on beside this.
+    return connection.execute(newest.with_for_update(key_share=True)).one_or_none()
+
+
+def _lock_everything(connection: Connection, wanted: Wanted) -> tuple[Ledger, Row[Any] | None]:
+    """The slice and all its open operations, operations first as records do.
+
+    An operation that began between the two looks is caught by looking again; the savepoint gives all locks back.
+    """
+    while True:
+        attempt, ledger = connection.begin_nested(), Ledger(connection)
+        seen = connection.scalar(_newest(wanted))
+        if seen is not None:
+            ledger.lock_open(seen)
+        row = _lock_slice(connection, wanted)
+        if row is None or (row.id == seen and ledger.has_all_of(row.id)):
+            attempt.commit()
+            return ledger, row
+        attempt.rollback()
+
+
+def _newest(wanted: Wanted) -> Any:
+    table = svm.slice_table
+    found = select(table.c.id).where(table.c.name == wanted.slice, table.c.state != "deleted")
+    return found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
+
+
+def _same_request(connection: Connection, wanted: Wanted) -> Started | None:
+    if wanted.idempotency_key is None:
+        return None
+    table = svm.operation
+    same = select(table.c.id, table.c.slice_name).where(
+        table.c.owner == str(wanted.owner),
+        table.c.verb == wanted.verb,
+        table.c.idempotency_key == wanted.idempotency_key,
+    )
+    row = connection.execute(same).one_or_none()
+    return Started(row.id, row.slice_name, [], existing=True) if row else None
+
+
+def _open(connection: Connection, ledger: Ledger, wanted: Wanted, plan: Plan) -> tuple[UUID, list[StepRef]]:
+    values = {
+        "slice": plan.slice,
+        "slice_name": plan.name,
+        "verb": wanted.verb,
+        "queue": queue_of(wanted),
+        "owner": str(wanted.owner),
+        "actor": wanted.actor,
+        "parallelism": wanted.parallelism,
+        "connect_timeout": wanted.connect_timeout,
+        "batch": 1 if plan.nodes <= TASK_A_NODE else BATCH,
+        "options": {"replace": wanted.replace},
+        "idempotency_key": wanted.idempotency_key,
+    }
+    row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()
+    tally = ledger.add(row)
+    ledger.add_steps(NewStep(row.id, kind, node) for kind, node in plan.steps)
+    tally.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": len(plan.steps), "nodes": plan.nodes})
+    for note in plan.notes:
+        tally.say(EventType.NOTE, reason=note)
+    return row.id, ledger.settle()
+
+
+def queue_of(wanted: Wanted) -> Queue:
+    """Where its messages go: what someone waits for comes before beat's own work."""
+    if wanted.actor != "beat":
+        return Queue.INTERACTIVE
+    return Queue.RENEWALS if wanted.verb is Verb.RENEWSLICE else Queue.HOUSEKEEPING
+
+
+def _cancel(connection: Connection, tallies: list[Tally], by: str, ledger: Ledger, *, running: bool) -> None:
+    """End open steps; with `running` those at work too, whose records then find that their claim is gone."""
+    states = ["held", "released", "running"] if running else ["held", "released"]
+    bound = {"operations": [t.id for t in tallies], "states": states, "reason": f"cancelled: {by}"}
+    connection.execute(
+        text("UPDATE svm.operation SET cancelled_at = now() WHERE id = ANY(:operations) AND cancelled_at IS NULL"),
+        {"operations": bound["operations"]},
+    )
+    for tally in tallies:
+        tally.cancelled = True
+    for row in connection.execute(_END_STEPS, bound):
+        tally = ledger[row.operation]
+        tally.open_steps -= 1
+        tally.in_flight -= row.was != "held"
+        tally.failed += row.node is not None
+        said = {"ok": False, "code": Code.CANCELLED, "reason": bound["reason"], "kind": row.kind}
+        tally.say(EventType.NODE if row.node else EventType.NOTE, node=row.node, **said)
+
+
+def _operation(row: Row[Any]) -> Operation:
+    return Operation(
+        id=row.id,
+        verb=Verb(row.verb),
+        slice=row.slice_name,
+        owner=Identity.parse(row.owner),
+        actor=row.actor,
+        parallelism=row.parallelism,
+        connect_timeout=row.connect_timeout,
+        open_steps=row.open_steps,
+        in_flight=row.in_flight,
+        seq=row.seq,
+        ok=row.ok,
+        failed=row.failed,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        code=row.code,
+        reason=row.reason,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )

@@ -1,73 +1,193 @@
 """Records: what steps did, written down for many steps in one transaction (group commit).
 
-Order of locks, everywhere: operations by id, steps, slices by id, slivers by (slice, node).
+Order of locks, everywhere: operations by id, steps by id, slices by id, slivers by (slice, node).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+import json
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from models.claims import Claim
-from models.operations import StepRef
-from trust.errors import Code
+from models.decisions import Decision, Facts, Moved, decide
+from models.endings import close_slices, give_back
+from models.ledger import Ledger, Tally
+from models.results import Done, Failed, Record
+from models.states import MOVES, Kind, StepState, Verb
+from models.steps import NewStep, StepRef
+from models.transitions import Change, Granted, Key, Trouble, advance, condemn, grant, trouble
 
+__all__ = ["Done", "Failed", "Granted", "Record", "record", "refill"]
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A step that did its work; only what its kind changes is set.
+_STILL_OURS = text("""
+    SELECT s.id FROM svm.step s JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(id, token)
+        ON s.id = c.id AND s.claim_token = c.token
+    ORDER BY s.id FOR UPDATE OF s
+""")
 
-    Args:
-        lease, generation, expires_at: newleases and renew.
-        frontdoor: newvms, when the node says another than its advertisement: (address, port, host key).
-        key_generation: keys pushed.
-        detail, reason: for the event that the user sees.
-    """
+# Held until the commit, so that a key added meanwhile either is seen here or sees the new VM.
+_SHARE_SLICES = text("SELECT id, key_generation FROM svm.slice WHERE id = ANY(:ids) ORDER BY id FOR SHARE")
 
-    lease: str | None = field(default=None, repr=False)
-    generation: int | None = None
-    expires_at: datetime | None = None
-    frontdoor: tuple[str, int, str] | None = None
-    key_generation: int | None = None
-    tickets: tuple["Granted", ...] = ()
-    slice_id: UUID | None = None
-    reason: str | None = None
-    detail: dict[str, object] = field(default_factory=dict)
+_END_STEPS = text("""
+    UPDATE svm.step AS s SET state = u.state, claim_token = NULL, claim_until = NULL,
+        error_code = u.code, error = u.reason,
+        tries = s.tries + CASE WHEN u.state = 'held' THEN 1 ELSE 0 END,
+        next_run_at = CASE WHEN u.state = 'held' THEN now() + make_interval(secs => u.again_in) ELSE s.next_run_at END,
+        ended_at = CASE WHEN u.state <> 'held' THEN now() END
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS u(id bigint, state text, code text, reason text,
+         again_in double precision)
+    WHERE s.id = u.id
+""")
 
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """A ticket as an agent gave it, for a new sliver row."""
-
-    node: str
-    node_name: str
-    api: str
-    agent: str
-    frontdoor: tuple[str, int, str]
-    jti: str
-    ticket: str = field(repr=False)
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A step that did not. `again_in` = try again after so many seconds; None = it has failed for good."""
-
-    code: Code
-    reason: str
-    again_in: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What came of one claim."""
-
-    claim: Claim
-    result: Done | Failed
+# The slice's first tickets bring its registration; its key pair is made once.
+_REGISTER = text("""
+    UPDATE svm.slice SET slice_id = :slice_id, released_at = NULL,
+        public_key = coalesce(public_key, :public_key), sealed_key = coalesce(sealed_key, :sealed_key)
+    WHERE id = :id AND state = 'open'
+""")
 
 
 def record(connection: Connection, records: Sequence[Record]) -> tuple[list[bool], list[StepRef]]:
     """Write them all in the caller's transaction: which were still ours, and what to publish after the commit."""
-    raise NotImplementedError
+    ledger = Ledger(connection)
+    ledger.lock(record.claim.operation for record in records)
+    ours = _still_ours(connection, records)
+    kept = [record for record in records if record.claim.id in ours and record.claim.token == ours[record.claim.id]]
+    found = _Found(connection, ledger, kept)
+    decisions = [(record, decide(record.claim, record.result, found.facts(record))) for record in kept]
+    _end_steps(connection, decisions)
+    _note_trouble(connection, decisions)
+    refs = _follow(ledger, decisions)
+    for record_, decision in decisions:
+        _count(ledger[record_.claim.operation], decision)
+    refs += _close(connection, ledger, kept)
+    refs += ledger.settle()
+    return [record.claim.id in ours for record in records], refs
+
+
+def refill(connection: Connection, operations: Iterable[UUID]) -> list[StepRef]:
+    """Release held steps whose time has come, as far as the windows go; what to publish after the commit."""
+    ledger = Ledger(connection)
+    ledger.lock(operations)
+    return ledger.settle()
+
+
+class _Found:
+    """What the records changed in slivers and slices, and what was found there."""
+
+    def __init__(self, connection: Connection, ledger: Ledger, kept: Sequence[Record]) -> None:
+        self._ledger = ledger
+        done = [(r.claim, r.result) for r in kept if isinstance(r.result, Done)]
+        born = [claim.slice.id for claim, _ in done if claim.kind is Kind.NEWVMS and claim.slice]
+        self._keys: dict[UUID, int] = {}
+        if born:
+            self._keys = {row.id: row.key_generation for row in connection.execute(_SHARE_SLICES, {"ids": born})}
+        self._granted: dict[int, list[str]] = {}
+        for claim, result in done:
+            if result.tickets and claim.slice:
+                self._granted[claim.id] = _take_tickets(connection, claim.slice.id, result)
+                if claim.kind is Kind.REPLACE and claim.node:
+                    condemn(connection, claim.slice.id, [claim.node])
+        self._moved: dict[Key, Moved] = advance(connection, [c for r in kept if (c := _change_of(r)) is not None])
+
+    def facts(self, record: Record) -> Facts:
+        """For `decide`."""
+        claim, tally = record.claim, self._ledger[record.claim.operation]
+        slice_row = claim.slice.id if claim.slice else None
+        return Facts(
+            verb=tally.verb,
+            cancelled=tally.cancelled,
+            replace=bool(tally.options.get("replace")),
+            moved=self._moved.get((slice_row, claim.node)) if slice_row and claim.node else None,
+            granted=self._granted.get(claim.id, ()),
+            keys_wanted=bool(slice_row and self._keys.get(slice_row)),
+        )
+
+
+def _still_ours(connection: Connection, records: Sequence[Record]) -> dict[int, UUID]:
+    tokens = {record.claim.id: record.claim.token for record in records}
+    found = connection.scalars(_STILL_OURS, {"ids": list(tokens), "tokens": list(tokens.values())})
+    return {id: tokens[id] for id in found}
+
+
+def _take_tickets(connection: Connection, slice_row: UUID, result: Done) -> list[str]:
+    values = {"slice_id": result.slice_id, "public_key": result.public_key, "sealed_key": result.sealed_key}
+    connection.execute(_REGISTER, {"id": slice_row, **values})
+    return grant(connection, slice_row, result.tickets)
+
+
+def _change_of(record: Record) -> Change | None:
+    claim, result = record.claim, record.result
+    if not isinstance(result, Done) or result.unchanged or claim.slice is None or claim.node is None:
+        return None
+    if claim.kind not in MOVES or claim.kind is Kind.REPLACE:
+        return None
+    return Change(
+        slice=claim.slice.id,
+        node=claim.node,
+        kind=claim.kind,
+        lease=result.lease,
+        generation=result.generation,
+        expires_at=result.expires_at,
+        frontdoor=result.frontdoor,
+        key_generation=result.key_generation,
+    )
+
+
+def _end_steps(connection: Connection, decisions: Sequence[tuple[Record, Decision]]) -> None:
+    rows = [
+        {
+            "id": record.claim.id,
+            "state": decision.state,
+            "code": decision.error.code if decision.error else None,
+            "reason": decision.error.reason if decision.error else None,
+            "again_in": decision.error.again_in if decision.error else None,
+        }
+        for record, decision in decisions
+    ]
+    if rows:
+        connection.execute(_END_STEPS, {"rows": json.dumps(rows)})
+
+
+def _note_trouble(connection: Connection, decisions: Sequence[tuple[Record, Decision]]) -> None:
+    troubles = [
+        Trouble(record.claim.slice.id, record.claim.node, record.claim.kind, decision.error.code, decision.error.reason)
+        for record, decision in decisions
+        if decision.state is StepState.FAILED and decision.error and record.claim.slice and record.claim.node
+    ]
+    trouble(connection, troubles)
+
+
+def _follow(ledger: Ledger, decisions: Iterable[tuple[Record, Decision]]) -> list[StepRef]:
+    return ledger.add_steps(
+        NewStep(record.claim.operation, follow.kind, follow.node, released=follow.slot)
+        for record, decision in decisions
+        for follow in decision.follows
+    )
+
+
+def _count(tally: Tally, decision: Decision) -> None:
+    tally.in_flight -= 1
+    tally.open_steps -= decision.state is not StepState.HELD
+    tally.ok += decision.ok
+    tally.failed += decision.failed
+    if decision.refused and decision.error:
+        tally.code, tally.reason = decision.error.code, decision.error.reason
+    for say in decision.says:
+        tally.say(say.type, **say.fields)
+
+
+def _close(connection: Connection, ledger: Ledger, kept: Sequence[Record]) -> list[StepRef]:
+    """After a deletion's last node the name goes back to plc; after that nothing of the slice is kept."""
+    deletions = {r.claim.operation for r in kept if r.claim.kind is Kind.DELETE}
+    last = [id for id in deletions if ledger[id].verb is Verb.DELETESLICE and not ledger[id].open_steps]
+    refs = ledger.add_steps(NewStep(id, Kind.RELEASE, released=True) for id in last)
+    released = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice]
+    given = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice and _is_done(r)]
+    give_back(connection, given)
+    close_slices(connection, released)
+    return refs
+
+
+def _is_done(record: Record) -> bool:
+    return isinstance(record.result, Done)

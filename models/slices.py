@@ -2,12 +2,42 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row, select, text
 
+from models import svm
+from models.clean import purgeable_ids
 from models.states import SliceState, SliverState
+from trust.errors import Code, Refusal
 from trust.identity import Identity
+
+# The state as it is now: what is past its end has expired, whether or not that is written down.
+_STATE = """
+    CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired' ELSE v.state END
+"""
+
+_SLICES = f"""
+    SELECT x.*, CASE WHEN x.working_until > now() THEN x.working_until END AS working_end,
+        CASE WHEN x.standing_until > now() THEN x.standing_until END AS standing_end,
+        (SELECT coalesce(jsonb_object_agg(c.state, c.count), '{{}}') FROM (
+            SELECT {_STATE} AS state, count(*) FROM svm.sliver v WHERE v.slice = x.id GROUP BY 1) c) AS nodes
+    FROM svm.slice x
+"""  # noqa: S608 - made of constants of this file
+
+_FIND = text(f"""
+    {_SLICES} WHERE x.name = :name AND x.state <> 'deleted' ORDER BY x.state DESC, x.created_at DESC LIMIT 1
+""")
+_OWNED = text(f"""
+    {_SLICES} WHERE x.owner = :owner AND (:deleted OR x.state <> 'deleted') ORDER BY x.name, x.created_at
+""")
+_THESE = text(f"{_SLICES} WHERE x.id = ANY(:ids) ORDER BY x.name")
+
+_SLIVERS = text(f"""
+    SELECT v.*, {_STATE} AS effective FROM svm.sliver v
+    WHERE v.slice = :slice AND v.state <> 'deleted' ORDER BY v.position, v.node
+""")  # noqa: S608 - made of constants of this file
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +97,83 @@ def find(connection: Connection, name: str, caller: Identity | None) -> Slice:
 
     Raises Refusal(NOT_FOUND), or NOT_OWNER when it is not the caller's (None = no check).
     """
-    raise NotImplementedError
+    row = connection.execute(_FIND, {"name": name}).one_or_none()
+    if row is None:
+        raise Refusal(Code.NOT_FOUND, f"no slice {name}: svm slices lists yours, createslice makes one")
+    found = _slice(row)
+    if caller is not None and found.owner != caller:
+        raise Refusal(Code.NOT_OWNER, f"{name} is somebody else's slice")
+    return found
 
 
 def owned(connection: Connection, owner: Identity, *, deleted: bool = False) -> list[Slice]:
     """The owner's slices by name; `deleted` adds those that are gone (history)."""
-    raise NotImplementedError
+    return [_slice(row) for row in connection.execute(_OWNED, {"owner": str(owner), "deleted": deleted})]
 
 
 def slivers(connection: Connection, slice_row: UUID) -> list[Sliver]:
     """All nodes of a slice, in order of allocation, without those already deleted (for status, ssh-config)."""
-    raise NotImplementedError
+    return [_sliver(row) for row in connection.execute(_SLIVERS, {"slice": slice_row})]
 
 
 def nodelist(connection: Connection, slice_row: UUID) -> list[str]:
     """Addresses of the nodes whose VM runs (howto: nodelist)."""
-    raise NotImplementedError
+    return [sliver.node for sliver in slivers(connection, slice_row) if sliver.state is SliverState.RUNNING]
 
 
 def expirations(connection: Connection, slice_row: UUID) -> list[tuple[str, datetime]]:
     """(address, end of the lease) of every node that holds a lease, in order of allocation (howto: expirations)."""
-    raise NotImplementedError
+    holding = (SliverState.LEASED, SliverState.RUNNING)
+    return [(v.node, v.expires_at) for v in slivers(connection, slice_row) if v.state in holding and v.expires_at]
 
 
 def keys(connection: Connection, slice_row: UUID) -> list[str]:
     """The wanted SSH public keys, one line each."""
-    raise NotImplementedError
+    table = svm.slice_key
+    lines = select(table.c.line).where(table.c.slice == slice_row).order_by(table.c.added_at, table.c.fingerprint)
+    return list(connection.scalars(lines))
 
 
 def purgeable(connection: Connection, owner: Identity | None) -> list[Slice]:
     """What `clean` would purge (its --dry-run): no valid ticket or lease, nothing open, nothing being deleted."""
-    raise NotImplementedError
+    return [_slice(row) for row in connection.execute(_THESE, {"ids": purgeable_ids(connection, owner)})]
+
+
+def _slice(row: Row[Any]) -> Slice:
+    return Slice(
+        id=row.id,
+        slice_id=row.slice_id,
+        name=row.name,
+        owner=Identity.parse(row.owner),
+        state=SliceState(row.state),
+        numnodes=row.numnodes,
+        leaselen=row.leaselen,
+        ips=tuple(row.ips),
+        agents=tuple(row.agents),
+        public_key=row.public_key,
+        key_generation=row.key_generation,
+        autorenew=row.autorenew,
+        autorenew_until=row.autorenew_until,
+        heal=row.heal,
+        working_until=row.working_end,
+        standing_until=row.standing_end,
+        created_at=row.created_at,
+        nodes=row.nodes,
+    )
+
+
+def _sliver(row: Row[Any]) -> Sliver:
+    return Sliver(
+        node=row.node,
+        node_name=row.node_name,
+        state=SliverState(row.effective),
+        generation=row.generation,
+        expires_at=row.expires_at,
+        renew_at=row.renew_at,
+        key_generation=row.key_generation,
+        frontdoor=(row.frontdoor_address, row.frontdoor_port, row.host_key),
+        attempts=row.attempts,
+        code=row.error_code,
+        last_error=row.last_error,
+        changed_at=row.changed_at,
+    )

@@ -37,6 +37,7 @@ class SliverState(StrEnum):
     DELETED = "deleted"
 
 
+# What still holds something at an agent or a node.
 LIVE = (SliverState.TICKETED, SliverState.LEASED, SliverState.RUNNING)
 
 

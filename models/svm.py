@@ -96,7 +96,7 @@ slice_table = Table(
     _time("ended_at"),
     _one_of("state", SliceState),
     CheckConstraint("(public_key IS NULL) = (sealed_key IS NULL)", name="key_pair_whole"),
-    CheckConstraint("state <> 'deleted' OR (sealed_key IS NULL AND working IS NULL)", name="no_secrets_kept"),
+    CheckConstraint("state <> 'deleted' OR sealed_key IS NULL", name="no_key_kept"),
     Index("uq_slice_open_name", "name", unique=True, postgresql_where=text("state = 'open'")),
     Index("ix_slice_owner", "owner", "name"),
     Index("ix_slice_unreleased", "id", postgresql_where=text("state <> 'open' AND released_at IS NULL")),

@@ -1,0 +1,64 @@
+"""How slices end: purged by clean, or deleted once no node can hold a sliver of them any more."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+# A sliver that is being deleted is gone when its node said so, or when its lease's end and the grace have passed.
+_OUTLIVED = text("""
+    UPDATE svm.sliver SET state = 'deleted', ticket = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
+        changed_at = now()
+    WHERE (slice, node) IN (
+        SELECT slice, node FROM svm.sliver
+        WHERE state = 'deleting' AND coalesce(expires_at, '-infinity') + make_interval(secs => :grace) < now()
+        ORDER BY slice, node FOR UPDATE SKIP LOCKED)
+    RETURNING slice
+""")
+
+_CLOSE = text("""
+    UPDATE svm.slice SET state = 'deleted', ended_at = now(), sealed_key = NULL, public_key = NULL
+    WHERE id = ANY(:ids) AND state = 'deleting'
+      AND NOT EXISTS (SELECT 1 FROM svm.sliver v WHERE v.slice = slice.id AND v.state NOT IN ('deleted', 'expired'))
+    RETURNING id
+""")
+
+# With its name back at plc there is nothing left that svmd could do for the owner.
+_GIVEN_BACK = text("""
+    UPDATE svm.slice SET released_at = now(), working = NULL, working_until = NULL, standing = NULL,
+        standing_until = NULL, standing_heals = false
+    WHERE id = ANY(:ids)
+""")
+
+_EMPTY = (
+    text("""UPDATE svm.slice SET sealed_key = NULL, public_key = NULL, autorenew = false, heal = false
+            WHERE id = ANY(:ids)"""),
+    text("""UPDATE svm.sliver SET state = 'deleted', ticket = NULL, lease = NULL, renew_at = NULL, key_generation = 0
+            WHERE slice = ANY(:ids)"""),
+    text("DELETE FROM svm.slice_key WHERE slice = ANY(:ids)"),
+)
+
+
+def close_slices(connection: Connection, ids: Sequence[UUID]) -> list[UUID]:
+    """Those of these slices that are being deleted and that no node holds any more become deleted."""
+    closed = list(connection.scalars(_CLOSE, {"ids": list(ids)})) if ids else []
+    empty_slices(connection, closed)
+    return closed
+
+
+def empty_slices(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Take out what only a living slice needs: its key pair, tickets, leases and SSH keys."""
+    for statement in _EMPTY if ids else ():
+        connection.execute(statement, {"ids": list(ids)})
+
+
+def give_back(connection: Connection, ids: Sequence[UUID]) -> None:
+    """plc has these slices' names back."""
+    if ids:
+        connection.execute(_GIVEN_BACK, {"ids": list(ids)})
+
+
+def outlive(connection: Connection, grace: int) -> list[UUID]:
+    """Write down deletions that the leases' ends have finished; the slices that are now closed."""
+    slices = list(set(connection.scalars(_OUTLIVED, {"grace": grace})))
+    return close_slices(connection, sorted(slices))

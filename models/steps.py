@@ -1,0 +1,26 @@
+"""Steps as others name them: what to publish, and what to add."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from models.states import Kind, Queue
+
+
+@dataclass(frozen=True, slots=True)
+class StepRef:
+    """A step to publish. `batch` = how many ids of this operation may share one message."""
+
+    kind: Kind
+    id: int
+    queue: Queue
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A step to add to an operation. `released`: it takes over a slot; else it waits for the window."""
+
+    operation: UUID
+    kind: Kind
+    node: str | None = None
+    released: bool = False

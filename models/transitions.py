@@ -1,0 +1,218 @@
+"""Slivers move here and nowhere else: guarded UPDATEs after the table in `models.states.MOVES`, many rows at once.
+
+None of these reads, checks and then writes: the guard is in the UPDATE, and what it returns is what moved. The caller
+writes the events in the same transaction.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from models.states import MOVES, Kind, SliverState
+
+Key = tuple[UUID, str]  # a sliver's row: slice and node
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a step's success changes in its sliver; None leaves a column as it is."""
+
+    slice: UUID
+    node: str
+    kind: Kind
+    lease: str | None = field(default=None, repr=False)
+    generation: int | None = None
+    expires_at: datetime | None = None
+    frontdoor: tuple[str, int, str] | None = None
+    key_generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A ticket as an agent gave it, for a sliver's row."""
+
+    node: str
+    node_name: str
+    api: str
+    agent: str
+    frontdoor: tuple[str, int, str]
+    jti: str
+    ticket: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A step's failure, for the row of its sliver."""
+
+    slice: UUID
+    node: str
+    kind: Kind
+    code: str
+    reason: str
+
+
+# A renewed lease is due again after two thirds of it, spread so that a slice's nodes are not all renewed at once.
+_ADVANCE = text("""
+    UPDATE svm.sliver AS v SET
+        state = coalesce(u.target, v.state),
+        ticket = CASE WHEN u.target IN ('leased', 'deleted') THEN NULL ELSE v.ticket END,
+        lease = CASE WHEN u.target = 'deleted' THEN NULL ELSE coalesce(u.new_lease, v.lease) END,
+        generation = coalesce(u.new_generation, v.generation),
+        expires_at = coalesce(u.new_end, v.expires_at),
+        renew_at = CASE WHEN u.target = 'deleted' THEN NULL WHEN u.new_end IS NULL THEN v.renew_at
+                        ELSE now() + (u.new_end - now()) * (0.667 + random() * 0.05) END,
+        frontdoor_address = coalesce(u.address, v.frontdoor_address),
+        frontdoor_port = coalesce(u.port, v.frontdoor_port),
+        host_key = coalesce(u.key, v.host_key),
+        key_generation = CASE WHEN u.target = 'deleted' THEN 0
+                              ELSE greatest(v.key_generation, coalesce(u.keys, 0)) END,
+        attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
+    FROM (SELECT v.slice AS of_slice, v.node AS on_node, v.state AS before, c.*
+          FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(slice uuid, node text, sources jsonb, target text,
+               new_lease text, new_generation int, new_end timestamptz, address text, port int, key text, keys int)
+          JOIN svm.sliver v ON v.slice = c.slice AND v.node = c.node
+          WHERE c.sources ? v.state AND coalesce(c.new_generation >= v.generation, true)
+          ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
+    WHERE v.slice = u.of_slice AND v.node = u.on_node
+    RETURNING v.slice, v.node, u.before, v.state AS after
+""")
+
+# A ticket whose redemption was sent without an answer may have become a lease: until then it may be held.
+_CONDEMN = text("""
+    UPDATE svm.sliver AS v SET state = 'deleting', renew_at = NULL, changed_at = now(),
+        expires_at = CASE WHEN v.lease IS NULL AND v.redeemed_at IS NOT NULL
+            THEN v.expires_at + make_interval(secs => u.leaselen) ELSE v.expires_at END
+    FROM (SELECT v.slice, v.node, v.state AS before, x.leaselen FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
+          WHERE v.slice = :slice AND v.state = ANY(:sources)
+            AND (CAST(:nodes AS text[]) IS NULL OR v.node = ANY(:nodes))
+          ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
+    WHERE v.slice = u.slice AND v.node = u.node
+    RETURNING v.node, u.before
+""")
+
+_EXPIRE = text("""
+    UPDATE svm.sliver AS v SET state = 'expired', renew_at = NULL, changed_at = now()
+    FROM (SELECT slice, node, state AS before FROM svm.sliver WHERE state = ANY(:sources) AND expires_at <= now()
+          ORDER BY slice, node FOR UPDATE SKIP LOCKED) AS u
+    WHERE v.slice = u.slice AND v.node = u.node
+    RETURNING v.slice, v.node, u.before
+""")
+
+# A row that is past its end but was not yet written down as expired counts as expired.
+_GRANT = text("""
+    INSERT INTO svm.sliver AS v (slice, node, position, node_name, api, agent, frontdoor_address, frontdoor_port,
+        host_key, state, ticket, jti, expires_at)
+    SELECT :slice, t.node, t.position + (SELECT coalesce(max(position), 0) FROM svm.sliver WHERE slice = :slice),
+        t.node_name, t.api, t.agent, t.address, t.port, t.host_key, 'ticketed', t.ticket, t.jti, t.expires_at
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t(position int, node text, node_name text, api text, agent text,
+         address text, port int, host_key text, ticket text, jti text, expires_at timestamptz)
+    ON CONFLICT (slice, node) DO UPDATE SET
+        position = excluded.position, node_name = excluded.node_name, api = excluded.api, agent = excluded.agent,
+        frontdoor_address = excluded.frontdoor_address, frontdoor_port = excluded.frontdoor_port,
+        host_key = excluded.host_key, state = 'ticketed', ticket = excluded.ticket, jti = excluded.jti,
+        expires_at = excluded.expires_at, redeemed_at = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
+        attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
+    WHERE v.state = ANY(:sources) OR (v.state = ANY(:living) AND v.expires_at <= now())
+    RETURNING v.node
+""")
+
+# A renewal that failed is tried again well before the lease that is still valid ends.
+_TROUBLE = text("""
+    UPDATE svm.sliver AS v SET attempts = attempts + 1, error_code = u.code, last_error = u.reason, changed_at = now(),
+        renew_at = CASE WHEN u.kind = 'renew' AND v.renew_at IS NOT NULL AND v.expires_at > now()
+            THEN now() + (0.5 + random() / 2) * least((v.expires_at - now()) / 8, interval '1 hour')
+            ELSE v.renew_at END
+    FROM (SELECT v.slice AS of_slice, v.node AS on_node, c.*
+          FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(slice uuid, node text, kind text, code text, reason text)
+          JOIN svm.sliver v ON v.slice = c.slice AND v.node = c.node
+          ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
+    WHERE v.slice = u.of_slice AND v.node = u.on_node
+    RETURNING v.slice, v.node, v.state
+""")
+
+
+def advance(connection: Connection, changes: Sequence[Change]) -> dict[Key, tuple[SliverState, SliverState]]:
+    """Move slivers as their steps' kinds say. What moved: (before, after); a row that is missing was not allowed to."""
+    if not changes:
+        return {}
+    rows = connection.execute(_ADVANCE, {"rows": json.dumps([_change(change) for change in changes])})
+    return {(row.slice, row.node): (SliverState(row.before), SliverState(row.after)) for row in rows}
+
+
+def grant(connection: Connection, slice_row: UUID, tickets: Sequence[Granted]) -> list[str]:
+    """Slivers in state ticketed: new rows, or expired and deleted ones again (the generation goes on counting)."""
+    rows = [_ticket(position, ticket) for position, ticket in enumerate(tickets, 1)]
+    bound = {
+        "slice": slice_row,
+        "rows": json.dumps(rows),
+        "sources": list(MOVES[Kind.NEWTICKETS].sources),
+        "living": list(MOVES["expire"].sources),
+    }
+    return list(connection.scalars(_GRANT, bound))
+
+
+def condemn(connection: Connection, slice_row: UUID, nodes: Sequence[str] | None = None) -> dict[str, SliverState]:
+    """Deletion begins: all slivers of the slice, or these. Node to the state it was in."""
+    bound = {
+        "slice": slice_row,
+        "sources": list(MOVES["condemn"].sources),
+        "nodes": None if nodes is None else [*nodes],
+    }
+    return {row.node: SliverState(row.before) for row in connection.execute(_CONDEMN, bound)}
+
+
+def expire(connection: Connection) -> dict[Key, SliverState]:
+    """Write down what has run out, by the database's clock."""
+    rows = connection.execute(_EXPIRE, {"sources": list(MOVES["expire"].sources)})
+    return {(row.slice, row.node): SliverState(row.before) for row in rows}
+
+
+def trouble(connection: Connection, troubles: Sequence[Trouble]) -> dict[Key, SliverState]:
+    """Note why steps failed; the state stays where it is. The states, by row."""
+    if not troubles:
+        return {}
+    rows = [
+        {"slice": str(t.slice), "node": t.node, "kind": t.kind, "code": t.code, "reason": t.reason} for t in troubles
+    ]
+    found = connection.execute(_TROUBLE, {"rows": json.dumps(rows)})
+    return {(row.slice, row.node): SliverState(row.state) for row in found}
+
+
+def _change(change: Change) -> dict[str, object]:
+    move = MOVES[change.kind]
+    address, port, key = change.frontdoor or (None, None, None)
+    return {
+        "slice": str(change.slice),
+        "node": change.node,
+        "sources": list(move.sources),
+        "target": move.to,
+        "new_lease": change.lease,
+        "new_generation": change.generation,
+        "new_end": change.expires_at.isoformat() if change.expires_at else None,
+        "address": address,
+        "port": port,
+        "key": key,
+        "keys": change.key_generation,
+    }
+
+
+def _ticket(position: int, ticket: Granted) -> dict[str, object]:
+    address, port, host_key = ticket.frontdoor
+    return {
+        "position": position,
+        "node": ticket.node,
+        "node_name": ticket.node_name,
+        "api": ticket.api,
+        "agent": ticket.agent,
+        "address": address,
+        "port": port,
+        "host_key": host_key,
+        "ticket": ticket.ticket,
+        "jti": ticket.jti,
+        "expires_at": ticket.expires_at.isoformat(),
+    }
