@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from plc.bootstrap import Bootstrap, Person
 from plc.settings import Settings
-from testbed.addresses import LOOPBACK
-from testbed.daemons import AGENT, SITES, SVM, Layout, Node, real_nodes, secret, simulated_groups, token_file
-from testbed.home import ACCOUNTS, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, write_private
+from testbed.addresses import LOOPBACK, NODE_API_PORT
+from testbed.daemons import AGENT, SITES, SVM, Layout, Node, real_nodes, secret, simulated_groups, token_file, url
+from testbed.home import ACCOUNTS, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, Plan, write_private
 from trust.identity import Role
 
 CERTIFIED = (PI, OTHER_PI, USER)
@@ -31,6 +31,7 @@ def prepare(layout: Layout) -> None:
         plc.accounts(_people(_passwords(home)))
         for email in ACCOUNTS:
             home.user(email).mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write_config(home, layout.plan, email)
         for email in CERTIFIED:
             plc.certify(email, home.user(email))
         _write_tokens(layout, plc)
@@ -42,6 +43,12 @@ def _passwords(home: Home) -> dict[str, str]:
         write_private(path, json.dumps({email: secrets.token_urlsafe(12) for email in (*ACCOUNTS, OPERATOR)}, indent=1))
     found: dict[str, str] = json.loads(path.read_text())
     return found
+
+
+def _write_config(home: Home, plan: Plan, email: str) -> None:
+    """Where plc and svmd are, and whom to trust: PLANETLAB_HOME alone is then enough."""
+    found = {"plc": url(plan, "plc"), "svmd": url(plan, "svmd"), "ca_file": str(home.ca_file)}
+    write_private(home.user(email) / "config.toml", "".join(f"{k} = {json.dumps(v)}\n" for k, v in found.items()))
 
 
 def _people(passwords: dict[str, str]) -> list[Person]:
@@ -77,7 +84,7 @@ def _write_simulated(home: Home, group: str, nodes: Sequence[Node], tokens: Sequ
     folder = home.service(group)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     rows = [
-        {"name": node.name, "address": node.address, "site": node.site, "token": token}
+        {"name": node.name, "address": node.address, "site": node.site, "port": NODE_API_PORT, "token": token}
         for node, token in zip(nodes, tokens, strict=True)
     ]
     write_private(folder / "nodes.json", json.dumps(rows, indent=1))

@@ -16,6 +16,8 @@ SITES = ("Princeton", "Berkeley", "Cambridge")
 SIMULATED_PER_PROCESS = 250
 SLOTS = 64  # slivers a node takes
 MEMORY_MB = 16_384
+# On one machine it costs nothing to ask often, and a node that has just come up is known to all at once.
+NODE_RHYTHM = {"DSLICE_AGENTS": AGENT, "DSLICE_ADVERTISE_SECONDS": "10", "DSLICE_NEIGHBOURS_SECONDS": "3"}
 
 # Set for every daemon by this file; what a shell says about another testbed must not leak in.
 OURS = frozenset(
@@ -186,7 +188,7 @@ class Layout:
                 "DSLICE_NODE_ADDRESS": node.address,
                 "DSLICE_NODE_SITE": node.site,
                 "DSLICE_SLIVER_DRIVER": self.plan.sliver,
-                "DSLICE_AGENTS": AGENT,
+                **NODE_RHYTHM,
                 "DSLICE_SLOTS": str(SLOTS),
                 "DSLICE_MEMORY_MB": str(MEMORY_MB),
             }
@@ -198,8 +200,8 @@ class Layout:
                 **self._member(name, name),
                 "DSLICE_SIMULATED_NODES": str(self.home.service(name) / "nodes.json"),
                 "DSLICE_SIMULATED_LATENCY_MS": str(self.plan.latency),
-                "DSLICE_CONTROL_SOCKET": str(self.home.run / f"{name}.sock"),
-                "DSLICE_AGENTS": AGENT,
+                "DSLICE_CONTROL_SOCKET": self.home.socket(f"{name}.sock"),
+                **NODE_RHYTHM,
             }
             yield Spec(
                 name, "nodemgr", "simnodes", f"{nodes[0].address}:{NODE_API_PORT}", tuple(n.address for n in nodes), env
@@ -213,7 +215,6 @@ class Layout:
             "DSLICE_NAME": name,
             "DSLICE_STATE_DIR": str(self.home.service(folder)),
             "DSLICE_PLC_URL": url(self.plan, "plc"),
-            "DSLICE_CA_FILE": str(self.home.ca_file),
             "DSLICE_ENROLL_TOKEN_FILE": str(token_file(self.home, folder)),
         }
 

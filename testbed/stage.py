@@ -1,0 +1,146 @@
+"""A stage for the demo: commands printed as they are typed, run for real, their output on the screen as it comes."""
+
+import os
+import pty
+import re
+import select
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+WIDTH = 80
+TIMEOUT = 120  # seconds that one command may take
+
+
+class CheckError(Exception):
+    """A step did not do what it must; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A command that has ended: its exit status and all that it printed."""
+
+    status: int
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
+@dataclass(slots=True)
+class Stage:
+    """Runs commands in `folder` with `env` and keeps the time of each step."""
+
+    folder: Path
+    env: Mapping[str, str]
+    times: list[tuple[str, float]] = field(default_factory=list)
+
+    def step(self, title: str, act: Callable[[], None]) -> None:
+        """One numbered step of the story. CheckError goes on to the caller, with the step's time kept."""
+        heading = f"── {len(self.times) + 1}. {title} "
+        click.secho(f"\n{heading:─<{WIDTH}}", bold=True)
+        begun = time.monotonic()
+        try:
+            act()
+        finally:
+            self.times.append((title, time.monotonic() - begun))
+
+    def run(self, *argv: str, into: str = "", expect: int = 0) -> Shown:
+        """Type a command; `into` is a file for its stdout, as with `>`. CheckError for another exit status."""
+        _prompt(argv, into)
+        target: int | object = subprocess.PIPE
+        if into:
+            target = (self.folder / into).open("wb")
+        with subprocess.Popen(
+            argv,
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=target,  # type: ignore[arg-type]
+            stderr=subprocess.PIPE if into else subprocess.STDOUT,
+        ) as process:
+            stream = process.stderr if into else process.stdout
+            assert stream is not None  # noqa: S101
+            text = _tee(stream.fileno(), time.monotonic() + TIMEOUT)
+            status = process.wait(TIMEOUT)
+        return _expected(Shown(status, text), expect)
+
+    def converse(self, *argv: str, answers: Mapping[str, str], expect: int = 0) -> Shown:
+        """Type a command that asks on its terminal, and answer each prompt once."""
+        _prompt(argv, "")
+        sys.stdout.flush()
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self.folder)
+            os.execvpe(argv[0], argv, dict(self.env))  # noqa: S606
+        text = _answer(terminal, dict(answers))
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(terminal)
+        return _expected(Shown(status, text), expect)
+
+    def say(self, text: str) -> None:
+        """A line of the narrator's."""
+        click.secho(f"# {text}", dim=True)
+
+
+def check(condition: bool, expected: str) -> None:
+    """CheckError unless the condition holds."""
+    if not condition:
+        raise CheckError(f"expected {expected}")
+
+
+def _prompt(argv: Sequence[str], into: str) -> None:
+    typed = shlex.join(argv) + (f" > {shlex.quote(into)}" if into else "")
+    click.secho(f"$ {typed}", fg="green")
+    sys.stdout.flush()
+
+
+def _expected(shown: Shown, status: int) -> Shown:
+    if shown.status != status:
+        raise CheckError(f"expected exit status {status}, got {shown.status}")
+    return shown
+
+
+def _tee(source: int, deadline: float) -> str:
+    """Everything from `source`, on the screen as it comes."""
+    found = b""
+    while True:
+        ready, _, _ = select.select([source], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise CheckError(f"expected an end within {TIMEOUT} s")
+        part = os.read(source, 65_536)
+        if not part:
+            return found.decode(errors="replace")
+        found += part
+        sys.stdout.write(part.decode(errors="replace"))
+        sys.stdout.flush()
+
+
+def _answer(terminal: int, answers: dict[str, str]) -> str:
+    """As `_tee`, from a terminal whose prompts are answered."""
+    found, deadline = "", time.monotonic() + TIMEOUT
+    while True:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise CheckError(f"expected an end within {TIMEOUT} s")
+        try:
+            part = os.read(terminal, 65_536).decode(errors="replace")
+        except OSError:  # EIO: the program has ended
+            part = ""
+        if not part:
+            return found.replace("\r\n", "\n")
+        found += part
+        sys.stdout.write(part.replace("\r\n", "\n"))
+        sys.stdout.flush()
+        last = re.split(r"[\r\n]", found)[-1]
+        for prompt, answer in list(answers.items()):
+            if last.startswith(prompt):
+                os.write(terminal, f"{answers.pop(prompt)}\n".encode())
+                del answer
