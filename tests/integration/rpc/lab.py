@@ -1,7 +1,9 @@
 """A CA, certificates and servers for these tests: everything on loopback, every file in the test's own folder."""
 
 import asyncio
+import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,17 +11,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvloop
 
 from rpc import tls
+from rpc.aio import Session
+from rpc.blocking import Connection
 from rpc.credentials import Credentials
+from rpc.reply import Reply
 from rpc.server import Listener, serve
 from trust.certificates import Authority, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
+from trust.errors import Refusal
 from trust.identity import Identity, Role
 from trust.store import TrustStore
 
 HOST = "127.0.0.1"
+NODE, OTHER_NODE, SVM = Identity(Role.NODE, "n1"), Identity(Role.NODE, "n2"), Identity(Role.SVM, "lab")
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
@@ -78,10 +86,8 @@ def serving(*listeners: Listener, loop: str = "asyncio", grace: int = 1) -> Iter
     stop: list[Callable[[], object]] = []
 
     async def main() -> None:
-        ending = asyncio.Event()
-        stop.append(lambda: asyncio.get_running_loop)
-        running = asyncio.get_running_loop()
-        stop[:] = [lambda: running.call_soon_threadsafe(ending.set)]
+        ending, running = asyncio.Event(), asyncio.get_running_loop()
+        stop.append(lambda: running.call_soon_threadsafe(ending.set))
 
         def note(addresses: list[tuple[str, int]]) -> None:
             urls.extend(
@@ -108,53 +114,114 @@ def serving(*listeners: Listener, loop: str = "asyncio", grace: int = 1) -> Iter
             raise failures[0]
         yield urls
     finally:
-        if stop and thread.is_alive():
-            stop[0]()
+        if stop and not failures:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                stop[0]()
         thread.join(30)
     if failures:
         raise failures[0]
 
 
-Script = Callable[[Any], None]
+def call(
+    kind: str,
+    url: str,
+    path: str = "/who",
+    method: str = "GET",
+    *,
+    credentials: Credentials | None,
+    expect: Identity,
+    ca_pem: str | None = None,
+    times: int = 1,
+    **options: Any,
+) -> Reply:
+    """The last of ``times`` calls with one of the two clients, which must behave alike; the others must succeed."""
+
+    async def asynchronously() -> Reply:
+        async with Session(credentials, ca_pem=ca_pem) as session:
+            for _ in range(times - 1):
+                await session.call(method, url + path, expect=expect, **options)
+            return await session.call(method, url + path, expect=expect, **options)
+
+    if kind == "aio":
+        return asyncio.run(asynchronously())
+    timeouts = {"connect_timeout": options.pop("connect_timeout")} if "connect_timeout" in options else {}
+    with Connection(url, credentials=credentials, ca_pem=ca_pem, expect=expect, **timeouts) as connection:
+        for _ in range(times - 1):
+            connection.call(method, path, **options)
+        return connection.call(method, path, **options)
+
+
+def refused(kind: str, url: str, *args: Any, **options: Any) -> Refusal:
+    """The Refusal that a call ends with."""
+    with pytest.raises(Refusal) as caught:
+        call(kind, url, *args, **options)
+    return caught.value
+
+
+class Scripted:
+    """A server that does to each connection, TLS done, what ``script`` says, then closes it."""
+
+    def __init__(self, script: Callable[["Scripted", Any], None], context: ssl.SSLContext | None) -> None:
+        self.script = script
+        self.context = context
+        self.connections = 0  # whose handshake succeeded
+        self.received = b""
+        self.threads: list[threading.Thread] = []
+        self.listening = socket.create_server((HOST, 0))
+        self.over = threading.Event()  # a script that waits, waits for this
+
+    @property
+    def url(self) -> str:
+        return f"https://{HOST}:{self.listening.getsockname()[1]}"
+
+    def request(self, connection: Any) -> bytes:
+        """Read one request up to the end of its head (the tests send none with a body); b"" if the client left."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            piece = connection.recv(65536)
+            if not piece:
+                return b""
+            head += piece
+            self.received += piece
+        return head
+
+    def run(self) -> None:
+        while True:
+            try:
+                plain, _ = self.listening.accept()
+            except OSError:
+                return
+            self.threads.append(threading.Thread(target=self.attend, args=(plain,)))
+            self.threads[-1].start()
+
+    def attend(self, plain: socket.socket) -> None:
+        plain.settimeout(20)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            stack.callback(plain.close)
+            connection: Any = plain
+            if self.context is not None:
+                connection = stack.enter_context(self.context.wrap_socket(plain, server_side=True))
+            self.connections += 1
+            self.script(self, connection)
 
 
 @contextmanager
-def scripted(script: Script, credentials: Credentials | None = None, **options: Any) -> Iterator[tuple[str, list[str]]]:
-    """A server that does to each connection (in its own thread, TLS done) what ``script`` says, then closes it.
+def scripted(script: Callable[[Scripted, Any], None], context: ssl.SSLContext | None) -> Iterator[Scripted]:
+    """A running ``Scripted``; without a context it speaks plain TCP."""
+    server = Scripted(script, context)
+    acceptor = threading.Thread(target=server.run)
+    acceptor.start()
+    try:
+        yield server
+    finally:
+        server.over.set()
+        server.listening.shutdown(socket.SHUT_RDWR)
+        server.listening.close()
+        for thread in (acceptor, *server.threads):
+            thread.join(30)
 
-    Gives its base URL and what became of each connection, in the order in which they came.
-    """
-    context = tls.server_context(credentials, **options) if credentials else None
-    seen: list[str] = []
-    threads: list[threading.Thread] = []
 
-    def attend(plain: socket.socket) -> None:
-        try:
-            with plain if context is None else context.wrap_socket(plain, server_side=True) as connection:
-                seen.append("connected")
-                connection.settimeout(20)
-                script(connection)
-        except OSError as error:
-            seen.append(type(error).__name__)
-        finally:
-            plain.close()
-
-    def accept(listening: socket.socket) -> None:
-        while True:
-            try:
-                plain, _ = listening.accept()
-            except OSError:
-                return
-            threads.append(threading.Thread(target=attend, args=(plain,)))
-            threads[-1].start()
-
-    with socket.create_server((HOST, 0)) as listening:
-        acceptor = threading.Thread(target=accept, args=(listening,))
-        acceptor.start()
-        try:
-            yield f"https://{HOST}:{listening.getsockname()[1]}", seen
-        finally:
-            listening.shutdown(socket.SHUT_RDWR)
-            acceptor.join(30)
-    for thread in threads:
-        thread.join(30)
+def answer(body: bytes = b'{"ok": true}', *headers: str) -> bytes:
+    """A whole answer."""
+    lines = ["HTTP/1.1 200 OK", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
