@@ -190,7 +190,6 @@ slice_name = Table(
     _moment("released_at", nullable=True),
     _moment("held_until", nullable=True),
     CheckConstraint("name ~ '^[a-z][a-z0-9_]{1,30}$'", name="name"),
-    CheckConstraint("held_until IS NULL OR released_at IS NOT NULL", name="held_is_released"),
     Index(None, "account_id"),
 )
 

@@ -8,17 +8,15 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models.plc import account, certificate, revocation_list
-from plc.client.proofs import sign_stops
+from plc.client.proofs import key_sha256, sign_stops
 from trust.certificates import Authority, CertificateKey, certificate_to_pem
 from trust.errors import Code, Refusal
 from trust.identity import Identity
@@ -68,7 +66,7 @@ def issue(
             serial=serial_text(made.serial_number),
             role=identity.role,
             name=identity.name,
-            key_sha256=key_fingerprint(public_key),
+            key_sha256=key_sha256(public_key),
             pem=certificate_to_pem(made),
             pi=pi,
             issued_at=now,
@@ -140,11 +138,6 @@ def issued_since(connection: Connection, identity: Identity, since: datetime) ->
 
 def serial_text(serial: int) -> str:
     return f"{serial:040x}"
-
-
-def key_fingerprint(public_key: CertificateKey) -> str:
-    """SHA-256 of the SubjectPublicKeyInfo, hex."""
-    return sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def _is_current(signed: Row[Any], now: datetime) -> bool:

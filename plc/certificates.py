@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Row, Select, Update, select, update
 from models.plc import account, certificate, certificate_request
 from plc import letters
 from plc.accounts import Account, Actor, load, require_admin, require_enabled
-from plc.ca import issue, issued_since, key_fingerprint, require_unrevoked, revoke, serial_text
-from plc.client.proofs import check_proof
+from plc.ca import issue, issued_since, require_unrevoked, revoke, serial_text
+from plc.client.proofs import check_proof, key_sha256
 from plc.client.values import RequestState
 from plc.journal import note
 from plc.mail import post
@@ -52,7 +52,7 @@ def ask(connection: Connection, who: Account, key: CertificateKey, settings: Set
     require_enabled(load(connection, who.email, lock=True), settings.ca_operator)
     if not key_fits(Role.USER, key):
         raise Refusal(Code.BAD_INPUT, "a user's key is RSA of 2048 to 4096 bits; make one with plkeygen")
-    sha256 = key_fingerprint(key)
+    sha256 = key_sha256(key)
     waiting = certificate_request.c.account_id == who.id, certificate_request.c.state == RequestState.PENDING
     same = connection.execute(_requests().where(*waiting, certificate_request.c.key_sha256 == sha256)).one_or_none()
     if same is not None:
@@ -74,14 +74,14 @@ def ask(connection: Connection, who: Account, key: CertificateKey, settings: Set
     return _request(connection.execute(_requests().where(certificate_request.c.id == request_id)).one())
 
 
-def status(connection: Connection, who: Identity, key_sha256: str, proof: str, now: datetime) -> Request:
+def status(connection: Connection, who: Identity, key_hash: str, proof: str, now: datetime) -> Request:
     """The newest request of this user with this key, for whoever proves to hold the key.
 
     Raises Refusal: NOT_FOUND, the same for an unknown e-mail and for a key that was never sent; NOT_AUTHENTICATED.
     """
     found = connection.execute(
         _requests()
-        .where(account.c.email == who.name, certificate_request.c.key_sha256 == key_sha256)
+        .where(account.c.email == who.name, certificate_request.c.key_sha256 == key_hash)
         .order_by(certificate_request.c.asked_at.desc())
         .limit(1)
     ).one_or_none()
@@ -94,12 +94,12 @@ def status(connection: Connection, who: Identity, key_sha256: str, proof: str, n
     return _request(found)
 
 
-def waiting(connection: Connection, actor: Actor) -> Sequence[Request]:
-    """What the CA operator has to decide, the oldest first. Raises Refusal NOT_ALLOWED."""
+def waiting(connection: Connection, actor: Actor) -> Sequence[tuple[Request, Account]]:
+    """What the CA operator has to decide, the oldest first, and whose it is. Raises Refusal NOT_ALLOWED."""
     require_admin(actor, "see certificate requests")
     pending = certificate_request.c.state == RequestState.PENDING
     rows = connection.execute(_requests().where(pending).order_by(certificate_request.c.asked_at))
-    return [_request(row) for row in rows]
+    return [(_request(row), load(connection, row.email)) for row in rows.all()]
 
 
 def approve(

@@ -19,7 +19,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.plc import enrolment_token, service
 from plc.accounts import Actor
-from plc.ca import issue, key_fingerprint, require_unrevoked, revoke
+from plc.ca import issue, require_unrevoked, revoke
+from plc.client.proofs import key_sha256
 from plc.client.token import Token
 from plc.journal import note
 from trust.certificates import Authority, CertificateKey, fingerprint
@@ -78,7 +79,7 @@ def enrol(
     Raises Refusal: NOT_AUTHENTICATED for a token that is unknown, used or too old; BAD_INPUT for an address that the
     token is not for, or a key of the wrong type.
     """
-    found = _use(connection, secret, key_fingerprint(key), now)
+    found = _use(connection, secret, key_sha256(key), now)
     foreign = set(addresses) - set(found.addresses)
     if foreign:
         raise Refusal(
@@ -133,10 +134,10 @@ def _new_token(place: Place, authority: Authority) -> Token:
     return Token(place.identity, secret, fingerprint(authority.certificate))
 
 
-def _use(connection: Connection, secret: str, key_sha256: str, now: datetime) -> Row[Any]:
+def _use(connection: Connection, secret: str, key_hash: str, now: datetime) -> Row[Any]:
     """Burn the token for this key, or find it burnt for this very key."""
     unused = enrolment_token.c.used_at.is_(None)
-    used_by_it = enrolment_token.c.used_key_sha256 == key_sha256
+    used_by_it = enrolment_token.c.used_key_sha256 == key_hash
     found = connection.execute(
         update(enrolment_token)
         .where(
@@ -146,7 +147,7 @@ def _use(connection: Connection, secret: str, key_sha256: str, now: datetime) ->
                 or_(unused, used_by_it),
             )
         )
-        .values(used_at=now, used_key_sha256=key_sha256)
+        .values(used_at=now, used_key_sha256=key_hash)
         .returning(enrolment_token)
     ).one_or_none()
     if found is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from trust.errors import Code, Refusal
@@ -54,8 +54,9 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            name = str(first["loc"][0]).upper().removeprefix("DSLICE_")
-            raise Refusal(Code.BAD_INPUT, f"setting DSLICE_{name}: {first['msg']}") from error
+            name = "".join(str(part) for part in first["loc"][:1]).upper().removeprefix("DSLICE_")
+            said = first["msg"].removeprefix("Value error, ")
+            raise Refusal(Code.BAD_INPUT, f"setting DSLICE_{name}: {said}" if name else said) from error
         except (OSError, ValueError) as error:
             raise Refusal(Code.BAD_INPUT, f"cannot read {path}: {error}") from error
 
@@ -88,6 +89,12 @@ class Settings(BaseSettings):
         if value and (urlsplit(value).scheme != "smtp" or not urlsplit(value).hostname):
             raise ValueError(f"{value!r} is not smtp://host:port")
         return value
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if not self.addresses:
+            raise ValueError(f"set DSLICE_PLC_URL: {self.listen} says nothing of where others reach plc")
+        return self
 
     @property
     def host(self) -> str:

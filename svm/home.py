@@ -5,11 +5,11 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from rpc.credentials import KEY, Credentials
+from trust.clock import system_clock
 from trust.errors import Code, Refusal
 
 CONFIG = "config.toml"
@@ -86,7 +86,7 @@ class Home:
                 f"no certificate in {self.directory}: run plkeygen, and plkeygen --refresh once it is approved",
             )
         end = credentials.certificate.not_valid_after_utc
-        if end < datetime.now(UTC):
+        if end < system_clock().now():
             reason = f"your certificate ended at {end:%Y-%m-%d %H:%M} UTC: run plkeygen to ask for a new one"
             raise Refusal(Code.NOT_AUTHENTICATED, reason)
         return credentials

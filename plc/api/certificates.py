@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Request
 
 from plc import certificates, enrolment
-from plc.accounts import Actor
+from plc.accounts import Account, Actor
 from plc.api.accounts import address_of
 from plc.api.bodies import (
     CertificateRequestBody,
@@ -45,7 +45,7 @@ def request_routes(central: Central, callers: Callers) -> APIRouter:
     def requests(actor: Actor = Depends(callers.actor())) -> dict[str, object]:
         with central.begin() as connection:
             waiting = certificates.waiting(connection, actor)
-            return {"requests": [{**_shown(central, one), "email": one.email} for one in waiting]}
+        return {"requests": [{**_shown(central, one), **_whose(one, who)} for one, who in waiting]}
 
     @router.post("/requests/{which}/decision")
     def decide(which: str, body: DecisionBody, actor: Actor = Depends(callers.actor())) -> dict[str, object]:
@@ -107,3 +107,9 @@ def _shown(central: Central, request: certificates.Request) -> dict[str, object]
         "reason": request.reason or None,
         "certificate": request.certificate_pem,
     }
+
+
+def _whose(request: certificates.Request, who: Account) -> dict[str, str]:
+    """What ``plc.client.values.Waiting`` reads besides."""
+    said = {"email": who.email, "name": who.name, "site": who.site, "standing": who.standing}
+    return {**said, "key_sha256": request.key_sha256}

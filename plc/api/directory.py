@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Response
+from fastapi.responses import JSONResponse
 
 from plc import ca, directory, names
 from plc.accounts import load, require_may_own_slices
@@ -33,9 +34,11 @@ def open_routes(central: Central) -> APIRouter:
 
     @router.get("/crl")
     @open_route
-    def crl() -> Response:
+    def crl(accept: str = Header(default="*/*")) -> Response:
         with central.begin() as connection:
             pem = ca.current_list(connection, central.authority, central.clock.now())
+        if "application/json" in accept:  # our own clients, whose answers are all JSON
+            return JSONResponse({"crl": pem.decode()})
         return Response(pem, media_type="application/x-pem-file")
 
     @router.get("/stops")

@@ -12,6 +12,7 @@ from plc.client.values import (
     RequestState,
     StopList,
     User,
+    Waiting,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "RequestState",
     "StopList",
     "User",
+    "Waiting",
 ]

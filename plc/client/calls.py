@@ -1,14 +1,23 @@
 """plc's calls, for services and the command line: synchronous, over one kept-alive connection."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from plc.client.values import CertificateRequest, Directory, StopList, User
+from plc.client.values import PLC, CertificateRequest, Directory, StopList, User, Waiting
+from rpc.blocking import Connection
 from rpc.credentials import Credentials
+from trust.certificates import certificate_from_pem
+from trust.clock import Clock, system_clock
+from trust.errors import Code, Refusal
 from trust.identity import Identity
+
+Read = TypeVar("Read")
+Parse = Callable[[Mapping[str, Any]], Read]
 
 
 class Plc:
@@ -18,87 +27,180 @@ class Plc:
     Thread-safe. Nothing is sent before the server has shown the certificate of ``PLC``.
     """
 
-    def __init__(self, url: str, credentials: Credentials | None = None, ca_pem: str | None = None) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials | None = None,
+        ca_pem: str | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self.url = url
+        self._connection = Connection(url, credentials=credentials, ca_pem=ca_pem, expect=PLC)
+        self._root = certificate_from_pem(ca_pem) if ca_pem else None
+        self._credentials = credentials
+        self._clock = clock or system_clock()
+
+    def reload(self) -> None:
+        """Show the certificate that is in the folder now."""
+        self._connection.reload()
+
+    def close(self) -> None:
+        self._connection.close()
 
     # Open to everyone
 
     def crl(self) -> bytes:
         """The current revocation list, PEM; `TrustStore.update` checks it."""
-        raise NotImplementedError
+        return str(self._read("/crl", lambda body: body["crl"])).encode()
 
     def stops(self) -> StopList:
         """Owners whose slivers must stop; the CA's signature is checked here."""
-        raise NotImplementedError
+        from plc.client.proofs import read_stops
+
+        root = self._root or (self._credentials.root if self._credentials else None)
+        token = self._read("/stops", lambda body: str(body["stops"]))
+        return read_stops(token, root.public_key() if root else None)
 
     def directory(self) -> Directory:
         """Who is who: plc, svmd, agents."""
-        raise NotImplementedError
+        return self._read("/.well-known/planetlab", Directory.from_json)
 
     def sites(self) -> tuple[str, ...]:
         """Names of the sites that an account may belong to."""
-        raise NotImplementedError
+        return self._read("/sites", lambda body: tuple(str(name) for name in body["sites"]))
 
-    def sign_up(self, email: str, password: str, name: str, site: str, **details: str) -> None:
-        """Ask for an account; a PI of the site enables it. The same answer whether or not the e-mail has one."""
-        raise NotImplementedError
+    def sign_up(
+        self,
+        email: str,
+        password: str,
+        name: str,
+        site: str,
+        *,
+        title: str = "",
+        contact: Mapping[str, str] | None = None,
+    ) -> None:
+        """Ask for an account; a PI of the site enables it. The same answer whether or not the e-mail has one.
+
+        ``contact`` has some of the keys of CONTACT.
+        """
+        said = {"email": email, "password": password, "name": name, "site": site, "title": title}
+        self._connection.call("POST", "/accounts", {**said, "contact": dict(contact or {})})
 
     def request_certificate(self, email: str, password: str, request_pem: str) -> CertificateRequest:
         """Queue a certificate request for the CA operator; the same key again returns the same request."""
-        raise NotImplementedError
+        body = {"email": email, "password": password, "request": request_pem}
+        return self._post("/certificates", body, CertificateRequest.from_json)
 
     def request_status(self, email: str, key: RSAPrivateKey) -> CertificateRequest:
         """Where the newest request of this key stands; proves possession of the key instead of asking a password."""
-        raise NotImplementedError
+        from plc.client.proofs import key_sha256, sign_proof
+
+        proof = sign_proof(Identity.user(email), key, self._clock.now())
+        body = {"email": email, "key": key_sha256(key.public_key()), "proof": proof}
+        return self._post("/certificates/status", body, CertificateRequest.from_json)
+
+    def enrol(self, secret: str, request_pem: str, addresses: Sequence[str]) -> str:
+        """The first certificate (PEM) of a service, for the secret of its token."""
+        body = {"secret": secret, "request": request_pem, "addresses": list(addresses)}
+        return self._post("/enrolment", body, lambda answer: str(answer["certificate"]))
 
     # For users
 
     def user(self, email: str) -> User:
-        raise NotImplementedError
+        return self._read(_user(email), User.from_json)
 
     def users(self) -> tuple[User, ...]:
-        """Accounts that the caller looks after: a PI's site, everyone for admins."""
-        raise NotImplementedError
+        """Accounts that the caller looks after: a PI's site, everyone for admins, else oneself."""
+        return self._read("/users", lambda body: tuple(User.from_json(user) for user in body["users"]))
 
     def keys(self, email: str) -> tuple[str, ...]:
         """SSH public keys, one line each, the newest first."""
-        raise NotImplementedError
+        return self._read(f"{_user(email)}/keys", lambda body: tuple(str(line) for line in body["keys"]))
 
     def add_key(self, email: str, line: str) -> str:
         """Upload an SSH public key to the own account; returns its fingerprint (``SHA256:…``)."""
-        raise NotImplementedError
+        return self._post(f"{_user(email)}/keys", {"key": line}, lambda body: str(body["fingerprint"]))
 
     def remove_key(self, email: str, fingerprint: str) -> None:
-        raise NotImplementedError
+        self._connection.call("DELETE", f"{_user(email)}/keys?fingerprint={quote(fingerprint, safe='')}")
+
+    def set_password(self, email: str, old: str, new: str) -> None:
+        self._connection.call("PUT", f"{_user(email)}/password", {"old": old, "new": new})
 
     def renew_certificate(self, request_pem: str) -> str:
         """A new certificate (PEM) for the caller's identity; the old one stays valid until revoked or ended."""
-        raise NotImplementedError
+        return self._post("/certificates/renew", {"request": request_pem}, lambda body: str(body["certificate"]))
 
     def revoke_certificate(self, serial: int) -> None:
-        """Revoke another certificate of the caller's own identity."""
-        raise NotImplementedError
+        """Revoke another certificate of the caller's own identity. Idempotent."""
+        self._connection.call("POST", "/certificates/revoke", {"serial": f"{serial:x}"})
+
+    # For PIs (of the own site) and admins
+
+    def enable(self, email: str) -> None:
+        self._connection.call("PUT", f"{_user(email)}/account", {"enabled": True})
+
+    def disable(self, email: str, reason: str, *, stop: bool = False) -> tuple[str, ...]:
+        """Returns the slices that the account holds."""
+        body = {"enabled": False, "reason": reason, "stop": stop}
+        reply = self._connection.call("PUT", f"{_user(email)}/account", body)
+        return _parse(reply.body, lambda answer: tuple(str(name) for name in answer["slices"]))
+
+    def set_pi(self, email: str, pi: bool) -> None:
+        self._connection.call("PUT", f"{_user(email)}/pi", {"pi": pi})
+
+    def add_site(self, name: str) -> None:
+        self._connection.call("POST", "/sites", {"name": name})
+
+    def requests(self) -> tuple[Waiting, ...]:
+        """Certificate requests that wait, the oldest first."""
+        return self._read("/requests", lambda body: tuple(Waiting.from_json(one) for one in body["requests"]))
+
+    def decide(self, which: str, *, approve: bool, reason: str = "") -> CertificateRequest:
+        """Approve or deny the pending request of an e-mail, or with an id."""
+        path = f"/requests/{quote(which, safe='@')}/decision"
+        return self._post(path, {"approve": approve, "reason": reason}, CertificateRequest.from_json)
 
     # For services
 
     def announce(self, url: str) -> None:
         """Agents and svmd: enter the base URL where this service answers into the directory."""
-        raise NotImplementedError
+        self._connection.call("PUT", "/services/self", {"url": url})
 
     def register_slice(self, name: str, owner: Identity, *, delegation: str | None = None) -> UUID:
         """Agents: take a slice name for its owner; idempotent for the same owner while registered.
 
-        Returns the slice's id. Raises Refusal NAME_TAKEN, BAD_INPUT (the name), NOT_ALLOWED (no PI, disabled,
-        too many names), NOT_OWNER (the delegation is another's).
+        Returns the slice's id. Raises Refusal NAME_TAKEN, BAD_INPUT (the name), NOT_ALLOWED (no PI, disabled),
+        OVER_CAPACITY (too many names), NOT_OWNER (the delegation is another's).
         """
-        raise NotImplementedError
+        headers = {"Dslice-Delegation": delegation} if delegation is not None else None
+        reply = self._connection.call("PUT", _slice(name), {"owner": owner.uri}, headers)
+        return _parse(reply.body, lambda body: UUID(body["slice_id"]))
 
     def release_slice(self, name: str, slice_id: UUID, held_until: datetime | None = None) -> None:
         """Agents: give a name back; until ``held_until`` only the same owner may take it again. Idempotent."""
-        raise NotImplementedError
+        until = held_until.isoformat() if held_until else None
+        self._connection.call("DELETE", _slice(name), {"slice_id": str(slice_id), "held_until": until})
 
-    def close(self) -> None:
-        raise NotImplementedError
+    def _read(self, path: str, parse: Parse[Read]) -> Read:
+        return _parse(self._connection.call("GET", path).body, parse)
+
+    def _post(self, path: str, body: Mapping[str, object], parse: Parse[Read]) -> Read:
+        return _parse(self._connection.call("POST", path, body).body, parse)
 
 
-Details = Mapping[str, str]
+def _parse(body: Any, parse: Parse[Read]) -> Read:
+    """What an answer says; Refusal(INTERNAL) for one of another shape."""
+    try:
+        return parse(body)
+    except (KeyError, TypeError, ValueError, AttributeError, Refusal) as error:
+        raise Refusal(Code.INTERNAL, "plc's answer makes no sense; is it of another version?") from error
+
+
+def _user(email: str) -> str:
+    return f"/users/{quote(Identity.user(email).name, safe='@')}"
+
+
+def _slice(name: str) -> str:
+    return f"/slices/{quote(name, safe='')}"

@@ -1,25 +1,42 @@
 """A service's standing with plc: how it gets in, keeps its certificate and its revocation list fresh."""
 
+import logging
+import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from threading import Event, Thread
 from typing import Self
 
 from plc.client.calls import Plc
+from plc.client.token import Token
+from plc.client.trusting import root_with_fingerprint
 from rpc.credentials import Credentials
+from trust.certificates import PrivateKey, fingerprint, key_from_pem, key_to_pem, new_private_key, new_request
 from trust.clock import Clock
+from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.store import TrustStore
 
 CRL_SECONDS = 20  # between two looks at the revocation list (PROTOCOL "Identities")
+RENEW_AT = 2 / 3  # of a certificate's life
+KEY_TO_COME = "enrolling.key.pem"  # kept until its certificate is saved: a lost answer can be asked for again
+
+log = logging.getLogger(__name__)
 
 
 class Member:
     """An enrolled service: ``credentials`` (its certificate), ``store`` (root, revocations), ``plc`` (its client)."""
 
-    identity: Identity
-    credentials: Credentials
-    store: TrustStore
-    plc: Plc
+    def __init__(self, credentials: Credentials, plc_url: str, clock: Clock, store: TrustStore | None = None) -> None:
+        """From credentials that are there (``join`` makes them)."""
+        self.credentials = credentials
+        self.identity = credentials.identity
+        self.store = store or TrustStore(credentials.root, clock)
+        self._plc_url = plc_url
+        self._clock = clock
+        self._callbacks: list[Callable[[], None]] = []
+        self._keeper = Keeper([self])
 
     @classmethod
     def join(
@@ -42,34 +59,166 @@ class Member:
             token: from ``dslice plc token ROLE NAME ADDRESS…``; only looked at when there is no valid certificate.
             store: one to share, for a process with many members (simulated nodes).
 
-        Raises Refusal: UNREACHABLE (try again later), NOT_AUTHENTICATED (token used, expired, another's).
+        Raises Refusal: UNREACHABLE (try again later), NOT_AUTHENTICATED (token used, expired, another's). A plc that
+        is away is no error for a service that has its certificate: the list comes later.
         """
-        raise NotImplementedError
+        wanted, credentials = Identity(role, name), Credentials(directory)
+        invitation = Token.parse(token) if token else None
+        if not _usable(credentials, wanted, invitation, clock):
+            if invitation is None:
+                raise _not_enrolled(wanted, directory)
+            enrol(credentials, wanted, plc_url, addresses, invitation, clock)
+        member = cls(credentials, plc_url, clock, store)
+        if member.store.revocations is None:
+            member.refresh()
+        return member
+
+    @cached_property
+    def plc(self) -> Plc:
+        """The client for the service's own calls."""
+        return Plc(self._plc_url, self.credentials, clock=self._clock)
+
+    @cached_property
+    def background(self) -> Plc:
+        """The background thread's, so that its calls and the service's do not wait for one another."""
+        return Plc(self._plc_url, self.credentials, clock=self._clock)
 
     def announce(self, url: str) -> None:
         """Agents and svmd: put the base URL into the directory, again at each start."""
-        raise NotImplementedError
+        self.plc.announce(url)
 
     def on_renew(self, callback: Callable[[], None]) -> None:
         """Called in the background thread after a new certificate was saved, to reload TLS contexts."""
-        raise NotImplementedError
+        self._callbacks.append(callback)
 
     def start(self) -> None:
         """Background thread: the revocation list each 20 s, the certificate at 2/3 of its life."""
-        raise NotImplementedError
+        self._keeper.start()
 
     def stop(self) -> None:
-        raise NotImplementedError
+        self._keeper.stop()
+
+    def refresh(self) -> None:
+        """Fetch the revocation list now; a plc that does not answer is logged and asked again later."""
+        try:
+            self.store.update(self.background.crl())
+        except Refusal as refusal:
+            log.warning("no new revocation list: %s", refusal.reason)
+
+    def renew_if_due(self) -> bool:
+        """A new certificate once 2/3 of the old one's life are over; whether there is one. Failures come again."""
+        certificate = self.credentials.certificate
+        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if self._clock.now() < start + (end - start) * RENEW_AT:
+            return False
+        try:
+            self.renew()
+        except Refusal as refusal:
+            log.warning(
+                "the certificate of %s, which ends at %s, is not renewed: %s", self.identity, end, refusal.reason
+            )
+            return False
+        return True
+
+    def renew(self) -> None:
+        """A new certificate for the same key, saved; then every callback."""
+        pem = self.background.renew_certificate(new_request(self.credentials.key, self.identity))
+        self.credentials.save(certificate_pem=pem)
+        for client in (self.plc, self.background):
+            client.reload()
+        for callback in self._callbacks:
+            callback()
+        log.info("the certificate of %s is renewed", self.identity)
 
 
 class Keeper:
     """One thread that looks after many members (simulated nodes): lists fetched once for each shared store."""
 
     def __init__(self, members: Sequence[Member]) -> None:
-        raise NotImplementedError
+        self._members = members
+        self._stop = Event()
+        self._thread: Thread | None = None
 
     def start(self) -> None:
-        raise NotImplementedError
+        self._stop.clear()
+        self._thread = Thread(target=self._run, name="plc-member", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        raise NotImplementedError
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(60)
+            self._thread = None
+
+    def look(self) -> None:
+        """One round: each store's list, each member's certificate."""
+        refreshed: set[int] = set()
+        for member in self._members:
+            if self._stop.is_set():
+                return
+            try:
+                if id(member.store) not in refreshed:
+                    refreshed.add(id(member.store))
+                    member.refresh()
+                member.renew_if_due()
+            except Exception:  # one member's trouble (a full disk, say) must not end the others' standing
+                log.exception("cannot look after %s", member.identity)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.look()
+            self._stop.wait(CRL_SECONDS)
+
+
+def enrol(
+    credentials: Credentials, wanted: Identity, plc_url: str, addresses: Sequence[str], token: Token, clock: Clock
+) -> None:
+    """Trade a token for key, certificate and root in the folder of ``credentials``, whatever is there.
+
+    The secret is sent only to a plc that proves to be of the token's CA. Raises Refusal as ``Member.join``.
+    """
+    if token.identity != wanted:
+        raise Refusal(Code.BAD_INPUT, f"this token is for {token.identity}, not for {wanted}")
+    credentials.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root = root_with_fingerprint(plc_url, token.ca_fingerprint)
+    key = _key_to_come(credentials.directory, wanted.role)
+    certificate = Plc(plc_url, ca_pem=root, clock=clock).enrol(token.secret, new_request(key, wanted), addresses)
+    credentials.save(key_pem=key_to_pem(key), certificate_pem=certificate, ca_pem=root)
+    (credentials.directory / KEY_TO_COME).unlink(missing_ok=True)
+
+
+def _usable(credentials: Credentials, wanted: Identity, token: Token | None, clock: Clock) -> bool:
+    """Whether there is a certificate that has not ended, of the CA that the token names.
+
+    Raises Refusal(BAD_INPUT) if the folder is another service's.
+    """
+    if not credentials.exists():
+        return False
+    if credentials.identity != wanted:
+        reason = f"{credentials.directory} belongs to {credentials.identity}, not {wanted}: use another folder"
+        raise Refusal(Code.BAD_INPUT, reason)
+    if token is not None and fingerprint(credentials.root) != token.ca_fingerprint:
+        return False
+    return credentials.certificate.not_valid_after_utc > clock.now()
+
+
+def _not_enrolled(wanted: Identity, directory: Path) -> Refusal:
+    return Refusal(
+        Code.NOT_AUTHENTICATED,
+        f"{wanted} has no valid certificate in {directory}: get a token on plc's machine with "
+        f"'dslice plc token {wanted.role} {wanted.name} ADDRESS'",
+    )
+
+
+def _key_to_come(directory: Path, role: Role) -> PrivateKey:
+    """The key of an enrolment that was begun, or a new one, complete on disk before it is used."""
+    path = directory / KEY_TO_COME
+    if path.exists():
+        return key_from_pem(path.read_bytes())
+    key = new_private_key(role)
+    staged = path.with_suffix(".new")
+    staged.unlink(missing_ok=True)
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key_to_pem(key))
+    staged.rename(path)
+    return key

@@ -13,21 +13,29 @@ Neither carries a certificate: the reader already has the one key that may have 
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry, deserialize_compact, serialize_compact
 
 from plc.client.values import PLC, StopList
+from trust.certificates import CertificateKey
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
 STOPS, PROOF = "dslice-stops+jwt", "dslice-request-proof+jwt"
 # A replayed proof shows its holder's request and certificate to whoever broke TLS: the bound is for tidiness only.
 PROOF_SECONDS = 3600
+
+
+def key_sha256(public_key: CertificateKey) -> str:
+    """SHA-256 of the SubjectPublicKeyInfo, hex: how a key is named."""
+    return sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def sign_stops(owners: Sequence[Identity], key: EllipticCurvePrivateKey, now: datetime) -> str:

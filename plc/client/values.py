@@ -87,6 +87,23 @@ class CertificateRequest:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request as the operator sees it: whose, since when, for which key."""
+
+    email: str
+    name: str
+    site: str
+    standing: str
+    key_sha256: str
+    request: CertificateRequest
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Self:
+        said = (body["email"], body["name"], body["site"], body["standing"], body["key_sha256"])
+        return cls(*said, CertificateRequest.from_json(body))
+
+
 class AccountState(StrEnum):
     """An account is asked for, then enabled by a PI of its site; disabled accounts stay, their e-mail too."""
 
