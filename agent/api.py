@@ -47,8 +47,8 @@ def _host_key(text: str) -> str:
 
 Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Jti = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"\A[!-~]{1,128}\Z")]
+Jti = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
 DelegationHeader = Annotated[str | None, Header(alias="Dslice-Delegation", max_length=8192)]
 
 
@@ -68,7 +68,7 @@ class AdBody(BaseModel):
     node: str
     address: Address
     api: Annotated[str, Field(max_length=256)]
-    site: Annotated[str, Field(pattern=r"\A[ -~]{1,64}\Z")]
+    site: Annotated[str, Field(pattern=r"^[ -~]{1,64}$")]
     slots_free: Count
     slots: Count
     memory_free_mb: Count

@@ -69,7 +69,7 @@ class DeleteBody(_Body):
     """`DELETE /slivers/{slice}`."""
 
     slice_id: UUID
-    jti: Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")] | None = None
+    jti: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
 
 
 def at(app: ASGIApp, node: Node, frontdoor: FrontDoor) -> ASGIApp:

@@ -60,7 +60,7 @@ Addresses = Annotated[list[Address], Field(max_length=MAX_LISTED)]
 AgentNames = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
 Key = Annotated[str, Field(max_length=16_384), AfterValidator(_key)]
 Token = Annotated[str, Field(max_length=MAX_TOKEN)]
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"\A[!-~]{1,128}\Z")]
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
 DelegationHeader = Annotated[str | None, Header(alias="Dslice-Delegation", max_length=MAX_TOKEN)]
 
 
