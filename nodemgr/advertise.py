@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Self
 
 from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor
 from nodemgr.node import Node
@@ -27,6 +28,12 @@ class Place:
     api: str
     site: str
     frontdoor: FrontDoor
+
+    @classmethod
+    def of(cls, address: str, port: int, site: str, frontdoor: FrontDoor) -> Self:
+        """With the node manager at `port` of the node's address."""
+        host = f"[{address}]" if ":" in address else address
+        return cls(address, f"https://{host}:{port}", site, frontdoor)
 
 
 def advertisement(node: Node, place: Place) -> Ad:
@@ -54,14 +61,14 @@ class Advertiser:
     Args:
         agents: clients by identity; one that does not answer delays none of the others.
         seconds: between two advertisements when nothing changes.
-        silent: say nothing (fault injection: a node that is cut off); what it said before runs out by itself.
+        told: set once an agent has taken an advertisement.
     """
 
     node: Node
     place: Place
     agents: Mapping[Identity, AgentClient]
     seconds: float = 20
-    silent: bool = False
+    told: asyncio.Event = field(default_factory=asyncio.Event)
     _changes: asyncio.Event = field(default_factory=asyncio.Event)
     _failing: set[Identity] = field(default_factory=set)
 
@@ -81,8 +88,7 @@ class Advertiser:
 
     async def tell(self) -> None:
         """Advertise once, to all agents side by side."""
-        if not self.silent:
-            await asyncio.gather(*(self._tell(agent, client) for agent, client in self.agents.items()))
+        await asyncio.gather(*(self._tell(agent, client) for agent, client in self.agents.items()))
 
     async def _tell(self, agent: Identity, client: AgentClient) -> None:
         # Read together, without a wait in between: the slots that are free and the tickets that took the others.
@@ -99,6 +105,7 @@ class Advertiser:
             log.exception("%s cannot advertise to %s", self.node.identity.name, agent.name)
         else:
             self._failing.discard(agent)
+            self.told.set()
 
     def _burnt(self, agent: Identity) -> Sequence[str]:
         return self.node.store.recently_burnt(agent, self.node.now(), MAX_BURNT)

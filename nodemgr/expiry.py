@@ -13,6 +13,7 @@ from uuid import UUID
 from nodemgr.node import Node
 from nodemgr.store import LeaseRow
 from trust.errors import Refusal
+from trust.identity import Identity
 
 PURGE_SECONDS = 3_600
 
@@ -34,12 +35,15 @@ async def recover(node: Node) -> None:
                 node.store.put(replace(lease, state="leased"))
                 # Also when the driver does not list it: what is half made may not be listed.
                 node.store.add_removal(lease.slice, lease.slice_id)
-        running = {(row.slice, row.slice_id) for row in node.store.leases() if row.state == "running"}
+        running = [lease for lease in node.store.leases() if lease.state == "running"]
+        kept = {(lease.slice, lease.slice_id) for lease in running}
         for slice, slice_id in there.items():
-            if (slice, slice_id) not in running:
+            if (slice, slice_id) not in kept:
                 node.store.add_removal(slice, slice_id)
-    for slice, _ in running:
-        await _quietly(node, f"start {slice}", node.driver.start(slice))
+    node.stopped = node.store.stopped()
+    for lease in running:
+        if lease.owner not in node.stopped:
+            await _quietly(node, f"start {lease.slice}", node.driver.start(lease.slice))
     await Expiry(node).tick()
 
 
@@ -93,6 +97,24 @@ class Expiry:
             with self.node.store.transaction():
                 self.node.store.purge(now)
             self._purged = now
+
+
+async def stop_owners(node: Node, owners: frozenset[Identity]) -> None:
+    """Have exactly these owners' slivers stopped and their sessions closed (`dslice plc disable --stop`).
+
+    The slivers of an owner who is no longer among them run again. Kept over restarts; leases end as ever.
+    """
+    before = node.stopped
+    if owners == before:
+        return
+    node.stopped = owners
+    node.store.set_stopped(owners)
+    for lease in node.store.leases():
+        if lease.state == "running" and lease.owner in owners - before:
+            await node.close_sessions(lease.slice, None)
+            await _quietly(node, f"stop {lease.slice}", node.driver.stop(lease.slice))
+        elif lease.state == "running" and lease.owner in before - owners:
+            await _quietly(node, f"start {lease.slice}", node.driver.start(lease.slice))
 
 
 async def _quietly(node: Node, what: str, doing: Awaitable[None]) -> None:

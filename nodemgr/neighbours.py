@@ -6,7 +6,9 @@ SLIVERS.md, "Front door": host keys are pinned without pushing lists to slivers.
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from agent.client import Ad, AgentClient
 from nodemgr.node import Node
@@ -60,15 +62,23 @@ class Neighbours:
     _tags: dict[Identity, str] = field(default_factory=dict)
     _lists: dict[Identity, Sequence[Ad]] = field(default_factory=dict)
     _written: tuple[str, str] | None = None
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wanted(self) -> None:
+        """Ask soon; from the loop's own thread."""
+        self._wanted.set()
 
     async def run(self) -> None:
         """For ever."""
         while True:
+            self._wanted.clear()
             try:
                 await self.ask()
             except Exception:
                 log.exception("%s cannot learn of its neighbours; trying again", self.node.identity.name)
-            await asyncio.sleep(self.seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.seconds):
+                    await self._wanted.wait()
 
     async def ask(self) -> None:
         """Once."""
@@ -96,10 +106,11 @@ def _reachable(ads: Iterable[Ad]) -> list[Ad]:
 
 
 def _sound(ad: Ad) -> bool:
-    """Whether the host key is one: a line of an agent's goes into files that ssh trusts."""
+    """Whether address, name and host key are what they should be: an agent's words go into files that ssh trusts."""
     try:
-        return parse_public_key(ad.frontdoor.host_key).line == ad.frontdoor.host_key
-    except Refusal:
+        known = ad.identity == Identity.parse(ad.identity.uri) and ip_address(ad.frontdoor.address)
+        return bool(known) and parse_public_key(ad.frontdoor.host_key).line == ad.frontdoor.host_key
+    except (Refusal, ValueError):
         return False
 
 

@@ -53,6 +53,7 @@ class Node:
         agents: whose tickets it takes.
         grace: seconds that a sliver outlives its lease.
         changed: called after every change that others should hear of (it advertises then).
+        populated: called after a sliver was made: somebody is about to log in and go on to other nodes.
         sessions: the front door; None on a simulated node.
         full: takes no new ticket (fault injection), whatever its capacity.
         peers: front doors of all advertised nodes, kept by `neighbours.py`.
@@ -68,6 +69,7 @@ class Node:
     agents: Collection[Identity]
     grace: int
     changed: Callable[[], None] = _nothing
+    populated: Callable[[], None] = _nothing
     sessions: SessionCloser | None = None
     full: bool = False
     peers: frozenset[tuple[str, int]] = frozenset()
@@ -108,6 +110,7 @@ class Node:
             spec = self._spec(lease, private_key, pair)
             created = await (self._keep(lease, spec) if lease.state == "running" else self._make(lease, spec))
         self.changed()
+        self.populated()
         return created
 
     def renew(self, caller: Caller, slice: str, slice_id: UUID, from_generation: int) -> LeaseRow:

@@ -6,7 +6,7 @@ connection behind one lock; every change runs in `transaction()`. Statements onl
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -54,6 +54,7 @@ CREATE TABLE removal (
     slice_id TEXT NOT NULL,
     PRIMARY KEY (slice, slice_id)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE stopped (owner TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE past (
     slice_id   TEXT PRIMARY KEY,
     generation INTEGER NOT NULL CHECK (generation >= 1),
@@ -220,6 +221,16 @@ class Store:
         """Places that are promised, used, or not yet free again."""
         sql = "SELECT count(*) FROM (SELECT slice FROM lease UNION SELECT slice FROM removal)"
         return int(self._all(sql)[0][0])
+
+    # Owners whom plc has stopped
+
+    def stopped(self) -> frozenset[Identity]:
+        return frozenset(Identity.parse(row[0]) for row in self._all("SELECT owner FROM stopped"))
+
+    def set_stopped(self, owners: Iterable[Identity]) -> None:
+        with self.transaction():
+            self._connection.execute("DELETE FROM stopped")
+            self._connection.executemany("INSERT INTO stopped VALUES (?)", [(owner.uri,) for owner in owners])
 
     def purge(self, now: datetime) -> None:
         """Drop what can no longer matter."""

@@ -11,6 +11,18 @@ from uuid import UUID
 
 from nodemgr.slivers.driver import Pty, Session, SliverSpec, Usage
 from trust.errors import Code, Refusal
+from trust.sshkeys import new_ssh_key_pair
+
+
+def simulated_host_key(directory: Path) -> str:
+    """The public host key that a node without a front door advertises; made once and kept, as a real one is."""
+    path = directory / "ssh_host_key.pub"
+    if not path.exists():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(new_ssh_key_pair("")[1] + "\n")
+        temporary.replace(path)
+    return path.read_text().strip()
 
 
 @dataclass(slots=True)
