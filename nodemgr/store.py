@@ -45,7 +45,7 @@ CREATE TABLE lease (
     state          TEXT NOT NULL CHECK (state IN ('leased', 'creating', 'running')),
     slice_key      TEXT,           -- public half
     key_generation INTEGER NOT NULL CHECK (key_generation >= 0),
-    keys           TEXT NOT NULL CHECK (json_type(keys) = 'array'),
+    keys           TEXT NOT NULL CHECK (keys GLOB '[[]*]'),
     CHECK (state = 'leased' OR slice_key IS NOT NULL),
     FOREIGN KEY (jti, owner) REFERENCES burnt
 ) STRICT;
