@@ -166,7 +166,8 @@ def fault(node: str, what: str, folder: Path | None) -> None:
     """
     from testbed.faults import inject
 
-    inject(_existing(folder), node, what)
+    for line in inject(_existing(folder), node, what):
+        click.echo(line)
 
 
 @main.command()
