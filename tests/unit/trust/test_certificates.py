@@ -1,3 +1,4 @@
+import base64
 import ipaddress
 from datetime import timedelta
 
@@ -43,7 +44,7 @@ def test_a_users_rsa_key_has_2048_to_4096_bits(bits: int, fits: bool) -> None:
 def test_other_keys_fit_nobody() -> None:
     edwards = ed25519.Ed25519PrivateKey.generate().public_key()
     p256 = make.key_of(Role.NODE).public_key()
-    assert not key_fits(Role.USER, p256)
+    assert not any(key_fits(Role.USER, key) for key in (p256, make.p384_key(), edwards, None))
     for role in set(Role) - {Role.USER}:
         assert not any(key_fits(role, key) for key in (make.rsa_key_of_bits(2048), make.p384_key(), edwards))
 
@@ -119,6 +120,20 @@ def test_a_request_with_a_key_of_another_type_is_refused() -> None:
     assert refusal.value.code is Code.BAD_INPUT
 
 
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [("2a8648ce3d0201", "2a8648ce3d0207"), ("2a8648ce3d030107", "2a8648ce3d030109")],
+    ids=["key type", "curve"],
+)
+def test_a_request_with_an_unknown_kind_of_key_is_refused(known: str, unknown: str) -> None:
+    request = x509.load_pem_x509_csr(new_request(make.key_of(Role.NODE), make.NODE).encode())
+    der = request.public_bytes(serialization.Encoding.DER)
+    strange = base64.encodebytes(der.replace(bytes.fromhex(known), bytes.fromhex(unknown))).decode()
+    with pytest.raises(Refusal) as refusal:
+        public_key_of_request(f"-----BEGIN CERTIFICATE REQUEST-----\n{strange}-----END CERTIFICATE REQUEST-----\n")
+    assert refusal.value.code is Code.BAD_INPUT
+
+
 def _point(key: object) -> bytes:
     assert isinstance(key, ec.EllipticCurvePublicKey)
     return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
@@ -147,6 +162,20 @@ def test_an_authority_of_two_halves_is_refused() -> None:
         with pytest.raises(Refusal) as refusal:
             Authority.from_pem(pem)
         assert refusal.value.code is Code.BAD_INPUT
+
+
+@pytest.mark.parametrize("identity", [USER, make.NODE], ids=str)
+def test_a_leaf_signs_data_and_names_both_keys(identity: Identity) -> None:
+    """What strict verifiers ask for (RFC 5280, section 4.2.1); OpenSSL does from Python 3.13 on."""
+    extensions = make.certificate_of(identity).extensions
+    usage = extensions.get_extension_for_class(x509.KeyUsage)
+    assert usage.critical
+    assert usage.value == x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+    assert not extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    issuer = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    root = make.authority().certificate.extensions
+    assert issuer == root.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    assert extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest != issuer
 
 
 def test_a_users_certificate_is_for_clients_and_says_pi() -> None:
@@ -202,23 +231,27 @@ def test_a_key_of_the_wrong_type_gets_no_certificate(identity: Identity, key: st
     with pytest.raises(Refusal) as refusal:
         make.authority().issue(identity, keys[key], now=NOW, lifetime=100)
     assert refusal.value.code is Code.BAD_INPUT
+    assert ("RSA of 2048" if identity is USER else "P-256") in refusal.value.reason
 
 
 @pytest.mark.parametrize(
-    ("identity", "addresses", "pi"),
+    ("identity", "addresses", "pi", "word"),
     [
-        (USER, ["127.0.0.1"], False),
-        (make.NODE, [], True),
-        (make.NODE, ["not a name"], False),
-        (make.NODE, ["*.x.org"], False),
-        (make.NODE, ["x.org", ""], False),
+        (USER, ["127.0.0.1"], False, "no address"),
+        (make.NODE, [], True, "PI"),
+        (make.NODE, ["not a name"], False, "host name"),
+        (make.NODE, ["*.x.org"], False, "host name"),
+        (make.NODE, ["x.org", ""], False, "host name"),
     ],
 )
-def test_what_does_not_belong_in_a_certificate_is_refused(identity: Identity, addresses: list[str], pi: bool) -> None:
+def test_what_does_not_belong_in_a_certificate_is_refused(
+    identity: Identity, addresses: list[str], pi: bool, word: str
+) -> None:
     key = make.key_of(identity.role).public_key()
     with pytest.raises(Refusal) as refusal:
         make.authority().issue(identity, key, now=NOW, lifetime=100, addresses=addresses, pi=pi)
     assert refusal.value.code is Code.BAD_INPUT
+    assert word in refusal.value.reason
 
 
 def _usages(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]:

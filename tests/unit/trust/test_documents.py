@@ -182,7 +182,11 @@ def test_a_claim_of_another_type_is_refused(name: str, claim: str, value: object
     ],
 )
 def test_a_value_out_of_bounds_is_refused(name: str, claim: str, value: object) -> None:
-    assert refused(name, claims_of(name) | {claim: value}) is Code.BAD_INPUT
+    with pytest.raises(Refusal) as refusal:
+        verify(TYPES[name], signed(TYPES[name], claims_of(name) | {claim: value}))
+    assert refusal.value.code is Code.BAD_INPUT
+    assert claim in refusal.value.reason
+    assert TYPES[name].title in refusal.value.reason
 
 
 @pytest.mark.parametrize("name", TYPES)

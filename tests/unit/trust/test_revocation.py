@@ -16,6 +16,7 @@ from trust.errors import Code, Refusal
 from trust.revocation import RevocationList
 
 ROOT = make.authority().certificate
+CRL_NUMBER, AUTHORITY_KEY = b"\x55\x1d\x14", b"\x55\x1d\x23"  # 2.5.29.20 and .35 in DER
 LIST = x509.load_pem_x509_crl(make.authority().sign_crl([(7, NOW)], number=1, now=NOW)).public_bytes(Encoding.DER)
 
 
@@ -67,6 +68,17 @@ def test_a_list_without_a_number_is_refused() -> None:
 def test_a_partial_list_is_refused() -> None:
     delta = (x509.DeltaCRLIndicator(1), True)
     assert refused(forged(make.authority(), (x509.CRLNumber(2), False), delta)) is Code.BAD_INPUT
+
+
+def test_a_list_that_says_something_twice_is_refused() -> None:
+    assert refused(_pem(LIST.replace(CRL_NUMBER, AUTHORITY_KEY))) is Code.BAD_INPUT
+
+
+def test_a_list_with_a_name_of_an_unknown_kind_is_refused() -> None:
+    uri = "spiffe://planet-lab/plc/plc"
+    pem = forged(make.authority(), (x509.IssuerAlternativeName([x509.UniformResourceIdentifier(uri)]), False))
+    der = x509.load_pem_x509_crl(pem).public_bytes(Encoding.DER)
+    assert refused(_pem(der.replace(b"\x86\x1b" + uri.encode(), b"\xa3\x1b" + uri.encode()))) is Code.BAD_INPUT
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
