@@ -50,7 +50,8 @@ def start(connection: Connection, wanted: Wanted) -> Started:
         return again
     plan = PLANS[wanted.verb](connection, wanted, row)
     _cancel(connection, list(ledger), f"{wanted.verb} was asked for", ledger, running=True)
-    operation, refs = _open(connection, ledger, wanted, plan)
+    ledger.settle()
+    operation, refs = _open(connection, wanted, plan)
     return Started(operation, plan.name, refs)
 
 
@@ -140,7 +141,8 @@ def _same_request(connection: Connection, wanted: Wanted) -> Started | None:
     return Started(row.id, row.slice_name, [], existing=True) if row else None
 
 
-def _open(connection: Connection, ledger: Ledger, wanted: Wanted, plan: Plan) -> tuple[UUID, list[StepRef]]:
+def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, list[StepRef]]:
+    ledger = Ledger(connection)
     values = {
         "slice": plan.slice,
         "slice_name": plan.name,

@@ -17,7 +17,7 @@ from models.states import MOVES, Kind, StepState, Verb
 from models.steps import NewStep, StepRef
 from models.transitions import Change, Granted, Key, Trouble, advance, condemn, grant, trouble
 
-__all__ = ["Done", "Failed", "Granted", "Record", "record", "refill"]
+__all__ = ["Done", "Failed", "Granted", "Record", "record"]
 
 _STILL_OURS = text("""
     SELECT s.id FROM svm.step s JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(id, token)
@@ -47,10 +47,15 @@ _REGISTER = text("""
 """)
 
 
-def record(connection: Connection, records: Sequence[Record]) -> tuple[list[bool], list[StepRef]]:
-    """Write them all in the caller's transaction: which were still ours, and what to publish after the commit."""
+def record(
+    connection: Connection, records: Sequence[Record], wake: Iterable[UUID] = ()
+) -> tuple[list[bool], list[StepRef]]:
+    """Write them all in the caller's transaction: which were still ours, and what to publish after the commit.
+
+    `wake`: operations whose held steps may be due by now; their windows are refilled along with the others'.
+    """
     ledger = Ledger(connection)
-    ledger.lock(record.claim.operation for record in records)
+    ledger.lock([*(record.claim.operation for record in records), *wake])
     ours = _still_ours(connection, records)
     kept = [record for record in records if record.claim.id in ours and record.claim.token == ours[record.claim.id]]
     found = _Found(connection, ledger, kept)
@@ -63,13 +68,6 @@ def record(connection: Connection, records: Sequence[Record]) -> tuple[list[bool
     refs += _close(connection, ledger, kept)
     refs += ledger.settle()
     return [record.claim.id in ours for record in records], refs
-
-
-def refill(connection: Connection, operations: Iterable[UUID]) -> list[StepRef]:
-    """Release held steps whose time has come, as far as the windows go; what to publish after the commit."""
-    ledger = Ledger(connection)
-    ledger.lock(operations)
-    return ledger.settle()
 
 
 class _Found:
