@@ -15,6 +15,7 @@ from plc.client import Member
 from rpc import logs, metrics, tls
 from rpc.server import Listener, serve
 from trust.clock import system_clock
+from trust.errors import Refusal
 from trust.identity import Role
 
 PURGE_SECONDS = 600
@@ -23,6 +24,14 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
+    """Run; a refusal at the start (a setting, a token, plc away) is said in one line."""
+    try:
+        run()
+    except Refusal as refusal:
+        sys.exit(f"agent: {refusal.reason}")
+
+
+def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` once it answers."""
     settings = Settings.load()
     logs.configure(settings.log_level, "agent")

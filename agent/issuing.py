@@ -59,13 +59,14 @@ class Agent:
             reserved = tickets.reserve(connection, wanted, self.now(), self.cap)
         if not isinstance(reserved, Reserved):
             return reserved
+        slice_id = None
         try:
             slice_id = self.registrar.register_slice(wanted.slice, wanted.owner, delegation=delegation)
             return self._issue(wanted, reserved, slice_id)
         except BaseException:
             # What cannot be undone now (the database is gone) ends by itself after RESERVATION seconds.
-            with suppress(Exception), self.engine.begin() as connection:
-                tickets.cancel(connection, reserved.request_id)
+            with suppress(Exception):
+                self._undo(wanted, reserved, slice_id)
             raise
 
     def release(self, name: str, slice_id: UUID, held_until: datetime | None) -> None:
@@ -73,6 +74,14 @@ class Agent:
         self.registrar.release_slice(name, slice_id, held_until)
         with self.engine.begin() as connection:
             tickets.forget(connection, slice_id)
+
+    def _undo(self, wanted: Wanted, reserved: Reserved, slice_id: UUID | None) -> None:
+        """A refused request takes nothing: neither nodes nor, if it is this agent's first of that slice, the name."""
+        with self.engine.begin() as connection:
+            unanswered = tickets.cancel(connection, reserved.request_id)
+            known = slice_id is not None and tickets.registered(connection, slice_id) is not None
+        if unanswered and slice_id is not None and not known:
+            self.registrar.release_slice(wanted.slice, slice_id)
 
     def purge(self) -> None:
         """Drop what nobody can ask for any more."""

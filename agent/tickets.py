@@ -115,10 +115,14 @@ def issue(
     return response
 
 
-def cancel(connection: Connection, request_id: int) -> None:
-    """Let go of what a request that was refused, or lapsed, has reserved. An answered one stays as it is."""
+def cancel(connection: Connection, request_id: int) -> bool:
+    """Let go of what a request that was refused, or lapsed, has reserved; False for an answered one, which stays."""
+    answered = select(request.c.id).where(request.c.id == request_id, request.c.response.is_not(None))
+    if connection.execute(answered.with_for_update()).one_or_none() is not None:
+        return False
     connection.execute(delete(ticket).where(ticket.c.request_id == request_id, ticket.c.state == "reserved"))
-    connection.execute(delete(request).where(request.c.id == request_id, request.c.response.is_(None)))
+    connection.execute(delete(request).where(request.c.id == request_id))
+    return True
 
 
 def find(connection: Connection, jti: str) -> Row[*tuple[Any, ...]] | None:

@@ -22,12 +22,21 @@ from rpc import logs, metrics, tls
 from rpc.aio import Session
 from rpc.server import Listener, serve
 from trust.clock import system_clock
+from trust.errors import Refusal
 from trust.identity import Role
 
 ADVERTISED_WITHIN = 5  # seconds that "ready" waits for the first advertisement
 
 
 def main() -> None:
+    """Run; a refusal at the start (a setting, a token, plc away) is said in one line."""
+    try:
+        run()
+    except Refusal as refusal:
+        sys.exit(f"nodemgr: {refusal.reason}")
+
+
+def run() -> None:
     """Serve until SIGTERM; slivers go on running. Prints `ready ADDRESS` once it answers and has advertised."""
     settings = Settings.load()
     logs.configure(settings.log_level, "nodemgr")

@@ -22,6 +22,7 @@ HANDSHAKE_SECONDS = 10
 BACKLOG = 256
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
+HONEST = Fault(Kind.OK)
 # These have the listening socket itself changed; the others are about answers.
 RAW = frozenset({Kind.BLACKHOLE, Kind.RESET})
 
@@ -43,7 +44,7 @@ class Doorway:
     context: ssl.SSLContext
     wrong: ssl.SSLContext | None = None
     latency: float = 0
-    fault: Fault = Fault(Kind.OK)
+    fault: Fault = HONEST
     _server: asyncio.Server | None = None
     _state: ServerState = field(default_factory=ServerState)
     _held: "set[asyncio.Transport]" = field(default_factory=set)
@@ -74,7 +75,7 @@ class Doorway:
             self._server.close()
             self._server = None
         reset = self.fault.kind is Kind.RESET
-        standing = [cast("asyncio.Transport", connection.transport) for connection in self._state.connections]
+        standing = [connection.transport for connection in self._state.connections]
         for transport in [*standing, *self._held]:
             _cut(transport, reset=reset)
         self._held.clear()

@@ -31,7 +31,7 @@ class Row(BaseModel):
 
     name: str
     address: str
-    site: Annotated[str, Field(pattern=r"\A[ -~]{1,64}\Z")] = "simulated"
+    site: Annotated[str, Field(pattern=r"^[ -~]{1,64}$")] = "simulated"
     token: str | None = Field(default=None, repr=False)
     port: int = API_PORT
     slots: int | None = None

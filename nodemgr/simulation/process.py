@@ -22,6 +22,7 @@ from plc.client import Directory, Keeper, Member
 from rpc import logs, tls
 from rpc.aio import Session
 from trust.clock import Clock, system_clock
+from trust.errors import Refusal
 from trust.identity import Role
 
 ENROLLING = 8  # side by side: plc answers each in a thread of its own
@@ -30,6 +31,14 @@ DIRECTORY_SECONDS = 5
 
 
 def main() -> None:
+    """Run; a refusal at the start (a setting, a token, plc away) is said in one line."""
+    try:
+        run()
+    except Refusal as refusal:
+        sys.exit(f"simnodes: {refusal.reason}")
+
+
+def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` (of the first node) once all answer and have advertised."""
     settings = SimulationSettings.load()
     logs.configure(settings.log_level, "simnodes")
