@@ -222,6 +222,17 @@ def demo(folder: Path | None, keep: bool, nodes: int) -> None:
     sys.exit(run(Home.find(folder or default), nodes=nodes, keep=keep))
 
 
+@main.command(hidden=True)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("places", nargs=-1, required=True, metavar="ROLE=NAME@ADDRESS...")
+def tokens(folder: Path, places: tuple[str, ...]) -> None:
+    """Write enrolment tokens of several services into FOLDER, beside plc and with its settings (the lab's start)."""
+    from testbed import tokens as files
+
+    for path in files.write(folder, places):
+        click.echo(path)
+
+
 @main.command("run", context_settings={"ignore_unknown_options": True})
 @click.argument("role")
 def run_role(role: str) -> None:
