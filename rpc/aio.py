@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import hashlib
-import json as jsons
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
@@ -25,7 +24,7 @@ from aiohttp.tracing import Trace
 
 from rpc import tls
 from rpc.credentials import Credentials
-from rpc.reply import CONNECT_TIMEOUT, DEADLINE, MAX_BODY, Reply, Target
+from rpc.reply import CONNECT_TIMEOUT, DEADLINE, MAX_BODY, Reply, Target, encoded
 from trust.identity import Identity
 
 KEEP_ALIVE = 30  # idle seconds; servers wait longer (rpc/server.py)
@@ -128,7 +127,7 @@ class Session:
         assert self._http is not None, "open the session first: async with Session(...)"  # noqa: S101
         data = None
         if json is not None:
-            data, headers["Content-Type"] = jsons.dumps(json).encode(), "application/json"
+            data, headers["Content-Type"] = encoded(json), "application/json"
         if dial.fresh:
             headers["Connection"] = "close"
         timeout = ClientTimeout(total=None, sock_connect=connect_timeout)

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import json as jsons
 import socket
 import ssl
 import threading
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 from rpc import tls
 from rpc.credentials import Credentials
 from rpc.events import ServerSentEvent, events
-from rpc.reply import CONNECT_TIMEOUT, DEADLINE, MAX_BODY, Reply, Target
+from rpc.reply import CONNECT_TIMEOUT, DEADLINE, MAX_BODY, Reply, Target, encoded
 from trust.identity import Identity
 
 __all__ = ["Connection", "ServerSentEvent"]
@@ -101,7 +100,7 @@ class Connection:
             try:
                 response = channel.exchange(request, idle=idle)
                 if not (response.getheader("content-type") or "").startswith("text/event-stream"):
-                    self._target.reply(response.status, {}, _whole(response, self._target))
+                    self._target.reply(response.status, _headers(response), _whole(response, self._target))
                     raise self._target.senseless("no event stream")
                 yield from events(_pieces(response))
             except TimeoutError:
@@ -147,9 +146,10 @@ class Connection:
                 raise StaleConnectionError from error
             raise self._target.lost(error) from error
         except http.client.HTTPException as error:
+            if isinstance(error, http.client.BadStatusLine) and not str(error).endswith("\n"):
+                raise self._target.lost(error) from error
             raise self._target.senseless("no HTTP") from error
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        return self._target.reply(response.status, headers, data)
+        return self._target.reply(response.status, _headers(response), data)
 
 
 class StaleConnectionError(Exception):
@@ -224,7 +224,7 @@ class Channel(http.client.HTTPSConnection):
         headers = {"Accept": "application/json", "User-Agent": "dslice", **request.headers}
         body = None
         if request.json is not None:
-            body, headers["Content-Type"] = jsons.dumps(request.json).encode(), "application/json"
+            body, headers["Content-Type"] = encoded(request.json), "application/json"
         self.request(request.method, request.path, body, headers)
         return self.getresponse()
 
@@ -232,6 +232,10 @@ class Channel(http.client.HTTPSConnection):
     def went_stale(self) -> bool:
         """Whether earlier calls had used the connection, and not a byte of this one's answer came."""
         return self.calls > 1 and self.wire is not None and self.wire.received == 0
+
+
+def _headers(response: HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
 
 
 def _pieces(response: HTTPResponse) -> Iterator[bytes]:

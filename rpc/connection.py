@@ -29,7 +29,7 @@ class BoundedProtocol(PeerProtocol):
     """Breaks off a connection whose request grows too large, or whose head takes too long to come."""
 
     size = 0  # bytes of the current request so far
-    limit = MAX_HEAD
+    in_head = True
     head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -45,22 +45,33 @@ class BoundedProtocol(PeerProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self.size > self.limit:
+        if self.size > (MAX_HEAD if self.in_head else MAX_MESSAGE):
             self.send_400_response("The request is too large.")
-        elif self.size and self.limit == MAX_HEAD and self.head_timer is None:
+        elif self.in_head and self.head_timer is None:
             self._await_head()
+
+    def on_message_begin(self) -> None:
+        self.in_head = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head_came()
         # What came in one piece with its end is counted here.
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             raise ValueError("the head of the request is too large")
-        self.limit = MAX_MESSAGE
+        self.in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self.size, self.limit = 0, MAX_HEAD
+        self.size = 0
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The server stops: end after the current answer; at once if there is none, without TLS's goodbye."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def _await_head(self) -> None:
         self.head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)

@@ -15,6 +15,7 @@ from trust.identity import Identity, Role
 CONNECT_TIMEOUT = 10  # seconds for TCP and TLS together
 DEADLINE = 45  # seconds for a whole call (STACK: every step ends within 45 s)
 MAX_BODY = 8 * 1024 * 1024  # bytes of an answer
+MAX_REQUEST = 1024 * 1024  # bytes of a request's body; servers take no more (rpc/door.py)
 
 SERVICES = {Role.NODE: "the node", Role.AGENT: "the agent", Role.SVM: "svmd", Role.PLC: "plc"}
 E = TypeVar("E", bound=BaseException)
@@ -120,6 +121,8 @@ class Target:
 
     def reply(self, status: int, headers: Mapping[str, str], data: bytes) -> Reply:
         """The answer as a value; raises the Refusal that it is, or INTERNAL if it is neither success nor refusal."""
+        if status not in (204, 304) and not _is_framed(headers):
+            raise self.lost()  # it ends where the connection does: nothing tells half of it from the whole
         if not 200 <= status < 300 and status < 400 and status != 304:
             raise self.senseless(f"status {status}")
         try:
@@ -143,6 +146,19 @@ class Target:
         if number in (errno.ECONNRESET, errno.EPIPE):
             return f"connection reset by {self.place}"
         return f"no connection to {self.place} ({error.strerror if error and error.strerror else 'it was closed'})"
+
+
+def encoded(value: object) -> bytes:
+    """A request's body. Refusal(BAD_INPUT) if no server would take it."""
+    data = json.dumps(value).encode()
+    if len(data) > MAX_REQUEST:
+        raise Refusal(Code.BAD_INPUT, f"a request of {len(data)} bytes is too large ({MAX_REQUEST} at most); send less")
+    return data
+
+
+def _is_framed(headers: Mapping[str, str]) -> bool:
+    """Whether an answer says itself how long it is (header names in lower case)."""
+    return headers.get("content-length", "").isdecimal() or headers.get("transfer-encoding", "").lower() == "chunked"
 
 
 def uris(certificate: Mapping[str, Any] | None) -> list[str]:

@@ -24,7 +24,7 @@ __all__ = ["Guard", "Listener", "PeerProtocol", "application", "deny_by_default"
 
 KEEP_ALIVE = 75  # idle seconds; clients let go earlier (rpc/aio.py), so that calls do not meet a closing connection
 HANDSHAKE = 10  # seconds
-GOODBYE = 2  # seconds for TLS to say that it closes
+GOODBYE = 1  # second for last answers to leave and TLS to close
 STALLED = 60_000  # milliseconds in which a peer acknowledges nothing that was sent to it
 
 Ready = Callable[[list[tuple[str, int]]], None]

@@ -168,11 +168,12 @@ class Scripted:
         self.received = b""
         self.threads: list[threading.Thread] = []
         self.listening = socket.create_server((HOST, 0))
+        self.place = f"{HOST}:{self.listening.getsockname()[1]}"
         self.over = threading.Event()  # a script that waits, waits for this
 
     @property
     def url(self) -> str:
-        return f"https://{HOST}:{self.listening.getsockname()[1]}"
+        return f"https://{self.place}"
 
     def request(self, connection: Any) -> bytes:
         """Read one request up to the end of its head (the tests send none with a body); b"" if the client left."""

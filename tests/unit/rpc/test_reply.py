@@ -11,11 +11,12 @@ from trust.identity import Identity, Role
 
 NODE = Identity(Role.NODE, "n1")
 TARGET = Target("127.0.1.3", 7200, NODE)
+SIZED = {"content-length": "7"}
 
 
 def refused(status: int, data: bytes) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        TARGET.reply(status, {}, data)
+        TARGET.reply(status, SIZED, data)
     return caught.value
 
 
@@ -33,7 +34,7 @@ def test_places() -> None:
 
 @pytest.mark.parametrize(("data", "body"), [(b"", None), (b"{}", {}), (b'[{"a": 1}]', [{"a": 1}]), (b"null", None)])
 def test_answers(data: bytes, body: object) -> None:
-    assert TARGET.reply(200, {"etag": "x"}, data).body == body
+    assert TARGET.reply(200, SIZED, data).body == body
     assert TARGET.reply(304, {}, b"").status == 304
 
 
@@ -42,6 +43,14 @@ def test_an_answer_that_is_no_json_object_or_list(data: bytes) -> None:
     refusal = refused(200, data)
     assert refusal.code is Code.INTERNAL
     assert "127.0.1.3:7200" in refusal.reason
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-length": "x"}, {"transfer-encoding": "gzip"}])
+def test_an_answer_that_ends_where_the_connection_does(headers: dict[str, str]) -> None:
+    with pytest.raises(Refusal, match="lost"):
+        TARGET.reply(200, headers, b"{}")
+    assert TARGET.reply(204, headers, b"").body is None
+    assert TARGET.reply(200, {"transfer-encoding": "chunked"}, b"{}").body == {}
 
 
 @pytest.mark.parametrize("status", [101, 301, 302, 307])
