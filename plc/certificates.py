@@ -77,7 +77,8 @@ def ask(connection: Connection, who: Account, key: CertificateKey, settings: Set
 def status(connection: Connection, who: Identity, key_hash: str, proof: str, now: datetime) -> Request:
     """The newest request of this user with this key, for whoever proves to hold the key.
 
-    Raises Refusal: NOT_FOUND, the same for an unknown e-mail and for a key that was never sent; NOT_AUTHENTICATED.
+    Raises Refusal: NOT_FOUND, the same for an unknown e-mail and for a key that was never sent; NOT_AUTHENTICATED;
+    REVOKED when what was issued is no longer good.
     """
     found = connection.execute(
         _requests()
@@ -91,6 +92,10 @@ def status(connection: Connection, who: Identity, key_hash: str, proof: str, now
     if not isinstance(key, RSAPublicKey):
         raise TypeError("ask() took a key that is no RSA key")
     check_proof(proof, who, key, now)
+    if found.revoked_reason is not None:
+        raise Refusal(
+            Code.REVOKED, f"the certificate of this request was revoked ({found.revoked_reason}); run plkeygen again"
+        )
     return _request(found)
 
 
@@ -220,7 +225,7 @@ def _deny(connection: Connection, who: Account, reason: str, now: datetime) -> N
 
 def _requests() -> Select[Any]:
     return (
-        select(certificate_request, account.c.email, certificate.c.pem)
+        select(certificate_request, account.c.email, certificate.c.pem, certificate.c.revoked_reason)
         .join(account, account.c.id == certificate_request.c.account_id)
         .outerjoin(certificate, certificate.c.serial == certificate_request.c.serial)
     )

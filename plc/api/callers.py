@@ -1,11 +1,12 @@
 """Who is calling: the certificate's identity, and for users their account as it is at this moment."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import Depends
 
 from plc.accounts import Account, Actor, load, require_enabled
+from plc.ca import require_unrevoked
 from plc.central import Central
 from rpc.server import Guard
 from trust.authorize import Action
@@ -20,8 +21,15 @@ class Callers:
     central: Central
     guard: Guard
 
-    def peer(self, *roles: Role, action: Action | None = None) -> Callable[..., Awaitable[Peer]]:
-        return self.guard.role(*roles, action=action)
+    def peer(self, *roles: Role, action: Action | None = None) -> Callable[..., Peer]:
+        """One of these roles, with a certificate that is not revoked by the database, which is ahead of every list."""
+
+        def dependency(peer: Peer = Depends(self.guard.role(*roles, action=action))) -> Peer:
+            with self.central.begin() as connection:
+                require_unrevoked(connection, peer.serial)
+            return peer
+
+        return dependency
 
     def user(self) -> Callable[..., Account]:
         """A user whose account is enabled now, whatever the certificate still says."""

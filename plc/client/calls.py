@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -40,6 +40,12 @@ class Plc:
         self._root = certificate_from_pem(ca_pem) if ca_pem else None
         self._credentials = credentials
         self._clock = clock or system_clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def reload(self) -> None:
         """Show the certificate that is in the folder now."""

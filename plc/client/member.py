@@ -96,7 +96,15 @@ class Member:
         self._keeper.start()
 
     def stop(self) -> None:
+        """End the thread, close the connections."""
         self._keeper.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the next call opens them again."""
+        for name in ("plc", "background"):
+            if name in self.__dict__:  # cached_property: made already
+                getattr(self, name).close()
 
     def refresh(self) -> None:
         """Fetch the revocation list now; a plc that does not answer is logged and asked again later."""
@@ -182,7 +190,8 @@ def enrol(
     credentials.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     root = root_with_fingerprint(plc_url, token.ca_fingerprint)
     key = _key_to_come(credentials.directory, wanted.role)
-    certificate = Plc(plc_url, ca_pem=root, clock=clock).enrol(token.secret, new_request(key, wanted), addresses)
+    with Plc(plc_url, ca_pem=root, clock=clock) as plc:
+        certificate = plc.enrol(token.secret, new_request(key, wanted), addresses)
     credentials.save(key_pem=key_to_pem(key), certificate_pem=certificate, ca_pem=root)
     (credentials.directory / KEY_TO_COME).unlink(missing_ok=True)
 

@@ -1,0 +1,40 @@
+"""How `plkeygen` and `pluserinfo` end: every error one line on stderr, and PROTOCOL's exit statuses."""
+
+import os
+import sys
+import traceback
+
+import click
+
+from svm.exits import FAILED, INTERRUPTED, USAGE, status_of_refusal
+from trust.errors import Refusal
+
+
+def run(command: click.Command, name: str, argv: list[str]) -> int:
+    """The command with these words; its exit status. `--debug` among them shows where an error comes from."""
+    debug = "--debug" in argv
+    try:
+        status = command.main(argv, prog_name=name, standalone_mode=False)
+    except Refusal as refusal:
+        return _failed(name, refusal.reason, status_of_refusal(refusal.code), debug)
+    except click.ClickException as error:
+        return _failed(name, f"{error.format_message().rstrip('.')}; see: {name} --help", USAGE, debug)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(err=True)  # the cursor stands behind a prompt
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(name, f"{where}{error.strerror or error}", FAILED, debug)
+    except Exception as error:  # noqa: BLE001 - a surprise is one line as well
+        return _failed(name, f"internal error ({type(error).__name__}); --debug shows where", FAILED, debug)
+    return status if isinstance(status, int) else 0
+
+
+def _failed(name: str, reason: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"{name}: {reason}", err=True)
+    return status

@@ -1,0 +1,140 @@
+"""`plkeygen`: the key directory, the certificate request, the certificate (2003 howto, "plkeygen")."""
+
+import sys
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from svm.oneline import run
+from trust.errors import Code, Refusal
+
+if TYPE_CHECKING:
+    from plc.client import CertificateRequest
+    from svm.certification import Keys
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="dslice", prog_name="plkeygen")
+@click.option("--refresh", "mode", flag_value="refresh", help="Download the certificate once it is approved.")
+@click.option(
+    "--renew", "mode", flag_value="renew", help="A new certificate for the same key, before the old one ends."
+)
+@click.option("--rotate", "mode", flag_value="rotate", help="A new key and certificate; the old one is revoked.")
+@click.option("--status", "mode", flag_value="status", help="Who you are, PI or not, and for how long.")
+@click.option("--force", is_flag=True, help="Ask for a certificate with a new key although there is a valid one.")
+@click.option("--email", metavar="EMAIL", help="Do not ask for it.")
+@click.option("--password-file", type=click.File("r"), metavar="FILE", help="Read the password there; '-' is stdin.")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+def plkeygen(mode: str | None, force: bool, email: str | None, password_file: IO[str] | None, debug: bool) -> int:
+    """Make your ~/.planetlab and ask PlanetLab's CA for a certificate.
+
+    \b
+    plkeygen             key pair and certificate request; asks for e-mail and password of your account
+    plkeygen --refresh   downloads the certificate once the CA's operator has approved it
+
+    Where stdin is no terminal, e-mail and password are read from its first lines.
+    """
+    del debug
+    from svm.certification import Keys
+    from svm.home import Home
+    from trust.clock import system_clock
+
+    if force and mode:
+        raise click.UsageError(f"--force asks for a new certificate and does not go with --{mode}")
+    home = Home.find()
+    home.check()
+    keys = Keys(home, system_clock())
+    if mode == "status":
+        return _status(keys)
+    if mode == "renew":
+        return _renewed(keys.renew().not_valid_after_utc.strftime("%Y-%m-%d"))
+    if mode == "rotate":
+        return _rotated(keys.rotate().not_valid_after_utc.strftime("%Y-%m-%d"))
+    if mode == "refresh":
+        keys.trust(_confirm if _interactive() else None)
+        return _refreshed(keys.refresh(email or _ask("email")))
+    keys.require_may_ask(force=force)
+    keys.trust(_confirm if _interactive() else None)
+    who = email or _ask("email")
+    password = password_file.readline().rstrip("\r\n") if password_file else _ask("password", hidden=True)
+    sent = keys.ask(who, password, force=force)
+    click.echo(f"Certificate request sent to {sent.operator}.")
+    click.echo("Do a 'plkeygen --refresh' once you receive a reply.")
+    return 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(plkeygen, "plkeygen", sys.argv[1:]))
+
+
+def _refreshed(found: "CertificateRequest | None") -> int:
+    from plc.client import RequestState
+
+    if found is not None and found.state is RequestState.PENDING:
+        since = f"{found.requested_at:%Y-%m-%d %H:%M:%S} UTC"
+        click.echo(f"Certificate request pending since {since}: {found.operator} has not decided yet.", err=True)
+        return 1
+    if found is not None and found.state is RequestState.DENIED:
+        click.echo(f"Certificate request denied by {found.operator}: {found.reason}", err=True)
+        return 1
+    click.echo("Certificate downloaded.")
+    return 0
+
+
+def _renewed(until: str) -> int:
+    click.echo(f"Certificate renewed until {until}.")
+    return 0
+
+
+def _rotated(until: str) -> int:
+    click.echo(f"New key and certificate until {until}; the old certificate is revoked.")
+    return 0
+
+
+def _status(keys: "Keys") -> int:
+    from trust.identity import Role
+    from trust.peers import verify_certificate
+
+    credentials = keys.home.require_certificate()
+    now = keys.clock.now()
+    peer = verify_certificate(credentials.certificate, root=credentials.root, now=now, roles={Role.USER})
+    days = (peer.not_after - now).days
+    click.echo(f"You are {peer.identity.name}{', PI' if peer.pi else ', no PI'}.")
+    click.echo(f"Certificate valid until {peer.not_after:%Y-%m-%d %H:%M:%S} UTC, {days} days left.")
+    if days < 30:
+        click.echo("Renew it: plkeygen --renew", err=True)
+    try:
+        refused = keys.standing()
+    except Refusal as refusal:
+        click.echo(f"Whether plc takes it is not known: {refusal.reason}", err=True)
+        return 0
+    if refused:
+        raise Refusal(Code.NOT_AUTHENTICATED, f"plc does not take it: {refused}")
+    return 0
+
+
+def _interactive() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _confirm(fingerprint: str) -> str:
+    pairs = ":".join(fingerprint[at : at + 2] for at in range(0, len(fingerprint), 2))
+    click.echo(f"plc's CA is not known here yet. The SHA-256 of its certificate is\n  {pairs}", err=True)
+    click.echo("Compare it with what the operator of plc tells you, not with what was sent with it.", err=True)
+    return _ask("first 8 digits")
+
+
+def _ask(what: str, *, hidden: bool = False) -> str:
+    """From the terminal, or one line of stdin; the prompt is the howto's."""
+    if sys.stdin.isatty():
+        answer: str = click.prompt(what, hide_input=hidden, err=True, type=str)
+        return answer
+    line = sys.stdin.readline()
+    if not line.strip():
+        raise Refusal(Code.BAD_INPUT, f"no {what} on stdin: give one a line, e-mail first, or use --email")
+    return line.rstrip("\r\n")
+
+
+if __name__ == "__main__":
+    main()

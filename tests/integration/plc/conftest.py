@@ -1,0 +1,211 @@
+"""A real plc for all tests of this folder: `plc.daemon` as a process, PostgreSQL, an SMTP server that keeps letters.
+
+Tests share it; each makes accounts, sites and names of its own.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from plc.bootstrap import Bootstrap, Person
+from plc.central import Central
+from plc.client import Member, Plc
+from plc.settings import Settings
+from rpc.credentials import Credentials
+from testbed.embedded import Postgres
+from trust.clock import SystemClock
+from trust.identity import Role
+from trust.store import TrustStore
+
+PASSWORD = "correct horse battery"
+OPERATOR = "bnc@intel-research.net"
+_numbers = count(1)
+
+Client = TypeVar("Client", Plc, Member)
+
+
+@dataclass
+class Mailbox:
+    """Takes every letter, unless told to refuse."""
+
+    letters: list[EmailMessage] = field(default_factory=list)
+    refusal: str | None = None
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        del server, session
+        if self.refusal:
+            return self.refusal
+        message = BytesParser(policy=default).parsebytes(envelope.content)
+        assert isinstance(message, EmailMessage)
+        self.letters.append(message)
+        return "250 OK"
+
+    def wait_for(self, recipient: str, subject: str) -> EmailMessage:
+        """The newest letter to somebody whose subject contains this, once it has come."""
+        for _ in range(400):
+            found = [one for one in self.letters if one["To"] == recipient and subject in one["Subject"]]
+            if found:
+                return found[-1]
+            time.sleep(0.05)
+        raise AssertionError(f"no letter {subject!r} to {recipient}: {[str(m['Subject']) for m in self.letters]}")
+
+
+@dataclass
+class Running:
+    """The daemon, and the operator's own view of the same plc."""
+
+    url: str
+    settings: Settings
+    central: Central
+    ca_pem: str
+    ca_fingerprint: str
+    mailbox: Mailbox
+    folder: Path
+    opened: list[Plc | Member] = field(default_factory=list)
+
+    def close(self) -> None:
+        for client in self.opened:
+            client.close()
+
+    def _kept(self, client: Client) -> Client:
+        self.opened.append(client)
+        return client
+
+    def person(self, *, site: str = "Princeton", **flags: Any) -> Person:
+        """A new enabled account."""
+        number = next(_numbers)
+        person = Person(f"user{number}@example.org", PASSWORD, f"User {number}", site, "Professor", **flags)
+        made = Bootstrap(self.central)
+        made.sites([site])
+        made.accounts([person])
+        return person
+
+    def certified(self, **flags: Any) -> "Certified":
+        """A new account with a certificate."""
+        person = self.person(**flags)
+        directory = self.folder / person.email
+        Bootstrap(self.central).certify(person.email, directory)
+        credentials = Credentials(directory)
+        return Certified(person, credentials, self._kept(Plc(self.url, credentials)))
+
+    def store(self) -> TrustStore:
+        """plc's root and its list of this moment, as a service has them."""
+        store = TrustStore(self.central.authority.certificate, SystemClock())
+        store.update(self.anyone().crl())
+        return store
+
+    def anyone(self) -> Plc:
+        """A client without a certificate."""
+        return self._kept(Plc(self.url, ca_pem=self.ca_pem))
+
+    def member(self, role: Role, name: str | None = None) -> Member:
+        """A newly enrolled service at 127.0.0.1."""
+        named = name or f"{role}{next(_numbers)}"
+        (token,) = Bootstrap(self.central).tokens([(role, named, ["127.0.0.1"])])
+        member = Member.join(
+            directory=self.folder / named,
+            plc_url=self.url,
+            role=role,
+            name=named,
+            addresses=["127.0.0.1"],
+            token=token,
+            clock=SystemClock(),
+        )
+        return self._kept(member)
+
+
+@dataclass
+class Certified:
+    person: Person
+    credentials: Credentials
+    plc: Plc
+
+    @property
+    def email(self) -> str:
+        return self.person.email
+
+
+class AnyPort(Controller):
+    """aiosmtpd's server, at port 0: it looks for itself where it was told to listen."""
+
+    def _trigger_server(self) -> None:
+        assert isinstance(self.server, asyncio.Server)
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="session")
+def mailbox() -> Iterator[tuple[Mailbox, str]]:
+    box = Mailbox()
+    server = AnyPort(box, hostname="127.0.0.1", port=0)
+    server.start()
+    yield box, f"smtp://127.0.0.1:{server.port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def plc(
+    postgres: Postgres, mailbox: tuple[Mailbox, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("plc")
+    postgres.create_database("plc_daemon")
+    box, smtp_url = mailbox
+    environment = {
+        "DSLICE_STATE_DIR": str(folder / "plc"),
+        "DSLICE_DATABASE_URL": postgres.url("plc", "plc_daemon"),
+        "DSLICE_LISTEN": "127.0.0.1:0",
+        "DSLICE_SMTP_URL": smtp_url,
+        "DSLICE_CA_OPERATOR": OPERATOR,
+    }
+    settings = Settings(
+        state_dir=folder / "plc",
+        database_url=environment["DSLICE_DATABASE_URL"],
+        listen="127.0.0.1:0",
+        smtp_url=smtp_url,
+        ca_operator=OPERATOR,
+    )
+    with Bootstrap.open(settings) as made, started(environment, folder / "plc.log") as address:
+        running = Running(f"https://{address}", settings, made.central, made.ca_pem, made.ca_fingerprint, box, folder)
+        yield running
+        running.close()
+
+
+class started:  # noqa: N801 - reads as what it is
+    """A plc process for the length of a with-block; gives its address."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._environment = {**{k: v for k, v in os.environ.items() if not k.startswith("DSLICE_")}, **environment}
+        self._log = log
+
+    def __enter__(self) -> str:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "plc.daemon"],
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().split()
+        assert line[:1] == ["ready"], self._log.read_text()
+        return line[1]
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        assert self._process.wait(30) == 0, self._log.read_text()
+        assert self._process.stdout is not None
+        self._process.stdout.close()

@@ -1,0 +1,272 @@
+"""`plkeygen` from the howto's first line to its last, and beyond, against a real plc."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from plc import certificates, standing
+from plc.accounts import OPERATOR as AS_OPERATOR
+from rpc.credentials import Credentials
+from tests.integration.plc.conftest import OPERATOR, PASSWORD, Running
+from tests.integration.plc.programs import Laptop
+from trust.identity import Identity
+
+
+@pytest.fixture
+def laptop(plc: Running, tmp_path: Path) -> Laptop:
+    return Laptop(plc, tmp_path / "planetlab")
+
+
+def approve(plc: Running, email: str) -> None:
+    with plc.central.begin() as connection:
+        certificates.approve(
+            connection, plc.central.authority, AS_OPERATOR, email, plc.settings, plc.central.clock.now()
+        )
+
+
+def enrolled(laptop: Laptop, email: str) -> None:
+    """A user with a downloaded certificate."""
+    assert laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n").returncode == 0
+    approve(laptop.plc, email)
+    assert laptop.plkeygen("--refresh", "--email", email).returncode == 0
+
+
+def test_the_howto_at_a_terminal(laptop: Laptop) -> None:
+    email = laptop.plc.person(is_pi=True).email
+
+    status, screen = laptop.at_terminal("plkeygen", answers={"email": email, "password": PASSWORD})
+
+    assert status == 0
+    assert screen.splitlines() == [
+        f"email: {email}",
+        "password: ",
+        f"Certificate request sent to {OPERATOR}.",
+        "Do a 'plkeygen --refresh' once you receive a reply.",
+    ]
+    asked = laptop.plc.mailbox.wait_for(OPERATOR, f"Certificate request from {email}")
+    assert f"dslice plc approve {email}" in asked.get_content()
+
+    status, screen = laptop.at_terminal("plkeygen", "--refresh", answers={"email": email})
+    assert status == 1
+    assert screen.splitlines()[1].startswith("Certificate request pending since 2")
+
+    approve(laptop.plc, email)
+    assert "plkeygen --refresh" in laptop.plc.mailbox.wait_for(email, "certificate is ready").get_content()
+    status, screen = laptop.at_terminal("plkeygen", "--refresh", answers={"email": email})
+    assert (status, screen) == (0, f"email: {email}\nCertificate downloaded.\n")
+
+    saved = Credentials(laptop.home)
+    assert saved.identity == Identity.user(email)
+    assert stat.S_IMODE(laptop.home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((laptop.home / "key.pem").stat().st_mode) == 0o600
+
+
+def test_a_denied_request_says_why(laptop: Laptop) -> None:
+    email = laptop.plc.person().email
+    laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n")
+    with laptop.plc.central.begin() as connection:
+        now = laptop.plc.central.clock.now()
+        certificates.deny(connection, AS_OPERATOR, email, "call me first", laptop.plc.settings, now)
+
+    refreshed = laptop.plkeygen("--refresh", "--email", email)
+
+    assert (refreshed.returncode, refreshed.stdout) == (1, "")
+    assert refreshed.stderr == f"Certificate request denied by {OPERATOR}: call me first\n"
+    assert "call me first" in laptop.plc.mailbox.wait_for(email, "was denied").get_content()
+
+
+def test_a_wrong_password_sends_nothing_and_the_next_try_uses_the_same_key(laptop: Laptop) -> None:
+    email = laptop.plc.person().email
+
+    wrong = laptop.plkeygen(stdin=f"{email}\nwrong password\n")
+    assert (wrong.returncode, wrong.stderr) == (4, "plkeygen: wrong e-mail or password\n")
+    key = (laptop.home / "key.pem").read_text()
+
+    assert laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n").returncode == 0
+    assert (laptop.home / "key.pem").read_text() == key
+
+
+def test_nothing_is_sent_to_a_ca_that_nobody_vouched_for(laptop: Laptop) -> None:
+    laptop.vouched = False
+    unknown = laptop.plkeygen(stdin="a@example.org\nsecret-password\n")
+    assert unknown.returncode == 4
+    assert "DSLICE_CA_FINGERPRINT" in unknown.stderr
+    assert not laptop.home.exists()
+
+    laptop.environment = {"DSLICE_CA_FINGERPRINT": "ab" * 32}
+    other = laptop.plkeygen(stdin="a@example.org\nsecret-password\n")
+    assert other.returncode == 5
+    assert "do not trust it" in other.stderr
+
+
+def test_at_a_terminal_the_user_vouches_by_typing_the_first_digits(laptop: Laptop) -> None:
+    email = laptop.plc.person().email
+    laptop.vouched = False
+
+    status, screen = laptop.at_terminal("plkeygen", answers={"first 8 digits": "00000000"})
+    assert status == 5
+    assert "nothing was sent" in screen
+
+    typed = {"first 8 digits": laptop.plc.ca_fingerprint[:8], "email": email, "password": PASSWORD}
+    status, screen = laptop.at_terminal("plkeygen", answers=typed)
+    assert status == 0, screen
+    assert (laptop.home / "ca.pem").read_text() == laptop.plc.ca_pem
+
+
+def test_a_pinned_ca_is_not_replaced(laptop: Laptop, tmp_path: Path) -> None:
+    email = laptop.plc.person().email
+    laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n")
+    laptop.environment = {"DSLICE_CA_FINGERPRINT": "cd" * 32}
+    changed = laptop.plkeygen("--refresh", "--email", email)
+    assert changed.returncode == 5
+    assert "was expected" in changed.stderr
+
+    laptop.environment = {"DSLICE_CA_FILE": str(tmp_path / "missing.pem")}
+    missing = laptop.plkeygen("--refresh", "--email", email)
+    assert missing.returncode == 2
+    assert "cannot read the CA file" in missing.stderr
+
+
+def test_a_ca_file_vouches_too(laptop: Laptop, tmp_path: Path) -> None:
+    email = laptop.plc.person().email
+    (tmp_path / "ca.pem").write_text(laptop.plc.ca_pem)
+    laptop.vouched, laptop.environment = False, {"DSLICE_CA_FILE": str(tmp_path / "ca.pem")}
+    assert laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n").returncode == 0
+
+
+def test_a_folder_or_key_that_others_can_read_is_refused(laptop: Laptop, tmp_path: Path) -> None:
+    laptop.home.mkdir(mode=0o755)
+    laptop.home.chmod(0o755)
+    readable = laptop.plkeygen(stdin="x\n")
+    assert (readable.returncode, readable.stderr) == (
+        4,
+        f"plkeygen: others can get at {laptop.home}: chmod 700 {laptop.home}\n",
+    )
+    laptop.home.chmod(0o700)
+    (laptop.home / "key.pem").write_text("")
+    (laptop.home / "key.pem").chmod(0o644)
+    assert f"chmod 600 {laptop.home / 'key.pem'}" in laptop.plkeygen(stdin="x\n").stderr
+
+    link = Laptop(laptop.plc, tmp_path / "link")
+    (tmp_path / "real").mkdir(mode=0o700)
+    link.home.symlink_to(tmp_path / "real")
+    refused = link.plkeygen(stdin="x\n")
+    assert refused.returncode == 4
+    assert "not a link" in refused.stderr
+
+
+def test_a_valid_certificate_is_kept_unless_forced(laptop: Laptop) -> None:
+    email = laptop.plc.person().email
+    enrolled(laptop, email)
+    before = [(laptop.home / name).read_text() for name in ("key.pem", "cert.pem")]
+
+    again = laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n")
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+    assert laptop.plkeygen("--force", stdin=f"{email}\n{PASSWORD}\n").returncode == 0
+    assert [(laptop.home / name).read_text() for name in ("key.pem", "cert.pem")] == before
+    assert laptop.plkeygen("--refresh", "--email", email).returncode == 1  # the new one waits
+
+    approve(laptop.plc, email)
+    assert laptop.plkeygen("--refresh", "--email", email).returncode == 0
+    assert (laptop.home / "key.pem").read_text() != before[0]
+    assert Credentials(laptop.home).exists()
+    assert sorted(path.name for path in laptop.home.iterdir()) == ["ca.pem", "cert.pem", "key.pem"]
+
+
+def test_renew_keeps_the_key_and_rotate_revokes_the_old_certificate(laptop: Laptop) -> None:
+    email = laptop.plc.person(is_pi=True).email
+    enrolled(laptop, email)
+    key, old = (laptop.home / "key.pem").read_text(), Credentials(laptop.home).certificate
+
+    renewed = laptop.plkeygen("--renew")
+    assert (renewed.returncode, renewed.stdout[:26]) == (0, "Certificate renewed until ")
+    assert (laptop.home / "key.pem").read_text() == key
+    assert Credentials(laptop.home).certificate.serial_number != old.serial_number
+    replaced = Credentials(laptop.home).certificate.serial_number
+
+    rotated = laptop.plkeygen("--rotate")
+    assert rotated.returncode == 0, rotated.stderr
+    assert (laptop.home / "key.pem").read_text() != key
+    store = laptop.plc.store()
+    assert store.revocations is not None
+    assert replaced in store.revocations.serials
+    assert Credentials(laptop.home).certificate.serial_number not in store.revocations.serials
+
+    shown = laptop.plkeygen("--status")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith(f"You are {email}, PI.\nCertificate valid until 2")
+
+
+def test_a_rotation_that_was_cut_off_is_finished_later(laptop: Laptop) -> None:
+    email = laptop.plc.person().email
+    enrolled(laptop, email)
+    old = Credentials(laptop.home).certificate.serial_number
+    laptop.plkeygen("--renew")
+    (laptop.home / "replaced-serial").write_text(f"{old:x}\n")
+
+    assert laptop.plkeygen("--status").returncode == 0
+
+    assert not (laptop.home / "replaced-serial").exists()
+    revocations = laptop.plc.store().revocations
+    assert revocations is not None
+    assert old in revocations.serials
+
+
+def test_the_way_back_after_the_flag_was_lost(laptop: Laptop) -> None:
+    email = laptop.plc.person(is_pi=True).email
+    enrolled(laptop, email)
+    with laptop.plc.central.begin() as connection:
+        now = laptop.plc.central.clock.now()
+        standing.set_pi(connection, AS_OPERATOR, email, False, laptop.plc.settings, now)
+
+    lost = laptop.plkeygen("--status")
+    assert lost.returncode == 4
+    assert "revoked" in lost.stderr
+    assert laptop.plkeygen("--renew").returncode == 4
+    assert laptop.plkeygen("--refresh", "--email", email).returncode == 4
+
+    enrolled(laptop, email)
+    assert laptop.plkeygen("--status").stdout.startswith(f"You are {email}, no PI.")
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "status", "line"),
+    [
+        (["--refresh"], "nobody@example.org\n", 4, "run plkeygen first"),
+        (["--status"], "", 4, "run plkeygen"),
+        (["--renew"], "", 4, "run plkeygen"),
+        (["--rotate"], "", 4, "run plkeygen"),
+        (["--force", "--renew"], "", 2, "does not go with --renew"),
+        ([], "", 2, "no email on stdin"),
+        ([], "a@example.org\n", 2, "no password on stdin"),
+        ([], "not an e-mail\nsecret-password\n", 2, "not a lower-case e-mail"),
+        (["--nonsense"], "", 2, "see: plkeygen --help"),
+    ],
+)
+def test_each_mistake_is_one_line(laptop: Laptop, words: list[str], stdin: str, status: int, line: str) -> None:
+    refused = laptop.plkeygen(*words, stdin=stdin)
+
+    assert refused.returncode == status
+    assert line in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert refused.stdout == ""
+
+
+def test_a_key_without_a_request_and_another_users_email(laptop: Laptop) -> None:
+    email, other = laptop.plc.person().email, laptop.plc.person().email
+    laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n")
+    refused = laptop.plkeygen("--refresh", "--email", other)
+    assert refused.returncode == 1
+    assert refused.stderr == f"plkeygen: there is no certificate request of {other} with this key; run plkeygen\n"
+
+
+def test_plc_unset_or_away(laptop: Laptop) -> None:
+    laptop.environment = {"DSLICE_PLC_URL": ""}
+    assert "DSLICE_PLC_URL" in laptop.plkeygen(stdin="a@example.org\nsecret-password\n").stderr
+    laptop.environment = {"DSLICE_PLC_URL": "https://127.0.0.1:1"}
+    away = laptop.plkeygen(stdin="a@example.org\nsecret-password\n")
+    assert away.returncode == 5
+    assert away.stderr.count("\n") == 1
