@@ -49,8 +49,16 @@ def inwards(channel: paramiko.Channel, target: int, wake: int) -> None:
     When nobody reads any more the rest is taken and dropped: a command that ignores its input is no error.
     """
     listening = True
-    while data := channel.recv(CHUNK):
+    while data := _receive(channel):
         listening = listening and _write_all(target, data, wake)
+
+
+def _receive(channel: paramiko.Channel) -> bytes:
+    """The client's next bytes; none at its EOF, and none when the connection is lost while it is told to go on."""
+    try:
+        return channel.recv(CHUNK)
+    except (OSError, EOFError, paramiko.SSHException):
+        return b""
 
 
 def _forward(source: int, send: Callable[[bytes], None]) -> bool:

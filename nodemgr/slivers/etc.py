@@ -26,7 +26,10 @@ _SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-serv
 
 _PROFILE = """\
 export PATH={path}
-if [ -n "${{BASH_VERSION-}}" ] && [ -r ~/.bashrc ]; then . ~/.bashrc; fi
+if [ -n "${{BASH_VERSION-}}" ]; then
+    . /etc/bash.bashrc
+    if [ -r ~/.bashrc ]; then . ~/.bashrc; fi
+fi
 """
 
 _BASHRC = """\

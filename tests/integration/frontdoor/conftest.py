@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 import threading
@@ -75,10 +76,15 @@ class Node:
             del how["stdin"]
         return subprocess.run(argv, **how)
 
-    def start(self, *words: str, login: str = SLICE, key: Path | None = None, **how: Any) -> Any:
-        """Start the real client and leave it running, all three streams piped."""
+    @contextlib.contextmanager
+    def start(self, *words: str, login: str = SLICE, key: Path | None = None, **how: Any) -> Iterator[Any]:
+        """The real client, running, all three streams piped; killed at the end if it still runs."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | how
-        return subprocess.Popen(["ssh", *self.options(key), *self._split(words, login)], **pipes)
+        with subprocess.Popen(["ssh", *self.options(key), *self._split(words, login)], **pipes) as client:
+            try:
+                yield client
+            finally:
+                client.kill()
 
     def _split(self, words: Sequence[str], login: str) -> list[str]:
         flags = list(words[: next((i for i, word in enumerate(words) if word == "--"), 0)])

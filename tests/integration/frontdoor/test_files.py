@@ -51,8 +51,7 @@ def test_an_sftp_session(node: Node, tmp_path: Path) -> None:
         "get two back, get hard back2, rm two, rm hard, rm link, cd .., rmdir box"
     )
     batch = tmp_path / "batch"
-    batch.write_text(script.replace(",", "
-"))
+    batch.write_text(script.replace(",", "\n"))
     done = run("sftp", "-b", str(batch), *node.options(), f"{SLICE}@{node.address}", cwd=tmp_path)
     assert b"-rw-------" in done.stdout
     assert (tmp_path / "back").read_bytes() == BINARY

@@ -1,0 +1,131 @@
+"""A shell with a terminal, as a person has it: through a pseudo-terminal of this test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.frontdoor.conftest import SLICE, Node
+
+
+class Screen:
+    """The user's terminal: what they type and what they see."""
+
+    def __init__(self, node: Node, *words: str, rows: int = 31, columns: int = 97) -> None:
+        self._master, slave = pty.openpty()
+        self._slave = slave
+        self.size(rows, columns)
+        argv = ["ssh", "-tt", *node.options(), f"{SLICE}@{node.address}", *words]
+        self.client = subprocess.Popen(
+            argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=os.environ | {"TERM": "vt220"}
+        )
+        self.seen = ""
+
+    def size(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def until(self, pattern: str) -> str:
+        """Wait until `pattern` is on the screen; what stood there up to it is gone from `seen`."""
+        end = time.monotonic() + 30
+        while not (found := re.search(pattern, self.seen)):
+            assert time.monotonic() < end, f"{pattern!r} not in {self.seen!r}"
+            if select.select([self._master], [], [], 1)[0]:
+                with contextlib.suppress(OSError):
+                    self.seen += os.read(self._master, 65536).decode(errors="replace")
+        self.seen = self.seen[found.end() :]
+        return found.group(0)
+
+    def close(self) -> None:
+        self.client.kill()
+        self.client.wait()
+        os.close(self._master)
+        os.close(self._slave)
+
+
+@pytest.fixture
+def screen(node: Node) -> Iterator[Screen]:
+    made = Screen(node)
+    try:
+        made.until(rf"{SLICE}@{SLICE}-n1:~# ")
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_shell_knows_its_terminal(screen: Screen) -> None:
+    screen.type("tty; stty size; echo $TERM:$HOME:$((6*7)); ps -o tty= -p $$\n")
+    screen.until(r"/dev/pts/\d+\r\n31 97\r\nvt220:/home/oceanstore:42\r\npts/\d+")
+    screen.type("exit 7\n")
+    assert screen.client.wait(30) == 7
+
+
+def test_a_resized_window_is_known_inside(screen: Screen) -> None:
+    screen.type("trap 'stty size' WINCH; echo trap-$((1+1))\n")
+    screen.until("trap-2")
+    screen.size(50, 120)
+    screen.client.send_signal(signal.SIGWINCH)
+    screen.until("50 120")
+
+
+def test_control_c_ends_the_command_and_not_the_session(screen: Screen) -> None:
+    screen.type("sh -c 'echo start-$((1+1)); exec sleep 600'\n")
+    screen.until("start-2")
+    screen.type("\x03")
+    screen.type("echo status-$?\n")
+    screen.until(r"status-130\r\n")
+
+
+def test_control_z_and_fg(screen: Screen) -> None:
+    screen.type("echo start-$((1+1)); sleep 600\n")
+    screen.until("start-2")
+    screen.type("\x1a")
+    screen.until("Stopped")
+    screen.type("kill %1; fg\necho on-$((1+1))\n")
+    screen.until("on-2")
+
+
+def test_control_d_ends_the_shell(screen: Screen) -> None:
+    screen.type("\x04")
+    assert screen.client.wait(30) == 0
+
+
+def test_the_clients_erase_key_is_the_terminals(node: Node) -> None:
+    """The modes that ssh sends with pty-req are set on the sliver's terminal."""
+    screen = Screen(node, "stty -a")
+    attributes = termios.tcgetattr(screen._slave)
+    assert attributes[6][termios.VERASE] == b"\x7f"
+    assert "erase = ^?" in screen.until(r"erase = \S\S")
+    screen.close()
+
+
+def test_a_background_process_does_not_hold_up_the_end(node: Node) -> None:
+    screen = Screen(node, "nohup sleep 600 >/dev/null 2>&1 & echo left-$((1+1)); sleep 0.2")
+    screen.until("left-2")
+    assert screen.client.wait(30) == 0
+    assert node.ssh("pkill -x sleep").returncode == 0
+    screen.close()
+
+
+def test_all_output_before_the_end_arrives(node: Node) -> None:
+    screen = Screen(node, "seq 1 20000; echo the-$((1+1))-end")
+    screen.until("\r\n19999\r\n20000\r\nthe-2-end")
+    screen.close()
+
+
+def test_no_terminal_unless_asked(node: Node) -> None:
+    assert node.ssh("tty").stdout == b"not a tty\n"
