@@ -1,0 +1,152 @@
+"""What a node does by itself: its clock and its store decide, nobody else is asked."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nodemgr.expiry import Expiry, recover, stop_owners
+from nodemgr.slivers.driver import SliverSpec
+from tests.unit.nodemgr.world import GRACE, OTHER_ID, OTHER_USER, SLICE, SLICE_KEYS, World
+from tests.unit.trust.factories import SLICE_ID, USER
+from trust.errors import Refusal
+
+
+def spec(slice: str = SLICE, slice_id: object = SLICE_ID) -> SliverSpec:
+    return SliverSpec(slice, slice_id, "n1", 1, 1, None, *SLICE_KEYS[0])  # type: ignore[arg-type]
+
+
+async def test_a_sliver_ends_with_its_lease_and_the_grace_period(world: World) -> None:
+    await world.running(leaselen=1_000)
+    expiry = Expiry(world.node)
+    world.clock.forward(999)
+    await expiry.tick()
+    assert world.closer.closed == []
+    world.clock.forward(1)
+    await expiry.tick()
+    await expiry.tick()
+    assert world.closer.closed == [(SLICE, None)]  # once
+    assert await world.driver.list() == {SLICE: SLICE_ID}
+    world.clock.forward(GRACE)
+    await expiry.tick()
+    assert (world.store.leases(), await world.driver.list(), world.store.taken()) == ([], {}, 0)
+
+
+async def test_a_lease_without_a_sliver_ends_too(world: World) -> None:
+    world.leased(leaselen=1_000)
+    world.clock.forward(1_000 + GRACE)
+    await Expiry(world.node).tick()
+    assert world.store.leases() == []
+
+
+async def test_a_renewed_sliver_lives_on(world: World) -> None:
+    await world.running(leaselen=1_000)
+    world.clock.forward(900)
+    world.node.renew(world.user(), SLICE, SLICE_ID, 1)
+    world.clock.forward(900)
+    await Expiry(world.node).tick()
+    assert world.node.lookup(SLICE) is not None
+
+
+async def test_expiry_is_enforced_right_after_a_restart(world: World) -> None:
+    await world.running(leaselen=1_000)
+    world.clock.forward(1_000 + GRACE)
+    world.restart()
+    await recover(world.node)
+    assert (world.store.leases(), await world.driver.list()) == ([], {})
+
+
+async def test_what_runs_is_found_again_after_a_restart(world: World) -> None:
+    await world.running()
+    world.restart()
+    await recover(world.node)
+    assert world.node.lookup(SLICE) is not None
+    assert await world.driver.list() == {SLICE: SLICE_ID}
+
+
+async def test_a_half_made_sliver_goes_back_to_its_lease(world: World) -> None:
+    lease = world.leased()
+    world.store.put(replace(lease, state="creating", slice_key=SLICE_KEYS[0][1]))
+    await world.driver.create(spec())
+    world.restart()
+    await recover(world.node)
+    (row,) = world.store.leases()
+    assert (row.state, await world.driver.list()) == ("leased", {})
+    assert (await world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0])).state == "running"
+
+
+async def test_a_sliver_that_the_driver_lost_goes_back_to_its_lease(world: World) -> None:
+    await world.running()
+    await world.driver.delete(SLICE)
+    world.restart()
+    await recover(world.node)
+    (row,) = world.store.leases()
+    assert row.state == "leased"
+
+
+async def test_a_sliver_without_a_lease_is_removed(world: World) -> None:
+    await world.driver.create(spec())
+    await world.driver.create(spec("other", OTHER_ID))
+    await recover(world.node)
+    assert await world.driver.list() == {}
+
+
+async def test_a_namesake_of_another_slice_is_removed(world: World) -> None:
+    await world.running()
+    await world.driver.create(spec(slice_id=OTHER_ID))
+    world.restart()
+    await recover(world.node)
+    assert await world.driver.list() == {}
+    assert world.store.leases()[0].state == "leased"
+
+
+async def test_a_removal_that_failed_is_tried_again(world: World) -> None:
+    await world.running()
+    world.driver.failing = "busy"
+    with pytest.raises(Refusal):
+        await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
+    expiry = Expiry(world.node)
+    await expiry.tick()
+    assert world.store.removals() == [(SLICE, SLICE_ID)]
+    world.restart()
+    world.driver.failing = None
+    await expiry.__class__(world.node).tick()
+    assert (world.store.removals(), await world.driver.list()) == ([], {})
+
+
+async def test_one_slivers_trouble_is_not_the_others(world: World) -> None:
+    await world.running(leaselen=10)
+    await world.running("t-2", slice="other", slice_id=OTHER_ID, leaselen=10)
+    world.clock.forward(10 + GRACE)
+    real = world.driver.delete
+
+    async def delete(slice: str) -> None:
+        if slice == SLICE:
+            raise OSError("this one does not go")
+        await real(slice)
+
+    world.node.driver = _with(world.driver, delete)
+    await Expiry(world.node).tick()
+    assert await world.driver.list() == {SLICE: SLICE_ID}
+
+
+async def test_stopped_owners_slivers_stop_and_run_again(world: World) -> None:
+    await world.running()
+    await world.running("t-2", slice="other", slice_id=OTHER_ID, owner=OTHER_USER)
+    await stop_owners(world.node, frozenset([USER]))
+    assert world.closer.closed == [(SLICE, None)]
+    assert world.node.lookup(SLICE) is None
+    assert world.node.lookup("other") is not None
+    world.restart()
+    await recover(world.node)
+    assert world.node.lookup(SLICE) is None
+    await stop_owners(world.node, frozenset())
+    assert world.node.lookup(SLICE) is not None
+
+
+def _with(driver: object, delete: object) -> Any:
+    class Other:
+        def __getattr__(self, name: str) -> object:
+            return delete if name == "delete" else getattr(driver, name)
+
+    return Other()
