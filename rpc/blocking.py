@@ -124,6 +124,8 @@ class Connection:
         try:
             channel.connect()
         except TimeoutError:
+            if timeout < self._connect_timeout:
+                raise  # the deadline came first
             raise self._target.too_slow_to_connect(timeout) from None
         except OSError as error:
             raise self._target.unconnected(error) from error

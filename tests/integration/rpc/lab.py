@@ -134,12 +134,12 @@ def call(
     times: int = 1,
     **options: Any,
 ) -> Reply:
-    """The last of ``times`` calls with one of the two clients, which must behave alike; the others must succeed."""
+    """The last of ``times`` calls with one of the two clients, which must behave alike; that one has the options."""
 
     async def asynchronously() -> Reply:
         async with Session(credentials, ca_pem=ca_pem) as session:
             for _ in range(times - 1):
-                await session.call(method, url + path, expect=expect, **options)
+                await session.call(method, url + path, expect=expect)
             return await session.call(method, url + path, expect=expect, **options)
 
     if kind == "aio":
@@ -147,7 +147,7 @@ def call(
     timeouts = {"connect_timeout": options.pop("connect_timeout")} if "connect_timeout" in options else {}
     with Connection(url, credentials=credentials, ca_pem=ca_pem, expect=expect, **timeouts) as connection:
         for _ in range(times - 1):
-            connection.call(method, path, **options)
+            connection.call(method, path)
         return connection.call(method, path, **options)
 
 

@@ -120,8 +120,8 @@ async def test_waiting_for_a_free_connection_counts(node: Credentials, svm: Cred
         async with Session(svm, limit_per_host=1) as session:
             calls = [session.call("GET", server.url, expect=NODE, deadline=0.3) for _ in range(3)]
             failures = await asyncio.gather(*calls, return_exceptions=True)
-    assert {failure.code for failure in failures if isinstance(failure, Refusal)} == {Code.TIMEOUT}
-    assert server.connections == 1
+    assert [failure.code for failure in failures if isinstance(failure, Refusal)] == [Code.TIMEOUT] * 3
+    assert server.connections <= 1
 
 
 def test_threads_share_a_connection(app: FastAPI, url: str, svm: Credentials) -> None:
