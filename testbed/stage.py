@@ -55,17 +55,16 @@ class Stage:
     def run(self, *argv: str, into: str = "", expect: int = 0) -> Shown:
         """Type a command; `into` is a file for its stdout, as with `>`. CheckError for another exit status."""
         _prompt(argv, into)
-        target: int | object = subprocess.PIPE
-        if into:
-            target = (self.folder / into).open("wb")
-        with subprocess.Popen(
-            argv,
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=target,  # type: ignore[arg-type]
-            stderr=subprocess.PIPE if into else subprocess.STDOUT,
-        ) as process:
+        with (self.folder / into if into else Path(os.devnull)).open("wb") as kept:
+            process = subprocess.Popen(
+                argv,
+                cwd=self.folder,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=kept if into else subprocess.PIPE,
+                stderr=subprocess.PIPE if into else subprocess.STDOUT,
+            )
+        with process:
             stream = process.stderr if into else process.stdout
             assert stream is not None  # noqa: S101
             text = _tee(stream.fileno(), time.monotonic() + TIMEOUT)
@@ -76,12 +75,20 @@ class Stage:
         """Type a command that asks on its terminal, and answer each prompt once."""
         _prompt(argv, "")
         sys.stdout.flush()
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.chdir(self.folder)
-            os.execvpe(argv[0], argv, dict(self.env))  # noqa: S606
-        text = _answer(terminal, dict(answers))
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        terminal, slave = pty.openpty()
+        # setsid makes it the program's own terminal: where passwords are asked for.
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", *argv],
+            cwd=self.folder,
+            env=self.env,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+        )
+        os.close(slave)
+        with process:
+            text = _answer(terminal, dict(answers))
+            status = process.wait(TIMEOUT)
         os.close(terminal)
         return _expected(Shown(status, text), expect)
 
@@ -140,7 +147,5 @@ def _answer(terminal: int, answers: dict[str, str]) -> str:
         sys.stdout.write(part.replace("\r\n", "\n"))
         sys.stdout.flush()
         last = re.split(r"[\r\n]", found)[-1]
-        for prompt, answer in list(answers.items()):
-            if last.startswith(prompt):
-                os.write(terminal, f"{answers.pop(prompt)}\n".encode())
-                del answer
+        for prompt in [prompt for prompt in answers if last.startswith(prompt)]:
+            os.write(terminal, f"{answers.pop(prompt)}\n".encode())

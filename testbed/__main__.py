@@ -1,0 +1,5 @@
+"""`python -m testbed` is `dslice`."""
+
+from testbed.main import main
+
+main()

@@ -1,0 +1,179 @@
+"""`dslice doctor`: what this machine lacks, and what is wrong with the testbed that runs on it."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from testbed import control, leftovers
+from testbed.daemons import url
+from testbed.embedded import Postgres
+from testbed.home import CERTIFIED, Home, HomeError, Lock, Plan
+from trust.errors import Refusal
+
+# What each program is for, and the Debian package that has it.
+PROGRAMS = (
+    ("bwrap", "slivers (without it they are made with unshare)", "bubblewrap"),
+    ("unshare", "slivers, and PostgreSQL as root", "util-linux"),
+    ("nsenter", "logging in to slivers", "util-linux"),
+    ("setpriv", "logging in to slivers", "util-linux"),
+    ("ssh", "logging in to nodes", "openssh-client"),
+    ("scp", "copying files to nodes", "openssh-client"),
+    ("ssh-keygen", "making SSH keys", "openssh-client"),
+)
+OPTIONAL = ("bwrap",)
+MOST_SKEW = 5  # seconds between two clocks
+CERTIFICATE_LEFT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `advice` says what to do where it is not well."""
+
+    ok: bool
+    what: str
+    advice: str = ""
+
+    def line(self) -> str:
+        """For people."""
+        return f"{'ok ' if self.ok else 'BAD'}  {self.what}" + (f": {self.advice}" if self.advice else "")
+
+    def as_json(self) -> dict[str, object]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def examine(home: Home) -> list[Finding]:
+    """Programs and the kernel first, then the testbed in `home` if there is one."""
+    findings = [*_programs(), _namespaces()]
+    if not (home.directory / "plan.json").exists():
+        return [*findings, Finding(True, f"no testbed in {home.directory}")]
+    findings += _certificates(home)
+    if Lock(home).holder() is None:
+        return [*findings, Finding(True, f"the testbed in {home.directory} is down"), *_orphans(home)]
+    plan = home.plan()
+    return [*findings, *_processes(home), *_plc(home, plan), *_database(home), *_advertised(home, plan)]
+
+
+def _programs() -> Iterator[Finding]:
+    for name, use, package in PROGRAMS:
+        found = shutil.which(name) is not None
+        advice = "" if found else f"apt-get install {package}"
+        yield Finding(found or name in OPTIONAL, f"{name}, for {use}", advice)
+
+
+def _namespaces() -> Finding:
+    what = "user namespaces, for slivers"
+    tried = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode == 0:
+        return Finding(True, what)
+    why = tried.stderr.strip().splitlines()[-1:] or ["refused"]
+    advice = f"{why[0]}; allow them (sysctl kernel.unprivileged_userns_clone=1), or use --sliver simulated"
+    return Finding(False, what, advice)
+
+
+def _certificates(home: Home) -> Iterator[Finding]:
+    """Services renew by themselves; one that is about to end has failed to."""
+    from rpc.credentials import Credentials
+    from trust.clock import system_clock
+
+    now = system_clock().now()
+    services = sorted(path.parent for path in home.directory.glob("services/*/cert.pem"))
+    ended = []
+    for folder in [*services, *(home.user(email) for email in CERTIFIED)]:
+        credentials = Credentials(folder)
+        if not credentials.exists() or credentials.certificate.not_valid_after_utc - now < CERTIFICATE_LEFT:
+            ended.append(folder.name)
+    what = f"certificates of {len(services)} services and {len(CERTIFIED)} users"
+    yield Finding(not ended, what, f"ended or about to: {', '.join(ended)}; 'dslice up' enrols again" if ended else "")
+
+
+def _processes(home: Home) -> Iterator[Finding]:
+    try:
+        rows: Sequence[dict[str, Any]] = control.ask(home, "ps")["processes"]
+    except HomeError as error:
+        yield Finding(False, "the supervisor answers", str(error))
+        return
+    bad = [f"{row['name']} is {row['state']}" for row in rows if row["state"] != "ready"]
+    advice = f"{', '.join(bad)}; see {home.logs}, or 'dslice start NAME'" if bad else ""
+    yield Finding(not bad, f"{len(rows)} processes", advice)
+
+
+def _plc(home: Home, plan: Plan) -> Iterator[Finding]:
+    """plc answers, and its clock, which stands in the revocation list, is ours."""
+    from plc.client import Plc
+    from trust.certificates import certificate_from_pem
+    from trust.clock import system_clock
+    from trust.revocation import RevocationList
+
+    pem = home.ca_file.read_text()
+    try:
+        plc = Plc(url(plan, "plc"), ca_pem=pem)
+        found = RevocationList.parse(plc.crl(), certificate_from_pem(pem.encode()))
+        directory = plc.directory()
+        plc.close()
+    except Refusal as refusal:
+        yield Finding(False, "plc answers", refusal.reason)
+        return
+    age = int((system_clock().now() - found.this_update).total_seconds())
+    fresh = -MOST_SKEW <= age <= 120
+    yield Finding(fresh, f"plc's revocation list is {age} s old", "" if fresh else "compare the clocks of plc and here")
+    listed = bool(directory.svmd and directory.agents)
+    yield Finding(listed, "plc lists svmd and an agent", "" if listed else "see logs/svmd.log and logs/agent.log")
+
+
+def _database(home: Home) -> Iterator[Finding]:
+    """The database's clock, by which leases end; and slivers that nobody wants any more."""
+    import psycopg
+
+    conninfo = Postgres(home.service("database")).url("svm").replace("+psycopg", "")
+    try:
+        with psycopg.connect(conninfo, connect_timeout=5) as connection:
+            row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+            known = connection.execute(
+                "SELECT node_name || '/' || name FROM svm.sliver JOIN svm.slice ON slice.id = sliver.slice"
+                " WHERE sliver.state NOT IN ('expired', 'deleted')"
+            ).fetchall()
+    except psycopg.Error as error:
+        yield Finding(False, "the database answers", str(error).strip().splitlines()[0])
+        return
+    skew = abs(time.time() - row[0]) if row else 0.0
+    yield Finding(skew < MOST_SKEW, "the database's clock", f"{skew:.0f} s from ours" if skew >= MOST_SKEW else "")
+    orphans = sorted(set(leftovers.running(home)) - {str(name) for (name,) in known})
+    advice = f"{', '.join(orphans)}: nodes end them with their leases; 'dslice down' ends them now" if orphans else ""
+    yield Finding(not orphans, "no orphaned slivers", advice)
+
+
+def _advertised(home: Home, plan: Plan) -> Iterator[Finding]:
+    """Every node that the plan has is on offer at svmd."""
+    import json
+
+    from testbed.home import PI
+    from testbed.shell import programs, settings
+
+    asked = subprocess.run(
+        [str(programs() / "svm"), "--json", "getads"],
+        env={**settings(home, PI), "PATH": str(programs())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = [json.loads(line) for line in asked.stdout.splitlines() if line.startswith("{")]
+    nodes = [row for row in rows if row.get("type") == "row"]
+    wanted = plan.nodes + plan.simulated
+    advice = "" if len(nodes) >= wanted else asked.stderr.strip()[-200:] or "see the logs of the nodes that are missing"
+    yield Finding(len(nodes) >= wanted, f"{len(nodes)} of {wanted} nodes are advertised", advice)
+
+
+def _orphans(home: Home) -> Iterator[Finding]:
+    running = leftovers.running(home)
+    advice = f"{', '.join(running)}: 'dslice down' ends them" if running else ""
+    yield Finding(not running, "no slivers without a testbed", advice)
