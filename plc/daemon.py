@@ -111,6 +111,7 @@ def main() -> None:
 def serve(central: Central) -> None:
     """Serve an opened plc in the main thread until SIGTERM."""
     settings = central.settings
+    central.passwords.prepare()
     upkeep = Upkeep(central)
     postman = Postman(central.engine, settings.smtp_url, settings.ca_operator, central.clock)
     upkeep.start()

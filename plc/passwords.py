@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher
@@ -21,8 +22,15 @@ class Passwords:
         self._hasher = PasswordHasher()
         self._running = BoundedSemaphore(AT_ONCE)
         self._waiting = BoundedSemaphore(WAITING)
-        # Verified against for e-mails without an account; same parameters, hence the same time.
-        self._nobody = self._hasher.hash("nobody has this password")
+
+    def prepare(self) -> None:
+        """Before the first visitor, who would otherwise tell an unknown e-mail by the time this takes."""
+        _ = self._nobody
+
+    @cached_property
+    def _nobody(self) -> str:
+        """Verified against for e-mails without an account; same parameters, hence the same time."""
+        return self._hasher.hash("nobody has this password")
 
     def hash(self, password: str) -> str:
         """What is stored. Raises Refusal(BAD_INPUT) for one that is too short or too long."""

@@ -127,7 +127,7 @@ class Keys:
         return waiting if waiting.exists() else key
 
     def refresh(self, email: str) -> CertificateRequest | None:
-        """Fetch what was asked for: saved when issued. None when the certificate, near its end, was renewed instead.
+        """Fetch what was asked for: saved when issued. None when what is here is the newest, or was renewed just now.
 
         Raises Refusal NOT_FOUND (nothing was asked for), WRONG_CERTIFICATE (not for this key, or of another CA).
         """
@@ -142,7 +142,12 @@ class Keys:
             raise Refusal(Code.NOT_AUTHENTICATED, f"there is no key in {self.home.directory}: run plkeygen first")
         key = _rsa(path)
         with Plc(self.home.require_plc(), ca_pem=self.credentials.root_pem, clock=self.clock) as plc:
-            found = plc.request_status(who.name, key)
+            try:
+                found = plc.request_status(who.name, key)
+            except Refusal as refusal:
+                if refusal.code is Code.NOT_FOUND and path.name == KEY and self._holds(who):
+                    return None  # rotated: this key never had a request, and needs none
+                raise
         if found.state is RequestState.ISSUED:
             self._take(found.certificate_pem or "", key, who)
             waiting.unlink(missing_ok=True)
@@ -238,6 +243,10 @@ class Keys:
             return None
         end = self.credentials.certificate.not_valid_after_utc
         return f"{end:%Y-%m-%d}" if end > self.clock.now() else None
+
+    def _holds(self, who: Identity) -> bool:
+        """Whether the certificate that is here is this user's and valid."""
+        return self._valid_until() is not None and self.credentials.identity == who
 
     def _ends_soon(self) -> bool:
         """Valid still, but not for long."""

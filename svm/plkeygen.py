@@ -10,7 +10,7 @@ from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
     from plc.client import CertificateRequest
-    from svm.certification import Keys
+    from svm.certification import Confirm, Keys
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -51,10 +51,10 @@ def plkeygen(mode: str | None, force: bool, email: str | None, password_file: IO
     if mode == "rotate":
         return _rotated(keys.rotate().not_valid_after_utc.strftime("%Y-%m-%d"))
     if mode == "refresh":
-        keys.trust(_confirm if _interactive() else None)
+        keys.trust(confirmation())
         return _refreshed(keys.refresh(email or _ask("email")))
     keys.require_may_ask(force=force)
-    keys.trust(_confirm if _interactive() else None)
+    keys.trust(confirmation())
     who = email or _ask("email")
     password = password_file.readline().rstrip("\r\n") if password_file else _ask("password", hidden=True)
     sent = keys.ask(who, password, force=force)
@@ -114,8 +114,9 @@ def _status(keys: "Keys") -> int:
     return 0
 
 
-def _interactive() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
+def confirmation() -> "Confirm | None":
+    """Somebody who can compare fingerprints, where there is a terminal."""
+    return _confirm if sys.stdin.isatty() and sys.stderr.isatty() else None
 
 
 def _confirm(fingerprint: str) -> str:
