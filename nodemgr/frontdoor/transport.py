@@ -90,7 +90,7 @@ class PatientAuthHandler(AuthHandler):
             key: object = super()._generate_key_from_request(algorithm, keyblob)  # type: ignore[misc]
         except Exception:  # noqa: BLE001 whatever a stranger's key blob does to the parsers
             return UnusableKey()
-        return key
+        return UnusableKey() if key is None else key
 
     def _send_auth_result(self, username: str, method: str, result: int) -> None:
         super()._send_auth_result(username, method, result)  # type: ignore[misc]

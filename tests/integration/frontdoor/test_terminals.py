@@ -91,7 +91,7 @@ def test_control_c_ends_the_command_and_not_the_session(screen: Screen) -> None:
 
 
 def test_control_z_and_fg(screen: Screen) -> None:
-    screen.type("echo start-$((1+1)); sleep 600\n")
+    screen.type("sh -c 'echo start-$((1+1)); exec sleep 600'\n")
     screen.until("start-2")
     screen.type("\x1a")
     screen.until("Stopped")

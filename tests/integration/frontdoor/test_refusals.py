@@ -1,0 +1,214 @@
+"""Who does not get in, and what nobody gets: passwords, wrong keys, agents, X11, reverse and stray forwarding."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import paramiko
+import pytest
+from paramiko.common import cMSG_USERAUTH_REQUEST
+
+from tests.integration.frontdoor.conftest import SLICE, Node, new_key
+from tests.integration.frontdoor.test_streams import eventually
+from trust.sshkeys import parse_public_key
+
+REFUSED = 255
+
+
+def test_only_public_keys_are_offered(node: Node) -> None:
+    done = node.ssh(
+        "-oPreferredAuthentications=none,password,keyboard-interactive", "-oNumberOfPasswordPrompts=1", "--", "true"
+    )
+    assert done.returncode == REFUSED
+    assert b"Permission denied (publickey)" in done.stderr
+
+
+def test_a_right_looking_password_is_refused(node: Node) -> None:
+    with paramiko.Transport((node.address, node.port)) as transport:
+        transport.start_client(timeout=30)
+        with pytest.raises(paramiko.BadAuthenticationType):
+            transport.auth_password(SLICE, "secret")
+    transport.join(10)
+
+
+def test_another_key_is_refused(node: Node, tmp_path: Path) -> None:
+    assert node.ssh("true", key=new_key(tmp_path, "stranger")).returncode == REFUSED
+
+
+def test_a_known_key_is_refused_for_another_slice(node: Node, slice_name: str) -> None:
+    node.table.change(slice_name, keys=())
+    assert node.ssh("true", login=slice_name).returncode == REFUSED
+    assert node.ssh("true", login="root").returncode == REFUSED
+    assert node.ssh("true").returncode == 0
+
+
+def test_a_public_key_without_its_private_half_is_not_enough(node: Node, tmp_path: Path) -> None:
+    """The first of the two questions carries no signature; a yes to it must let nobody in."""
+    public = paramiko.Ed25519Key.from_private_key_file(str(node.key))
+    stranger = paramiko.Ed25519Key.from_private_key_file(str(new_key(tmp_path, "stranger")))
+
+    class Thief(paramiko.Ed25519Key):
+        def sign_ssh_data(self, data: bytes, algorithm: str | None = None) -> paramiko.Message:
+            return stranger.sign_ssh_data(data)
+
+    thief = Thief.from_private_key_file(str(node.key))
+    assert thief.asbytes() == public.asbytes()
+    with paramiko.Transport((node.address, node.port)) as transport:
+        transport.start_client(timeout=30)
+        with pytest.raises(paramiko.AuthenticationException):
+            transport.auth_publickey(SLICE, thief)
+        assert not transport.is_authenticated()
+    transport.join(10)
+
+
+def test_keys_of_unknown_types_do_not_end_the_conversation(node: Node) -> None:
+    """A FIDO key in the user's agent comes first; the right one must still get its turn."""
+    offer = paramiko.Message()
+    offer.add_byte(cMSG_USERAUTH_REQUEST)
+    for word in (SLICE, "ssh-connection", "publickey"):
+        offer.add_string(word)
+    offer.add_boolean(False)
+    for word in ("sk-ssh-ed25519@openssh.com", "no key at all"):
+        offer.add_string(word)
+    with paramiko.Transport((node.address, node.port)) as transport:
+        transport.start_client(timeout=30)
+        with pytest.raises(paramiko.BadAuthenticationType):
+            transport.auth_none(SLICE)
+        transport._send_message(offer)  # type: ignore[attr-defined]
+        key = paramiko.Ed25519Key.from_private_key_file(str(node.key))
+        assert transport.auth_publickey(SLICE, key) == []
+    transport.join(10)
+
+
+def test_six_wrong_keys_and_no_seventh(node: Node, tmp_path: Path) -> None:
+    wrong = [word for n in range(6) for word in ("-i", str(new_key(tmp_path, f"wrong{n}")))]
+    argv = ["ssh", "-F", str(node.folder / "config"), *wrong, "-i", str(node.key), "-p", str(node.port)]
+    done = subprocess.run([*argv, f"{SLICE}@{node.address}", "true"], capture_output=True, timeout=60)
+    assert done.returncode == REFUSED
+    five = [*argv[:3], *wrong[:10], "-i", str(node.key), "-p", str(node.port), f"{SLICE}@{node.address}", "true"]
+    assert subprocess.run(five, capture_output=True, timeout=60).returncode == 0
+
+
+def test_rsa_keys_work_with_sha2(node: Node, slice_name: str, tmp_path: Path) -> None:
+    key = tmp_path / "rsa"
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", str(key)], check=True)
+    node.table.change(slice_name, keys=(parse_public_key(key.with_suffix(".pub").read_text()),))
+    assert node.ssh("true", login=slice_name, key=key).returncode == 0
+    sha1 = node.ssh("-oPubkeyAcceptedAlgorithms=ssh-rsa", "--", "true", login=slice_name, key=key)
+    assert sha1.returncode == REFUSED
+
+
+def test_ecdsa_keys_work(node: Node, slice_name: str, tmp_path: Path) -> None:
+    key = tmp_path / "ecdsa"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", str(key)], check=True)
+    node.table.change(slice_name, keys=(parse_public_key(key.with_suffix(".pub").read_text()),))
+    assert node.ssh("true", login=slice_name, key=key).returncode == 0
+
+
+def test_an_ended_lease_lets_nobody_in(node: Node, slice_name: str) -> None:
+    node.table.change(slice_name, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert node.ssh("true", login=slice_name).returncode == REFUSED
+
+
+def test_a_wrong_host_key_is_noticed_by_the_client(node: Node, tmp_path: Path) -> None:
+    other = new_key(tmp_path, "other").with_suffix(".pub").read_text()
+    known = tmp_path / "known_hosts"
+    known.write_text(f"[{node.address}]:{node.port} {other}")
+    done = node.ssh(f"-oUserKnownHostsFile={known}", "--", "true")
+    assert done.returncode == REFUSED
+    assert b"Host key verification failed" in done.stderr
+
+
+def test_no_agent_is_forwarded(node: Node) -> None:
+    agent = subprocess.Popen(["ssh-agent", "-D"], stdout=subprocess.PIPE, text=True)
+    assert agent.stdout is not None
+    try:
+        path = agent.stdout.readline().split("=")[1].split(";")[0]
+        done = node.ssh("-A", "--", 'echo "[$SSH_AUTH_SOCK]"', env=os.environ | {"SSH_AUTH_SOCK": path})
+        assert done.stdout == b"[]\n"
+    finally:
+        agent.terminate()
+        agent.communicate()
+
+
+def test_no_x11_is_forwarded(node: Node) -> None:
+    done = node.ssh("-Y", "--", 'echo "[$DISPLAY]"', env=os.environ | {"DISPLAY": ":77"})
+    assert done.stdout == b"[]\n"
+
+
+def test_no_reverse_forwarding(node: Node) -> None:
+    done = node.ssh("-R", "0:127.0.0.1:9", "-oExitOnForwardFailure=yes", "--", "true")
+    assert done.returncode == REFUSED
+
+
+def test_no_unix_socket_and_no_tunnel_forwarding(node: Node) -> None:
+    with paramiko.Transport((node.address, node.port)) as transport:
+        transport.connect(username=SLICE, pkey=paramiko.Ed25519Key.from_private_key_file(str(node.key)))
+        for kind in ("direct-streamlocal@openssh.com", "tun@openssh.com", "auth-agent@openssh.com", "nonsense"):
+            with pytest.raises(paramiko.ChannelException):
+                transport.open_channel(kind)
+    transport.join(10)
+
+
+def test_another_subsystem_is_refused(node: Node) -> None:
+    assert node.ssh("-s", "--", "netconf").returncode == REFUSED
+
+
+def test_direct_tcpip_to_peers_front_doors_only(node: Node) -> None:
+    jump = f"-oProxyCommand=ssh {' '.join(node.options())} -W %h:%p {SLICE}@{node.address}"
+    assert node.ssh(jump, "--", "hostname").stdout.decode().strip() == f"{SLICE}-n1"
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        port = service.getsockname()[1]
+        done = node.ssh("-W", f"127.0.0.1:{port}", "--")
+        assert done.returncode == REFUSED
+        service.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            service.accept()
+
+
+def test_the_slices_own_key_logs_in_and_forwards_nothing(node: Node) -> None:
+    key = node.folder / f"{SLICE}_slice_key"
+    assert node.ssh("whoami", key=key).stdout.decode().strip() == SLICE
+    assert node.ssh("-W", f"{node.address}:{node.port}", "--", key=key).returncode == REFUSED
+
+
+def test_a_second_command_on_one_channel_is_refused(node: Node) -> None:
+    with paramiko.Transport((node.address, node.port)) as transport:
+        transport.connect(username=SLICE, pkey=paramiko.Ed25519Key.from_private_key_file(str(node.key)))
+        channel = transport.open_session()
+        channel.exec_command("sleep 5")
+        with pytest.raises(paramiko.SSHException):
+            channel.exec_command("true")
+    transport.join(10)
+
+
+def test_channels_of_one_client_are_bounded(node: Node) -> None:
+    with paramiko.Transport((node.address, node.port)) as transport:
+        transport.connect(username=SLICE, pkey=paramiko.Ed25519Key.from_private_key_file(str(node.key)))
+        kept: list[paramiko.Channel] = []
+        while _opens(transport, kept):
+            pass
+        assert 10 <= len(kept) < 100
+        kept.pop().close()
+        eventually(lambda: _opens(transport, kept))
+    transport.join(10)
+
+
+def _opens(transport: paramiko.Transport, kept: list[paramiko.Channel]) -> bool:
+    try:
+        kept.append(transport.open_session())
+    except paramiko.ChannelException:
+        return False
+    return True
+
+
+def test_a_command_with_a_zero_byte_is_refused(node: Node) -> None:
+    with paramiko.Transport((node.address, node.port)) as transport:
+        transport.connect(username=SLICE, pkey=paramiko.Ed25519Key.from_private_key_file(str(node.key)))
+        with pytest.raises(paramiko.SSHException):
+            transport.open_session().exec_command(b"true\0; false")
+    transport.join(10)
