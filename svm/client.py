@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -25,7 +26,7 @@ from trust.identity import Identity, Role
 CACHE_SECONDS = 600
 """How long plc's directory is believed without asking again; a svmd that does not answer there is looked up anew."""
 CACHE = "directory.json"
-PAUSES = (0.5, 1.0, 2.0)
+PAUSES = (0.3, 0.7, 1.5)
 """Seconds before each new try of a call whose answer may be lost; the Idempotency-Key makes them one operation."""
 CALL_PATIENCE = 15
 """Seconds after which a failed call is not tried again."""
@@ -64,6 +65,12 @@ class Svmd:
         self._clock = clock or system_clock()
         self._connection: Connection | None = None
 
+    def close(self) -> None:
+        """Close the connection; a later call opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     @cached_property
     def _place(self) -> Place:
         return find_svmd(self.home, self.credentials)
@@ -85,12 +92,13 @@ class Svmd:
         seq, deadline = 0, time.monotonic() + STREAM_PATIENCE
         while True:
             try:
-                for sent in self._stream(operation, seq):
-                    event = _event(sent)
-                    seq, deadline = int(event["seq"]), time.monotonic() + STREAM_PATIENCE
-                    yield event
-                    if event["type"] == "ended":
-                        return
+                with closing(self._stream(operation, seq)) as stream:
+                    for sent in stream:
+                        event = _event(sent)
+                        seq, deadline = int(event["seq"]), time.monotonic() + STREAM_PATIENCE
+                        yield event
+                        if event["type"] == "ended":
+                            return
             except Refusal as refusal:
                 if refusal.code not in _PASSING or time.monotonic() > deadline:
                     raise
@@ -149,13 +157,11 @@ class Svmd:
         """Forget where svmd was: it may have moved since plc was asked."""
         (self.home.directory / CACHE).unlink(missing_ok=True)
         self.__dict__.pop("_place", None)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self.close()
 
-    def _stream(self, operation: str, seq: int) -> Iterator[ServerSentEvent]:
+    def _stream(self, operation: str, seq: int) -> Generator[ServerSentEvent, None, None]:
         path = f"/operations/{quote(operation, safe='')}/events"
-        return self._open().stream(path, {"Last-Event-ID": str(seq)} if seq else {})
+        yield from self._open().stream(path, {"Last-Event-ID": str(seq)} if seq else {})
 
     def _delegation(self, name: str, kind: DelegationKind, *, heal: bool = False) -> str:
         """A delegation to svmd for one slice, signed with the user's key; it never outlives the certificate."""

@@ -51,7 +51,8 @@ def _show(report: Report, event: Mapping[str, Any], title: str, *, as_json: bool
         case "step" if event.get("ok") is None and event.get("reason"):
             report.progress(f"{title} · {event['node']}: {event['reason']}; trying again")
             return
-        case "note" if event.get("reason"):
+        case "note" if event.get("reason") and (event.get("ok") is not False or event.get("kind") != "newtickets"):
+            # A refusal of newtickets is the operation's own: its end says it.
             report.pause()
             if as_json:
                 json_line("note", {"reason": event["reason"]})

@@ -57,7 +57,7 @@ def line(text: str) -> None:
 
 def json_line(kind: str, fields: Mapping[str, object]) -> None:
     """One JSON object on a line of stdout."""
-    click.echo(json.dumps({"type": kind, **fields}, ensure_ascii=False))
+    click.echo(json.dumps({"type": kind} | dict(fields) | {"type": kind}, ensure_ascii=False))
 
 
 def rows(found: Iterable[Mapping[str, object]], text: Callable[[Mapping[str, object]], str], *, as_json: bool) -> None:

@@ -16,15 +16,22 @@ def same_again(flags: Flags, note: str = "") -> list[str]:
 
 def lower_commands(slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
     """The howto's commands for handling partial failures: newleases and newvms for the nodes that wait for them."""
-    tickets = [result.node for result in failures if result.step != "newvms"]
-    found = [(verb, nodes) for verb, nodes in (("newleases", tickets), ("newvms", [r.node for r in failures])) if nodes]
+    tickets = [result.node for result in failures if result.step == "newleases"]
+    waiting = [result.node for result in failures if result.step in ("newleases", "newvms")]
+    found = [(verb, nodes) for verb, nodes in (("newleases", tickets), ("newvms", waiting)) if nodes]
     lines = [
         command(*flags.words(), verb, slice_name, *(nodes if len(nodes) <= LISTED else ())) for verb, nodes in found
     ]
-    return ["Try again with:", *(f"  {text}" for text in lines)]
+    return ["Try again with:", *(f"  {text}" for text in lines)] if lines else []
 
 
-def with_replacement(file: str, slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
-    """`lower_commands`, and how to have other nodes instead."""
-    other = command(*flags.words(), "createslice", "--replace", file)
-    return [*lower_commands(slice_name, failures, flags), "Or take other nodes in their place:", f"  {other}"]
+def whole_slice(file: str, slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
+    """`lower_commands`, and how to have other nodes instead; a node without a ticket needs createslice again."""
+    lines = lower_commands(slice_name, failures, flags)
+    keyless = sum(result.step == "addkey" for result in failures)
+    if keyless:
+        lines.append(f"{keyless} running without their keys, which are sent again in a while; or use svm addkey")
+    if len(failures) > keyless:
+        other = command(*flags.words(), "createslice", "--replace", file)
+        lines += ["Or take other nodes in their place:" if lines else "Take other nodes in their place:", f"  {other}"]
+    return lines

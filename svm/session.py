@@ -8,6 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import click
+
 from svm.flags import Flags, current
 from svm.output import Retry
 from trust.errors import Refusal
@@ -23,7 +25,9 @@ def connect(flags: Flags | None = None) -> Svmd:
     from svm.client import Svmd
     from svm.home import Home
 
-    return Svmd(Home.find(), flags or current())
+    svmd = Svmd(Home.find(), flags or current())
+    click.get_current_context().call_on_close(svmd.close)
+    return svmd
 
 
 def perform(svmd: Svmd, request: Request, retry: Retry | None = None) -> tuple[int, Report]:

@@ -48,11 +48,12 @@ def add_operations(app: FastAPI, service: Service, guard: Guard) -> None:
         return operation_json(own_operation(service, operation, peer))
 
     @app.delete("/operations/{operation}", status_code=202)
-    def delete_operation(operation: UUID, peer: Annotated[Peer, cancellers]) -> dict[str, Any]:
+    def delete_operation(operation: UUID, peer: Annotated[Peer, cancellers], after: BackgroundTasks) -> dict[str, Any]:
         require_pi(peer)
         own_operation(service, operation, peer)
         with service.engine.begin() as connection:
-            operations.cancel(connection, operation)
+            due = operations.cancel(connection, operation)
+        after.add_task(service.publish, due)
         return operation_json(own_operation(service, operation, peer))
 
     @app.get("/operations/{operation}/events")

@@ -29,14 +29,14 @@ def add_reads(app: FastAPI, service: Service, guard: Guard) -> None:
     def get_slice(name: str, peer: Annotated[Peer, users]) -> dict[str, Any]:
         with service.engine.connect() as connection:
             found = slices.find(connection, check_slice_name(name), peer.identity)
-            newest = events.history(connection, found.id, limit=1)
+            newest = operations.latest_of(connection, found.id, limit=1)
             return {
                 **slice_json(found),
                 "now": connection.execute(select(func.now())).scalar_one().isoformat(),
                 "slivers": [sliver_json(each) for each in slices.slivers(connection, found.id)],
                 "keys": slices.keys(connection, found.id),
                 "operations": [operation_json(each) for each in operations.open_of(connection, found.id)],
-                "newest_operation": str(newest[-1].operation) if newest else None,
+                "newest_operation": str(newest[0].id) if newest else None,
             }
 
     @app.get("/slices/{name}/history")

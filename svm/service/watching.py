@@ -28,6 +28,11 @@ class Watchers:
     def __init__(self) -> None:
         self._waiting: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
 
+    @property
+    def watched(self) -> frozenset[UUID]:
+        """The operations that somebody watches now."""
+        return frozenset(self._waiting)
+
     @contextmanager
     def watching(self, operation: UUID) -> Iterator[asyncio.Event]:
         """An event that is set at news of `operation`; clear it before reading, so that none is missed."""

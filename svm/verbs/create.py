@@ -8,7 +8,7 @@ import click
 from svm.flags import current, flags
 from svm.output import NodeResult, Retry, rows
 from svm.request import Request
-from svm.retry import lower_commands, with_replacement
+from svm.retry import lower_commands, whole_slice
 from svm.session import connect, perform, remember
 from svm.slicefile import SliceFile, read_slice_file
 from svm.words import day
@@ -84,9 +84,9 @@ def _retry(file: str, name: str, *, replaced: bool) -> Retry:
     given = current()
 
     def commands(failures: list[NodeResult]) -> list[str]:
-        if replaced or file == "-":
+        if file == "-" or (replaced and all(result.step in ("newleases", "newvms") for result in failures)):
             return lower_commands(name, failures, given)
-        return with_replacement(file, name, failures, given)
+        return whole_slice(file, name, failures, given)
 
     return commands
 

@@ -84,7 +84,14 @@ def _about(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"autorenew on{f' until {_stamp(end)}' if end else ''}")
     if found["heal"]:
         lines.append("heal on")
-    return lines
+    return lines + [f"key {_fingerprint(key)}" for key in found["keys"]]
+
+
+def _fingerprint(text: str) -> str:
+    from trust.sshkeys import parse_public_key
+
+    key = parse_public_key(text)
+    return f"{key.fingerprint} {printable(key.comment)}".rstrip()
 
 
 def _warnings(found: Mapping[str, Any], now: datetime) -> list[str]:

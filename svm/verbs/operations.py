@@ -41,7 +41,7 @@ def history(name: str, lines: int) -> None:
     """Show what happened to a slice, oldest first."""
     for event in connect().history(name, lines):
         if current().json:
-            json_line("row", event)
+            json_line("row", {"event": event["type"], **event})
         else:
             line(_told(event))
 

@@ -7,7 +7,7 @@ import pytest
 from svm.exits import status_of_nodes, status_of_refusal
 from svm.flags import Flags
 from svm.output import NodeResult, Report, printable, refused, summary_line
-from svm.retry import lower_commands, same_again, with_replacement
+from svm.retry import lower_commands, same_again, whole_slice
 from trust.errors import Code, Refusal
 
 OK = NodeResult("12.155.161.147", True)
@@ -110,13 +110,26 @@ def test_exit_status_of_nodes() -> None:
 
 def test_the_retry_commands_of_a_half_made_slice() -> None:
     flags = Flags(parallelism=32)
-    assert with_replacement("a slice.xml", "demo", [DOWN, FULL], flags) == [
+    assert whole_slice("a slice.xml", "demo", [DOWN, FULL], flags) == [
         "Try again with:",
         "  svm -p 32 newleases demo 12.155.161.148",
         "  svm -p 32 newvms demo 12.155.161.148 12.155.161.149",
         "Or take other nodes in their place:",
         "  svm -p 32 createslice --replace 'a slice.xml'",
     ]
+
+
+def test_nodes_that_wait_for_nothing_need_createslice_again() -> None:
+    failures = [NodeResult("1.2.3.4", False, "too-few-nodes", "no other node", "replace")]
+    assert whole_slice("f.xml", "demo", failures, Flags()) == [
+        "Take other nodes in their place:",
+        "  svm createslice --replace f.xml",
+    ]
+
+
+def test_keys_that_did_not_arrive() -> None:
+    lines = whole_slice("f.xml", "demo", [NodeResult("1.2.3.4", False, "timeout", "slow", "addkey")], Flags())
+    assert lines == ["1 running without their keys, which are sent again in a while; or use svm addkey"]
 
 
 def test_only_vms_failed() -> None:

@@ -1,0 +1,271 @@
+"""A real svmd (TLS, PostgreSQL) in a thread, people with certificates, and a worker whose results the test chooses."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from cryptography import x509
+from sqlalchemy import Engine
+
+from models.claims import Claim, claim
+from models.database import engine, migrate
+from models.record import Done, Failed, Granted, Record, record
+from models.states import Kind
+from models.steps import StepRef
+from plc.client import PLC, AgentEntry, Directory
+from rpc.blocking import Connection
+from rpc.credentials import Credentials
+from rpc.server import Listener, serve
+from rpc.tls import server_context
+from svm.service.api import create_app
+from svm.service.context import KnownAgents, Service
+from svm.service.watching import Watchers
+from testbed.embedded import Postgres
+from trust.certificates import Authority, certificate_to_pem, key_to_pem, new_private_key
+from trust.clock import SystemClock
+from trust.identity import Identity, Role
+from trust.sshkeys import new_ssh_key_pair
+from trust.store import TrustStore
+
+SVM = Identity(Role.SVM, "svm")
+DAY = 86_400
+_TEMPLATE = "svm_template"
+_HOST_KEY = " ".join(new_ssh_key_pair("")[1].split()[:2])
+# RSA keys take 50 ms each, and no test cares which one it has.
+_USER_KEYS = [new_private_key(Role.USER) for _ in range(2)]
+
+
+@dataclass
+class Lab:
+    """A certificate authority and everyone who has a certificate of it."""
+
+    directory: Path
+    clock: SystemClock = field(default_factory=SystemClock)
+    made: int = 0
+    revoked: list[tuple[int, datetime]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.authority = Authority.create(self.clock.now() - timedelta(days=30))
+        self.store = TrustStore(self.authority.certificate, self.clock)
+        self.revoke()
+
+    def revoke(self, *certificates: x509.Certificate) -> None:
+        """A new revocation list with these certificates."""
+        self.made += 1
+        now = self.clock.now()
+        self.revoked += [(certificate.serial_number, now) for certificate in certificates]
+        self.store.update(self.authority.sign_crl(self.revoked, number=self.made, now=now))
+
+    def credentials(
+        self,
+        identity: Identity,
+        *,
+        pi: bool = False,
+        authority: Authority | None = None,
+        started: datetime | None = None,
+        lifetime: int = 30 * DAY,
+    ) -> Credentials:
+        """Key and certificate in a folder of their own; the root there is this lab's, whoever signed."""
+        self.made += 1
+        user = identity.role is Role.USER
+        key = _USER_KEYS[self.made % len(_USER_KEYS)] if user else new_private_key(identity.role)
+        certificate = (authority or self.authority).issue(
+            identity,
+            key.public_key(),
+            now=started or self.clock.now(),
+            lifetime=lifetime,
+            addresses=() if user else ("127.0.0.1",),
+            pi=pi,
+        )
+        folder = self.directory / f"{identity.role}-{self.made}"
+        folder.mkdir(mode=0o700)
+        found = Credentials(folder)
+        found.save(
+            key_pem=key_to_pem(key),
+            certificate_pem=certificate_to_pem(certificate),
+            ca_pem=certificate_to_pem(self.authority.certificate),
+        )
+        return found
+
+    def user(self, email: str = "pi@a.example", *, pi: bool = True) -> Credentials:
+        """Somebody with a certificate."""
+        return self.credentials(Identity.user(email), pi=pi)
+
+
+Results = Callable[[Claim], Done | Failed]
+
+
+class Worker:
+    """Does published steps at once, as `results` says, and follows up on what becomes due."""
+
+    def __init__(self, database: Engine) -> None:
+        self.database = database
+        self.results: Results = succeed
+        self.idle = False
+        self.published: list[StepRef] = []
+
+    def publish(self, refs: Sequence[StepRef]) -> None:
+        waiting = list(refs)
+        self.published += waiting
+        while waiting and not self.idle:
+            ids = [ref.id for ref in waiting]
+            with self.database.begin() as connection:
+                claims = claim(connection, ids, seconds=60)
+            with self.database.begin() as connection:
+                done = [Record(each, self.results(each)) for each in claims]
+                _, waiting = record(connection, done)
+
+
+def succeed(step: Claim) -> Done | Failed:
+    """Every step does its work."""
+    assert step.slice is not None
+    now = SystemClock().now()
+    if step.kind is Kind.NEWTICKETS:
+        nodes = step.slice.ips[: step.slice.numnodes] or tuple(
+            f"127.0.1.{n}" for n in range(1, step.slice.numnodes + 1)
+        )
+        tickets = tuple(granted(node, now + timedelta(seconds=3600)) for node in nodes)
+        return Done(tickets=tickets, slice_id=uuid4(), public_key="ssh-ed25519 AAAA", sealed_key=b"sealed")
+    end = now + timedelta(seconds=step.slice.leaselen)
+    if step.kind is Kind.NEWLEASES:
+        return Done(lease="lease", generation=1, expires_at=end)
+    if step.kind is Kind.RENEW:
+        assert step.sliver is not None
+        assert step.sliver.expires_at is not None
+        detail: dict[str, object] = {"old": step.sliver.expires_at.isoformat(), "new": end.isoformat(), "short": False}
+        return Done(lease="lease2", generation=step.sliver.generation + 1, expires_at=end, detail=detail)
+    if step.kind in (Kind.ADDKEY, Kind.DELKEY, Kind.NUKEKEYS):
+        return Done(key_generation=step.slice.key_generation)
+    return Done()
+
+
+def failing(kind: Kind, failures: dict[str, Failed]) -> Results:
+    """As `succeed`, but these nodes fail at this step."""
+
+    def results(step: Claim) -> Done | Failed:
+        if step.kind is kind and (step.node or "") in failures:
+            return failures[step.node or ""]
+        return succeed(step)
+
+    return results
+
+
+def granted(node: str, end: datetime) -> Granted:
+    name = "n" + node.rpartition(".")[2]
+    return Granted(node, name, f"https://{node}:1", "agent", (node, 2222, _HOST_KEY), str(uuid4()), "ticket", end)
+
+
+@dataclass
+class Running:
+    """A running svmd."""
+
+    lab: Lab
+    service: Service
+    worker: Worker
+    url: str
+    port: int
+
+    def connection(self, credentials: Credentials | None) -> Connection:
+        root = certificate_to_pem(self.lab.authority.certificate)
+        return Connection(self.url, credentials=credentials, ca_pem=root, expect=SVM)
+
+    def home(self, credentials: Credentials) -> Path:
+        """Make the folder a key directory that knows where svmd is."""
+        (credentials.directory / "config.toml").write_text('plc = "https://127.0.0.1:1"\n')
+        kept = {"plc": "https://127.0.0.1:1", "svmd": self.url, "svm": SVM.uri}
+        (credentials.directory / "directory.json").write_text(json.dumps(kept))
+        return credentials.directory
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    return Lab(folder)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """A database with svmd's tables, to copy."""
+    postgres.create_database(_TEMPLATE)
+    migrate(postgres.url("svm", _TEMPLATE), "svm")
+    return _TEMPLATE
+
+
+@pytest.fixture
+def database(fresh_database: Callable[..., str], template: str) -> Iterator[Engine]:
+    found = engine(fresh_database("svm", template=template))
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def svmd(lab: Lab, database: Engine) -> Iterator[Running]:
+    """svmd with no agent and a worker that succeeds at everything."""
+    with running(lab, database) as found:
+        yield found
+
+
+@contextmanager
+def running(lab: Lab, database: Engine, agents: tuple[AgentEntry, ...] = (), *, port: int = 0) -> Iterator[Running]:
+    """svmd in a thread of its own, until the end of the block."""
+    credentials = lab.credentials(SVM)
+    worker = Worker(database)
+    service = Service(
+        identity=SVM,
+        credentials=credentials,
+        store=lab.store,
+        engine=database,
+        publish=worker.publish,
+        watchers=Watchers(),
+        agents=KnownAgents(lambda: Directory(PLC, "", None, SVM, agents)),
+    )
+    listener = Listener(create_app(service), "127.0.0.1", port, server_context(credentials), "svmd")
+    with served(listener) as address:
+        yield Running(lab, service, worker, f"https://{address[0]}:{address[1]}", address[1])
+
+
+@contextmanager
+def served(listener: Listener) -> Iterator[tuple[str, int]]:
+    """One listener in a thread of its own; its address."""
+    started = threading.Event()
+    state: dict[str, object] = {}
+
+    async def go() -> None:
+        stop = asyncio.Event()
+        state["end"] = lambda loop=asyncio.get_running_loop(): loop.call_soon_threadsafe(stop.set)
+
+        def ready(addresses: list[tuple[str, int]]) -> None:
+            state["address"] = addresses[0]
+            started.set()
+
+        await serve([listener], ready=ready, stop=stop)
+
+    def main() -> None:
+        try:
+            asyncio.run(go())
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    started.wait()
+    try:
+        address = state["address"]
+        assert isinstance(address, tuple)
+        yield address
+    finally:
+        end = state.get("end")
+        if callable(end):
+            end()
+        thread.join()
+
+
+__all__ = ["DAY", "SVM", "Lab", "Running", "failing", "replace", "running", "served", "succeed"]
