@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,7 +79,10 @@ def test_keys_of_unknown_types_do_not_end_the_conversation(node: Node) -> None:
         transport.start_client(timeout=30)
         with pytest.raises(paramiko.BadAuthenticationType):
             transport.auth_none(SLICE)
+        assert transport.auth_handler is not None
+        transport.auth_handler.auth_event = answered = threading.Event()
         transport._send_message(offer)  # type: ignore[attr-defined]
+        assert answered.wait(30)
         key = paramiko.Ed25519Key.from_private_key_file(str(node.key))
         assert transport.auth_publickey(SLICE, key) == []
     transport.join(10)
