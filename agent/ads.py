@@ -42,8 +42,8 @@ def current(connection: Connection, now: datetime) -> list[Ad]:
 def open_tickets(connection: Connection, now: datetime) -> dict[str, int]:
     """How many promises each node still has to keep."""
     counted = (ticket.c.state.in_(OPEN), ticket.c.expires_at > now)
-    rows = connection.execute(select(ticket.c.node, func.count()).where(*counted).group_by(ticket.c.node))
-    return dict(row._tuple() for row in rows)
+    grouped = select(ticket.c.node, func.count().label("open")).where(*counted).group_by(ticket.c.node)
+    return {row.node: row.open for row in connection.execute(grouped)}
 
 
 def from_row(row: Row[*tuple[object, ...]]) -> Ad:
