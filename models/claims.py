@@ -1,5 +1,6 @@
 """Claims: a worker takes steps for a while, in a transaction that is committed before any request goes out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +33,7 @@ _TAKE = text("""
         CASE WHEN x.working_until > now() THEN x.working END AS working,
         CASE WHEN x.standing_until > now() THEN x.standing END AS standing,
         v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
-        v.expires_at, v.expires_at <= now() AS expired, v.redeemed_at, v.key_generation
+        v.expires_at, extract(epoch FROM now() - v.expires_at) AS overdue, v.redeemed_at, v.key_generation
     FROM taken t
     JOIN svm.operation o ON o.id = t.operation
     LEFT JOIN svm.slice x ON x.id = t.slice
@@ -69,7 +70,7 @@ class SliceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SliverFacts:
-    """What a step needs to know of its node's sliver, as it was at the claim."""
+    """What a step needs to know of its node's sliver, as it was at the claim. `overdue`: seconds since its end."""
 
     node: str
     node_name: str
@@ -81,9 +82,14 @@ class SliverFacts:
     lease: str | None = field(repr=False)
     generation: int
     expires_at: datetime | None
-    expired: bool
+    overdue: int | None
     redeemed: bool
     key_generation: int
+
+    @property
+    def expired(self) -> bool:
+        """Whether its ticket or lease is past its end, by the database's clock."""
+        return self.overdue is not None and self.overdue >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ def _sliver_facts(row: Row[Any]) -> SliverFacts:
         lease=row.lease,
         generation=row.generation,
         expires_at=row.expires_at,
-        expired=bool(row.expired),
+        overdue=None if row.overdue is None else math.floor(row.overdue),
         redeemed=row.redeemed_at is not None,
         key_generation=row.key_generation,
     )

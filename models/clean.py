@@ -21,6 +21,21 @@ _PURGE = text("""
     UPDATE svm.slice SET state = 'deleted', ended_at = now() WHERE id = ANY(:ids) RETURNING id, name
 """)
 
+_UNRELEASED = text("""
+    SELECT x.id, x.name, x.owner FROM svm.slice x
+    WHERE x.state = 'deleted' AND x.released_at IS NULL AND x.slice_id IS NOT NULL
+      AND greatest(x.working_until, x.standing_until) > now()
+      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id
+          AND (o.ended_at IS NULL OR (o.verb = 'release' AND o.ended_at > now() - interval '10 minutes')))
+      AND NOT EXISTS (SELECT 1 FROM svm.slice y WHERE y.slice_id = x.slice_id AND y.state <> 'deleted')
+    LIMIT 100
+""")
+
+_FORGET = text("""
+    DELETE FROM svm.operation
+    WHERE slice IS NULL AND verb IN ('reconcile', 'canary') AND ended_at < now() - interval '1 hour'
+""")
+
 
 def purgeable_ids(connection: Connection, owner: Identity | None) -> list[UUID]:
     """What clean would purge: nothing valid, nothing open, nothing being deleted. `owner` None = everyone's."""
@@ -35,3 +50,14 @@ def purge(connection: Connection, owner: Identity | None) -> list[str]:
     ids = [id for id in found if id in still]
     empty_slices(connection, ids)
     return sorted(row.name for row in connection.execute(_PURGE, {"ids": ids}))
+
+
+def unreleased(connection: Connection) -> list[tuple[UUID, str, str]]:
+    """Ended slices whose name plc does not have back yet, and whose owner's delegation still lets svmd give it:
+    (row, name, owner)."""
+    return [(row.id, row.name, row.owner) for row in connection.execute(_UNRELEASED)]
+
+
+def forget_housekeeping(connection: Connection) -> None:
+    """Operations without a slice that ended an hour ago: nobody reads their history."""
+    connection.execute(_FORGET)

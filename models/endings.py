@@ -1,6 +1,7 @@
 """How slices end: purged by clean, or deleted once no node can hold a sliver of them any more."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -30,6 +31,11 @@ _GIVEN_BACK = text("""
     WHERE id = ANY(:ids)
 """)
 
+_AGENTS = text("SELECT DISTINCT agent FROM svm.sliver WHERE slice = :slice ORDER BY agent")
+_LATEST = text("""
+    SELECT max(expires_at) + make_interval(secs => :grace) FROM svm.sliver WHERE slice = :slice AND state = 'deleting'
+""")
+
 _EMPTY = (
     text("""UPDATE svm.slice SET sealed_key = NULL, public_key = NULL, autorenew = false, heal = false
             WHERE id = ANY(:ids)"""),
@@ -56,6 +62,12 @@ def give_back(connection: Connection, ids: Sequence[UUID]) -> None:
     """plc has these slices' names back."""
     if ids:
         connection.execute(_GIVEN_BACK, {"ids": list(ids)})
+
+
+def agents_and_end(connection: Connection, slice_row: UUID, grace: int) -> tuple[list[str], datetime | None]:
+    """The agents that registered the slice, and until when a node may still hold a sliver of it."""
+    agents = connection.scalars(_AGENTS, {"slice": slice_row})
+    return list(agents), connection.scalar(_LATEST, {"slice": slice_row, "grace": grace})
 
 
 def outlive(connection: Connection, grace: int) -> list[UUID]:

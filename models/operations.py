@@ -19,9 +19,23 @@ from models.verbs import PLANS
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
-__all__ = ["Given", "Operation", "SliceSpec", "Started", "StepRef", "Verb", "Wanted", "cancel", "read", "start"]
+__all__ = [
+    "BEAT",
+    "Given",
+    "Operation",
+    "Plan",
+    "SliceSpec",
+    "Started",
+    "StepRef",
+    "Verb",
+    "Wanted",
+    "cancel",
+    "read",
+    "start",
+]
 
 CANCELLING = (Verb.DELETESLICE, Verb.UNDELEGATE)  # what else is under way on the slice ends at once
+BEAT = "beat"  # the actor of what nobody waits for
 TASK_A_NODE = 64  # up to so many nodes a message carries one step, so that Flower shows a task per node
 BATCH = 16
 
@@ -53,6 +67,11 @@ def start(connection: Connection, wanted: Wanted) -> Started:
     ledger.settle()
     operation, refs = _open(connection, wanted, plan)
     return Started(operation, plan.name, refs)
+
+
+def open_planned(connection: Connection, wanted: Wanted, plan: Plan) -> list[StepRef]:
+    """For beat: an operation whose steps are decided already; what to publish after the commit."""
+    return _open(connection, wanted, plan)[1]
 
 
 def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
@@ -153,7 +172,7 @@ def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, lis
         "parallelism": wanted.parallelism,
         "connect_timeout": wanted.connect_timeout,
         "batch": 1 if plan.nodes <= TASK_A_NODE else BATCH,
-        "options": {"replace": wanted.replace},
+        "options": {"replace": wanted.replace, "by_itself": wanted.actor == BEAT},
         "idempotency_key": wanted.idempotency_key,
     }
     row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()
@@ -167,7 +186,7 @@ def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, lis
 
 def queue_of(wanted: Wanted) -> Queue:
     """Where its messages go: what someone waits for comes before beat's own work."""
-    if wanted.actor != "beat":
+    if wanted.actor != BEAT:
         return Queue.INTERACTIVE
     return Queue.RENEWALS if wanted.verb is Verb.RENEWSLICE else Queue.HOUSEKEEPING
 

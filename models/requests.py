@@ -46,7 +46,7 @@ class Wanted:
         heal: heal on|off.
         replace: createslice --replace.
         idempotency_key: the same key from the same owner for the same verb returns the same operation.
-        actor: who caused it, for the history ("beat" for periodic work).
+        actor: who caused it, for the history ("beat" for periodic work); `note`: why, when that is not plain.
     """
 
     verb: Verb
@@ -66,6 +66,7 @@ class Wanted:
     replace: bool = False
     idempotency_key: str | None = None
     actor: str = "user"
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, select, text
 
 from models import svm
 from models.clean import purgeable_ids
-from models.states import SliceState, SliverState
+from models.states import LIVE, SliceState, SliverState
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
@@ -125,6 +125,24 @@ def expirations(connection: Connection, slice_row: UUID) -> list[tuple[str, date
     """(address, end of the lease) of every node that holds a lease, in order of allocation (howto: expirations)."""
     holding = (SliverState.LEASED, SliverState.RUNNING)
     return [(v.node, v.expires_at) for v in slivers(connection, slice_row) if v.state in holding and v.expires_at]
+
+
+def lacking(connection: Connection, slice_row: UUID) -> tuple[int, list[str], list[str]]:
+    """For the broker: how many nodes a slice lacks, the addresses it must not get, and those it was ever given.
+
+    Not to get are its own live nodes, and nodes that still delete an older sliver of that name.
+    """
+    slice_, v = svm.slice_table.c, svm.sliver.c
+    row = connection.execute(select(slice_.numnodes, slice_.name).where(slice_.id == slice_row)).one()
+    found = slivers(connection, slice_row)
+    living = [one.node for one in found if one.state in LIVE]
+    going = (
+        select(v.node)
+        .join(svm.slice_table, slice_.id == v.slice)
+        .where(slice_.name == row.name, v.state == SliverState.DELETING)
+    )
+    taken = list(dict.fromkeys([*living, *connection.scalars(going)]))
+    return row.numnodes - len(living), taken, list(dict.fromkeys([*taken, *(one.node for one in found)]))
 
 
 def keys(connection: Connection, slice_row: UUID) -> list[str]:

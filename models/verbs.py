@@ -173,7 +173,8 @@ def _autorenew(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     _keep_delegations(connection, wanted, found)
     _set_autorenew(connection, wanted, found.id)
     end = f" until {wanted.until:%Y-%m-%d %H:%M:%S} UTC" if wanted.until else ""
-    return Plan(found.id, found.name, notes=(f"autorenew on{end}" if wanted.autorenew else "autorenew off",))
+    told = wanted.note or (f"autorenew on{end}" if wanted.autorenew else "autorenew off")
+    return Plan(found.id, found.name, notes=(told,))
 
 
 def _heal(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:

@@ -1,10 +1,16 @@
-"""Settings of workers, beat and Flower: environment variables `DSLICE_*`, read once at the start of a process."""
+"""Settings of workers, beat and Flower: environment (`DSLICE_*`), then the TOML file `DSLICE_CONFIG`, then defaults."""
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from models.states import Queue
+from tasks.retry import Patience
+from tasks.workshop import Policy
+from trust.errors import Code, Refusal
 
 
 class Settings(BaseSettings):
@@ -12,30 +18,32 @@ class Settings(BaseSettings):
 
     Args:
         state_dir: svmd's folder with key.pem, cert.pem, ca.pem; svmd renews them, workers read them again.
-        slice_key_file: 32 random bytes in hex that encrypt slice private keys; made when absent; never in the database.
+        slice_key_file: 64 hex digits that encrypt slice private keys; made when absent; empty: state_dir/slice-key.
         queues: which queues this worker serves, comma separated, most urgent first.
         threads: messages at work at once; `reserved` of them are kept for interactive verbs.
-        retries, retry_within: how often, and for how long, a transient error is tried again while a user waits.
-        sweep, autorenew, clean, reconcile: how often beat starts each.
+        retries, retry_within: how often, and for how long, a transient error is tried again while a user waits;
+            `background_…`: in work that beat began.
+        step_seconds: a whole step's deadline, which bounds a warm stop.
+        sweep, autorenew, clean, reconcile, canary: how often beat starts each.
         publish_again: a released step that nobody has taken is published again after this, then after twice that …
         grace: nodes end a sliver this long after its lease.
         silent: a node that has not answered for this long is replaced in slices that heal.
+        metrics_listen: "host:port" on loopback for Prometheus; empty: none.
+        flower_listen, flower_auth: where Flower answers, and its `user:password`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DSLICE_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="DSLICE_", frozen=True, extra="ignore", populate_by_name=True)
 
-    database_url: str = ""
-    broker_url: str = "redis://127.0.0.1:6379/0"
+    database_url: SecretStr = SecretStr("")
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     state_dir: Path = Path()
     plc_url: str = ""
-    name: str = "svm"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    clock_offset: int = 0
     slice_key_file: Path | None = None
     metrics_listen: str = ""
     smtp_url: str = ""
 
-    queues: str = Field("interactive,renewals,housekeeping", validation_alias="DSLICE_WORKER_QUEUES")
+    queues: str = Field(",".join(Queue), validation_alias="DSLICE_WORKER_QUEUES")
     threads: int = Field(48, ge=2, validation_alias="DSLICE_WORKER_THREADS")
     reserved: int = Field(16, ge=0, validation_alias="DSLICE_WORKER_RESERVED")
 
@@ -56,3 +64,55 @@ class Settings(BaseSettings):
 
     flower_listen: str = "127.0.0.1:5555"
     flower_auth: SecretStr = SecretStr("")
+
+    @classmethod
+    def load(cls) -> Self:
+        """From environment and file; Refusal(BAD_INPUT) names the setting that is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = str(first["loc"][0]).upper().removeprefix("DSLICE_")
+            raise Refusal(Code.BAD_INPUT, f"setting DSLICE_{name}: {first['msg']}; correct it") from error
+        except (OSError, ValueError) as error:
+            raise Refusal(Code.BAD_INPUT, f"cannot read {os.environ.get('DSLICE_CONFIG')}: {error}") from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        path = os.environ.get("DSLICE_CONFIG")
+        if not path:
+            return init_settings, env_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    @field_validator("queues")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        for name in value.split(","):
+            if name not in set(Queue):
+                raise ValueError(f"no queue {name!r}; there are {', '.join(Queue)}")
+        return value
+
+    @property
+    def policy(self) -> Policy:
+        """What steps and periodic tasks need of it."""
+        return Policy(
+            step=self.step_seconds,
+            patience=Patience(self.retries, self.retry_within),
+            background=Patience(self.background_retries, self.background_retry_within, first=5.0),
+            publish_again=self.publish_again,
+            grace=self.grace,
+            silent=self.silent,
+        )
+
+    @property
+    def key_file(self) -> Path:
+        """Where the key to the slices' private keys is."""
+        return self.slice_key_file or self.state_dir / "slice-key"

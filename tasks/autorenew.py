@@ -1,0 +1,70 @@
+"""autorenew (beat): slices whose owner wants it renew themselves past two thirds of their leases.
+
+svmd acts with its own certificate and the owner's signed standing delegation, which nodes verify; nothing else lets it.
+"""
+
+import logging
+
+from celery import shared_task
+
+from models.operations import BEAT, StepRef, Verb, Wanted, start
+from models.renewals import Due, Over, due, over
+from tasks.publish import publish
+from tasks.workshop import transaction, workshop
+from trust.documents import verify_delegation
+from trust.errors import Code, Refusal
+
+log = logging.getLogger(__name__)
+
+PARALLELISM = 8
+CONNECT_TIMEOUT = 10  # seconds
+# The owner or his permission is gone: no later try will do better.
+ENDED = (Code.REVOKED, Code.NOT_ALLOWED, Code.NOT_AUTHENTICATED, Code.BAD_INPUT)
+
+
+@shared_task(name="autorenew")
+def autorenew() -> None:
+    """One look for slices that are due, and for those that must stop."""
+    for stopped in transaction(over):
+        switch_off(stopped)
+    refs: list[StepRef] = []
+    for found in transaction(due):
+        refs += _renew(found)
+    publish(refs)
+
+
+def _renew(found: Due) -> list[StepRef]:
+    shop = workshop()
+    try:
+        verify_delegation(found.standing, store=shop.store, audience=shop.identity)
+    except Refusal as refusal:
+        if refusal.code in ENDED:
+            _off(found.name, found, f"autorenew ended: {refusal.reason}")
+        return []
+    wanted = Wanted(
+        Verb.RENEWSLICE,
+        found.name,
+        found.owner,
+        nodes=found.nodes,
+        parallelism=PARALLELISM,
+        connect_timeout=CONNECT_TIMEOUT,
+        actor=BEAT,
+    )
+    try:
+        return transaction(start, wanted).publish
+    except Refusal as refusal:  # another operation was faster; the next look finds what is still due
+        log.info("%s is not renewed now: %s", found.name, refusal.reason)
+        return []
+
+
+def switch_off(stopped: Over) -> None:
+    """Write down that it is over, and why."""
+    _off(stopped.name, stopped, stopped.reason)
+
+
+def _off(name: str, found: Due | Over, reason: str) -> None:
+    wanted = Wanted(Verb.AUTORENEW, name, found.owner, autorenew=False, actor=BEAT, note=reason)
+    try:
+        transaction(start, wanted)
+    except Refusal as refusal:
+        log.info("autorenew of %s is not switched off: %s", name, refusal.reason)

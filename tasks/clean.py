@@ -1,0 +1,27 @@
+"""clean (beat): `svm clean` for everyone, and what has run out or ended by itself is written down."""
+
+from celery import shared_task
+
+from models.clean import forget_housekeeping, purge, unreleased
+from models.endings import outlive
+from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
+from models.states import Kind
+from models.transitions import expire
+from tasks.publish import publish
+from tasks.workshop import transaction, workshop
+from trust.identity import Identity
+
+
+@shared_task(name="clean")
+def clean() -> None:
+    """One look. Times are compared by the database's clock alone."""
+    transaction(expire)
+    transaction(outlive, workshop().policy.grace)
+    transaction(purge, None)
+    transaction(forget_housekeeping)
+    refs: list[StepRef] = []
+    for slice_row, name, owner in transaction(unreleased):
+        wanted = Wanted(Verb.RELEASE, "", Identity.parse(owner), actor=BEAT)
+        plan = Plan(slice_row, name, ((Kind.RELEASE, None),))
+        refs += transaction(open_planned, wanted, plan)
+    publish(refs)

@@ -1,0 +1,56 @@
+"""newleases: a ticket is redeemed at its node for a lease (howto, "Partial failures", step 2)."""
+
+from datetime import timedelta
+
+from celery import shared_task
+
+from models.claims import Claim, SliceFacts, SliverFacts
+from models.results import Done
+from models.states import SliverState
+from nodemgr.client import LeaseReply
+from tasks.step import perform
+from tasks.workshop import Workshop, delegation, facts
+from trust.documents import Lease, verify_lease
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+
+SKEW = 30  # seconds by which two clocks may differ (PROTOCOL.md, "Signed documents")
+
+
+@shared_task(name="newleases")
+def newleases(ids: list[int]) -> None:
+    """These steps."""
+    perform(ids, redeem)
+
+
+async def redeem(claim: Claim, shop: Workshop) -> Done:
+    """Ticket to lease; its holder asking again gets the same lease."""
+    slice_, sliver = facts(claim)
+    if sliver.state in (SliverState.LEASED, SliverState.RUNNING) and not sliver.expired:
+        return Done(unchanged=True, reason="it has its lease already")
+    if sliver.ticket is None or sliver.expired or sliver.state is not SliverState.TICKETED:
+        raise Refusal(Code.TICKET_EXPIRED, "its ticket ran out: svm createslice with the same file gets another")
+    reply = await shop.node(claim, sliver).redeem(sliver.ticket, delegation(claim, slice_))
+    lease = receipt(reply, slice_, sliver, shop)
+    return Done(lease=reply.token, generation=lease.generation, expires_at=lease.expires_at)
+
+
+def receipt(reply: LeaseReply, slice_: SliceFacts, sliver: SliverFacts, shop: Workshop) -> Lease:
+    """The lease, checked on arrival: the node's own, for this slice and owner, no longer than was asked for.
+
+    Raises Refusal(NOT_ALLOWED) for any other, or as `trust.documents.verify_lease`.
+    """
+    lease = verify_lease(reply.token, store=shop.store)
+    longest = shop.store.clock.now() + timedelta(seconds=slice_.leaselen + SKEW)
+    wrong = {
+        "signer": lease.issuer != Identity(Role.NODE, sliver.node_name),
+        "owner": lease.owner != slice_.owner,
+        "slice": lease.slice != slice_.name or lease.slice_id != slice_.slice_id,
+        "generation": lease.generation < sliver.generation,
+        # A renewal never shortens: an older, longer lease may live on in it.
+        "end": lease.expires_at > max(longest, sliver.expires_at or longest),
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise Refusal(Code.NOT_ALLOWED, f"the node gave a lease with a wrong {what}: tell its operator")
+    return lease

@@ -1,0 +1,150 @@
+"""newtickets: tickets for the nodes that a slice lacks, from one agent or several: all of them, or none.
+
+Howto, "Creating a slice": the broker inside svm asks the agent, which either gives them all or an error.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from celery import shared_task
+
+from agent.client import AgentClient, Tickets
+from models.claims import Claim, SliceFacts
+from models.results import Done
+from models.slices import lacking
+from models.transitions import Granted
+from plc.client import AgentEntry
+from tasks.step import perform
+from tasks.workshop import Workshop, delegation
+from trust.errors import Code, Refusal
+from trust.sshkeys import new_ssh_key_pair
+
+
+@shared_task(name="newtickets")
+def newtickets(ids: list[int]) -> None:
+    """These steps (PROTOCOL.md, "POST /tickets")."""
+    perform(ids, ask)
+
+
+async def ask(claim: Claim, shop: Workshop) -> Done:
+    """Tickets for what the slice lacks, and its key pair if these are its first."""
+    slice_ = slice_of(claim)
+    missing, taken, _ = await shop.read(lacking, slice_.id)
+    if missing <= 0:
+        return Done(unchanged=True, reason=f"{slice_.name} has its {slice_.numnodes} nodes")
+    return await take(claim, shop, missing, taken)
+
+
+async def take(claim: Claim, shop: Workshop, missing: int, taken: list[str]) -> Done:
+    """`missing` tickets on nodes that are not `taken`. Raises Refusal(TOO_FEW_NODES), and nothing is kept then."""
+    slice_ = slice_of(claim)
+    broker = _Broker(claim, shop, slice_, await shop.agents(slice_.agents))
+    found = await broker.gather(missing, taken)
+    granted = tuple(ticket for tickets in found for ticket in _granted(tickets))
+    names = ", ".join(tickets.agent for tickets in found)
+    public_key, sealed_key = _key_pair(slice_, shop)
+    return Done(
+        tickets=granted,
+        slice_id=found[0].slice_id,
+        public_key=public_key,
+        sealed_key=sealed_key,
+        reason=f"{len(granted)} tickets from {names}",
+    )
+
+
+def slice_of(claim: Claim) -> SliceFacts:
+    """The step's slice. Raises Refusal(NOT_FOUND) when it is gone."""
+    if claim.slice is None:
+        raise Refusal(Code.NOT_FOUND, "the slice is gone")
+    return claim.slice
+
+
+@dataclass(frozen=True, slots=True)
+class _Broker:
+    """Asks the agents in their order; what the first cannot give, the next is asked for."""
+
+    claim: Claim
+    shop: Workshop
+    slice: SliceFacts
+    agents: list[AgentEntry]
+
+    async def gather(self, missing: int, taken: list[str]) -> list[Tickets]:
+        found: list[Tickets] = []
+        available = 0
+        for entry in self.agents:
+            client, last = self.shop.agent(entry), entry is self.agents[-1]
+            try:
+                got, there = await self._from_one(client, entry.name, missing, taken, last=last)
+            except Refusal:
+                await self._return(found)
+                raise
+            available += there
+            if got is not None:
+                found.append(got)
+                missing -= len(got.promises)
+                taken = [*taken, *(promise.address for promise in got.promises)]
+            if not missing:
+                return found
+        await self._return(found)
+        reason = f"{available + missing} nodes asked for" if not found else f"{missing} nodes are missing"
+        raise Refusal(
+            Code.TOO_FEW_NODES, f"{reason}, {available} available: ask for fewer, or later", available=available
+        )
+
+    async def _from_one(
+        self, client: AgentClient, name: str, missing: int, taken: list[str], *, last: bool
+    ) -> tuple[Tickets | None, int]:
+        """All from this agent, or as many as it has when others can give the rest."""
+        try:
+            return await self._tickets(client, name, missing, taken), missing
+        except Refusal as refusal:
+            some = refusal.detail.get("available")
+            if refusal.code is not Code.TOO_FEW_NODES or (last and len(self.agents) == 1):
+                raise
+            if last or not isinstance(some, int) or not 0 < some < missing:
+                return None, some if isinstance(some, int) else 0
+        return await self._tickets(client, name, some, taken), some
+
+    async def _tickets(self, client: AgentClient, name: str, count: int, taken: list[str]) -> Tickets:
+        return await client.tickets(
+            slice=self.slice.name,
+            numnodes=count,
+            leaselen=self.slice.leaselen,
+            ips=self.slice.ips,
+            exclude=taken,
+            delegation=delegation(self.claim, self.slice),
+            # Asked again after a lost answer, the agent gives the same tickets.
+            idempotency_key=f"{self.claim.operation}-{self.claim.id}-{name}-{count}",
+        )
+
+    async def _return(self, found: list[Tickets]) -> None:
+        """Give back what alone is of no use; a ticket that cannot be given back runs out."""
+        entries = {entry.name: entry for entry in self.agents}
+        for tickets in found:
+            for promise in tickets.promises:
+                with suppress(Refusal):
+                    client = self.shop.agent(entries[tickets.agent])
+                    await client.return_ticket(promise.jti, delegation(self.claim, self.slice))
+
+
+def _granted(tickets: Tickets) -> list[Granted]:
+    return [
+        Granted(
+            node=promise.address,
+            node_name=promise.node,
+            api=promise.api,
+            agent=tickets.agent,
+            frontdoor=(promise.frontdoor.address, promise.frontdoor.port, promise.frontdoor.host_key),
+            jti=promise.jti,
+            ticket=promise.token,
+            expires_at=promise.expires_at,
+        )
+        for promise in tickets.promises
+    ]
+
+
+def _key_pair(slice_: SliceFacts, shop: Workshop) -> tuple[str | None, bytes | None]:
+    if slice_.public_key is not None:
+        return None, None
+    private_key, public_key = new_ssh_key_pair(slice_.name)
+    return public_key, shop.seal.seal(slice_.id, private_key)

@@ -1,0 +1,34 @@
+"""newvms: a lease becomes a VM on its node (howto, "Partial failures", step 3). Keys follow in a step of their own."""
+
+from celery import shared_task
+
+from models.claims import Claim
+from models.results import Done
+from models.states import SliverState
+from tasks.step import perform
+from tasks.workshop import Workshop, delegation, facts
+from trust.errors import Code, Refusal
+
+
+@shared_task(name="newvms")
+def newvms(ids: list[int]) -> None:
+    """These steps."""
+    perform(ids, create)
+
+
+async def create(claim: Claim, shop: Workshop) -> Done:
+    """Lease to VM; one that is there under this lease is returned as it is."""
+    slice_, sliver = facts(claim)
+    if sliver.state is SliverState.RUNNING and not sliver.expired:
+        return Done(unchanged=True, reason="its VM runs already")
+    if sliver.state is SliverState.TICKETED:
+        raise Refusal(Code.NOT_FOUND, f"it has no lease yet: svm newleases {slice_.name} {sliver.node}")
+    if sliver.lease is None or sliver.expired or sliver.state is not SliverState.LEASED:
+        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: svm createslice with the same file begins anew")
+    if slice_.sealed_key is None or slice_.public_key is None:
+        raise Refusal(Code.INTERNAL, "the slice has no key pair: svm deleteslice it and create it anew")
+    private_key = shop.seal.open(slice_.id, slice_.sealed_key)
+    node = shop.node(claim, sliver)
+    reply = await node.create(slice_.name, sliver.lease, private_key, slice_.public_key, delegation(claim, slice_))
+    door = reply.frontdoor
+    return Done(frontdoor=(door.address, door.port, door.host_key))

@@ -1,0 +1,22 @@
+"""replace: a node that failed for good gives way to another (createslice --replace, heal)."""
+
+from celery import shared_task
+
+from models.claims import Claim
+from models.results import Done
+from models.slices import lacking
+from tasks.newtickets import slice_of, take
+from tasks.step import perform
+from tasks.workshop import Workshop
+
+
+@shared_task(name="replace")
+def replace(ids: list[int]) -> None:
+    """These steps."""
+    perform(ids, find_another)
+
+
+async def find_another(claim: Claim, shop: Workshop) -> Done:
+    """One ticket on a node that the slice never had; the failed node's sliver is deleted from then on."""
+    _, _, known = await shop.read(lacking, slice_of(claim).id)
+    return await take(claim, shop, 1, known)

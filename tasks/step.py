@@ -1,0 +1,118 @@
+"""The one shared idea: claim, skip what is done, act, record.
+
+```
+message  one kind of step and the ids of 1 to 16 steps; nothing else travels
+claim    committed before any request goes out; an id that does not come back is someone else's or done
+act      per step, side by side on the process's one loop, each under its own deadline
+record   by the writer, many steps in one transaction; what became due is published after its commit
+```
+
+Each id is claimed, done and recorded by itself: one that fails or hangs never touches its neighbours, and a message
+that comes twice repeats nothing that is recorded.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from celery import current_task
+from sqlalchemy.exc import DBAPIError
+
+from models.claims import Claim, claim
+from models.results import Done, Failed, Record
+from models.states import Queue
+from tasks.retry import again_in
+from tasks.workshop import Workshop, workshop
+from trust.errors import Code, Refusal
+
+log = logging.getLogger(__name__)
+
+Act = Callable[[Claim, Workshop], Awaitable[Done]]
+
+CLAIM_SLACK = 30  # seconds beyond a step's deadline before its claim lapses
+MOST_STARTS = 50  # a step that takes its worker down with it is given up after so many
+LONGEST_REASON = 200  # characters of text that comes from elsewhere
+WAKE_SLACK = 0.05  # seconds after a delay's end by this machine's clock; the database's decides
+
+
+def perform(ids: Sequence[int], act: Act) -> None:
+    """Do these steps; returns when each is recorded, or left for another try."""
+    shop = workshop()
+    if _in_background():
+        shop.reserve.run(partial(_perform, ids, act, shop))
+    else:
+        _perform(ids, act, shop)
+
+
+def _perform(ids: Sequence[int], act: Act, shop: Workshop) -> None:
+    try:
+        with shop.database.begin() as connection:
+            claims = claim(connection, ids, seconds=shop.policy.step + CLAIM_SLACK)
+    except DBAPIError as error:
+        # Nothing was claimed: the sweep publishes these steps again.
+        log.warning("no claim on steps %s: %s", list(ids), type(error).__name__)
+        return
+    if claims:
+        shop.run(_side_by_side(claims, act, shop))
+
+
+async def _side_by_side(claims: Sequence[Claim], act: Act, shop: Workshop) -> None:
+    await asyncio.gather(*(_one(claim, act, shop) for claim in claims))
+
+
+async def _one(claim: Claim, act: Act, shop: Workshop) -> None:
+    result = await _attempt(claim, act, shop)
+    try:
+        ours = await asyncio.wrap_future(shop.writer.submit(Record(claim, result)))
+    except Exception as error:  # noqa: BLE001 - the claim lapses and the step is done again
+        log.error("step %d of %s is not recorded: %s", claim.id, claim.operation, type(error).__name__)
+        return
+    if not ours:
+        log.warning("step %d of %s was no longer ours", claim.id, claim.operation)
+    elif isinstance(result, Failed) and result.again_in is not None:
+        # Held in PostgreSQL meanwhile: when this process stops, the sweep wakes it instead.
+        shop.loop.call_later(result.again_in + WAKE_SLACK, shop.writer.wake, claim.operation)
+
+
+async def _attempt(claim: Claim, act: Act, shop: Workshop) -> Done | Failed:
+    try:
+        if claim.attempts > MOST_STARTS:
+            raise Refusal(Code.INTERNAL, f"given up after {MOST_STARTS} starts: ask the operator to look into the logs")
+        async with asyncio.timeout(shop.policy.step):
+            return await act(claim, shop)
+    except Refusal as refusal:
+        return _failed(claim, shop, refusal.code, refusal.reason)
+    except TimeoutError:
+        return _failed(claim, shop, Code.TIMEOUT, f"no answer within {shop.policy.step} s: try again")
+    except Exception:
+        log.exception("step %d (%s) of %s", claim.id, claim.kind, claim.operation)
+        return _failed(
+            claim, shop, Code.INTERNAL, "the service manager failed: its operator finds the cause in the logs"
+        )
+
+
+def _failed(claim: Claim, shop: Workshop, code: Code, reason: str) -> Failed:
+    patience = shop.policy.background if claim.options.get("by_itself") else shop.policy.patience
+    delay = again_in(
+        code,
+        tries=claim.tries,
+        age=claim.age,
+        connect_timeout=claim.connect_timeout,
+        patience=patience,
+        draw=random.random,
+    )
+    if claim.attempts > MOST_STARTS:
+        delay = None
+    return Failed(code, _shown(reason), delay)
+
+
+def _shown(reason: str) -> str:
+    """Text that may come from a node: no control characters, not too long."""
+    return "".join(letter for letter in reason if letter.isprintable())[:LONGEST_REASON]
+
+
+def _in_background() -> bool:
+    info = current_task.request.delivery_info if current_task else None
+    return info is not None and info.get("routing_key") != Queue.INTERACTIVE

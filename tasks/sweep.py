@@ -1,0 +1,22 @@
+"""sweep (beat): publishes again what is due and unheld, and refills windows. With it no step is ever lost."""
+
+import logging
+
+from celery import shared_task
+
+from models.sweeps import refill, republish, stuck
+from tasks.publish import publish
+from tasks.workshop import transaction, workshop
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="sweep")
+def sweep() -> None:
+    """One look; what it finds was lost with a message, a worker or a queue, or has finished backing off."""
+    refs, lapsed = transaction(republish, workshop().policy.publish_again)
+    operations = transaction(stuck)
+    refilled = transaction(refill, operations) if operations else []
+    if refs:
+        log.warning("sweep found %d due steps that nobody held, %d of them with lapsed claims", len(refs), lapsed)
+    publish([*refs, *refilled])

@@ -1,0 +1,154 @@
+"""What a worker process has for its steps: one event loop, one session, one writer, and whom it trusts."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine
+
+from agent.client import AgentClient
+from models.claims import Claim, SliceFacts, SliverFacts
+from models.seal import Seal
+from models.states import Kind, Verb
+from models.writer import Writer
+from nodemgr.client import NodeClient
+from plc.client import AgentEntry, Directory
+from rpc.aio import Session
+from tasks.reserve import Reserve
+from tasks.retry import Patience
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+from trust.store import TrustStore
+
+T = TypeVar("T")
+
+WAITED_FOR = Patience(times=3, seconds=30)
+BY_ITSELF = Patience(times=6, seconds=600, first=5.0)
+
+DIRECTORY_SECONDS = 60  # how long plc's list of agents is used before it is asked again
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Durations in seconds.
+
+    Args:
+        step: the deadline of a whole step; it bounds a warm stop.
+        patience: with transient errors while a user waits; `background` for beat's own work.
+        publish_again: when a released step that nobody took is published again.
+        grace: nodes end a sliver this long after its lease.
+        silent: a node that has not answered for this long is replaced in slices that heal.
+    """
+
+    step: int = 45
+    patience: Patience = WAITED_FOR
+    background: Patience = BY_ITSELF
+    publish_again: int = 60
+    grace: int = 60
+    silent: int = 900
+
+
+@dataclass(slots=True)
+class Workshop:
+    """One for each worker process, made at its start (`workers.processes`)."""
+
+    identity: Identity
+    database: Engine
+    loop: asyncio.AbstractEventLoop
+    session: Session
+    store: TrustStore
+    seal: Seal
+    writer: Writer
+    ask_directory: Callable[[], Directory]
+    policy: Policy = field(default_factory=Policy)
+    reserve: Reserve = field(default_factory=lambda: Reserve(32))
+    _directory: Directory | None = None
+    _directory_at: float = float("-inf")
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it on the loop; for pool threads."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    async def read(self, query: Callable[..., T], *args: object) -> T:
+        """A short look into the database, in a transaction of its own."""
+
+        def look() -> T:
+            with self.database.begin() as connection:
+                return query(connection, *args)
+
+        return await asyncio.to_thread(look)
+
+    def node(self, claim: Claim, sliver: SliverFacts) -> NodeClient:
+        """The node manager that holds, or is to hold, this sliver."""
+        return NodeClient(
+            self.session,
+            sliver.api,
+            Identity(Role.NODE, sliver.node_name),
+            connect_timeout=claim.connect_timeout,
+            deadline=self.policy.step,
+        )
+
+    def agent(self, entry: AgentEntry) -> AgentClient:
+        """One agent of the well-known list."""
+        return AgentClient(self.session, entry.url, entry.identity)
+
+    async def agents(self, names: Sequence[str]) -> list[AgentEntry]:
+        """The agents of these names, in their order; without names the default one, which is the list's first."""
+        known = (await self._agents()).agents
+        if not names:
+            if not known:
+                raise Refusal(Code.NOT_FOUND, "plc knows no agent yet: ask its operator")
+            return [known[0]]
+        found = {entry.name: entry for entry in known}
+        for name in names:
+            if name not in found:
+                raise Refusal(Code.NOT_FOUND, f"no agent {name} is known to plc any more")
+        return [found[name] for name in names]
+
+    async def _agents(self) -> Directory:
+        if self._directory is None or time.monotonic() - self._directory_at > DIRECTORY_SECONDS:
+            try:
+                self._directory = await asyncio.to_thread(self.ask_directory)
+                self._directory_at = time.monotonic()
+            except Refusal:
+                if self._directory is None:
+                    raise
+        return self._directory
+
+
+def facts(claim: Claim) -> tuple[SliceFacts, SliverFacts]:
+    """The slice and sliver of a step that has both. Raises Refusal(NOT_FOUND) when they are gone."""
+    if claim.slice is None or claim.sliver is None:
+        raise Refusal(Code.NOT_FOUND, "the slice or its node is gone")
+    return claim.slice, claim.sliver
+
+
+def delegation(claim: Claim, slice_: SliceFacts) -> str | None:
+    """The owner's permission to show: the standing one for what beat renews by itself, else the newest."""
+    if claim.kind is Kind.RENEW and claim.verb is Verb.RENEWSLICE and claim.options.get("by_itself"):
+        return slice_.standing or slice_.working
+    return slice_.working or slice_.standing
+
+
+_current: Workshop | None = None
+
+
+def open_workshop(workshop: Workshop | None) -> None:
+    """Make it this process's (None: there is none any more)."""
+    global _current  # noqa: PLW0603 - Celery's tasks are functions of the process
+    _current = workshop
+
+
+def workshop() -> Workshop:
+    """This process's."""
+    if _current is None:
+        raise RuntimeError("no worker runs in this process")
+    return _current
+
+
+def transaction(query: Callable[..., T], *args: object, **named: object) -> T:
+    """Call it with a connection, in a transaction of its own; for pool threads."""
+    with workshop().database.begin() as connection:
+        return query(connection, *args, **named)

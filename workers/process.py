@@ -1,0 +1,97 @@
+"""A worker process: what it makes at `worker_init`, before any message is taken, and ends at `worker_shutdown`.
+
+In a pool of threads `worker_process_init` never fires (STACK.md), and there is one process.
+"""
+
+import asyncio
+import logging
+from threading import Event, Thread
+
+from models.database import engine
+from models.seal import Seal
+from models.writer import Writer
+from rpc.aio import Session
+from rpc.credentials import Credentials
+from tasks.publish import Publisher
+from tasks.reserve import Reserve
+from tasks.workshop import Workshop, open_workshop
+from trust.clock import system_clock
+from workers.settings import Settings
+from workers.standing import Standing, wait_for_credentials
+
+log = logging.getLogger(__name__)
+
+SPARE_CONNECTIONS = 8  # for the writer, reads of steps and periodic tasks, beside one for each thread's claim
+
+
+class Process:
+    """One worker process's loop, session, writer and publisher."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = Event()
+
+    def start(self) -> None:
+        """Open everything and put the workshop in place. Waits for svmd's certificate as long as it takes."""
+        settings = self._settings
+        credentials = wait_for_credentials(settings.state_dir, self._stop)
+        if credentials is None:
+            raise SystemExit(0)
+        self.loop = asyncio.new_event_loop()
+        self._loop_thread = Thread(target=self._run_loop, name="loop", daemon=True)
+        self._loop_thread.start()
+        self.session = asyncio.run_coroutine_threadsafe(self._open(credentials), self.loop).result()
+        self.standing = Standing(credentials, settings.plc_url, system_clock(), self._renewed)
+        self.standing.start()
+        self.database = engine(
+            settings.database_url.get_secret_value(), pool_size=8, max_overflow=settings.threads + SPARE_CONNECTIONS
+        )
+        self.publisher = Publisher()
+        self.publisher.start()
+        self.writer = Writer(self.database, self.publisher.put)
+        self.writer.start()
+        self.workshop = self._workshop()
+        open_workshop(self.workshop)
+
+    def closing(self) -> None:
+        """The process was told to stop: nothing new begins in the background."""
+        self._stop.set()
+        self.workshop.reserve.close()
+
+    def stop(self) -> None:
+        """After the last step has ended: write what is to be written, then close. What backs off is in PostgreSQL."""
+        self.writer.stop()
+        self.publisher.stop()
+        self.standing.stop()
+        asyncio.run_coroutine_threadsafe(self.session.close(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._loop_thread.join()
+        self.loop.close()
+        self.database.dispose()
+        open_workshop(None)
+
+    def _workshop(self) -> Workshop:
+        settings = self._settings
+        return Workshop(
+            identity=self.standing.member.identity,
+            database=self.database,
+            loop=self.loop,
+            session=self.session,
+            store=self.standing.member.store,
+            seal=Seal.from_file(settings.key_file),
+            writer=self.writer,
+            ask_directory=self.standing.member.plc.directory,
+            policy=settings.policy,
+            reserve=Reserve(max(1, settings.threads - settings.reserved)),
+        )
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    async def _open(self, credentials: Credentials) -> Session:
+        return await Session(credentials).__aenter__()
+
+    def _renewed(self) -> None:
+        self.loop.call_soon_threadsafe(self.session.reload)
+        log.info("the service manager has a new certificate")
