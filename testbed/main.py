@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,7 @@ class Verbs(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in ("plc", "enroll"):
             return super().get_command(context, name)
-        from testbed import plcverbs
-
-        found: click.Command = getattr(plcverbs, name)
+        found: click.Command = getattr(import_module("testbed.plcverbs"), name)
         return found
 
     def invoke(self, context: click.Context) -> Any:
