@@ -86,7 +86,9 @@ class Node:
         with self.store.transaction():
             held = self.store.lease(ticket.slice)
             if self.store.burnt(ticket.jti, ticket.owner) is not None:
-                return _same_lease(ticket, held)
+                lease = _same_lease(ticket, held)
+                self._require_running(lease)
+                return lease
             lease = self._grant(ticket, caller, held)
             # Last, in the transaction that writes the lease: a ticket that was refused is good for another try.
             self.store.burn(Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.slice_id, ticket.expires_at))

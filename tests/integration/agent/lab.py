@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ from rpc.aio import Session
 from rpc.credentials import Credentials
 from rpc.server import Listener, serve
 from testbed.embedded import Postgres
-from trust.certificates import Authority, certificate_to_pem, key_to_pem, new_private_key
+from trust.certificates import Authority, PrivateKey, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
 from trust.documents import Delegation, DelegationKind, sign_delegation
 from trust.identity import Identity, Role
@@ -123,7 +124,8 @@ class Lab:
         addresses: Sequence[str] = (HOST,),
     ) -> Credentials:
         """Valid from `start` seconds from now on; of plc's CA, or of another that is taken for it."""
-        key, user = new_private_key(identity.role), identity.role is Role.USER
+        user = identity.role is Role.USER
+        key = user_key() if user else new_private_key(identity.role)
         certificate = (authority or self.authority).issue(
             identity,
             key.public_key(),
@@ -277,6 +279,12 @@ class Lab:
                 return found.ads
             await asyncio.sleep(0.05)
         raise AssertionError(f"the ads never settled: {found}")
+
+
+@cache
+def user_key() -> PrivateKey:
+    """One for all users: who they are is what their certificates say, and RSA keys take a while to make."""
+    return new_private_key(Role.USER)
 
 
 def _nowhere() -> Any:

@@ -78,6 +78,14 @@ async def test_a_burnt_ticket_whose_lease_was_deleted_is_refused(world: World) -
     assert world.store.leases() == []
 
 
+def test_a_burnt_ticket_whose_lease_has_ended_is_refused(world: World) -> None:
+    ticket = world.ticket(leaselen=100)
+    world.node.redeem(world.user(), ticket)
+    world.clock.forward(100)
+    with refused(Code.TICKET_EXPIRED):
+        world.node.redeem(world.user(), ticket)
+
+
 async def test_a_ticket_deleted_before_it_was_redeemed_is_burnt(world: World) -> None:
     ticket = world.ticket()
     await world.node.delete(world.svm(), SLICE, SLICE_ID, "t-1")
