@@ -1,6 +1,7 @@
 """`dslice run nodemgr`: one node manager in the foreground."""
 
 import asyncio
+import os
 import sys
 from contextlib import suppress
 
@@ -38,6 +39,8 @@ def main() -> None:
 
 def run() -> None:
     """Serve until SIGTERM; slivers go on running. Prints `ready ADDRESS` once it answers and has advertised."""
+    # Slivers' folders and sessions get the usual modes, whatever the shell that started this had; secrets name theirs.
+    os.umask(0o022)
     settings = Settings.load()
     logs.configure(settings.log_level, "nodemgr")
     member = Member.join(
