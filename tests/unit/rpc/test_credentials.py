@@ -55,6 +55,15 @@ def test_modes(credentials: Credentials) -> None:
     assert stat.S_IMODE(credentials.directory.stat().st_mode) == 0o700
 
 
+def test_what_a_crash_left_does_not_loosen_the_key(credentials: Credentials) -> None:
+    left = credentials.directory / f".{KEY}.new"
+    left.write_text("half a key")
+    left.chmod(0o666)
+    key, certificate = pair()
+    credentials.save(key_pem=key, certificate_pem=certificate)
+    test_modes(credentials)
+
+
 @pytest.mark.parametrize("name", [KEY, CERTIFICATE, ROOT])
 def test_a_missing_file(credentials: Credentials, name: str) -> None:
     (credentials.directory / name).unlink()

@@ -79,3 +79,15 @@ def test_a_failed_reload_leaves_the_context_as_it_was(credentials: Credentials) 
     (credentials.directory / KEY).write_text(key_to_pem(new_private_key(Role.NODE)))
     with pytest.raises(Refusal):
         tls.reload(context, credentials)
+
+
+def test_a_failed_handshake_stays_failed_and_ends(credentials: Credentials) -> None:
+    """The server tells the client by an alert, then takes a few more pieces, never a call, and gives up."""
+    arriving = ssl.MemoryBIO()
+    server = tls.server_context(credentials).wrap_bio(arriving, ssl.MemoryBIO(), server_side=True)
+    arriving.write(b"GET / HTTP/1.1\r\n\r\n")
+    for _ in range(tls.MAX_WAITS):
+        with pytest.raises(ssl.SSLWantReadError):
+            server.do_handshake()
+    with pytest.raises(ssl.SSLError, match=r"(?i)request"):
+        server.do_handshake()
