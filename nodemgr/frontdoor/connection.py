@@ -20,7 +20,7 @@ from paramiko.common import (
 
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.channel import SessionChannel
-from nodemgr.frontdoor.forward import Forward
+from nodemgr.frontdoor.forward import Forward, allowed
 from nodemgr.frontdoor.transport import BoundedTransport
 from nodemgr.slivers.driver import Driver, Pty, Session
 from nodemgr.slivers.etc import SFTP_SERVER, SHELL
@@ -106,9 +106,10 @@ class Connection(paramiko.ServerInterface):
         if self.granted is None or self.key is None or self.key.blob == self.granted.slice_key.blob:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         access = self._lookup(self.granted.slice)
-        if access is None or destination not in access.peers:
+        target = allowed(access, self._driver, destination) if access else None
+        if target is None:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        return self._open(chanid, destination)
+        return self._open(chanid, target)
 
     def check_channel_pty_request(
         self,

@@ -1,4 +1,4 @@
-"""direct-tcpip: a client's connection through this node to another node's front door."""
+"""direct-tcpip: a client's connection through this node, to another node's front door or into the own sliver."""
 
 from __future__ import annotations
 
@@ -6,12 +6,36 @@ import contextlib
 import os
 import socket
 import threading
+from typing import Protocol, runtime_checkable
 
 import paramiko
 
+from nodemgr.access import Access
 from nodemgr.frontdoor.pump import ChannelGoneError, inwards, outwards
 
 CONNECT_SECONDS = 10
+
+# What a user may call the node that the sliver is on; `localhost` is dialled as the first.
+_LOOPBACK = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
+
+
+@runtime_checkable
+class PortOwner(Protocol):
+    """A driver that can tell its slivers' ports from the host's."""
+
+    def owns_port(self, slice: str, address: str, port: int) -> bool: ...
+
+
+def allowed(access: Access, driver: object, destination: tuple[str, int]) -> tuple[str, int] | None:
+    """Where to connect for a client that wants `destination`: a peer's front door, or a port on which the sliver
+    itself listens. None: nowhere."""
+    if destination in access.peers:
+        return destination
+    host, port = destination
+    address = _LOOPBACK.get(host)
+    if address is None or not isinstance(driver, PortOwner) or not driver.owns_port(access.slice, address, port):
+        return None
+    return address, port
 
 
 class Forward:

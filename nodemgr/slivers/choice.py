@@ -8,7 +8,10 @@ from pathlib import Path
 from nodemgr.slivers.bubblewrap import BubblewrapDriver
 from nodemgr.slivers.driver import Driver
 from nodemgr.slivers.spawn import HELPER_ENVIRONMENT
+from nodemgr.slivers.unshare import UnshareDriver
 from trust.errors import Code, Refusal
+
+_DRIVERS = {driver.name: driver for driver in (BubblewrapDriver, UnshareDriver)}
 
 
 def open_driver(name: str, directory: Path) -> Driver:
@@ -19,6 +22,6 @@ def open_driver(name: str, directory: Path) -> Driver:
     """
     if name == "auto":
         name = "bubblewrap" if shutil.which("bwrap", path=HELPER_ENVIRONMENT["PATH"]) else "unshare"
-    if name == "bubblewrap":
-        return BubblewrapDriver(directory)
+    if name in _DRIVERS:
+        return _DRIVERS[name](directory)
     raise Refusal(Code.BAD_INPUT, f"there is no sliver driver {name!r}; take auto, bubblewrap, unshare or podman")

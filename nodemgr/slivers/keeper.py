@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from nodemgr.slivers import etc, folder, hostuids
+from nodemgr.slivers import etc, folder, hostuids, ports
 from nodemgr.slivers.driver import Pty, SliverSpec, Usage
 from nodemgr.slivers.folder import Record, SliverFolder
 from nodemgr.slivers.launch import as_host_user, launch, program, staged
@@ -94,6 +94,14 @@ class KeeperDriver:
             raise Refusal(Code.NOT_FOUND, f"no sliver of {slice} runs on this node")
         limits = rlimits(record.memory_mb, record.processes)
         return enter(Door(slice, keeper.pid, record.host_uid, limits), argv or [etc.SHELL, "-l"], pty)
+
+    def owns_port(self, slice: str, address: str, port: int) -> bool:
+        """Whether a connection to `address` (one of this host's own) and `port` reaches a process of the sliver."""
+        keeper = SliverFolder(self._directory, slice).keeper()
+        inside = namespace(keeper.pid, "pid") if keeper is not None and keeper.alive else None
+        if inside is None:
+            return False
+        return ports.answers(ports.listeners(), ports.sockets(members(inside)), address, port)
 
     def _locked(self, slice: str, work: Callable[[], None]) -> None:
         with self._guard:

@@ -44,7 +44,7 @@ done
 shift
 exec "$@"
 """
-_STAGES = ("/mnt", "/media", "/srv", "/tmp")  # noqa: S108 a mount point, in a private mount namespace
+STAGES = ("/mnt", "/media", "/srv", "/tmp")  # noqa: S108 a mount point, in a private mount namespace
 
 
 @functools.cache
@@ -72,7 +72,7 @@ def staged(view: Sequence[Entry], host_uid: int | None) -> tuple[list[str], list
     if host_uid is None:
         return [], list(view)
     sources = list(dict.fromkeys(entry.source for entry in own))
-    stage = next(s for s in _STAGES if os.path.isdir(s) and not any(p.is_relative_to(s) for p in sources))
+    stage = next(s for s in STAGES if os.path.isdir(s) and not any(p.is_relative_to(s) for p in sources))
     places = {source: Path(stage) / str(number) for number, source in enumerate(sources)}
     moved = [replace(e, source=places[e.source]) if isinstance(e, Bind) and e.source in places else e for e in view]
     private = [program("unshare"), "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sh", stage]

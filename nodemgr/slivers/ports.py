@@ -1,0 +1,73 @@
+"""Whose a listening TCP port is, where slivers share the host's network.
+
+A user may forward to the ports that the own sliver listens on, and to no other of this machine. The kernel's table
+names each listener's socket by inode; the sliver's processes name theirs the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_LISTEN = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening socket of this machine."""
+
+    address: str
+    port: int
+    inode: int
+
+
+def parse(table: str) -> list[Listener]:
+    """The listeners in the text of /proc/net/tcp or tcp6 (proc(5)): addresses are 32-bit words in the host's order."""
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == _LISTEN:
+            words, port = fields[1].split(":")
+            packed = b"".join(bytes.fromhex(words[i : i + 8])[::-1] for i in range(0, len(words), 8))
+            found.append(Listener(str(ipaddress.ip_address(packed)), int(port, 16), int(fields[9])))
+    return found
+
+
+def listeners() -> list[Listener]:
+    """Everybody's listening sockets in this network namespace."""
+    found = []
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError):
+            found += parse(Path("/proc/net", name).read_text(encoding="ascii"))
+    return found
+
+
+def sockets(pids: Iterable[int]) -> set[int]:
+    """Inodes of the sockets that these processes hold."""
+    inodes = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    target = os.readlink(f"/proc/{pid}/fd/{name}")
+                    if target.startswith("socket:["):
+                        inodes.add(int(target[8:-1]))
+    return inodes
+
+
+def answers(table: Iterable[Listener], inodes: Collection[int], address: str, port: int) -> bool:
+    """Whether a connection to `address` (a loopback address) and `port` reaches a socket with one of `inodes`.
+
+    As the kernel chooses: a socket bound to the very address before one bound to all, IPv4 before IPv6. Where several
+    share that place (SO_REUSEPORT) all must be among the inodes.
+    """
+    wildcards = ("::",) if ":" in address else ("0.0.0.0", "::")  # noqa: S104 compared, not bound
+    for bound in (address, *wildcards):
+        there = [listener.inode for listener in table if (listener.address, listener.port) == (bound, port)]
+        if there:
+            return all(inode in inodes for inode in there)
+    return False
