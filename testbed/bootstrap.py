@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 
 from plc.bootstrap import Bootstrap, Person
 from plc.settings import Settings
@@ -23,6 +24,8 @@ def prepare(layout: Layout) -> None:
     os.environ.update(layout.plc().env)
     home = layout.home
     secret(home, "flower")
+    for spec in (layout.plc(), *layout.others()):
+        Path(spec.env["DSLICE_STATE_DIR"]).mkdir(parents=True, exist_ok=True, mode=0o700)
     with Bootstrap.open(Settings.load()) as plc:
         home.ca_file.write_text(plc.ca_pem)
         plc.sites(SITES)

@@ -103,6 +103,7 @@ class Story:
         self.stage.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", "key")
         self._on_every_node("addkey", SLICE, "key.pub")
         self.stage.run("svm", "ssh-config", SLICE, into="ssh_config")
+        self._keep_known_hosts()
         for number, node in enumerate(self.nodes, 1):
             shown = self._ssh(node, "hostname")
             check(shown.lines == [f"n{number}"], f"the hostname n{number}")
@@ -129,7 +130,15 @@ class Story:
         """Howto: `svm deleteslice`; afterwards nobody gets in."""
         self._on_every_node("deleteslice", SLICE)
         for node in self.nodes:
-            self._ssh(node, "hostname", expect=SSH_REFUSED)
+            shown = self._ssh(node, "hostname", expect=SSH_REFUSED)
+            check("Permission denied" in shown.text, "'Permission denied'")
+
+    def _keep_known_hosts(self) -> None:
+        """deleteslice removes svm's file of host keys, and the last logins must fail for want of a slice, not of it."""
+        config = self.stage.folder / "ssh_config"
+        pinned = self.home.user(NEWCOMER) / "slices" / SLICE / "known_hosts"
+        shutil.copy(pinned, self.stage.folder / "known_hosts")
+        config.write_text(config.read_text().replace(str(pinned), str(self.stage.folder / "known_hosts")))
 
     def _ssh(self, node: str, *command: str, expect: int = 0) -> Shown:
         return self.stage.run("ssh", *SSH_OPTIONS, "-l", SLICE, node, *command, expect=expect)

@@ -23,7 +23,7 @@ class Refused(click.ClickException):
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason)
-        self.exit_code = status_of_refusal(refusal.code)  # type: ignore[misc] - click reads it from the instance
+        self.exit_code = status_of_refusal(refusal.code)  # type: ignore[misc]  # click reads it from here
 
 
 class Group(click.Group):
