@@ -1,0 +1,89 @@
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pytest
+
+from agent.client import Promise
+from nodemgr.client import LeaseReply, NodeClient
+from rpc.aio import Session
+from rpc.credentials import Credentials
+from testbed.embedded import Postgres
+from tests.integration.agent.lab import Lab, laboratory, slice_name
+from trust.sshkeys import new_ssh_key_pair
+
+KEY_PAIR = new_ssh_key_pair("slice")
+
+
+@pytest.fixture(scope="session")
+def lab(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """plc, an agent and four nodes, shared by this folder's tests."""
+    with laboratory(postgres, tmp_path_factory.mktemp("nodemgr"), nodes=4) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def pi(lab: Lab) -> Credentials:
+    """A PI."""
+    return lab.user()
+
+
+@pytest.fixture
+async def as_pi(lab: Lab, pi: Credentials) -> AsyncIterator[Session]:
+    async with lab.session(pi) as session:
+        yield session
+
+
+@pytest.fixture
+async def as_svm(lab: Lab) -> AsyncIterator[Session]:
+    async with lab.session(lab.svm_credentials) as session:
+        yield session
+
+
+@dataclass
+class Held:
+    """A ticket for one node and what came of it."""
+
+    lab: Lab
+    slice: str
+    slice_id: UUID
+    promise: Promise
+
+    def client(self, session: Session, **options: float) -> NodeClient:
+        return self.lab.node_client(session, self.promise, **options)
+
+    async def redeem(self, session: Session, delegation: str | None = None) -> LeaseReply:
+        return await self.client(session).redeem(self.promise.token, delegation)
+
+    async def run(self, session: Session, delegation: str | None = None) -> LeaseReply:
+        lease = await self.redeem(session, delegation)
+        await self.client(session).create(self.slice, lease.token, *KEY_PAIR, delegation)
+        return lease
+
+
+Holding = Callable[..., Awaitable[Held]]
+
+
+@pytest.fixture
+async def hold(lab: Lab, as_pi: Session) -> AsyncIterator[Holding]:
+    """Gets the PI a ticket, for a node that behaves; afterwards everything is given back."""
+    held: list[Held] = []
+
+    async def get(address: str | None = None, leaselen: int = 600) -> Held:
+        name = slice_name()
+        found = await lab.agent_client(as_pi).tickets(
+            slice=name,
+            numnodes=1,
+            leaselen=leaselen,
+            ips=[address] if address else [],
+            delegation=None,
+            idempotency_key=str(uuid4()),
+        )
+        held.append(Held(lab, name, found.slice_id, found.promises[0]))
+        return held[-1]
+
+    yield get
+    for one in held:
+        lab.run(lab.population.misbehave(one.promise.node, "ok"))
+        await one.client(as_pi).delete(one.slice, one.slice_id, one.promise.jti, None)
+        await lab.agent_client(as_pi).return_ticket(one.promise.jti, None)
