@@ -189,7 +189,8 @@ def find_svmd(home: Home, credentials: Credentials) -> Place:
     if kept is not None and age < CACHE_SECONDS:
         return kept
     try:
-        place = _place_of(home, Plc(home.require_plc(), credentials).directory())
+        with closing(Plc(home.require_plc(), credentials)) as plc:
+            place = _place_of(home, plc.directory())
     except Refusal as refusal:
         if kept is None or refusal.code not in _PASSING:
             raise

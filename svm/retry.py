@@ -9,9 +9,9 @@ LISTED = 16
 """Failed nodes that the command lists by address; of more it takes all that wait, which are the same ones."""
 
 
-def same_again(flags: Flags, note: str = "") -> list[str]:
+def same_again(flags: Flags) -> list[str]:
     """The command as it was typed."""
-    return [f"Try again with: {command(*flags.argv)}{note}"]
+    return [f"Try again with: {command(*flags.argv)}"]
 
 
 def lower_commands(slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:

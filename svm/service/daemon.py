@@ -15,6 +15,7 @@ from svm.service.context import KnownAgents, Service
 from svm.service.settings import Settings
 from svm.service.watching import Watchers
 from trust.clock import system_clock
+from trust.errors import Refusal
 from trust.identity import Role
 
 ANNOUNCE_SECONDS = 5
@@ -23,6 +24,14 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
+    """Run; a refusal at the start (a setting, a token, plc away) is said in one line."""
+    try:
+        run()
+    except Refusal as refusal:
+        sys.exit(f"svmd: {refusal.reason}")
+
+
+def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` once it answers."""
     # Before anything is published: without it Celery would send messages to a broker nobody chose.
     import workers.app  # noqa: F401

@@ -8,7 +8,7 @@ import click
 from svm.columns import table
 from svm.files import forget_slice, known_slices
 from svm.flags import current, flags
-from svm.output import json_line, line, rows
+from svm.output import NodeResult, json_line, line, rows
 from svm.request import Request
 from svm.retry import same_again
 from svm.session import connect, perform
@@ -22,8 +22,11 @@ def deleteslice(name: str) -> int:
     """Delete a slice: its VMs, its tickets, its name."""
     given = current()
     svmd = connect()
-    later = " (their slivers end with their leases in any case)"
-    status, report = perform(svmd, Request("deleteslice", name), lambda _failures: same_again(given, later))
+
+    def retry(_failures: list[NodeResult]) -> list[str]:
+        return [*same_again(given), "What could not be reached ends by itself, with its lease at the latest."]
+
+    status, report = perform(svmd, Request("deleteslice", name), retry)
     if not report.failed:
         forget_slice(svmd.home.directory, name)
     return status

@@ -122,6 +122,11 @@ class Worker:
                 done = [Record(each, self.results(each)) for each in claims]
                 _, waiting = record(connection, done)
 
+    def resume(self) -> None:
+        """Go to work, on what was published meanwhile too."""
+        self.idle = False
+        self.publish(self.published)
+
 
 def succeed(step: Claim) -> Done | Failed:
     """Every step does its work."""

@@ -366,8 +366,7 @@ class TestFollowing:
         advice = "the operation goes on; follow it with: svm watch "
         assert err.strip().startswith(advice)
         operation = err.strip().removeprefix(advice)
-        svmd.worker.idle = False
-        svmd.worker.publish(svmd.worker.published)
+        svmd.worker.resume()
         for what in (operation, "demo"):
             assert svm("watch", what) == 0
             out, err = capsys.readouterr()
@@ -382,8 +381,7 @@ class TestFollowing:
     def test_events_come_while_they_happen(self, home: Path, demo: Path, svmd: Running) -> None:
         svmd.worker.idle = True
         child = following(svmd, home, "createslice", demo)
-        svmd.worker.idle = False
-        svmd.worker.publish(svmd.worker.published)
+        svmd.worker.resume()
         out, _ = child.communicate()
         assert (child.returncode, len(out.splitlines())) == (0, 3)
 

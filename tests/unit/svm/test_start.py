@@ -46,6 +46,25 @@ def test_help_loads_nothing_heavy() -> None:
     assert not found.intersection(HEAVY)
 
 
+def test_the_command_line_needs_no_part_of_a_server() -> None:
+    verbs = "\n".join(f"import svm.verbs.{module}" for module in set(VERBS.values()))
+    found = modules_after(f"{verbs}\nimport svm.client, svm.following, svm.sshconfig, svm.settings")
+    servers = {
+        "svm.service",
+        "celery",
+        "sqlalchemy",
+        "models",
+        "tasks",
+        "workers",
+        "agent",
+        "nodemgr",
+        "fastapi",
+        "uvicorn",
+    }
+    assert "svm.client" in found
+    assert not found.intersection(servers | {"aiohttp", "rich", "paramiko"})
+
+
 def test_completion_loads_nothing_heavy_and_asks_nobody(home: Path) -> None:
     (home / "slices" / "oceanstore").mkdir(parents=True)
     code = "import sys\nsys.argv=['svm']\nfrom svm.main import main\ntry:\n main()\nexcept SystemExit: pass"
