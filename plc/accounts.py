@@ -172,8 +172,8 @@ def add_site(connection: Connection, actor: Actor, name: str, now: datetime) -> 
     """Raises Refusal NAME_TAKEN, NOT_ALLOWED, BAD_INPUT."""
     require_admin(actor, "add sites")
     named = clean(name, "a site's name", least=1)
-    added = connection.execute(insert(site).values(name=named, made_at=now).on_conflict_do_nothing())
-    if not added.rowcount:
+    added = insert(site).values(name=named, made_at=now).on_conflict_do_nothing().returning(site.c.id)
+    if connection.scalar(added) is None:
         raise Refusal(Code.NAME_TAKEN, f"there is a site {named} already")
     note(connection, now, actor.name, "add-site", named)
 
@@ -291,7 +291,8 @@ def _insert(connection: Connection, applied: Application, values: Mapping[str, A
         raise Refusal(Code.BAD_INPUT, f"there is no site {applied.site}; dslice plc sites lists them")
     said = {"email": applied.email, "name": applied.name, "title": applied.title, "site_id": site_id}
     row = {**applied.contact, **said, **values}
-    return bool(connection.execute(insert(account).values(row).on_conflict_do_nothing()).rowcount)
+    inserted = insert(account).values(row).on_conflict_do_nothing().returning(account.c.id)
+    return connection.scalar(inserted) is not None
 
 
 def _pis(connection: Connection, site_name: str) -> Sequence[str]:

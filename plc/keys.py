@@ -30,7 +30,7 @@ def add_key(connection: Connection, actor: Actor, email: str, text: str, now: da
     if counted >= MOST_KEYS:
         raise Refusal(Code.OVER_CAPACITY, f"{whom.email} has {counted} SSH keys, the most allowed; remove one first")
     row = {"account_id": whom.id, "fingerprint": key.fingerprint, "line": key.line, "added_at": now}
-    if connection.execute(insert(ssh_key).values(row).on_conflict_do_nothing()).rowcount:
+    if connection.scalar(insert(ssh_key).values(row).on_conflict_do_nothing().returning(ssh_key.c.id)) is not None:
         note(connection, now, actor.name, "add-key", whom.email, key.fingerprint)
     return key.fingerprint
 

@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,14 +21,19 @@ from typing import Any, TypeVar
 import pytest
 from aiosmtpd.controller import Controller
 
-from plc.bootstrap import Bootstrap, Person
+from plc import accounts, certificates
+from plc.accounts import OPERATOR as AS_OPERATOR
+from plc.accounts import Application
+from plc.bootstrap import Bootstrap
 from plc.central import Central
 from plc.client import Member, Plc
 from plc.settings import Settings
 from rpc.credentials import Credentials
 from testbed.embedded import Postgres
+from trust.certificates import PrivateKey, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
-from trust.identity import Role
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
 from trust.store import TrustStore
 
 PASSWORD = "correct horse battery"
@@ -84,22 +90,38 @@ class Running:
         self.opened.append(client)
         return client
 
-    def person(self, *, site: str = "Princeton", **flags: Any) -> Person:
-        """A new enabled account."""
+    @cached_property
+    def password_hash(self) -> str:
+        return self.central.passwords.hash(PASSWORD)
+
+    @cached_property
+    def user_key(self) -> PrivateKey:
+        """One for all whose key does not matter: making one takes a tenth of a second."""
+        return new_private_key(Role.USER)
+
+    def person(self, *, site: str = "Princeton", is_pi: bool = False, is_admin: bool = False) -> str:
+        """The e-mail of a new enabled account."""
         number = next(_numbers)
-        person = Person(f"user{number}@example.org", PASSWORD, f"User {number}", site, "Professor", **flags)
-        made = Bootstrap(self.central)
-        made.sites([site])
-        made.accounts([person])
-        return person
+        email, now = f"user{number}@example.org", self.central.clock.now()
+        contact = {"address": "35 Olden Street", "city": "Princeton", "province": "NJ", "zip": "08544", "country": "US"}
+        wanted = Application(email, f"User {number}", site, "Professor", {**contact, "phone": "609-258-6077"})
+        with self.central.begin() as connection:
+            if site not in accounts.sites(connection):
+                accounts.add_site(connection, AS_OPERATOR, site, now)
+            flags = {"is_pi": is_pi, "is_admin": is_admin}
+            assert accounts.add(connection, AS_OPERATOR, wanted, self.password_hash, now, **flags)
+        return email
 
     def certified(self, **flags: Any) -> "Certified":
         """A new account with a certificate."""
-        person = self.person(**flags)
-        directory = self.folder / person.email
-        Bootstrap(self.central).certify(person.email, directory)
-        credentials = Credentials(directory)
-        return Certified(person, credentials, self._kept(Plc(self.url, credentials)))
+        email, credentials = self.person(**flags), Credentials(self.folder / f"certified{next(_numbers)}")
+        with self.central.begin() as connection:
+            who, now = accounts.load(connection, email, lock=True), self.central.clock.now()
+            key = self.user_key.public_key()
+            made = certificates.issue_to(connection, self.central.authority, who, key, self.settings, now)
+        key_pem, pem = key_to_pem(self.user_key), certificate_to_pem(made)
+        credentials.save(key_pem=key_pem, certificate_pem=pem, ca_pem=self.ca_pem)
+        return Certified(email, credentials, self._kept(Plc(self.url, credentials)))
 
     def store(self) -> TrustStore:
         """plc's root and its list of this moment, as a service has them."""
@@ -129,13 +151,13 @@ class Running:
 
 @dataclass
 class Certified:
-    person: Person
+    email: str
     credentials: Credentials
     plc: Plc
 
     @property
-    def email(self) -> str:
-        return self.person.email
+    def identity(self) -> Identity:
+        return Identity.user(self.email)
 
 
 class AnyPort(Controller):
@@ -145,6 +167,15 @@ class AnyPort(Controller):
         assert isinstance(self.server, asyncio.Server)
         self.port = self.server.sockets[0].getsockname()[1]
         super()._trigger_server()  # type: ignore[no-untyped-call]
+
+
+def refused(call: Callable[[], object], code: Code, words: str) -> Refusal:
+    """The call is refused, with this code and these words in the reason."""
+    with pytest.raises(Refusal) as caught:
+        call()
+    assert caught.value.code is code, caught.value.reason
+    assert words in caught.value.reason
+    return caught.value
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def enrolled(laptop: Laptop, email: str) -> None:
 
 
 def test_the_howto_at_a_terminal(laptop: Laptop) -> None:
-    email = laptop.plc.person(is_pi=True).email
+    email = laptop.plc.person(is_pi=True)
 
     status, screen = laptop.at_terminal("plkeygen", answers={"email": email, "password": PASSWORD})
 
@@ -63,7 +63,7 @@ def test_the_howto_at_a_terminal(laptop: Laptop) -> None:
 
 
 def test_a_denied_request_says_why(laptop: Laptop) -> None:
-    email = laptop.plc.person().email
+    email = laptop.plc.person()
     laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n")
     with laptop.plc.central.begin() as connection:
         now = laptop.plc.central.clock.now()
@@ -77,7 +77,7 @@ def test_a_denied_request_says_why(laptop: Laptop) -> None:
 
 
 def test_a_wrong_password_sends_nothing_and_the_next_try_uses_the_same_key(laptop: Laptop) -> None:
-    email = laptop.plc.person().email
+    email = laptop.plc.person()
 
     wrong = laptop.plkeygen(stdin=f"{email}\nwrong password\n")
     assert (wrong.returncode, wrong.stderr) == (4, "plkeygen: wrong e-mail or password\n")
@@ -101,7 +101,7 @@ def test_nothing_is_sent_to_a_ca_that_nobody_vouched_for(laptop: Laptop) -> None
 
 
 def test_at_a_terminal_the_user_vouches_by_typing_the_first_digits(laptop: Laptop) -> None:
-    email = laptop.plc.person().email
+    email = laptop.plc.person()
     laptop.vouched = False
 
     status, screen = laptop.at_terminal("plkeygen", answers={"first 8 digits": "00000000"})
@@ -115,7 +115,7 @@ def test_at_a_terminal_the_user_vouches_by_typing_the_first_digits(laptop: Lapto
 
 
 def test_a_pinned_ca_is_not_replaced(laptop: Laptop, tmp_path: Path) -> None:
-    email = laptop.plc.person().email
+    email = laptop.plc.person()
     laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n")
     laptop.environment = {"DSLICE_CA_FINGERPRINT": "cd" * 32}
     changed = laptop.plkeygen("--refresh", "--email", email)
@@ -129,7 +129,7 @@ def test_a_pinned_ca_is_not_replaced(laptop: Laptop, tmp_path: Path) -> None:
 
 
 def test_a_ca_file_vouches_too(laptop: Laptop, tmp_path: Path) -> None:
-    email = laptop.plc.person().email
+    email = laptop.plc.person()
     (tmp_path / "ca.pem").write_text(laptop.plc.ca_pem)
     laptop.vouched, laptop.environment = False, {"DSLICE_CA_FILE": str(tmp_path / "ca.pem")}
     assert laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n").returncode == 0
@@ -157,7 +157,7 @@ def test_a_folder_or_key_that_others_can_read_is_refused(laptop: Laptop, tmp_pat
 
 
 def test_a_valid_certificate_is_kept_unless_forced(laptop: Laptop) -> None:
-    email = laptop.plc.person().email
+    email = laptop.plc.person()
     enrolled(laptop, email)
     before = [(laptop.home / name).read_text() for name in ("key.pem", "cert.pem")]
 
@@ -177,7 +177,7 @@ def test_a_valid_certificate_is_kept_unless_forced(laptop: Laptop) -> None:
 
 
 def test_renew_keeps_the_key_and_rotate_revokes_the_old_certificate(laptop: Laptop) -> None:
-    email = laptop.plc.person(is_pi=True).email
+    email = laptop.plc.person(is_pi=True)
     enrolled(laptop, email)
     key, old = (laptop.home / "key.pem").read_text(), Credentials(laptop.home).certificate
 
@@ -201,7 +201,7 @@ def test_renew_keeps_the_key_and_rotate_revokes_the_old_certificate(laptop: Lapt
 
 
 def test_a_rotation_that_was_cut_off_is_finished_later(laptop: Laptop) -> None:
-    email = laptop.plc.person().email
+    email = laptop.plc.person()
     enrolled(laptop, email)
     old = Credentials(laptop.home).certificate.serial_number
     laptop.plkeygen("--renew")
@@ -216,7 +216,7 @@ def test_a_rotation_that_was_cut_off_is_finished_later(laptop: Laptop) -> None:
 
 
 def test_the_way_back_after_the_flag_was_lost(laptop: Laptop) -> None:
-    email = laptop.plc.person(is_pi=True).email
+    email = laptop.plc.person(is_pi=True)
     enrolled(laptop, email)
     with laptop.plc.central.begin() as connection:
         now = laptop.plc.central.clock.now()
@@ -256,7 +256,7 @@ def test_each_mistake_is_one_line(laptop: Laptop, words: list[str], stdin: str, 
 
 
 def test_a_key_without_a_request_and_another_users_email(laptop: Laptop) -> None:
-    email, other = laptop.plc.person().email, laptop.plc.person().email
+    email, other = laptop.plc.person(), laptop.plc.person()
     laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n")
     refused = laptop.plkeygen("--refresh", "--email", other)
     assert refused.returncode == 1
