@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -10,7 +11,7 @@ from rpc.aio import Session
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import AGENT, SVM, Lab
 from tests.integration.nodemgr.conftest import KEY_PAIR, Holding
-from trust.documents import DelegationKind, verify_lease
+from trust.documents import DelegationKind, Ticket, sign_ticket, verify_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.sshkeys import new_ssh_key_pair
@@ -94,9 +95,6 @@ async def test_the_standing_delegation_renews_and_does_nothing_else(
 async def test_a_ticket_of_an_agent_that_the_node_does_not_know(
     lab: Lab, hold: Holding, as_pi: Session, pi: Credentials
 ) -> None:
-    from uuid import uuid4
-
-    from trust.documents import Ticket, sign_ticket
 
     held = await hold()
     now = datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,206 @@
+"""The processes as `dslice run` starts them: enrolled by token, found through plc, killed and started again."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from agent.client import AdList, AgentClient, Promise, Tickets
+from nodemgr.client import NodeClient, SliverReply
+from nodemgr.simulation.control import set_fault
+from plc.client import Plc
+from rpc.aio import Session
+from rpc.credentials import Credentials
+from testbed.embedded import Postgres
+from tests.integration.agent.lab import HOST, Lab, daemon, slice_name
+from tests.integration.nodemgr.conftest import KEY_PAIR
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+
+AGENT = Identity(Role.AGENT, "second")
+
+
+@dataclass
+class Daemons:
+    """Environments of an agent, a node manager and a process of three simulated nodes, ready to be started."""
+
+    lab: Lab
+    folder: Path
+    database_url: str
+
+    def token(self, role: Role, name: str, *addresses: str) -> str:
+        (token,) = self.lab.bootstrap.tokens([(role, name, addresses)])
+        return token
+
+    def common(self, name: str) -> dict[str, str]:
+        return {"DSLICE_STATE_DIR": str(self.folder / name), "DSLICE_PLC_URL": self.lab.plc_url, "DSLICE_NAME": name}
+
+    @contextmanager
+    def started(self, module: str, environment: dict[str, str], *, kill: bool = False) -> Iterator[str]:
+        """The daemon's address; `kill` ends it with SIGKILL."""
+        log = self.folder / f"{module}.log"
+        with daemon(module, environment, log) as (process, address):
+            yield address
+            if kill:
+                process.kill()
+                process.wait()
+
+    def agent(self, listen: str = f"{HOST}:0", **options: bool) -> AbstractContextManager[str]:
+        token = self.token(Role.AGENT, AGENT.name, HOST)
+        environment = {
+            **self.common(AGENT.name),
+            "DSLICE_DATABASE_URL": self.database_url,
+            "DSLICE_LISTEN": listen,
+            "DSLICE_ENROLL_TOKEN": token,
+        }
+        return self.started("agent.daemon", environment, **options)
+
+    def node(self, number: int = 200, **options: bool) -> AbstractContextManager[str]:
+        name, address = f"d{number}", f"{self.lab.network}.{number}"
+        token_file = self.folder / f"token-{name}"
+        token_file.write_text(self.token(Role.NODE, name, address) + "\n")
+        environment = {
+            **self.common(name),
+            "DSLICE_NODE_ADDRESS": address,
+            "DSLICE_NODE_SITE": "Princeton",
+            "DSLICE_SLIVER_DRIVER": "simulated",
+            "DSLICE_AGENTS": AGENT.name,
+            "DSLICE_ENROLL_TOKEN_FILE": str(token_file),
+            "DSLICE_GRACE": "0",
+            "DSLICE_EXPIRY_SECONDS": "0.2",
+        }
+        return self.started("nodemgr.daemon", environment, **options)
+
+    def simulated(self, **options: bool) -> AbstractContextManager[str]:
+        rows = [
+            {
+                "name": f"x{number}",
+                "address": f"{self.lab.network}.{number}",
+                "site": "Berkeley",
+                "token": self.token(Role.NODE, f"x{number}", f"{self.lab.network}.{number}"),
+                "port": 0,
+            }
+            for number in (201, 202, 203)
+        ]
+        (self.folder / "nodes.json").write_text(json.dumps(rows))
+        environment = {
+            **self.common("simulated"),
+            "DSLICE_SIMULATED_NODES": str(self.folder / "nodes.json"),
+            "DSLICE_CONTROL_SOCKET": str(self.folder / "c.sock"),
+            "DSLICE_AGENTS": AGENT.name,
+        }
+        return self.started("nodemgr.simulation", environment, **options)
+
+
+@pytest.fixture
+def daemons(lab: Lab, postgres: Postgres, tmp_path: Path) -> Iterator[Daemons]:
+    database = f"daemons_{uuid4().hex[:12]}"
+    postgres.create_database(database)
+    yield Daemons(lab, tmp_path, postgres.url("agent", database))
+    postgres.drop_database(database)
+
+
+@pytest.fixture
+async def session(lab: Lab, pi: Credentials) -> AsyncIterator[Session]:
+    async with lab.session(pi) as made:
+        yield made
+
+
+async def ads(client: AgentClient) -> list[str]:
+    found = await client.ads()
+    assert isinstance(found, AdList)
+    return [ad.address.rpartition(".")[2] for ad in found.ads]
+
+
+async def ask(client: AgentClient, numnodes: int, leaselen: int = 600) -> tuple[str, Tickets]:
+    name = slice_name()
+    found = await client.tickets(
+        slice=name, numnodes=numnodes, leaselen=leaselen, delegation=None, idempotency_key=str(uuid4())
+    )
+    return name, found
+
+
+def node_client(session: Session, promise: Promise) -> NodeClient:
+    return NodeClient(session, promise.api, Identity(Role.NODE, promise.node))
+
+
+async def run_on(session: Session, name: str, promise: Promise) -> str:
+    node = node_client(session, promise)
+    lease = await node.redeem(promise.token, None)
+    assert (await node.create(name, lease.token, *KEY_PAIR, None)).has_vm
+    return lease.token
+
+
+async def test_nodes_are_advertised_once_they_say_that_they_are_ready(daemons: Daemons, session: Session) -> None:
+    lab = daemons.lab
+    with ExitStack() as stack:
+        agent_url = f"https://{stack.enter_context(daemons.agent())}"
+        stack.enter_context(daemons.node())
+        stack.enter_context(daemons.simulated())
+        plc = stack.enter_context(Plc(lab.plc_url, lab.svm_credentials))
+        assert agent_url in [entry.url for entry in plc.directory().agents]
+        client = AgentClient(session, agent_url, AGENT)
+        assert await ads(client) == ["200", "201", "202", "203"]
+        name, found = await ask(client, 4)
+        assert {promise.node for promise in found.promises} == {"d200", "x201", "x202", "x203"}
+        for promise in found.promises:
+            await run_on(session, name, promise)
+        assert set_fault(daemons.folder / "c.sock", "x201", "refuse") == "x201: refuse"
+        (dead,) = [promise for promise in found.promises if promise.node == "x201"]
+        with pytest.raises(Refusal) as caught:
+            await node_client(session, dead).inventory()
+        assert caught.value.code is Code.UNREACHABLE
+
+
+async def test_leases_and_tickets_outlive_kill_9_of_node_and_agent(daemons: Daemons, session: Session) -> None:
+    with ExitStack() as stack:
+        address = stack.enter_context(daemons.agent(kill=True))
+        client = AgentClient(session, f"https://{address}", AGENT)
+        with daemons.node(kill=True):
+            name, found = await ask(client, 1)
+            short, ending = await ask(client, 1, leaselen=2)
+            await run_on(session, name, found.promises[0])
+            await run_on(session, short, ending.promises[0])
+        stack.close()
+        with daemons.agent(address), daemons.node() as again:
+            promise = found.promises[0]
+            node = NodeClient(session, f"https://{again}", Identity(Role.NODE, promise.node))
+            (sliver,) = await _until(node, lambda names: names == [name])
+            assert (sliver.state, sliver.generation) == ("running", 1)
+            assert (await node.redeem(promise.token, None)).generation == 1
+            with pytest.raises(Refusal) as caught:
+                await node.redeem(ending.promises[0].token, None)
+            assert caught.value.code is Code.TICKET_EXPIRED
+            assert await ads(client) == ["200"]
+            await client.return_ticket(promise.jti, None)
+
+
+async def _until(node: NodeClient, wanted: Callable[[list[str]], bool]) -> list[SliverReply]:
+    found: list[SliverReply] = []
+    for _ in range(200):
+        found = await node.inventory()
+        if wanted([one.slice for one in found]):
+            return found
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"the node never came to that: {found}")
+
+
+def test_what_is_wrong_with_the_settings_is_said_in_one_line(tmp_path: Path) -> None:
+    for module in ("agent.daemon", "nodemgr.daemon", "nodemgr.simulation"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"from {module} import main; main()"],
+            env={"DSLICE_STATE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert "setting DSLICE_" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert done.stdout == ""
