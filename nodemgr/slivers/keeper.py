@@ -7,7 +7,6 @@ its slivers running and takes them over. Each sliver is worked on by one thread 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -150,11 +149,9 @@ class KeeperDriver:
         keeper = sliver.keeper()
         if keeper is None:
             return
-        if keeper.alive:
-            for pid in _entrants(keeper):  # one that is stopped would never reap its child, and PID 1 waits for that
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGCONT)
-            keeper.kill()
+        inside = namespace(keeper.pid, "pid")
+        if keeper.alive and inside:
+            keeper.kill(unblock=lambda: _end_sessions(inside))
         sliver.write_keeper(None)
 
     def _delete(self, slice: str) -> None:
@@ -206,6 +203,12 @@ class KeeperDriver:
 def _kill_sessions(strays: Sequence[int]) -> None:
     for pid in strays:
         kill_session(pid)
+
+
+def _end_sessions(inside: str) -> None:
+    """Have every nsenter outside reap its child: PID 1 does not end before, and a stopped nsenter never would."""
+    for pid in entrants(inside):
+        signal_session(pid, signal.SIGKILL)
 
 
 def _entrants(keeper: Process) -> list[int]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,11 +108,15 @@ class Process:
     def alive(self) -> bool:
         return self.boot_id == boot_id() and start_time(self.pid) == self.start_time
 
-    def kill(self, timeout: int = 10) -> None:
+    def kill(self, unblock: Callable[[], None] = lambda: None, timeout: int = 20) -> None:
         """SIGKILL, and wait until it is gone. Nothing to do when it is not there any more.
 
+        Args:
+            unblock: called before each wait; ends what the process's end may wait for.
+            timeout: seconds.
+
         Raises:
-            Refusal: INTERNAL when it is still there after `timeout` seconds (stuck in the kernel).
+            Refusal: INTERNAL when it is still there after that time (stuck in the kernel).
         """
         try:
             handle = os.pidfd_open(self.pid)
@@ -125,9 +129,10 @@ class Process:
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
             poller = select.poll()
             poller.register(handle, select.POLLIN)
-            if not poller.poll(timeout * 1000):
-                raise Refusal(
-                    Code.INTERNAL, f"process {self.pid} of a sliver did not end within {timeout} s of SIGKILL"
-                )
+            for _ in range(timeout):
+                unblock()
+                if poller.poll(1000):
+                    return
+            raise Refusal(Code.INTERNAL, f"process {self.pid} of a sliver did not end within {timeout} s of SIGKILL")
         finally:
             os.close(handle)

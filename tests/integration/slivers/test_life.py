@@ -1,0 +1,254 @@
+"""The life of a sliver: made, entered, stopped, found again, limited, removed. One suite for every driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nodemgr.slivers.driver import Pty
+from tests.integration.slivers.conftest import Node, run_async
+from trust.errors import Code, Refusal
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "never happened"
+        time.sleep(0.05)
+
+
+def test_inside_it_looks_like_a_machine_of_the_slices_own(node: Node) -> None:
+    node.make("ocean_1")
+    facts = node.says(
+        "ocean_1", "whoami; id -u; hostname; echo ~; pwd; echo $HOME; test -w ~ && test -w /tmp && echo w"
+    )
+    assert facts.split("\n") == ["ocean_1", "0", "ocean-1-n-1", *["/home/ocean_1"] * 3, "w"]
+
+
+def test_creating_twice_changes_nothing(node: Node) -> None:
+    spec = node.make("ocean")
+    node.says("ocean", "echo kept > ~/file; setsid sleep 500 >/dev/null 2>&1 </dev/null &")
+    run_async(node.driver.create(spec))
+    assert node.says("ocean", "cat ~/file; pgrep -c -f '^sleep 500'") == "kept\n1"
+
+
+def test_another_registration_of_the_name_starts_empty(node: Node) -> None:
+    node.make("ocean")
+    node.says("ocean", "echo old > ~/file")
+    new = node.make("ocean")
+    assert run_async(node.driver.list()) == {"ocean": new.slice_id}
+    assert node.run("ocean", "cat ~/file").returncode == 1
+
+
+def test_slivers_outlive_their_node_manager_and_are_found_again(node: Node) -> None:
+    spec = node.make("ocean")
+    node.says("ocean", "echo kept > ~/file; setsid sleep 500 >/dev/null 2>&1 </dev/null &")
+    node.driver = node.open()
+    assert run_async(node.driver.list()) == {"ocean": spec.slice_id}
+    assert node.says("ocean", "cat ~/file; pgrep -c -f '^sleep 500'") == "kept\n1"
+    run_async(node.driver.create(spec))
+    assert node.says("ocean", "pgrep -c -f '^sleep 500'") == "1"
+
+
+def test_sessions_of_a_killed_node_manager_are_hung_up(node: Node) -> None:
+    node.make("ocean")
+    lost = node.driver.enter("ocean", ["/bin/bash", "-c", "echo in; sleep 501; true"], pty=None)
+    assert os.read(lost.stdout, 10) == b"in\n"
+    node.driver = node.open()
+    assert lost.wait() == 128 + signal.SIGHUP
+    _close(lost)
+    eventually(lambda: node.run("ocean", "pgrep -f '^sleep 501'").returncode == 1)
+
+
+def test_stop_ends_processes_and_keeps_files(node: Node) -> None:
+    node.make("ocean")
+    node.says("ocean", "echo kept > ~/file; setsid sleep 500 >/dev/null 2>&1 </dev/null &")
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.stop("ocean"))
+    with pytest.raises(Refusal) as refused:
+        node.run("ocean", "true")
+    assert refused.value.code == Code.NOT_FOUND
+    run_async(node.driver.start("ocean"))
+    run_async(node.driver.start("ocean"))
+    assert node.says("ocean", "cat ~/file; pgrep -c -f '^sleep 500' || true") == "kept\n0"
+
+
+def test_a_dead_sliver_is_started_again_by_create(node: Node) -> None:
+    spec = node.make("ocean")
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.create(spec))
+    assert node.says("ocean", "echo alive") == "alive"
+
+
+def test_stop_ends_stopped_sessions_too(node: Node) -> None:
+    node.make("ocean")
+    session = node.driver.enter("ocean", ["/bin/bash", "-c", "echo in; while :; do kill -STOP $$; done"], pty=None)
+    assert os.read(session.stdout, 10) == b"in\n"
+    time.sleep(0.2)
+    run_async(node.driver.stop("ocean"))
+    assert session.wait() == 128 + signal.SIGKILL
+    _close(session)
+
+
+def test_delete_removes_everything_and_may_be_repeated(node: Node) -> None:
+    node.make("ocean")
+    node.says("ocean", "mkdir ~/d; echo x > ~/d/file; ln -s / ~/root; setsid sleep 502 >/dev/null 2>&1 </dev/null &")
+    run_async(node.driver.delete("ocean"))
+    run_async(node.driver.delete("ocean"))
+    assert run_async(node.driver.list()) == {}
+    assert [path.name for path in node.folder.iterdir() if not path.name.startswith(".")] == []
+    assert subprocess.run(["pgrep", "-f", "^sleep 502"]).returncode == 1
+
+
+def test_delete_survives_what_a_user_leaves_behind(node: Node, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    node.make("ocean")
+    node.says(
+        "ocean",
+        f"ln -s {precious} ~/link; ln -s {precious}/file ~/link2; mkdir -p ~/'a\nb'/$'\\xff'; mkdir ~/shut ~/shut/in;"
+        "echo x > ~/shut/in/file; chmod 000 ~/shut/in ~/shut; mkfifo ~/fifo; chmod 000 /tmp; touch ~/-rf;"
+        "cd ~; for i in $(seq 300); do mkdir dddddddddddddddddddd; cd dddddddddddddddddddd; done; chmod 000 ~",
+    )
+    run_async(node.driver.delete("ocean"))
+    assert (precious / "file").read_text() == "mine"
+    assert [path.name for path in node.folder.iterdir() if not path.name.startswith(".s")] == []
+
+
+def test_a_name_that_is_no_slice_name_never_becomes_a_path(node: Node) -> None:
+    for name in ("..", "../x", ".ssh", "a/b", "", "A"):
+        with pytest.raises(Refusal) as refused:
+            run_async(node.driver.delete(name))
+        assert refused.value.code == Code.BAD_INPUT
+
+
+def test_what_is_not_there(node: Node) -> None:
+    for call in (node.driver.start("ocean"), node.driver.usage("ocean")):
+        with pytest.raises(Refusal) as refused:
+            run_async(call)
+        assert refused.value.code == Code.NOT_FOUND
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.delete("ocean"))
+
+
+def test_processes_are_limited_per_sliver(node: Node) -> None:
+    node.make("ocean", processes=20)
+    node.make("lake", processes=20)
+    forks = "for (1..{}) {{ $p = fork; last unless defined $p; if (!$p) {{ sleep 60; exit }} push @p, $p }}"
+    end = "$| = 1; print scalar @p; <STDIN>; kill 9, @p"
+    full = node.driver.enter("lake", ["/usr/bin/perl", "-e", forks.format(60) + end], pty=None)
+    assert 10 <= int(os.read(full.stdout, 10)) < 20
+    assert node.says("ocean", f"perl -e '{forks.format(12)}{end}'") == "12"
+    full.hangup()
+    full.wait()
+    _close(full)
+
+
+def test_memory_is_limited(node: Node) -> None:
+    node.make("ocean", memory_mb=64)
+    done = node.run("ocean", "perl -e '$x = \"a\" x (200 << 20); print length $x'")
+    assert done.returncode != 0
+    assert node.says("ocean", "perl -e '$x = \"a\" x (20 << 20); print length $x'") == str(20 << 20)
+
+
+def test_limits_can_be_changed(node: Node) -> None:
+    node.make("ocean", memory_mb=64, processes=30)
+    run_async(node.driver.set_limits("ocean", memory_mb=512, processes=40))
+    assert node.says("ocean", "perl -e '$x = \"a\" x (150 << 20); print length $x'") == str(150 << 20)
+    with pytest.raises(Refusal):
+        run_async(node.driver.set_limits("lake", memory_mb=64, processes=30))
+
+
+def test_usage_counts_what_runs(node: Node) -> None:
+    node.make("ocean")
+    before = run_async(node.driver.usage("ocean"))
+    hold = "$x = 'a' x (50 << 20); print STDERR 'ok'; sleep 60"
+    session = node.driver.enter("ocean", ["/usr/bin/perl", "-e", hold], pty=None)
+    assert session.stderr is not None
+    assert os.read(session.stderr, 10) == b"ok"
+    after = run_async(node.driver.usage("ocean"))
+    assert after.processes == before.processes + 1
+    assert after.memory_mb >= before.memory_mb + 50
+    session.hangup()
+    session.wait()
+    _close(session)
+
+
+def test_the_slice_key_and_host_files_are_seen_inside(node: Node) -> None:
+    spec = node.make("ocean")
+    node.driver.write_host_files("node1 ssh-ed25519 AAAA", "Host *\n    StrictHostKeyChecking yes\n")
+    assert node.says("ocean", "cat /etc/ssh/ssh_known_hosts") == "node1 ssh-ed25519 AAAA"
+    assert node.says("ocean", "ssh -G elsewhere | grep -i stricthost") == "stricthostkeychecking true"
+    assert node.says("ocean", "ssh-keygen -y -f /etc/slice/ssh_key").split()[:2] == spec.public_key.split()[:2]
+    assert node.says("ocean", "stat -c %a /etc/slice/ssh_key") == "400"
+
+
+def test_another_slice_key_takes_its_place_at_once(node: Node) -> None:
+    node.make("ocean")
+    other = node.spec("ocean")
+    run_async(node.driver.set_slice_key("ocean", private_key=other.private_key, public_key=other.public_key))
+    assert node.says("ocean", "ssh-keygen -y -f /etc/slice/ssh_key").split()[:2] == other.public_key.split()[:2]
+    with pytest.raises(Refusal):
+        run_async(node.driver.set_slice_key("lake", private_key="", public_key=""))
+
+
+def test_a_terminal_is_the_slivers_own(node: Node) -> None:
+    node.make("ocean")
+    session = node.driver.enter("ocean", ["/bin/bash", "-c", "tty; stty size"], pty=Pty("xterm", 81, 25))
+    session.resize(81, 25)
+    said = b""
+    while True:
+        try:
+            said += os.read(session.stdout, 1024)
+        except OSError:
+            break
+    assert said.startswith(b"/dev/pts/0\r\n25 81")
+    assert session.wait() == 0
+    os.close(session.stdout)
+
+
+def test_orphans_are_reaped(node: Node) -> None:
+    node.make("ocean")
+    node.says("ocean", "for i in 1 2 3 4 5; do (setsid sh -c 'sleep 0.1' &) ; done; sleep 0.5")
+    assert node.says("ocean", "ps -eo stat= | grep -c ^Z || true") == "0"
+
+
+def test_several_slivers_at_once(node: Node) -> None:
+    async def together() -> None:
+        import asyncio
+
+        await asyncio.gather(*(node.driver.create(node.spec(f"s{n}")) for n in range(10, 16)))
+
+    node.made += [f"s{n}" for n in range(10, 16)]
+    run_async(together())
+    assert {node.says(f"s{n}", "whoami") for n in range(10, 16)} == {f"s{n}" for n in range(10, 16)}
+
+
+def test_a_half_made_sliver_is_made_anew(node: Node) -> None:
+    """The node manager died between making the folder and writing the record."""
+    (node.folder / "ocean/home").mkdir(parents=True)
+    (node.folder / "ocean/home/rest").touch()
+    assert run_async(node.driver.list()) == {}
+    node.make("ocean")
+    assert node.says("ocean", "ls -A ~") == ""
+
+
+def test_a_removal_that_was_cut_off_is_finished_at_the_next_start(node: Node) -> None:
+    node.make("ocean")
+    run_async(node.driver.stop("ocean"))
+    (node.folder / "ocean").rename(node.folder / f".removed-own-{uuid.uuid4().hex}")
+    node.driver = node.open()
+    assert [path.name for path in node.folder.iterdir() if path.name.startswith(".removed")] == []
+
+
+def _close(session: object) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        os.close(getattr(session, name))
