@@ -18,10 +18,9 @@ TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 def perform(svmd: Svmd, request: Request, flags: Flags, retry: Retry | None = None) -> tuple[int, Report]:
     """Ask for an operation and follow it; the exit status and what was shown."""
-    total = request.file.numnodes if request.file else None
     with _interruptible(f"the request may have reached svmd; see: svm watch {request.slice}", flags):
         started = svmd.start(request)
-    return follow(svmd, started.operation, flags, retry=retry, title=_title(request), total=total)
+    return follow(svmd, started.operation, flags, retry=retry, title=_title(request))
 
 
 def follow(
@@ -31,26 +30,24 @@ def follow(
     *,
     retry: Retry | None = None,
     title: str = "",
-    total: int | None = None,
 ) -> tuple[int, Report]:
     """Show each event of an operation as it comes; the exit status is the operation's."""
     report = Report(as_json=flags.json, retry=retry)
     with _interruptible(f"the operation goes on; follow it with: svm watch {operation}", flags, operation, report):
-        report.progress(f"{title} …")
+        total = 0
         for event in svmd.events(operation):
+            total = _total(event) or total
             if event["type"] == "ended":
                 return _ended(report, operation, event), report
-            _show(report, event, f"{title}: {_count(report, total)}", as_json=flags.json)
+            _show(report, event, as_json=flags.json)
+            report.progress(f"{title}: {_count(report, total)}{_trouble(event)}")
     raise AssertionError("a stream ends with `ended` or a Refusal")
 
 
-def _show(report: Report, event: Mapping[str, Any], title: str, *, as_json: bool) -> None:
+def _show(report: Report, event: Mapping[str, Any], *, as_json: bool) -> None:
     match event["type"]:
         case "node":
             report.node(_result(event))
-        case "step" if event.get("ok") is None and event.get("reason"):
-            report.progress(f"{title} · {event['node']}: {event['reason']}; trying again")
-            return
         case "note" if event.get("reason") and (event.get("ok") is not False or event.get("kind") != "newtickets"):
             # A refusal of newtickets is the operation's own: its end says it.
             report.pause()
@@ -58,7 +55,19 @@ def _show(report: Report, event: Mapping[str, Any], title: str, *, as_json: bool
                 json_line("note", {"reason": event["reason"]})
             else:
                 say(str(event["reason"]))
-    report.progress(title)
+
+
+def _total(event: Mapping[str, Any]) -> int:
+    """How many nodes the operation is about, which its first event says."""
+    nodes = (event.get("detail") or {}).get("nodes")
+    return nodes if event["type"] == "started" and isinstance(nodes, int) else 0
+
+
+def _trouble(event: Mapping[str, Any]) -> str:
+    """That a step is tried again, while it is."""
+    if event["type"] != "step" or event.get("ok") is not None or not event.get("reason"):
+        return ""
+    return f" · trying {event['node']} again: {event['reason']}"
 
 
 def _result(event: Mapping[str, Any]) -> NodeResult:
@@ -125,6 +134,8 @@ def _title(request: Request) -> str:
     return f"{request.verb} {request.slice}".strip()
 
 
-def _count(report: Report, total: int | None) -> str:
-    done = f"{len(report.results)} of {total} nodes" if total else f"{len(report.results)} nodes"
+def _count(report: Report, total: int) -> str:
+    """Nodes that have ended; one that another replaces counts with the other."""
+    ended = report.ok + report.failed
+    done = f"{ended} of {max(total, ended)} nodes" if total else f"{ended} nodes"
     return f"{done} · {report.failed} failed" if report.failed else done

@@ -165,7 +165,7 @@ def _run_on(argv: Sequence[str], node: str) -> _Ran:
 def _show_group(ran: Sequence[_Ran], output: bytes) -> None:
     count = f" ({len(ran)} nodes)" if len(ran) > 1 else ""
     line(click.style(f"== {' '.join(each.node for each in ran)}{count}", bold=True))
-    text = output.decode("utf-8", "replace")
+    text = output.decode("utf-8", "replace").replace("\r\n", "\n")
     click.echo("".join(c if c.isprintable() or c in "\n\t" else "?" for c in text), nl=not text.endswith("\n"))
 
 

@@ -120,9 +120,18 @@ def test_not_xml(data: bytes) -> None:
     refused(data)
 
 
+@pytest.mark.parametrize("after", ["<", "<slice/>", "&", "\x00", "</slice>"])
+def test_a_whole_slice_and_then_something_else(after: str) -> None:
+    assert "not well-formed XML at line 1" in refused(slice_xml() + after.encode())
+
+
 @pytest.mark.parametrize("encoding", ["no-such", "idna", "utf-7", "utf-32"])
 def test_an_encoding_that_xml_does_not_know(encoding: str) -> None:
     refused(f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + slice_xml())
+
+
+def test_an_encoding_that_python_only_knows() -> None:
+    assert "save it as UTF-8" in refused(b'<?xml version="1.0" encoding="no-such"?>' + slice_xml())
 
 
 @pytest.mark.parametrize(
@@ -161,7 +170,7 @@ def test_exactly_the_size_limit() -> None:
 
 @pytest.mark.parametrize("ip", ["1.2.3", "1.2.3.4.5", "256.1.1.1", "node7", "fe80::1%eth0", "1.2.3.4/24"])
 def test_ips_that_are_no_addresses(ip: str) -> None:
-    refused(slice_xml(numnodes="1", ips=f"1.2.3.4 {ip}"))
+    assert f"'{ip}' in ips" in refused(slice_xml(numnodes="1", ips=f"1.2.3.4 {ip}"))
 
 
 def test_an_address_twice_however_it_is_written() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from svm.sshconfig import find, hosts, write
+from svm.sshconfig import config_text, find, hosts, write
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair
 
@@ -83,6 +83,13 @@ def test_a_node_that_makes_no_sense(member: str, value: str) -> None:
     details["slivers"][0][member] = value
     with pytest.raises(Refusal, match="makes no sense"):
         hosts(details)
+
+
+def test_names_and_paths_that_would_break_the_file(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="is not a slice name"):
+        config_text("demo\n    ProxyCommand id", [], tmp_path)
+    with pytest.raises(Refusal, match="quote or newline"):
+        write(tmp_path / 'a "folder"', "demo", hosts(DETAILS))
 
 
 def test_a_host_key_is_cut_after_the_key() -> None:
