@@ -1,6 +1,7 @@
 """ssh, ssh-config, run: into the slice with the user's own OpenSSH client, host keys pinned."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -44,7 +45,7 @@ def ssh(identity: str | None, name: str, node: str, words: tuple[str, ...]) -> N
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - this process becomes ssh
     except OSError:
-        raise Refusal(Code.NOT_FOUND, "no ssh on this machine; install the OpenSSH client") from None
+        raise _no_ssh() from None
 
 
 @click.command(name="ssh-config")
@@ -83,6 +84,8 @@ def run(identity: str | None, name: str, words: tuple[str, ...]) -> int:
     found = hosts(svmd.slice(name))
     if not found:
         raise Refusal(Code.NOT_FOUND, f"{name} has no running VM; see: svm status {name}")
+    if shutil.which("ssh") is None:
+        raise _no_ssh()
     config = write(svmd.home.directory, name, found)
     base = [*_ssh(config, identity), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={current().connect_timeout}", "--"]
     return _run_everywhere(base, [host.node for host in found], words)
@@ -115,6 +118,10 @@ def connect_home() -> Path:
     from svm.home import Home
 
     return Home.find().directory.absolute()
+
+
+def _no_ssh() -> Refusal:
+    return Refusal(Code.NOT_FOUND, "no ssh on this machine; install the OpenSSH client")
 
 
 def _lists(config: Path, node: str) -> bool:
