@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from agent.client import AgentClient
 from models.claims import Claim, SliceFacts, SliverFacts
 from models.seal import Seal
-from models.states import Kind, Verb
+from models.states import Kind
 from models.writer import Writer
 from nodemgr.client import NodeClient
 from plc.client import AgentEntry, Directory
@@ -64,8 +64,8 @@ class Workshop:
     ask_directory: Callable[[], Directory]
     policy: Policy = field(default_factory=Policy)
     reserve: Reserve = field(default_factory=lambda: Reserve(32))
-    _directory: Directory | None = None
-    _directory_at: float = float("-inf")
+    directory: Directory | None = None
+    directory_at: float = float("-inf")
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it on the loop; for pool threads."""
@@ -108,14 +108,14 @@ class Workshop:
         return [found[name] for name in names]
 
     async def _agents(self) -> Directory:
-        if self._directory is None or time.monotonic() - self._directory_at > DIRECTORY_SECONDS:
+        if self.directory is None or time.monotonic() - self.directory_at > DIRECTORY_SECONDS:
             try:
-                self._directory = await asyncio.to_thread(self.ask_directory)
-                self._directory_at = time.monotonic()
+                self.directory = await asyncio.to_thread(self.ask_directory)
+                self.directory_at = time.monotonic()
             except Refusal:
-                if self._directory is None:
+                if self.directory is None:
                     raise
-        return self._directory
+        return self.directory
 
 
 def facts(claim: Claim) -> tuple[SliceFacts, SliverFacts]:
@@ -125,11 +125,16 @@ def facts(claim: Claim) -> tuple[SliceFacts, SliverFacts]:
     return claim.slice, claim.sliver
 
 
-def delegation(claim: Claim, slice_: SliceFacts) -> str | None:
-    """The owner's permission to show: the standing one for what beat renews by itself, else the newest."""
-    if claim.kind is Kind.RENEW and claim.verb is Verb.RENEWSLICE and claim.options.get("by_itself"):
-        return slice_.standing or slice_.working
-    return slice_.working or slice_.standing
+def delegation(claim: Claim, slice_: SliceFacts) -> str:
+    """The owner's permission to show: the standing one for what beat renews by itself, else the newest.
+
+    Raises Refusal(NOT_ALLOWED) when there is none that is still valid.
+    """
+    by_itself = claim.kind is Kind.RENEW and claim.options.get("by_itself")
+    found = (slice_.standing or slice_.working) if by_itself else (slice_.working or slice_.standing)
+    if found is None:
+        raise Refusal(Code.NOT_ALLOWED, f"{slice_.owner.name}'s permission has ended: run the command again to give it")
+    return found
 
 
 _current: Workshop | None = None
