@@ -25,7 +25,9 @@ def bwrap_command(hostname: str, view: Sequence[Entry]) -> list[str]:
     apart = ["--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     apart += ["--unshare-cgroup", "--hostname", hostname, "--cap-drop", "ALL"]
     mounts = [word for entry in view for word in _words(entry)]
-    special = ["--proc", "/proc", "--dev", "/dev", *_words(Tmpfs("/dev/shm", SHM_BYTES, 0o1777))]  # noqa: S108
+    # An IPC namespace's root may turn that namespace's switches, hence /proc/sys read-only.
+    special = ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"]
+    special += _words(Tmpfs("/dev/shm", SHM_BYTES, 0o1777))  # noqa: S108
     closed = ["--remount-ro", "/dev", "--remount-ro", "/"]
     return [program("bwrap"), *apart, *mounts, *special, *closed, "--as-pid-1", "--info-fd", "3", "--", *KEEPER]
 

@@ -18,6 +18,7 @@ from uuid import UUID
 from nodemgr.slivers import etc, folder, hostuids, ports
 from nodemgr.slivers.driver import Pty, SliverSpec, Usage
 from nodemgr.slivers.folder import Record, SliverFolder
+from nodemgr.slivers.keyring import leave_session_keyring
 from nodemgr.slivers.launch import as_host_user, launch, program, staged
 from nodemgr.slivers.limits import rlimits
 from nodemgr.slivers.processes import Process, entrants, members, namespace, resident_kib
@@ -34,6 +35,8 @@ class KeeperDriver:
     Args:
         directory: the node manager's folder for slivers, made 0700 here; nothing of it but a sliver's own part is ever
             seen inside.
+
+    Make it on the main thread, before others start: what they inherit is cut off here.
     """
 
     name = ""
@@ -41,6 +44,7 @@ class KeeperDriver:
     tools: tuple[str, ...] = ()
 
     def __init__(self, directory: Path) -> None:
+        leave_session_keyring()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
         self._directory = directory.resolve()

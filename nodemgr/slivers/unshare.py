@@ -49,10 +49,13 @@ shift
 
 mkdir "$new/proc" "$new/dev" "$new/.old"
 mount -n -t proc -o nosuid,nodev,noexec proc "$new/proc"
+mount -n --bind "$new/proc/sys" "$new/proc/sys"
+remount "$new/proc/sys" ro
 mount -n -t tmpfs -o mode=755,size=64k,nosuid,noexec dev "$new/dev"
 for node in null zero full random urandom tty; do
     : >"$new/dev/$node"
     mount -n --bind "/dev/$node" "$new/dev/$node"
+    remount "$new/dev/$node" nosuid,noexec
 done
 mkdir "$new/dev/pts" "$new/dev/shm"
 mount -n -t devpts -o newinstance,ptmxmode=0666,mode=620,nosuid,noexec devpts "$new/dev/pts"
