@@ -91,8 +91,13 @@ def revoke(
     revoked = connection.execute(statement.values(revoked_at=now, revoked_reason=reason)).rowcount
     if revoked:
         # After the rows themselves: whoever signs holds this row's lock, so either sees them or is marked stale.
-        connection.execute(update(revocation_list).values(stale=True))
+        mark_stale(connection)
     return revoked
+
+
+def mark_stale(connection: Connection) -> None:
+    """Whoever asks for the list next signs a new one."""
+    connection.execute(update(revocation_list).values(stale=True))
 
 
 def require_unrevoked(connection: Connection, serial: int) -> None:

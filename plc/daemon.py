@@ -7,7 +7,7 @@ from threading import Event, Thread
 from cryptography import x509
 
 from plc.api import build
-from plc.ca import current_list, issue
+from plc.ca import current_list, issue, mark_stale
 from plc.central import Central
 from plc.client.values import PLC
 from plc.enrolment import purge_tokens
@@ -37,6 +37,8 @@ class Upkeep:
         self.context = tls.server_context(self.credentials, client_certificate="optional")
         self._stop = Event()
         self._thread = Thread(target=self._run, name="upkeep", daemon=True)
+        with central.begin() as connection:
+            mark_stale(connection)  # the last one may be of a CA that was replaced since
         self.look()
 
     def start(self) -> None:

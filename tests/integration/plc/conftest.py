@@ -133,6 +133,11 @@ class Running:
         """A client without a certificate."""
         return self._kept(Plc(self.url, ca_pem=self.ca_pem))
 
+    @cached_property
+    def opened_agent(self) -> Member:
+        """An agent whose name does not matter."""
+        return self.member(Role.AGENT)
+
     def member(self, role: Role, name: str | None = None) -> Member:
         """A newly enrolled service at 127.0.0.1."""
         named = name or f"{role}{next(_numbers)}"
