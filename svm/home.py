@@ -114,7 +114,7 @@ class Home:
 def _config(path: Path) -> Mapping[str, str]:
     try:
         written = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise Refusal(Code.BAD_INPUT, f"cannot read {path}: {error}") from error
