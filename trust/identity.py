@@ -57,8 +57,8 @@ class Identity:
     @classmethod
     def parse(cls, uri: str) -> Self:
         """The identity that ``spiffe://planet-lab/<role>/<name>`` states, letter by letter."""
-        role, slash, name = uri.removeprefix(PREFIX).partition("/")
-        if not uri.startswith(PREFIX) or not slash or role not in set(Role):
+        role, _, name = uri.removeprefix(PREFIX).partition("/")
+        if not uri.startswith(PREFIX) or role not in set(Role):
             raise Refusal(Code.BAD_INPUT, f"{_shown(uri)} is not an identity: expected {PREFIX}<role>/<name>")
         return cls(Role(role), name)
 

@@ -120,7 +120,7 @@ def _certificate(header: dict[str, Any], document: DocumentType) -> bytes:
 def _check_signature(token: str, document: DocumentType, public_key: object) -> None:
     try:
         deserialize_compact(token, _jwk(public_key), registry=_registry(document))
-    except (JoseError, ValueError) as error:
+    except JoseError as error:
         reason = f"the signature of this {document.title} is not its signer's; ask for a new one"
         raise Refusal(Code.NOT_AUTHENTICATED, reason) from error
 
