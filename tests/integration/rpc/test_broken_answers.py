@@ -188,7 +188,7 @@ def test_a_name_that_is_unknown(kind: str, svm: Credentials) -> None:
 
 def test_a_server_that_does_not_shake_hands(kind: str, svm: Credentials) -> None:
     with scripted(stays, None) as server:
-        refusal = refused(kind, server.url, credentials=svm, expect=NODE, connect_timeout=0.2)
+        refusal = refused(kind, server.url, credentials=svm, expect=NODE, connect_timeout=0.2, deadline=5)
     assert refusal.code is Code.TIMEOUT
     assert refusal.reason.startswith(f"no connection to {server.place} within 0.2 s")
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -121,19 +122,19 @@ def opened(lab: Lab, node: Credentials, app: FastAPI) -> Iterator[Any]:
         (url,) = stack.enter_context(serving(lab.listener(app, node, client_certificate="optional")))
 
         def connect() -> Any:
-            plain = socket.create_connection((HOST, int(url.rpartition(":")[2])), 20)
+            plain = socket.create_connection((HOST, int(url.rpartition(":")[2])), 10)
             return stack.enter_context(context.wrap_socket(plain, server_hostname=HOST))
 
         yield connect
 
 
 def tell(connection: Any, *pieces: bytes) -> bytes:
-    """Everything that the server says to that; it closes at the end."""
-    with contextlib.suppress(OSError):
+    """Everything that the server says to that, until it closes the connection; TimeoutError if it does not."""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
         for piece in pieces:
             connection.sendall(piece)
     said = b""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
         while piece := connection.recv(65536):
             said += piece
     return said
@@ -182,7 +183,7 @@ def test_a_connection_that_stays_idle(
     context = tls.client_context(None, ca_pem=lab.root_pem)
     with (
         serving(lab.listener(app, node, client_certificate="optional")) as (url,),
-        socket.create_connection((HOST, int(url.rpartition(":")[2])), 20) as plain,
+        socket.create_connection((HOST, int(url.rpartition(":")[2])), 10) as plain,
         context.wrap_socket(plain, server_hostname=HOST) as connection,
     ):
         assert tell(connection, GET + b"\r\n").startswith(b"HTTP/1.1 200")
@@ -194,9 +195,26 @@ def test_a_handshake_that_does_not_come(
     monkeypatch.setattr("rpc.server.HANDSHAKE", 0.2)
     with (
         serving(lab.listener(app, node)) as (url,),
-        socket.create_connection((HOST, int(url.rpartition(":")[2])), 20) as plain,
+        socket.create_connection((HOST, int(url.rpartition(":")[2])), 10) as plain,
     ):
         assert tell(plain) == b""
+
+
+def test_what_is_counted_is_one_request(kind: str, url: str, svm: Credentials, app: FastAPI) -> None:
+    big = {"x" * MAX_HEAD: 1}
+
+    async def aio() -> None:
+        async with Session(svm) as session:
+            for _ in range(3):
+                await session.call("PUT", url + "/change", json=big, expect=NODE)
+
+    if kind == "aio":
+        asyncio.run(aio())
+    else:
+        with Connection(url, credentials=svm, expect=NODE) as connection:
+            for _ in range(3):
+                connection.call("PUT", "/change", big)
+    assert len(app.state.connections) == 1
 
 
 def test_a_body_that_is_too_large(kind: str, url: str, svm: Credentials) -> None:
@@ -389,18 +407,33 @@ def test_a_stop_ends_streams_and_lets_calls_finish(
         assert "connection refused" in caught.value.reason
 
 
-def test_a_call_beyond_the_grace_is_cut(
-    lab: Lab, node: Credentials, svm: Credentials, streams: FastAPI, finished: list[str]
-) -> None:
-    failures = list[Refusal]()
-    with serving(lab.listener(streams, node), grace=0) as (url,):
+def test_a_call_beyond_the_grace_is_cut_before_the_app_ends(lab: Lab, node: Credentials, svm: Credentials) -> None:
+    events, failures, began = list[str](), list[Refusal](), threading.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        events.append("down")
+
+    app = application("test", lifespan=lifespan)
+
+    @app.get("/slow")
+    @open_route
+    async def slow() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            events.append("cut")
+
+    with serving(lab.listener(app, node), grace=0) as (url,):
         caller = threading.Thread(
-            target=lambda: failures.append(refused("aio", url, "/slow?seconds=600", credentials=svm, expect=NODE))
+            target=lambda: failures.append(refused("aio", url, "/slow", credentials=svm, expect=NODE))
         )
         caller.start()
-        streams.state.began.wait(20)
+        began.wait(20)
     caller.join()
-    assert finished == ["slow"]
+    assert events == ["cut", "down"]
     assert failures[0].code in (Code.UNREACHABLE, Code.INTERNAL)
 
 

@@ -98,6 +98,7 @@ async def test_event_streams_are_ended_whole() -> None:
     await task
     assert (client.answer.data, client.answer.complete) == (b"data: 1\n\n", True)
     assert not door.streams
+    assert task.cancelling() == 0
 
 
 async def test_a_stream_that_begins_when_all_are_ended() -> None:

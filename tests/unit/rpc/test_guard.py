@@ -149,6 +149,13 @@ def test_recheck_for_streams(place: Place) -> None:
     assert caught.value.code is Code.REVOKED
 
 
+async def test_a_certificate_is_verified_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    der, _ = place.certificate(ALICE)
+    assert await place.code("/who", der) == (200, "ok")
+    monkeypatch.setattr("trust.store.verify_certificate", None)
+    assert await place.code("/who", der) == (200, "ok")
+
+
 async def test_what_is_remembered_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpc.guard.MAX_VERIFIED", 2)
     for name in ("a", "b", "c", "d", "e"):
