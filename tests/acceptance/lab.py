@@ -20,7 +20,12 @@ REAL, SIMULATED = 3, 12
 # As in PROTOCOL.md, "The command line".
 DONE, FAILED, USAGE, SOME_FAILED, NOT_ALLOWED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
-SHORT = {"DSLICE_SWEEP_SECONDS": "1", "DSLICE_PUBLISH_AGAIN_SECONDS": "2", "DSLICE_RETRY_WITHIN": "4"}
+SHORT = {
+    "DSLICE_SWEEP_SECONDS": "1",
+    "DSLICE_PUBLISH_AGAIN_SECONDS": "2",
+    "DSLICE_RETRY_WITHIN": "4",
+    "DSLICE_STEP_SECONDS": "10",  # with 30 s more the claim of a dead worker lapses
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tests.acceptance.lab import (
         ("blackhole", ""),
         ("reset", ""),
         ("wrong-cert", "certificate"),
-        ("over-capacity", "capacity"),
+        ("over-capacity", "take another node"),
     ],
 )
 def test_one_bad_node_is_named_and_the_printed_command_repairs_it(lab: Lab, fault: str, reason: str) -> None:
