@@ -3,8 +3,6 @@
 Endpoints are plain functions, each in a thread of the server's pool: their database and plc's client are synchronous.
 """
 
-import hashlib
-import json
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Any
@@ -14,9 +12,11 @@ from uuid import UUID, uuid4
 from cryptography import x509
 from fastapi import Depends, FastAPI, Header, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from agent import ads, tickets
-from agent.client import Ad, FrontDoor, ad_to_json
+from agent.client import Ad, FrontDoor
 from agent.issuing import Agent, digest
 from agent.tickets import Wanted
 from rpc.server import Guard, application, open_route
@@ -115,7 +115,7 @@ def create_app(agent: Agent) -> FastAPI:
     @open_route
     def healthz() -> dict[str, str]:
         with agent.engine.connect() as connection:
-            ads.current(connection, agent.now())
+            connection.execute(select(1))
         return {"status": "ok"}
 
     return app
@@ -124,15 +124,13 @@ def create_app(agent: Agent) -> FastAPI:
 def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:
     readers = Depends(guard.role(Role.USER, Role.SVM, Role.NODE))
     nodes = Depends(guard.role(Role.NODE))
+    board = ads.Board(agent.engine, agent.store.clock)
 
     @app.get("/ads", dependencies=[readers])
     def get_ads(if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        with agent.engine.connect() as connection:
-            found = ads.current(connection, agent.now())
-        tag = etag(found)
+        content, tag = board.content()
         if if_none_match == tag:
             return Response(status_code=304, headers={"ETag": tag})
-        content = json.dumps({"ads": [ad_to_json(ad) for ad in found]})
         return Response(content, media_type="application/json", headers={"ETag": tag})
 
     @app.put("/ads/{node}", status_code=204)
@@ -140,8 +138,13 @@ def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:
         now = agent.now()
         ad = body.ad(now)
         check_ad(ad, node, peer)
-        with agent.engine.begin() as connection:
-            ads.put(connection, ad, body.burnt, now)
+        try:
+            with agent.engine.begin() as connection:
+                ads.put(connection, ad, body.burnt, now)
+        except IntegrityError:
+            with agent.engine.begin() as connection:
+                ads.free_address(connection, ad, now)
+                ads.put(connection, ad, body.burnt, now)
 
 
 def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
@@ -229,12 +232,6 @@ def addresses(certificate: x509.Certificate) -> set[str]:
     """The IP addresses in a certificate's subjectAltName."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {str(address) for address in names.get_values_for_type(x509.IPAddress)}
-
-
-def etag(found: list[Ad]) -> str:
-    """The same for the same advertisements, however often they were repeated meanwhile."""
-    content = [{**ad_to_json(ad), "expires_at": None} for ad in found]
-    return f'"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"'
 
 
 def _wanted(body: TicketsBody, caller: Identity, owner: Identity, key: str) -> Wanted:

@@ -114,6 +114,7 @@ class Store:
 
     def __init__(self, path: Path, node: Identity) -> None:
         self._lock = RLock()
+        path.touch(mode=0o600)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
             self._connection.execute(f"PRAGMA {pragma}")

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
-from agent.client import AgentClient, Tickets
+from agent.client import AgentClient, FrontDoor, Tickets
 from models import agent as tables
 from rpc.aio import Session
 from rpc.credentials import Credentials
@@ -195,6 +195,30 @@ async def test_two_nodes_never_have_one_address(lab: Lab, as_pi: Session) -> Non
     ad = replace(found.ads[0], node="twin")
     twin = lab.credentials(ad.identity, addresses=[ad.address])
     assert await code(lab, twin, lambda client: client.advertise(ad)) is Code.NAME_TAKEN
+
+
+async def test_the_address_of_a_node_that_is_gone_may_be_another_nodes(lab: Lab, as_pi: Session) -> None:
+    found = await lab.agent_client(as_pi).ads()
+    assert found is not None
+    address = f"{lab.network}.99"
+    door = FrontDoor(address, 22, found.ads[0].frontdoor.host_key)
+    ads = [
+        replace(found.ads[0], node=name, address=address, api=f"https://{address}:1", frontdoor=door)
+        for name in ("gone", "heir")
+    ]
+    gone, heir = (lab.credentials(ad.identity, addresses=[address]) for ad in ads)
+    async with lab.session(gone) as first, lab.session(heir) as second:
+        await lab.agent_client(first).advertise(ads[0])
+        with pytest.raises(Refusal):
+            await lab.agent_client(second).advertise(ads[1])
+        with lab.engine.begin() as connection:
+            ended = update(tables.ad).where(tables.ad.c.node == "gone").values(expires_at=datetime.now(UTC))
+            connection.execute(ended)
+        await lab.agent_client(second).advertise(ads[1])
+        with pytest.raises(Refusal):
+            await lab.agent_client(first).advertise(ads[0])
+    with lab.engine.begin() as connection:
+        connection.execute(delete(tables.ad).where(tables.ad.c.address == address))
 
 
 async def test_ads_come_by_tag_in_the_order_of_addresses(lab: Lab, as_pi: Session) -> None:

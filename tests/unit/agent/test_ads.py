@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.api import AdBody, TicketsBody, check_ad, etag
+from agent.ads import etag
+from agent.api import AdBody, TicketsBody, check_ad
 from agent.client import Ad, FrontDoor, Promise, Tickets, ad_from_json, ad_to_json, tickets_from_json, tickets_to_json
 from tests.unit.trust.factories import NODE, NOW, SLICE_ID, certificate_of, store_of
 from trust.errors import Code, Refusal
