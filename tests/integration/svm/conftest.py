@@ -2,17 +2,21 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from cryptography import x509
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from models.claims import Claim, claim
 from models.database import engine, migrate
@@ -24,6 +28,7 @@ from rpc.blocking import Connection
 from rpc.credentials import Credentials
 from rpc.server import Listener, serve
 from rpc.tls import server_context
+from svm.main import run
 from svm.service.api import create_app
 from svm.service.context import KnownAgents, Service
 from svm.service.watching import Watchers
@@ -100,6 +105,7 @@ class Lab:
 
 
 Results = Callable[[Claim], Done | Failed]
+Svm = Callable[..., int]
 
 
 class Worker:
@@ -189,13 +195,6 @@ class Running:
         return credentials.directory
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    folder = tmp_path / "lab"
-    folder.mkdir()
-    return Lab(folder)
-
-
 @pytest.fixture(scope="session")
 def template(postgres: Postgres) -> str:
     """A database with svmd's tables, to copy."""
@@ -204,18 +203,99 @@ def template(postgres: Postgres) -> str:
     return _TEMPLATE
 
 
-@pytest.fixture
-def database(fresh_database: Callable[..., str], template: str) -> Iterator[Engine]:
-    found = engine(fresh_database("svm", template=template))
+# One svmd for nearly all tests: what each made is taken out after it.
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="session")
+def database(postgres: Postgres, template: str) -> Iterator[Engine]:
+    postgres.create_database("svm_shared", template=template)
+    found = engine(postgres.url("svm", "svm_shared"))
     yield found
     found.dispose()
+    postgres.drop_database("svm_shared")
+
+
+@pytest.fixture(scope="session")
+def shared(lab: Lab, database: Engine) -> Iterator[Running]:
+    with running(lab, database) as found:
+        yield found
 
 
 @pytest.fixture
-def svmd(lab: Lab, database: Engine) -> Iterator[Running]:
-    """svmd with no agent and a worker that succeeds at everything."""
-    with running(lab, database) as found:
-        yield found
+def svmd(shared: Running, emptied: None) -> Running:
+    """svmd with no slices, no agent and a worker that succeeds at everything."""
+    del emptied
+    shared.worker.results, shared.worker.idle, shared.worker.published = succeed, False, []
+    return shared
+
+
+@pytest.fixture
+def emptied(database: Engine) -> Iterator[None]:
+    """Takes out what a test leaves."""
+    yield
+    with database.begin() as connection:
+        connection.execute(text("DELETE FROM svm.operation"))
+        connection.execute(text("DELETE FROM svm.slice"))
+
+
+@pytest.fixture
+def home(svmd: Running, lab: Lab) -> Path:
+    """The key directory of a PI."""
+    return svmd.home(lab.user())
+
+
+@pytest.fixture
+def svm(home: Path, monkeypatch: pytest.MonkeyPatch) -> Svm:
+    """`svm` as that PI."""
+    monkeypatch.setenv("PLANETLAB_HOME", str(home))
+    return lambda *words: run([str(word) for word in words])
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    """The file of a slice of three nodes."""
+    return slice_file(tmp_path / "demo.xml", 3)
+
+
+def slice_file(path: Path, numnodes: int, ips: str = "") -> Path:
+    listed = f"<ips>{ips}</ips>" if ips else ""
+    path.write_text(
+        f"<slice><name>demo</name><numnodes>{numnodes}</numnodes><leaselen>86400</leaselen>{listed}</slice>"
+    )
+    return path
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """An SSH public key."""
+    path = tmp_path / "my key.pub"
+    path.write_text(new_ssh_key_pair("me@home")[1] + "\n")
+    return path
+
+
+def expire(database: Engine) -> None:
+    """Time passes: every lease and ticket has ended."""
+    with database.begin() as connection:
+        connection.execute(text("UPDATE svm.sliver SET expires_at = now() - interval '1 second'"))
+
+
+def svm_process(home: Path, *words: object) -> "subprocess.Popen[str]":
+    """`svm` in a process of its own."""
+    argv = [sys.executable, "-c", "from svm.main import main; main()", *map(str, words)]
+    environment = {**os.environ, "PLANETLAB_HOME": str(home)}
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def following(svmd: Running, home: Path, *words: object) -> "subprocess.Popen[str]":
+    """`svm` in a process of its own that asked for an operation and follows it now."""
+    before = set(svmd.service.watchers.watched)
+    child = svm_process(home, *words)
+    while child.poll() is None and not svmd.service.watchers.watched - before:
+        time.sleep(0.01)
+    return child
 
 
 @contextmanager
@@ -271,6 +351,3 @@ def served(listener: Listener) -> Iterator[tuple[str, int]]:
         if callable(end):
             end()
         thread.join()
-
-
-__all__ = ["DAY", "SVM", "Lab", "Running", "failing", "replace", "running", "served", "succeed"]

@@ -43,7 +43,7 @@ def planetlab(postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempP
         services = [(Role.SVM, "svm", ["127.0.0.1"]), (Role.AGENT, "agent", ["127.0.0.1"])]
         token, agents = lab.bootstrap.tokens(services)
         with closing(enrolled(lab, agents)) as agent:
-            agent.announce(lab.agent_url)
+            agent.announce(url_of_agent(lab))
         lab.bootstrap.accounts([Person(PI, "correct horse battery", "PI", "Princeton", is_pi=True)])
         lab.bootstrap.certify(PI, folder / "home")
         environment = {
@@ -56,6 +56,11 @@ def planetlab(postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempP
             "DSLICE_ENROLL_TOKEN": token,
         }
         yield PlanetLab(lab, environment, folder / "svmd.log")
+
+
+def url_of_agent(lab: Lab) -> str:
+    """Where the lab's agent answers, which it notes once it does."""
+    return str(vars(lab)["agent_url"])
 
 
 def enrolled(lab: Lab, token: str) -> Member:
@@ -151,7 +156,7 @@ def test_a_svmd_that_moved_is_found_again(svm: Svm, home: Path, svmd: str) -> No
 def test_where_another_service_answers_now(svm: Svm, home: Path, svmd: str, planetlab: PlanetLab) -> None:
     assert svm("slices") == 0
     kept = json.loads((home / CACHE).read_text())
-    (home / CACHE).write_text(json.dumps({**kept, "svmd": planetlab.lab.agent_url}))
+    (home / CACHE).write_text(json.dumps({**kept, "svmd": url_of_agent(planetlab.lab)}))
     assert svm("slices") == 0
     assert json.loads((home / CACHE).read_text())["svmd"] == svmd
 

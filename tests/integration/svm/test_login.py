@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.svm.conftest import Lab, Running
-from tests.integration.svm.test_commands import slice_file, svm_process
+from tests.integration.svm.conftest import Lab, Running, slice_file, svm_process
 
 SSH_FAILED = 255
 
@@ -26,7 +25,7 @@ def home(svmd: Running, lab: Lab, tmp_path: Path) -> Path:
 
 
 def ended(home: Path, *words: str) -> tuple[int, str, str]:
-    child = svm_process(str(home), *words)
+    child = svm_process(home, *words)
     out, err = child.communicate()
     return child.returncode, out, err
 

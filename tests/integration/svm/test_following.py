@@ -1,0 +1,183 @@
+"""What is refused at the command line, and operations that go on without it."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from models.record import Failed
+from models.states import Kind
+from tests.integration.svm.conftest import (
+    Lab,
+    Running,
+    Svm,
+    failing,
+    following,
+    running,
+)
+from trust.errors import Code
+
+DOWN = Failed(Code.UNREACHABLE, "no answer within 10 s; try again when it is back")
+FULL = Failed(Code.OVER_CAPACITY, "no slot is free")
+
+
+class TestRefusals:
+    def test_a_second_createslice_says_what_to_do(
+        self, svm: Svm, demo: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        svm("createslice", demo)
+        capsys.readouterr()
+        assert svm("createslice", demo) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "deleteslice" in err
+        assert err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "nodelist none",
+            "expirations none",
+            "status none",
+            "history none",
+            "watch none",
+            "cancel none",
+            "renewslice none",
+            "deleteslice none",
+            "nukekeys none",
+            "newleases none",
+            "newvms none",
+            "autorenew none on",
+            "autorenew none off",
+            "autorenew none status",
+            "delegate none",
+            "undelegate none",
+            "heal none on",
+            "ssh-config none",
+            "inventory none",
+            "ssh none 127.0.1.1",
+            "run none -- hostname",
+        ],
+    )
+    def test_a_slice_that_is_not_there(self, svm: Svm, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert svm(*words.split()) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("svm: no slice none")
+        assert err.count("\n") == 1
+
+    @pytest.mark.parametrize("words", ["nodelist demo", "renewslice demo", "deleteslice demo", "ssh demo 127.0.1.1"])
+    def test_another_users_slice(
+        self, svm: Svm, demo: Path, svmd: Running, lab: Lab, words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        svm("createslice", demo)
+        monkeypatch.setenv("PLANETLAB_HOME", str(svmd.home(lab.user("other@b.example"))))
+        assert svm(*words.split()) == 4
+
+    def test_no_pi(self, svm: Svm, demo: Path, svmd: Running, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PLANETLAB_HOME", str(svmd.home(lab.user("user@a.example", pi=False))))
+        assert svm("createslice", demo) == 4
+
+    def test_a_node_that_is_not_in_the_slice(self, svm: Svm, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        svm("createslice", demo)
+        for words in ("newleases demo 10.9.8.7", "newvms demo 10.9.8.7", "ssh demo 10.9.8.7"):
+            capsys.readouterr()
+            assert svm(*words.split()) == 1
+            assert "10.9.8.7" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("content", "why"),
+        [
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "private"),
+            ("ssh-ed25519 AAAA\nssh-ed25519 AAAA\n", "line"),
+            ('command="id" ssh-ed25519 AAAA\n', "option"),
+            ("", "empty"),
+            ("hello world\n", ""),
+        ],
+    )
+    def test_key_files(
+        self, svm: Svm, tmp_path: Path, content: str, why: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "bad.pub"
+        path.write_text(content)
+        for verb in ("addkey", "delkey"):
+            assert svm(verb, "demo", path) == 2
+            err = capsys.readouterr().err
+            assert err.count("\n") == 1
+            assert why in err
+
+    def test_a_busy_slice(
+        self, svm: Svm, home: Path, demo: Path, svmd: Running, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        svmd.worker.idle = True
+        child = following(svmd, home, "createslice", demo)
+        try:
+            assert svm("renewslice", "demo") == 1
+            assert "svm watch" in capsys.readouterr().err
+        finally:
+            child.kill()
+            child.communicate()
+
+    def test_svmd_is_away(self, svm: Svm, home: Path, capsys: pytest.CaptureFixture[str], svmd: Running) -> None:
+        place = json.loads((home / "directory.json").read_text())
+        (home / "directory.json").write_text(json.dumps({**place, "svmd": "https://127.0.0.1:9"}))
+        assert svm("nodelist", "demo") == 5
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+class TestFollowing:
+    def test_ctrl_c_and_watch(
+        self, svm: Svm, home: Path, demo: Path, svmd: Running, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        svmd.worker.idle = True
+        child = following(svmd, home, "createslice", demo)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate()
+        assert child.returncode == 130
+        advice = "the operation goes on; follow it with: svm watch "
+        assert err.strip().startswith(advice)
+        operation = err.strip().removeprefix(advice)
+        svmd.worker.resume()
+        for what in (operation, "demo"):
+            assert svm("watch", what) == 0
+            out, err = capsys.readouterr()
+            assert len(out.splitlines()) == 3
+            assert "createslice demo ended" in err
+
+    def test_watch_exits_as_the_operation_did(self, svm: Svm, demo: Path, svmd: Running) -> None:
+        svmd.worker.results = failing(Kind.NEWVMS, {"127.0.1.2": DOWN})
+        assert svm("createslice", demo) == 3
+        assert svm("watch", "demo") == 3
+
+    def test_events_come_while_they_happen(self, home: Path, demo: Path, svmd: Running) -> None:
+        svmd.worker.idle = True
+        child = following(svmd, home, "createslice", demo)
+        svmd.worker.resume()
+        out, _ = child.communicate()
+        assert (child.returncode, len(out.splitlines())) == (0, 3)
+
+    def test_a_stream_is_taken_up_again_after_svmd_was_away(
+        self, lab: Lab, database: Engine, demo: Path, emptied: None
+    ) -> None:
+        del emptied
+        with running(lab, database) as first:
+            first.worker.idle = True
+            home = first.home(lab.user())
+            child = following(first, home, "createslice", demo)
+            waiting = first.worker.published
+        with running(lab, database, port=first.port) as second:
+            second.worker.publish(waiting)
+            out, err = child.communicate()
+        assert (child.returncode, len(out.splitlines())) == (0, 3), err
+
+    def test_cancel(self, svm: Svm, home: Path, demo: Path, svmd: Running, capsys: pytest.CaptureFixture[str]) -> None:
+        svmd.worker.idle = True
+        child = following(svmd, home, "createslice", demo)
+        assert svm("cancel", "demo") == 0
+        assert child.communicate()[1].endswith("svm: cancelled; what had begun was finished\n")
+        assert child.returncode == 1
+        capsys.readouterr()
+        assert svm("cancel", "demo") == 1
+        assert "nothing goes on with demo" in capsys.readouterr().err
