@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from celery import signals
 from celery.beat import PersistentScheduler, Service
+from prometheus_client import start_http_server
 
 from rpc import logs
 from workers.app import app
@@ -36,6 +37,7 @@ def main_worker() -> None:
         quiet=True,
     )
     _at_signals(process)
+    _serve_metrics(settings)
     process.start()
     worker.start()
     sys.exit(worker.exitcode)
@@ -55,6 +57,7 @@ def main_beat() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    _serve_metrics(settings)
     _ready("beat")
     service.start()
 
@@ -101,6 +104,13 @@ def _at_signals(process: Process) -> None:
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(closing, weak=False)
     signals.worker_shutdown.connect(ended, weak=False)
+
+
+def _serve_metrics(settings: Settings) -> None:
+    """Prometheus' page, in a thread of its own, where a setting asks for it: also how a container's health is seen."""
+    if settings.metrics_listen:
+        host, _, port = settings.metrics_listen.rpartition(":")
+        start_http_server(int(port), host)
 
 
 def _log(settings: Settings, role: str) -> None:
