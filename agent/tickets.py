@@ -22,6 +22,7 @@ from agent.ads import from_row, open_tickets
 from agent.allocation import Candidate, choose
 from agent.client import Ad
 from models.agent import OPEN, ad, registration, request, ticket
+from trust.documents import TICKET_LIFETIME
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
@@ -72,7 +73,7 @@ def reserve(connection: Connection, wanted: Wanted, now: datetime, cap: int) -> 
     """
     # One owner's requests follow one another, so that neither the cap nor one Idempotency-Key is passed twice.
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 0))"), {"owner": wanted.owner.uri})
-    known = _known(connection, wanted)
+    known = _known(connection, wanted, now)
     if known is not None and known.response is not None:
         response: Mapping[str, Any] = known.response
         return response
@@ -131,8 +132,12 @@ def find(connection: Connection, jti: str) -> Row[*tuple[Any, ...]] | None:
 
 
 def give_back(connection: Connection, jti: str) -> None:
-    """Free the slot that an unused ticket holds."""
-    connection.execute(update(ticket).where(ticket.c.jti == jti, ticket.c.state == "issued").values(state="returned"))
+    """Free the slot that an unused ticket holds. The answer that it was part of is void: its key asks anew."""
+    unused = (ticket.c.jti == jti, ticket.c.state == "issued")
+    returned = update(ticket).where(*unused).values(state="returned").returning(ticket.c.request_id)
+    request_id = connection.scalar(returned)
+    if request_id is not None:
+        connection.execute(delete(request).where(request.c.id == request_id))
 
 
 def remember(connection: Connection, slice_id: UUID, slice: str, owner: Identity, now: datetime) -> None:
@@ -162,12 +167,16 @@ def purge(connection: Connection, now: datetime) -> None:
     connection.execute(delete(ad).where(ad.c.expires_at < old))
 
 
-def _known(connection: Connection, wanted: Wanted) -> Row[*tuple[Any, ...]] | None:
+def _known(connection: Connection, wanted: Wanted, now: datetime) -> Row[*tuple[Any, ...]] | None:
+    """The request with that key, unless its tickets have run out: then it is forgotten, and asked anew."""
     mine = (request.c.caller == wanted.caller.uri, request.c.owner == wanted.owner.uri)
     this = (request.c.route == TICKETS, request.c.key == wanted.key)
     row = connection.execute(select(request).where(*mine, *this).with_for_update()).one_or_none()
     if row is not None and bytes(row.digest) != wanted.digest:
         raise Refusal(Code.BAD_INPUT, "this Idempotency-Key was used for another request; choose a new one")
+    if row is not None and row.response is not None and row.made_at <= now - timedelta(seconds=TICKET_LIFETIME):
+        connection.execute(delete(request).where(request.c.id == row.id))
+        return None
     return row
 
 

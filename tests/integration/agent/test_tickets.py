@@ -120,6 +120,21 @@ async def test_the_same_key_gets_the_same_answer(lab: Lab, as_pi: Session, as_sv
     await give_back(lab, as_pi, other)
 
 
+async def test_an_answer_is_void_once_a_ticket_of_it_was_given_back_or_ran_out(lab: Lab, as_pi: Session) -> None:
+    name = slice_name()
+    first = await ask(lab, as_pi, name, 2, idempotency_key="void")
+    await lab.agent_client(as_pi).return_ticket(first.promises[0].jti, None)
+    second = await ask(lab, as_pi, name, 2, idempotency_key="void")
+    with lab.engine.begin() as connection:
+        old = datetime.now(UTC) - timedelta(seconds=3601)
+        connection.execute(update(tables.request).where(tables.request.c.key == "void").values(made_at=old))
+    third = await ask(lab, as_pi, name, 2, idempotency_key="void")
+    jtis = [promise.jti for found in (first, second, third) for promise in found.promises]
+    assert len(set(jtis)) == 6
+    for jti in jtis:
+        await lab.agent_client(as_pi).return_ticket(jti, None)
+
+
 async def test_the_same_request_many_times_at_once_is_answered_once(lab: Lab, as_pi: Session) -> None:
     name, before = slice_name(), open_tickets(lab)
     answers = await asyncio.gather(*(ask(lab, as_pi, name, 2, idempotency_key="at-once") for _ in range(12)))
