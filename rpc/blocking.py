@@ -196,8 +196,6 @@ class Wire(ssl.SSLSocket):
 class Channel(http.client.HTTPSConnection):
     """One connection, which sends nothing to a server that is not who is expected."""
 
-    auto_open = 0  # http.client would reconnect by itself, past every check
-
     def __init__(self, target: Target, context: ssl.SSLContext, timeout: float) -> None:
         super().__init__(target.host, target.port, context=context, timeout=timeout)
         self.target = target

@@ -109,6 +109,10 @@ def test_foreign_text_is_one_short_printable_line(text: str) -> None:
     assert shown.isprintable()
 
 
+def test_foreign_text_is_cut() -> None:
+    assert from_problem(500, {"code": "busy", "detail": "x" * 1000}).reason == "x" * 200
+
+
 def test_escape_sequences_of_a_node_do_not_reach_the_terminal() -> None:
     assert "\x1b" not in from_problem(409, {"code": "busy", "detail": "\x1b[2Jhello\r\nSuccess on 1.2.3.4"}).reason
 
