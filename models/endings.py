@@ -24,11 +24,13 @@ _CLOSE = text("""
     RETURNING id
 """)
 
-# With its name back at plc there is nothing left that svmd could do for the owner.
-_GIVEN_BACK = text("""
-    UPDATE svm.slice SET released_at = now(), working = NULL, working_until = NULL, standing = NULL,
-        standing_until = NULL, standing_heals = false
-    WHERE id = ANY(:ids)
+_GIVEN_BACK = text("UPDATE svm.slice SET released_at = now() WHERE id = ANY(:ids)")
+
+# With its name back at plc, and no sliver anywhere, there is nothing left that svmd could do for the owner.
+_FORGET_PERMISSIONS = text("""
+    UPDATE svm.slice SET working = NULL, working_until = NULL, standing = NULL, standing_until = NULL,
+        standing_heals = false
+    WHERE id = ANY(:ids) AND state = 'deleted' AND (released_at IS NOT NULL OR slice_id IS NULL)
 """)
 
 _AGENTS = text("SELECT DISTINCT agent FROM svm.sliver WHERE slice = :slice ORDER BY agent")
@@ -45,10 +47,18 @@ _EMPTY = (
 )
 
 
-def close_slices(connection: Connection, ids: Sequence[UUID]) -> list[UUID]:
-    """Those of these slices that are being deleted and that no node holds any more become deleted."""
+def close_slices(connection: Connection, ids: Sequence[UUID], *, given_back: Sequence[UUID] = ()) -> list[UUID]:
+    """Those of these slices that are being deleted and that no node holds any more become deleted.
+
+    `given_back`: those whose name plc has taken back.
+    """
+    if given_back:
+        connection.execute(_GIVEN_BACK, {"ids": list(given_back)})
     closed = list(connection.scalars(_CLOSE, {"ids": list(ids)})) if ids else []
     empty_slices(connection, closed)
+    both = list({*closed, *given_back})
+    if both:
+        connection.execute(_FORGET_PERMISSIONS, {"ids": both})
     return closed
 
 
@@ -56,12 +66,6 @@ def empty_slices(connection: Connection, ids: Sequence[UUID]) -> None:
     """Take out what only a living slice needs: its key pair, tickets, leases and SSH keys."""
     for statement in _EMPTY if ids else ():
         connection.execute(statement, {"ids": list(ids)})
-
-
-def give_back(connection: Connection, ids: Sequence[UUID]) -> None:
-    """plc has these slices' names back."""
-    if ids:
-        connection.execute(_GIVEN_BACK, {"ids": list(ids)})
 
 
 def agents_and_end(connection: Connection, slice_row: UUID, grace: int) -> tuple[list[str], datetime | None]:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from models.decisions import Decision, Facts, Moved, decide
-from models.endings import close_slices, give_back
+from models.endings import close_slices
 from models.ledger import Ledger, Tally
 from models.results import Done, Failed, Record
 from models.states import MOVES, Kind, StepState, Verb
@@ -182,8 +182,7 @@ def _close(connection: Connection, ledger: Ledger, kept: Sequence[Record]) -> li
     refs = ledger.add_steps(NewStep(id, Kind.RELEASE, released=True) for id in last)
     released = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice]
     given = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice and _is_done(r)]
-    give_back(connection, given)
-    close_slices(connection, released)
+    close_slices(connection, released, given_back=given)
     return refs
 
 

@@ -160,6 +160,15 @@ def _deleteslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     return Plan(found.id, found.name, steps, nodes=len(nodes))
 
 
+def _replace(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+    """For heal: these nodes give way to others."""
+    found = _own_open(wanted, row)
+    _refuse_busy(connection, found)
+    _refuse_strangers(connection, found, wanted.nodes)
+    steps = tuple((Kind.REPLACE, node) for node in wanted.nodes)
+    return Plan(found.id, found.name, steps, (f"silent too long: {', '.join(wanted.nodes)}",), len(steps))
+
+
 def _clean(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     """Purge the owner's slices that hold nothing valid."""
     del row
@@ -221,6 +230,7 @@ PLANS: dict[Verb, Planner] = {
     Verb.NUKEKEYS: _keys(Kind.NUKEKEYS, remove_all_keys),
     Verb.RENEWSLICE: _renewslice,
     Verb.DELETESLICE: _deleteslice,
+    Verb.REPLACE: _replace,
     Verb.CLEAN: _clean,
     Verb.AUTORENEW: _autorenew,
     Verb.HEAL: _heal,

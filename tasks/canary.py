@@ -1,17 +1,47 @@
 """canary: a step without work goes the whole way through queue and workers, so that a stuck one is noticed."""
 
+import logging
+
 from celery import shared_task
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from models.claims import Claim
+from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
 from models.results import Done
+from models.states import Kind
+from tasks.publish import publish
 from tasks.step import perform
-from tasks.workshop import Workshop
+from tasks.workshop import Workshop, transaction, workshop
+from trust.identity import Identity
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="canary-all")
+def canary_all() -> None:
+    """For beat: one canary, unless the last has not come back yet."""
+    publish(transaction(begin, workshop().identity))
 
 
 @shared_task(name="canary")
 def canary(ids: list[int]) -> None:
     """These steps."""
     perform(ids, sing)
+
+
+def begin(connection: Connection, svm: Identity) -> list[StepRef]:
+    """Open an operation with one step; nothing when the last is open."""
+    attempt = connection.begin_nested()
+    try:
+        wanted = Wanted(Verb.CANARY, "", svm, actor=BEAT)
+        refs = open_planned(connection, wanted, Plan(None, "", ((Kind.CANARY, None),)))
+    except IntegrityError:
+        attempt.rollback()
+        log.warning("the last canary has not come back yet")
+        return []
+    attempt.commit()
+    return refs
 
 
 async def sing(claim: Claim, shop: Workshop) -> Done:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from models.claims import Claim, claim
 from models.results import Done, Failed, Record
-from models.states import Queue
+from models.states import Kind, Queue
 from tasks.retry import again_in
 from tasks.workshop import Workshop, workshop
 from trust.errors import Code, Refusal
@@ -34,6 +34,7 @@ Act = Callable[[Claim, Workshop], Awaitable[Done]]
 CLAIM_SLACK = 30  # seconds beyond a step's deadline before its claim lapses
 MOST_STARTS = 50  # a step that takes its worker down with it is given up after so many
 LONGEST_REASON = 200  # characters of text that comes from elsewhere
+ONCE = (Kind.RECONCILE, Kind.CANARY)  # beat asks again soon anyway
 WAKE_SLACK = 0.05  # seconds after a delay's end by this machine's clock; the database's decides
 
 
@@ -103,7 +104,7 @@ def _failed(claim: Claim, shop: Workshop, code: Code, reason: str) -> Failed:
         patience=patience,
         draw=random.random,
     )
-    if claim.attempts > MOST_STARTS:
+    if claim.attempts > MOST_STARTS or claim.kind in ONCE:
         delay = None
     return Failed(code, _shown(reason), delay)
 

@@ -19,9 +19,10 @@ STEPS = (
     "delete",
     "release",
     "replace",
+    "reconcile",
     "canary",
 )
-PERIODIC = ("sweep", "autorenew", "clean")
+PERIODIC = ("sweep", "autorenew", "clean", "reconcile-all", "canary-all")
 
 # Each reason is in STACK.md, "Celery settings that are required".
 REQUIRED: dict[str, Any] = {
@@ -59,6 +60,8 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "sweep": (settings.sweep, Queue.INTERACTIVE),
         "autorenew": (settings.autorenew, Queue.RENEWALS),
         "clean": (settings.clean, Queue.HOUSEKEEPING),
+        "reconcile-all": (settings.reconcile, Queue.HOUSEKEEPING),
+        "canary-all": (settings.canary, Queue.HOUSEKEEPING),
     }
     return {
         name: {"task": name, "schedule": float(seconds), "options": {"queue": queue, "expires": seconds}}
@@ -73,7 +76,7 @@ def make_app(settings: Settings) -> Celery:
         **REQUIRED,
         task_queues=[KombuQueue(name) for name in Queue],
         beat_schedule=schedule(settings),
-        imports=[f"tasks.{name}" for name in (*STEPS, *PERIODIC)],
+        imports=[f"tasks.{name}" for name in (*STEPS, "sweep", "autorenew", "clean")],
     )
     made.set_default()
     return made

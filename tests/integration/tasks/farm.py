@@ -158,7 +158,7 @@ def farming(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Itera
     process = Process(settings)
     process.start()
     # The lab's agent has its certificate from the test, not by enrolling, so plc's directory lacks it.
-    known = Directory(PLC, "", svmd=None, svm=None, agents=(AgentEntry(AGENT.name, lab.agent_url),))
+    known = Directory(PLC, "", svmd=None, svm=None, agents=(AgentEntry(AGENT.name, vars(lab)["agent_url"]),))
     process.workshop.ask_directory = lambda: known
     with start_worker(
         app, pool="threads", concurrency=16, perform_ping_check=False, shutdown_timeout=60, without_heartbeat=True

@@ -1,0 +1,168 @@
+"""reconcile: each node's inventory against the tables. It finishes deletions and pushes missing keys; it reports
+orphans and missing slivers, and deletes nothing that svmd did not make. Nodes that stay silent are replaced where a
+slice's owner wants that (heal)."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from celery import shared_task
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from models.claims import Claim
+from models.keys import wanted_keys
+from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned, start
+from models.reconciling import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
+from models.results import Done
+from models.states import Kind, SliverState
+from nodemgr.client import NodeClient, SliverReply
+from tasks.publish import publish
+from tasks.step import perform
+from tasks.workshop import Workshop, transaction, workshop
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+
+log = logging.getLogger(__name__)
+
+PARALLELISM = 16
+CONNECT_TIMEOUT = 5  # seconds: nobody waits, and a node that is away is asked again soon
+
+
+@shared_task(name="reconcile-all")
+def reconcile_all() -> None:
+    """For beat: a step for every node, unless the last round is still under way; then heal."""
+    refs = transaction(begin, workshop().identity)
+    for found in transaction(to_heal, workshop().policy.silent):
+        wanted = Wanted(Verb.REPLACE, found.name, found.owner, nodes=found.nodes, replace=True, actor=BEAT)
+        try:
+            refs += transaction(start, wanted).publish
+        except Refusal as refusal:
+            log.info("%s is not healed now: %s", found.name, refusal.reason)
+    publish(refs)
+
+
+@shared_task(name="reconcile")
+def reconcile(ids: list[int]) -> None:
+    """These steps, one for each node."""
+    perform(ids, look)
+
+
+def begin(connection: Connection, svm: Identity) -> list[StepRef]:
+    """Open a round; nothing when one is open."""
+    found = nodes(connection)
+    if not found:
+        return []
+    wanted = Wanted(Verb.RECONCILE, "", svm, parallelism=PARALLELISM, connect_timeout=CONNECT_TIMEOUT, actor=BEAT)
+    attempt = connection.begin_nested()
+    try:
+        steps = tuple((Kind.RECONCILE, node) for node in found)
+        refs = open_planned(connection, wanted, Plan(None, "", steps, nodes=len(found)))
+    except IntegrityError:  # one is open
+        attempt.rollback()
+        return []
+    attempt.commit()
+    return refs
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What to do about a node.
+
+    Args:
+        delete: slivers there that are to be deleted, or were.
+        gone: slices whose sliver is being deleted and is not there any more.
+        push: VMs whose keys are behind.
+        report: what nobody asked svmd to change.
+    """
+
+    delete: tuple[Expected, ...] = ()
+    gone: tuple[UUID, ...] = ()
+    push: tuple[Expected, ...] = ()
+    report: tuple[Finding, ...] = ()
+
+
+@dataclass(slots=True)
+class _Sorted:
+    delete: list[Expected] = field(default_factory=list)
+    push: list[Expected] = field(default_factory=list)
+    report: list[Finding] = field(default_factory=list)
+
+
+def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply]) -> Differences:
+    """The node's inventory against the rows. Pure."""
+    known = {(row.name, row.slice_id): row for row in rows}
+    there = {(item.slice, item.slice_id) for item in inventory}
+    found = _Sorted()
+    for item in inventory:
+        _sort(item, known.get((item.slice, item.slice_id)), found)
+    for key, row in known.items():
+        if row.state is SliverState.RUNNING and row.settled and key not in there:
+            found.report.append(Finding(row.name, "missing", row.slice_id))
+    gone = [row.slice for key, row in known.items() if row.state is SliverState.DELETING and key not in there]
+    return Differences(tuple(found.delete), tuple(gone), tuple(found.push), tuple(found.report))
+
+
+def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
+    if row is None:
+        found.report.append(Finding(item.slice, "orphan", item.slice_id))
+    elif row.state in (SliverState.DELETING, SliverState.DELETED):
+        # A row that says deleted was svmd's own: the node has come back with an old store.
+        found.delete.append(row)
+    elif row.state is SliverState.RUNNING and item.has_vm:
+        if min(row.key_generation, item.key_generation) < row.wanted_keys:
+            found.push.append(row)
+    elif row.state is SliverState.RUNNING and row.settled:
+        found.report.append(Finding(row.name, "missing", row.slice_id))
+
+
+async def look(claim: Claim, shop: Workshop) -> Done:
+    """One node."""
+    node = claim.node or ""
+    place = await shop.read(node_of, node)
+    if place is None:
+        return Done()
+    client = NodeClient(
+        shop.session,
+        place[1],
+        Identity(Role.NODE, place[0]),
+        connect_timeout=claim.connect_timeout,
+        deadline=shop.policy.step,
+    )
+    try:
+        inventory = await client.inventory()
+    except Refusal as refusal:
+        await shop.read(silent, node, refusal.code, refusal.reason)
+        raise
+    found = compare(await shop.read(expected, node), inventory)
+    deleted, pushed = await asyncio.gather(_delete(client, found.delete), _push(client, shop, found.push))
+    await shop.read(answered, node, [*found.gone, *deleted], pushed, found.report)
+    return Done()
+
+
+async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:
+    done = []
+    for row in rows:
+        try:
+            await client.delete(row.name, row.slice_id, row.jti, row.delegation)
+            done.append(row.slice)
+        except Refusal as refusal:
+            if refusal.code is Code.NOT_FOUND:
+                done.append(row.slice)
+            else:
+                log.info("%s is not deleted yet: %s", row.name, refusal.reason)
+    return done
+
+
+async def _push(client: NodeClient, shop: Workshop, rows: Sequence[Expected]) -> dict[UUID, int]:
+    done = {}
+    for row in rows:
+        generation, lines = await shop.read(wanted_keys, row.slice)
+        try:
+            await client.set_access(row.name, row.slice_id, generation, lines, row.delegation)
+            done[row.slice] = generation
+        except Refusal as refusal:
+            log.info("the keys of %s are not pushed yet: %s", row.name, refusal.reason)
+    return done

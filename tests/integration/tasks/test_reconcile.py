@@ -1,0 +1,128 @@
+"""Nodes against tables: deletions are finished, keys pushed, differences reported, silent nodes replaced."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from models.operations import Verb
+from models.reconciling import findings
+from models.states import Outcome
+from rpc.credentials import Credentials
+from tasks.canary import canary_all
+from tasks.reconcile import reconcile_all
+from tests.integration.agent.lab import slice_name
+from tests.integration.tasks.farm import Farm, until
+from trust.documents import DelegationKind
+from trust.sshkeys import new_ssh_key_pair
+
+KEY = new_ssh_key_pair("one")[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_findings(farm: Farm) -> Iterator[None]:
+    farm.execute("DELETE FROM svm.finding")
+    yield
+    farm.execute("DELETE FROM svm.node")
+
+
+def reconciled(farm: Farm) -> None:
+    """A whole round."""
+    reconcile_all()
+    until(lambda: not farm.rows("SELECT 1 FROM svm.operation WHERE verb = 'reconcile' AND ended_at IS NULL"))
+
+
+def reported(farm: Farm) -> list[tuple[str, str]]:
+    with farm.database.connect() as connection:
+        return [(found.slice_name, found.what) for found in findings(connection)]
+
+
+def test_a_deletion_is_finished_when_the_node_is_back(farm: Farm, owner: Credentials) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    node = next(iter(farm.states(name)))
+    farm.fault(node, "refuse")
+    farm.run(Verb.DELETESLICE, name, owner)
+    reconciled(farm)
+    assert list(farm.on_nodes(name)) == [node]
+    assert farm.rows("SELECT silent_since IS NOT NULL AS silent FROM svm.node WHERE node = :n", n=node) == [(True,)]
+    farm.fault(node, "ok")
+    reconciled(farm)
+    assert farm.on_nodes(name) == {}
+    assert farm.rows("SELECT state FROM svm.slice WHERE name = :n", n=name) == [("deleted",)]
+    assert reported(farm) == []
+
+
+def test_keys_that_a_node_missed_are_pushed(farm: Farm, owner: Credentials) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    node = next(iter(farm.states(name)))
+    farm.fault(node, "refuse")
+    farm.run(Verb.ADDKEY, name, owner, keys=(KEY,))
+    farm.fault(node, "ok")
+    reconciled(farm)
+    leases = [one.node.store.lease(name) for one in farm.lab.population.nodes]
+    assert [len(lease.keys) for lease in leases if lease] == [1] * 4
+
+
+def test_orphans_and_missing_slivers_are_reported_and_left_alone(farm: Farm, owner: Credentials) -> None:
+    lost, gone = slice_name(), slice_name()
+    farm.run(Verb.CREATESLICE, lost, owner)
+    farm.run(Verb.CREATESLICE, gone, owner)
+    reconciled(farm)
+    node = next(iter(farm.states(gone)))
+    (found,) = [one for one in farm.lab.population.nodes if one.row.address == node]
+    lease = found.node.store.lease(gone)
+    assert lease
+    with found.node.store.transaction():
+        found.node.store.forget(lease, found.node.now())
+    farm.execute("DELETE FROM svm.slice WHERE name = :n", n=lost)
+    farm.execute("UPDATE svm.sliver SET changed_at = now() - interval '1 minute'")
+    reconciled(farm)
+    assert (gone, "missing") in reported(farm)
+    assert (lost, "orphan") in reported(farm)
+    assert set(farm.on_nodes(lost).values()) == {"running"}
+    for one in farm.lab.population.nodes:  # what the test has left behind
+        left = one.node.store.lease(lost)
+        if left:
+            with one.node.store.transaction():
+                one.node.store.forget(left, one.node.now())
+            farm.lab.run(one.node.remove(lost))
+
+
+def test_a_silent_node_is_replaced_where_that_is_wanted(farm: Farm, owner: Credentials) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    farm.run(Verb.ADDKEY, name, owner, keys=(KEY,))
+    standing = farm.given(owner, name, DelegationKind.STANDING, heal=True)
+    farm.run(Verb.HEAL, name, owner, heal=True, standing=standing)
+    farm.execute("UPDATE svm.slice SET working_until = now() WHERE name = :n", n=name)
+    node = next(iter(farm.states(name)))
+    farm.fault(node, "refuse")
+    reconciled(farm)
+    farm.execute("UPDATE svm.node SET silent_since = now() - interval '1 day' WHERE node = :n", n=node)
+    reconcile_all()
+    ((operation,),) = farm.rows("SELECT id FROM svm.operation WHERE slice_name = :n AND verb = 'replace'", n=name)
+    ended = farm.ended(operation)
+    assert (ended.outcome, ended.ok) == (Outcome.DONE, 1)
+    states = farm.states(name)
+    assert states.pop(node) == "deleting"
+    assert list(states.values()) == ["running"] * 4
+    leases = {one.row.address: one.node.store.lease(name) for one in farm.lab.population.nodes}
+    assert all(lease and len(lease.keys) == 1 for address, lease in leases.items() if address in states)
+    reconcile_all()
+    assert len(farm.rows("SELECT id FROM svm.operation WHERE slice_name = :n AND verb = 'replace'", n=name)) == 1
+
+
+def test_a_round_is_not_begun_while_one_is_open(farm: Farm, owner: Credentials) -> None:
+    farm.run(Verb.CREATESLICE, slice_name(), owner)
+    farm.fault("all", "blackhole")
+    reconcile_all()
+    reconcile_all()
+    assert len(farm.rows("SELECT 1 FROM svm.operation WHERE verb = 'reconcile' AND ended_at IS NULL")) == 1
+    until(lambda: not farm.rows("SELECT 1 FROM svm.operation WHERE verb = 'reconcile' AND ended_at IS NULL"))
+
+
+def test_the_canary_comes_back(farm: Farm) -> None:
+    canary_all()
+    until(lambda: not farm.rows("SELECT 1 FROM svm.operation WHERE verb = 'canary' AND ended_at IS NULL"))
+    assert farm.rows("SELECT DISTINCT outcome FROM svm.operation WHERE verb = 'canary'") == [("done",)]

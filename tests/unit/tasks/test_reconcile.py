@@ -1,0 +1,82 @@
+"""A node's inventory against the rows: pure."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from agent.client import FrontDoor
+from models.reconciling import Expected
+from models.states import SliverState
+from nodemgr.client import SliverReply
+from tasks.reconcile import compare
+from trust.identity import Identity
+
+OWNER = Identity.user("pi@a.example")
+
+
+def row(state: SliverState = SliverState.RUNNING, **more: object) -> Expected:
+    made = Expected(uuid4(), "demo", uuid4(), OWNER, state, 1, "jti", 2, 2, settled=True, delegation="d")
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def item(of: Expected, **more: object) -> SliverReply:
+    end, door = datetime.now(UTC), FrontDoor("127.0.1.1", 2222, "key")
+    made = SliverReply(of.name, of.slice_id, str(OWNER), "running", 1, 2, end, door, has_vm=True)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def test_all_is_well() -> None:
+    one = row()
+    found = compare([one], [item(one)])
+    assert (found.delete, found.gone, found.push, found.report) == ((), (), (), ())
+
+
+@pytest.mark.parametrize("state", [SliverState.DELETING, SliverState.DELETED])
+def test_what_svmd_made_and_wants_gone_is_deleted(state: SliverState) -> None:
+    one = row(state)
+    assert compare([one], [item(one)]).delete == (one,)
+
+
+def test_what_is_gone_is_written_down() -> None:
+    one = row(SliverState.DELETING)
+    assert compare([one], []).gone == (one.slice,)
+    assert compare([row(SliverState.DELETED)], []).gone == ()
+
+
+def test_what_svmd_did_not_make_is_only_reported() -> None:
+    one = row()
+    found = compare([], [item(one)])
+    assert found.delete == ()
+    assert [(f.what, f.slice_id) for f in found.report] == [("orphan", one.slice_id)]
+
+
+def test_another_slice_of_that_name_is_another_slice() -> None:
+    one = row(SliverState.DELETING)
+    found = compare([one], [item(one, slice_id=uuid4())])
+    assert found.delete == ()
+    assert [f.what for f in found.report] == ["orphan"]
+
+
+def test_keys_behind_are_pushed() -> None:
+    behind, elsewhere = row(key_generation=1), row()
+    assert compare([behind], [item(behind)]).push == (behind,)
+    assert compare([elsewhere], [item(elsewhere, key_generation=0)]).push == (elsewhere,)
+    assert compare([row(SliverState.LEASED, key_generation=0)], []).push == ()
+
+
+def test_a_vm_that_is_not_there_is_reported_once_things_have_settled() -> None:
+    one = row()
+    assert [f.what for f in compare([one], []).report] == ["missing"]
+    assert [f.what for f in compare([one], [item(one, has_vm=False)]).report] == ["missing"]
+    young = replace(one, settled=False)
+    assert compare([young], []).report == ()
+    assert compare([young], [item(young, has_vm=False)]).report == ()
+
+
+@pytest.mark.parametrize("state", [SliverState.TICKETED, SliverState.EXPIRED, SliverState.LEASED])
+def test_other_states_need_nothing(state: SliverState) -> None:
+    one = row(state)
+    found = compare([one], [item(one)])
+    assert (found.delete, found.gone, found.push, found.report) == ((), (), (), ())
