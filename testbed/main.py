@@ -118,12 +118,12 @@ def ps(folder: Path | None, as_json: bool) -> None:
 @home_option
 def down(folder: Path | None) -> None:
     """End the testbed and all its slivers; what it knows stays for the next `dslice up`."""
-    from testbed import control, leftovers
+    from testbed import leftovers
 
     home = _existing(folder)
     running = Lock(home).holder()
     if running is not None:
-        control.ask(home, "down")
+        _wait(lambda: _told_to_end(home), DOWN_TIMEOUT, f"process {running} does not listen: see {home.logs}")
         _wait(lambda: Lock(home).holder() is None, DOWN_TIMEOUT, f"process {running} does not end: see {home.logs}")
     ended = leftovers.end(home)
     if running is None and not ended:
@@ -241,6 +241,17 @@ def run_role(role: str) -> None:
     if role not in MAINS:
         raise click.BadParameter(f"{role} is none of {', '.join(MAINS)}", param_hint="ROLE")
     run(role)
+
+
+def _told_to_end(home: Home) -> bool:
+    """True once the supervisor has been told; one that is just starting does not listen yet."""
+    from testbed import control
+
+    try:
+        control.ask(home, "down")
+    except HomeError:
+        return Lock(home).holder() is None
+    return True
 
 
 def _existing(folder: Path | None) -> Home:

@@ -59,10 +59,20 @@ def approve(office: Office, which: tuple[str, ...], everyone: bool) -> None:
     """Issue the certificates that e-mails, or the ids of requests, ask for."""
     if bool(which) == everyone:
         raise click.UsageError("name e-mails, or say --all")
+    failed = 0
     with office.desk() as desk:
         for one in [waiting.email for waiting in desk.requests()] if everyone else which:
-            desk.decide(one, approve=True, reason="")
-            click.echo(f"Certificate issued to {one}.")
+            try:
+                desk.decide(one, approve=True, reason="")
+            except Refusal as refusal:
+                if len(which) == 1:
+                    raise
+                click.echo(f"{one}: {refusal.reason}", err=True)
+                failed += 1
+            else:
+                click.echo(f"Certificate issued to {one}.")
+    if failed:
+        raise SystemExit(1)
 
 
 @plc.command()
