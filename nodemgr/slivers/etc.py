@@ -11,7 +11,7 @@ from nodemgr.slivers import sftp
 from nodemgr.slivers.view import home_of, host_etc
 
 SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/etc/slice/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Inside: the slice's private key, and what answers `sftp` and `scp`.
 SLICE_KEY = "/etc/slice/ssh_key"
@@ -23,6 +23,14 @@ _COPIED = ("ld.so.cache", "localtime", "resolv.conf", "services", "protocols", "
 # A python3 of /usr is the sliver's too; the interpreter that runs this may not be.
 _SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 _SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+
+# The sliver's root is its one user: giving a file to another fails. tar and rsync, which as root would try to keep the
+# owners of what they unpack, are told that they are not root, so that `rsync -a` and `tar x` do not end in errors.
+TAR_OPTIONS = "--no-same-owner"
+_RSYNC = """\
+#!/bin/sh
+exec /usr/bin/rsync --no-super "$@"
+"""
 
 _PROFILE = """\
 export PATH={path}
@@ -56,7 +64,7 @@ class Names:
 def environment(slice: str, term: str | None) -> dict[str, str]:
     """The fixed environment of every session; TERM with a terminal only."""
     fixed = {"HOME": home_of(slice), "USER": slice, "LOGNAME": slice, "SHELL": SHELL, "PATH": PATH, "LANG": "C.UTF-8"}
-    return fixed | ({"TERM": term} if term else {})
+    return fixed | {"TAR_OPTIONS": TAR_OPTIONS} | ({"TERM": term} if term else {})
 
 
 def python_folder() -> Path | None:
@@ -82,11 +90,12 @@ def sftp_command() -> str:
 def write_etc(folder: Path, names: Names) -> None:
     """Write the whole folder but the slice key; what was there of an earlier start is replaced."""
     folder.mkdir(mode=0o755, exist_ok=True)
-    for path in (*host_etc(), "/etc/ssh", "/etc/slice", "/etc/ssl"):
+    for path in (*host_etc(), "/etc/ssh", "/etc/slice/bin", "/etc/ssl"):
         (folder / Path(path).relative_to("/etc")).mkdir(mode=0o755, parents=True, exist_ok=True)
     for name, text in _texts(names).items():
         replace(folder / name, text.encode(), 0o644)
     replace(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
+    replace(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
     replace(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
     for name in _COPIED:
         if os.path.isfile(f"/etc/{name}"):

@@ -71,6 +71,13 @@ def test_sftp_errors_are_said_and_end_nothing(node: Node, tmp_path: Path) -> Non
     assert b"Permission denied" in done.stderr
 
 
+def test_a_tar_of_somebody_elses_files_unpacks(node: Node, tmp_path: Path) -> None:
+    """The sliver's root can give files to nobody else, and tar as root would try to."""
+    (tmp_path / "file").write_bytes(BINARY[:99])
+    tar = run("tar", "-C", str(tmp_path), "--owner=1000", "--group=1000", "-c", "file").stdout
+    assert node.ssh("tar x && stat -c %u file", input=tar).stdout == b"0\n"
+
+
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed here")
 def test_rsync_there_and_back(node: Node, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
@@ -79,6 +86,8 @@ def test_rsync_there_and_back(node: Node, tmp_path: Path) -> None:
     (tree / "link").symlink_to("data")
     shell = " ".join(["ssh", *node.options()])
     remote = f"{SLICE}@{node.address}:synced/"
+    if os.geteuid() == 0:
+        os.chown(tree / "data", 1000, 1000)  # a user's files, which the sliver's root cannot give to that user
     run("rsync", "-a", "-e", shell, f"{tree}/", remote)
     (tree / "data").write_bytes(BINARY[:-7] + b"changed")
     run("rsync", "-a", "--checksum", "-e", shell, f"{tree}/", remote)

@@ -177,7 +177,7 @@ def test_direct_tcpip_to_peers_front_doors_only(node: Node) -> None:
 def test_direct_tcpip_into_the_own_sliver(node: Node, slice_name: str) -> None:
     """The sliver shares the host's network; still only its own listeners are reached, not another sliver's."""
     server = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True);"
-    with node.start(f'exec python3 -c "{server} c, _ = s.accept(); c.sendall(b\'hello\'); c.close()"') as inside:
+    with node.start(f"exec python3 -c \"{server} c, _ = s.accept(); c.sendall(b'hello'); c.close()\"") as inside:
         port = int(inside.stdout.readline())
         assert node.ssh("-W", f"127.0.0.1:{port}", "--", login=slice_name).returncode == REFUSED
         assert node.ssh("-W", f"localhost:{port}", "--").stdout == b"hello"

@@ -170,7 +170,8 @@ def test_the_environment_is_fixed(node: Node) -> None:
         "LOGNAME": SLICE,
         "SHELL": "/bin/bash",
         "LANG": "C.UTF-8",
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "TAR_OPTIONS": "--no-same-owner",
+        "PATH": "/etc/slice/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     }
 
 
