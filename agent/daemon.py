@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import sys
 from contextlib import suppress
 
@@ -35,6 +36,7 @@ def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` once it answers."""
     settings = Settings.load()
     logs.configure(settings.log_level, "agent")
+    _allow_many_connections()
     database_url = settings.database_url.get_secret_value()
     migrate(database_url, "agent")
     member = Member.join(
@@ -83,6 +85,12 @@ async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+
+def _allow_many_connections() -> None:
+    """Every node keeps one open; the usual soft limit of 1,024 files is for fewer."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _announce(member: Member, url: str) -> None:

@@ -110,7 +110,7 @@ def issue(
     issued = connection.execute(
         update(ticket).where(*held).values(state="issued", slice_id=slice_id, made_at=now, expires_at=end)
     )
-    if row is None or issued.rowcount != len(reserved.places):
+    if issued.rowcount != len(reserved.places):
         raise Refusal(Code.TIMEOUT, "plc took too long to register the slice's name; try again")
     connection.execute(update(request).where(request.c.id == reserved.request_id).values(response=response))
     return response

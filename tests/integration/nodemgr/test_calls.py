@@ -7,10 +7,15 @@ from uuid import uuid4
 import pytest
 
 from nodemgr.client import NodeClient
+from nodemgr.expiry import stop_owners
+from nodemgr.rounds import heed_stops
+from plc.accounts import OPERATOR
+from plc.client import Plc
+from plc.standing import disable
 from rpc.aio import Session
 from rpc.credentials import Credentials
-from tests.integration.agent.lab import AGENT, SVM, Lab
-from tests.integration.nodemgr.conftest import KEY_PAIR, Holding
+from tests.integration.agent.lab import AGENT, SVM, Lab, slice_name
+from tests.integration.nodemgr.conftest import KEY_PAIR, Held, Holding
 from trust.documents import DelegationKind, Ticket, sign_ticket, verify_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -157,3 +162,34 @@ async def test_a_node_must_be_the_node_that_the_ticket_names(lab: Lab, hold: Hol
             await NodeClient(as_pi, held.promise.api, wrong).redeem(held.promise.token, None)
         assert caught.value.code is Code.WRONG_CERTIFICATE
     assert lab.node(held.promise.address).node.store.lease(held.slice) is None
+
+
+async def test_nodes_stop_the_slivers_of_whom_plc_has_stopped(lab: Lab) -> None:
+    owner = lab.user()
+    async with lab.session(owner) as session:
+        name = slice_name()
+        found = await lab.agent_client(session).tickets(
+            slice=name, numnodes=1, leaselen=600, delegation=None, idempotency_key=name
+        )
+        held = Held(lab, name, found.slice_id, found.promises[0])
+        await held.run(session)
+    node = lab.node(held.promise.address).node
+    assert node.lookup(name) is not None
+    central = lab.bootstrap.central
+    with central.begin() as connection:
+        now = central.clock.now()
+        disable(connection, OPERATOR, owner.identity.name, "a break-in", True, central.settings, now)
+    with Plc(lab.plc_url, lab.agent_credentials) as plc:
+        heeding = asyncio.run_coroutine_threadsafe(heed_stops(plc.stops, [node], 0.1), lab.loop)
+        for _ in range(200):
+            if node.stopped:
+                break
+            await asyncio.sleep(0.05)
+        heeding.cancel()
+    assert node.stopped == {owner.identity}
+    assert node.lookup(name) is None
+    lab.run(stop_owners(node, frozenset()))
+    # What is left of it ends with its lease; here the store is told at once.
+    row = node.store.lease(name)
+    assert row is not None
+    node.store.forget(row, node.now())
