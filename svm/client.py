@@ -64,6 +64,7 @@ class Svmd:
         self._flags = flags
         self._clock = clock or system_clock()
         self._connection: Connection | None = None
+        self._doubted = False
 
     def close(self) -> None:
         """Close the connection; a later call opens it again."""
@@ -73,7 +74,7 @@ class Svmd:
 
     @cached_property
     def _place(self) -> Place:
-        return find_svmd(self.home, self.credentials)
+        return find_svmd(self.home, self.credentials, patience=0 if self._doubted else CACHE_SECONDS)
 
     def start(self, request: Request) -> Started:
         """Ask for an operation, once, however often the answer is lost on the way."""
@@ -154,10 +155,11 @@ class Svmd:
         return self._connection
 
     def _look_again(self) -> None:
-        """Forget where svmd was: it may have moved since plc was asked."""
-        (self.home.directory / CACHE).unlink(missing_ok=True)
-        self.__dict__.pop("_place", None)
+        """Ask plc, once, whether svmd has moved since it was last asked."""
         self.close()
+        if not self._doubted:
+            self._doubted = True
+            self.__dict__.pop("_place", None)
 
     def _stream(self, operation: str, seq: int) -> Generator[ServerSentEvent, None, None]:
         path = f"/operations/{quote(operation, safe='')}/events"
@@ -183,10 +185,13 @@ class Svmd:
         return sign_delegation(delegation, self.credentials.key, certificate)
 
 
-def find_svmd(home: Home, credentials: Credentials) -> Place:
-    """Where svmd is, by plc's directory (kept for ten minutes, and used older when plc does not answer)."""
+def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SECONDS) -> Place:
+    """Where svmd is, by plc's directory, which is asked when its last answer is older than `patience` seconds.
+
+    When plc does not answer, what it said last counts, however old. Raises Refusal when there is nothing.
+    """
     kept, age = _kept(home)
-    if kept is not None and age < CACHE_SECONDS:
+    if kept is not None and age < patience:
         return kept
     try:
         with closing(Plc(home.require_plc(), credentials)) as plc:

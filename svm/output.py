@@ -88,7 +88,7 @@ class Report:
 
     def __init__(self, *, as_json: bool, retry: Retry | None = None) -> None:
         self.results: list[NodeResult] = []
-        self._json = as_json
+        self.as_json = as_json
         self._retry = retry
         self._live = sys.stderr.isatty() and not as_json
         self._shown = False
@@ -105,7 +105,7 @@ class Report:
         """A node has ended."""
         self.results.append(result)
         self.pause()
-        if self._json:
+        if self.as_json:
             json_line("node", _node_fields(result))
         else:
             line(_node_line(result))
@@ -127,7 +127,7 @@ class Report:
         self.pause()
         if status is None:
             status = status_of_nodes(self.ok, self.failed)
-        if self._json:
+        if self.as_json:
             if refusal is not None:
                 json_line("error", {"code": str(refusal.code), "reason": refusal.reason})
             fields = {"operation": operation, "ok": self.ok, "failed": self.failed, "exit": status}
@@ -158,6 +158,12 @@ def summary_line(results: Iterable[NodeResult]) -> str:
 
 def _cause(result: NodeResult) -> str:
     return printable((result.code or "other").replace("-", " "), 40)
+
+
+def hint(report: Report, text: str) -> None:
+    """What to type next, for people, when at least one node got that far and none has to be tried again first."""
+    if report.ok and not report.failed and not report.as_json:
+        say(text)
 
 
 def command(*words: str) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 import click
 
 from svm.flags import current, flags
-from svm.output import NodeResult, Retry, rows
+from svm.output import NodeResult, Retry, command, hint, rows
 from svm.request import Request
 from svm.retry import lower_commands, whole_slice
 from svm.session import connect, perform, remember
@@ -67,7 +67,8 @@ def newtickets(file: str, agents: tuple[str, ...]) -> int:
     newleases and newvms go on from there.
     """
     wanted = read_slice_file(file, sys.stdin.buffer)
-    status, _ = perform(connect(), Request("newtickets", wanted.name, file=wanted, agents=agents))
+    status, report = perform(connect(), Request("newtickets", wanted.name, file=wanted, agents=agents))
+    hint(report, f"next: {command('newleases', wanted.name)}")
     return status
 
 

@@ -7,7 +7,7 @@ import click
 
 from svm.columns import left, stamp, table
 from svm.flags import current, flags
-from svm.output import json_line, line
+from svm.output import json_line, line, say
 from svm.request import Request
 from svm.retry import same_again
 from svm.session import ask, connect
@@ -42,6 +42,8 @@ def expirations(name: str, as_table: bool) -> None:
         ends.sort(key=lambda pair: pair[1])
         table(("NODE", "EXPIRES", "LEFT"), [(node, stamp(end), left(end, now)) for node, end in ends])
     else:
+        if not ends:
+            say(f"no lease of {name} is valid now; see: svm status {name}")
         for node, end in ends:
             line(f"Sliver for slice {name} expires {stamp(end)} on {node}")
 

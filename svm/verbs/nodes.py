@@ -23,6 +23,8 @@ COLOURS = {"running": "green", "expired": "red", "deleting": "yellow"}
 def nodelist(name: str) -> None:
     """List the nodes where a slice has its VMs."""
     running = [each for each in connect().slice(name)["slivers"] if each["state"] == "running"]
+    if not running and not current().json:
+        say(f"no node of {name} has a VM now; see: svm status {name}")
     shown = [{"slice": name, "node": each["node"], "name": each["name"]} for each in running]
     rows(shown, lambda row: str(row["node"]), as_json=current().json)
 

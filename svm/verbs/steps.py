@@ -3,10 +3,10 @@
 import click
 
 from svm.flags import current, flags
-from svm.output import NodeResult
+from svm.output import NodeResult, command, hint
 from svm.request import Request
 from svm.retry import lower_commands
-from svm.session import ask, connect, perform, remember
+from svm.session import connect, perform, remember
 from svm.words import SLICE, nodes
 
 NODES = click.argument("words", nargs=-1, metavar="[NODE]...")
@@ -27,7 +27,10 @@ def newleases(name: str, words: tuple[str, ...]) -> int:
         # Only the tickets that failed: the leases that are there now wait for newvms.
         return lower_commands(name, failures, given)[:2]
 
-    return ask(Request("newleases", name, nodes=nodes(words)), retry)
+    request = Request("newleases", name, nodes=nodes(words))
+    status, report = perform(connect(), request, retry)
+    hint(report, f"next: {command('newvms', name)}")
+    return status
 
 
 @click.command()
@@ -40,8 +43,8 @@ def newvms(name: str, words: tuple[str, ...]) -> int:
     On the nodes given, or on all that wait for it.
     """
     given = current()
-    svmd = connect()
     request = Request("newvms", name, nodes=nodes(words))
+    svmd = connect()
     status, report = perform(svmd, request, lambda failures: lower_commands(name, failures, given))
     if report.ok:
         remember(svmd, name)

@@ -3,12 +3,15 @@
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from models.record import Failed
 from models.states import Kind
+from rpc.blocking import Connection
+from rpc.reply import Reply
 from tests.integration.svm.conftest import (
     Lab,
     Running,
@@ -17,7 +20,7 @@ from tests.integration.svm.conftest import (
     following,
     running,
 )
-from trust.errors import Code
+from trust.errors import Code, Refusal
 
 DOWN = Failed(Code.UNREACHABLE, "no answer within 10 s; try again when it is back")
 FULL = Failed(Code.OVER_CAPACITY, "no slot is free")
@@ -171,6 +174,22 @@ class TestFollowing:
             second.worker.publish(waiting)
             out, err = child.communicate()
         assert (child.returncode, len(out.splitlines())) == (0, 3), err
+
+    def test_a_lost_answer_is_asked_for_again_and_makes_one_operation(
+        self, svm: Svm, demo: Path, database: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, lost = Connection.call, iter([True])
+
+        def call(connection: Connection, method: str, *arguments: Any, **named: Any) -> Reply:
+            reply = real(connection, method, *arguments, **named)
+            if method == "POST" and next(lost, False):
+                raise Refusal(Code.TIMEOUT, "the answer was lost on its way")
+            return reply
+
+        monkeypatch.setattr(Connection, "call", call)
+        assert svm("createslice", demo) == 0
+        with database.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM svm.operation")) == 1
 
     def test_cancel(self, svm: Svm, home: Path, demo: Path, svmd: Running, capsys: pytest.CaptureFixture[str]) -> None:
         svmd.worker.idle = True

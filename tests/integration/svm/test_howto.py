@@ -51,7 +51,9 @@ class TestTheHowto:
     def test_step_by_step(self, svm: Svm, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for words in (("newtickets", demo), ("newleases", "demo"), ("newvms", "demo")):
             assert svm(*words) == 0
-            assert sorted(capsys.readouterr().out.splitlines()) == [f"Success on 127.0.1.{n}" for n in (1, 2, 3)]
+            out, err = capsys.readouterr()
+            assert sorted(out.splitlines()) == [f"Success on 127.0.1.{n}" for n in (1, 2, 3)]
+            assert ("next: svm " in err) is (words[0] != "newvms")
 
     def test_preferred_ips_and_flags(
         self, svm: Svm, tmp_path: Path, svmd: Running, capsys: pytest.CaptureFixture[str]
@@ -62,6 +64,18 @@ class TestTheHowto:
         with svmd.service.engine.connect() as connection:
             row = connection.execute(text("SELECT parallelism, connect_timeout FROM svm.operation")).one()
         assert tuple(row) == (1, 15)
+
+    def test_slivers_that_have_expired_are_not_listed(
+        self, svm: Svm, demo: Path, database: Engine, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        svm("createslice", demo)
+        expire(database)
+        capsys.readouterr()
+        for verb in ("nodelist", "expirations"):
+            assert svm(verb, "demo") == 0
+            out, err = capsys.readouterr()
+            assert out == ""
+            assert err.endswith("see: svm status demo\n")
 
     def test_flags_after_the_verb(self, svm: Svm, demo: Path, svmd: Running) -> None:
         assert svm("createslice", demo, "-p", 7, "--json") == 0
