@@ -16,6 +16,7 @@ from tests.unit.trust import factories
 from tests.unit.trust.factories import AGENT, NODE, SLICE_ID, SVM, USER, StillClock, certificate_of, key_of
 from trust.certificates import certificate_to_pem, key_to_pem
 from trust.documents import sign_delegation, sign_ticket
+from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.sshkeys import new_ssh_key_pair
 from trust.store import TrustStore
@@ -110,6 +111,28 @@ class World:
         """A sliver for it."""
         lease = self.leased(jti, **changes)
         return await self.node.create(self.user(lease.owner), lease.slice, lease.token, *SLICE_KEYS[0])
+
+
+class refused:  # noqa: N801 - reads as what it is
+    """The block must end with a Refusal of this code."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+
+    def __enter__(self) -> "refused":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        assert isinstance(error, Refusal), f"not refused with {self.code}: {error!r}"
+        assert error.code is self.code, f"{error.code}: {error.reason}"
+        self.refusal = error
+        return True
+
+
+def only(world: World) -> LeaseRow:
+    """The one lease of the node."""
+    (row,) = world.store.leases()
+    return row
 
 
 __all__ = ["AGENT", "NODE", "SLICE_ID", "SVM", "USER"]

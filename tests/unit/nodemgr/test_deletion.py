@@ -1,0 +1,108 @@
+"""Deletion, which wins against everything else."""
+
+import asyncio
+
+from tests.unit.nodemgr.world import (
+    OTHER_ID,
+    OTHER_USER,
+    SLICE,
+    SLICE_KEYS,
+    World,
+    only,
+    refused,
+)
+from tests.unit.trust.factories import SLICE_ID, SVM
+from trust.documents import DelegationKind
+from trust.errors import Code
+
+
+async def test_a_deletion_burns_the_ticket_forgets_the_lease_and_removes_the_sliver(world: World) -> None:
+    await world.running()
+    for _ in range(2):
+        await world.node.delete(world.svm(), SLICE, SLICE_ID, "t-1")
+    assert world.store.leases() == []
+    assert await world.driver.list() == {}
+    assert world.store.taken() == 0
+    assert world.closer.closed == [(SLICE, None)]
+
+
+async def test_who_may_delete(world: World) -> None:
+    await world.running()
+    for caller, code in [
+        (world.user(OTHER_USER), Code.NOT_OWNER),
+        (world.svm(issuer=OTHER_USER), Code.NOT_OWNER),
+        (world.svm("another"), Code.NOT_ALLOWED),
+        (world.svm(kind=DelegationKind.STANDING, heal=True), Code.NOT_ALLOWED),
+    ]:
+        with refused(code):
+            await world.node.delete(caller, SLICE, SLICE_ID, "t-1")
+    assert only(world).state == "running"
+
+
+async def test_without_a_delegation_a_service_manager_deletes_nothing(world: World) -> None:
+    caller = world.svm().__class__.of(world.peer(SVM), None, world.trust)
+    with refused(Code.NOT_ALLOWED):
+        await world.node.delete(caller, SLICE, SLICE_ID, "t-1")
+
+
+async def test_a_deletion_of_an_earlier_slice_of_that_name_leaves_the_later_one(world: World) -> None:
+    await world.running()
+    await world.node.delete(world.user(), SLICE, OTHER_ID, "t-0")
+    await world.node.delete(world.user(OTHER_USER), SLICE, OTHER_ID, None)
+    assert only(world).state == "running"
+
+
+async def test_a_repeated_deletion_of_an_earlier_ticket_leaves_the_later_lease(world: World) -> None:
+    world.leased("t-1")
+    await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
+    await world.running("t-2")
+    await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
+    assert only(world).jti == "t-2"
+
+
+async def test_a_deletion_that_names_a_ticket_never_seen_here_still_deletes_the_slice(world: World) -> None:
+    await world.running("t-1")
+    await world.node.delete(world.user(), SLICE, SLICE_ID, "t-2")
+    assert world.store.leases() == []
+    with refused(Code.TICKET_EXPIRED):
+        world.leased("t-2")
+
+
+async def test_a_deletion_without_a_ticket_deletes_what_is_there(world: World) -> None:
+    await world.running()
+    await world.node.delete(world.user(), SLICE, SLICE_ID, None)
+    assert world.store.leases() == []
+
+
+async def test_a_deletion_while_the_sliver_is_made_wins(world: World) -> None:
+    lease = world.leased()
+    world.driver.latency = 0.05
+    making = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0]))
+    await asyncio.sleep(0.01)
+    assert only(world).state == "creating"
+    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-1"))
+    await asyncio.sleep(0.01)
+    assert world.store.leases() == []  # it did not wait
+    with refused(Code.NOT_FOUND):
+        await making
+    await deleting
+    assert await world.driver.list() == {}
+    assert world.store.taken() == 0
+
+
+async def test_what_the_driver_cannot_remove_now_keeps_its_place_and_is_removed_later(world: World) -> None:
+    await world.running()
+    world.driver.failing = "busy"
+    with refused(Code.INTERNAL):
+        await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
+    assert (world.store.leases(), world.store.taken()) == ([], 1)
+    world.driver.failing = None
+    await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
+    assert (await world.driver.list(), world.store.taken()) == ({}, 0)
+
+
+async def test_the_generation_goes_on_counting_after_a_deletion(world: World) -> None:
+    await world.running("t-1")
+    world.node.renew(world.user(), SLICE, SLICE_ID, 1)
+    await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
+    assert world.leased("t-2").generation == 3
