@@ -200,7 +200,10 @@ def test_a_handshake_that_does_not_come(
         assert tell(plain) == b""
 
 
-def test_what_is_counted_is_one_request(kind: str, url: str, svm: Credentials, app: FastAPI) -> None:
+def test_what_is_counted_is_one_request(
+    kind: str, url: str, svm: Credentials, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpc.connection.MAX_MESSAGE", 2 * MAX_HEAD)
     big = {"x" * MAX_HEAD: 1}
 
     async def aio() -> None:
