@@ -7,6 +7,7 @@ its slivers running and takes them over. Each sliver is worked on by one thread 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from nodemgr.slivers import etc, folder, hostuids, ports
+from nodemgr.slivers import cgroups, etc, folder, hostuids, ports
 from nodemgr.slivers.driver import Pty, SliverSpec, Usage
 from nodemgr.slivers.folder import Record, SliverFolder
 from nodemgr.slivers.keyring import leave_session_keyring
@@ -52,6 +53,7 @@ class KeeperDriver:
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()
         self._uids = hostuids.available(self._directory)
+        self._cgroups = cgroups.available(self._directory)
         self._ssh.mkdir(mode=0o755, exist_ok=True)
         if not (self._ssh / "ssh_config").exists():
             self.write_host_files("", "")
@@ -95,8 +97,9 @@ class KeeperDriver:
         record, keeper = sliver.record(), sliver.keeper()
         if record is None or keeper is None or not keeper.alive:
             raise Refusal(Code.NOT_FOUND, f"no sliver of {slice} runs on this node")
-        limits = rlimits(record.memory_mb, record.processes)
-        return enter(Door(slice, keeper.pid, record.host_uid, limits), argv or [etc.SHELL, "-l"], pty)
+        join = self._cgroups.join(slice) if self._cgroups else ()
+        door = Door(slice, keeper.pid, record.host_uid, join, rlimits(record.memory_mb, record.processes))
+        return enter(door, argv or [etc.SHELL, "-l"], pty)
 
     def owns_port(self, slice: str, address: str, port: int) -> bool:
         """Whether a connection to `address` (one of this host's own) and `port` reaches a process of the sliver."""
@@ -143,6 +146,9 @@ class KeeperDriver:
         keeper = launch([*prefix, *self.keeper_command(hostname, view)])
         try:
             _close_user_namespaces(keeper.pid, record.host_uid)
+            if self._cgroups:
+                limits = {"memory_mb": record.memory_mb, "processes": record.processes}
+                self._cgroups.hold(slice, keeper.pid, **limits)
             sliver.write_keeper(keeper)
         except BaseException:
             keeper.kill()
@@ -157,6 +163,8 @@ class KeeperDriver:
         if keeper.alive and inside:
             keeper.kill(unblock=lambda: _end_sessions(inside))
         sliver.write_keeper(None)
+        if self._cgroups:
+            self._cgroups.drop(slice)
 
     def _delete(self, slice: str) -> None:
         sliver = SliverFolder(self._directory, slice)
@@ -166,9 +174,9 @@ class KeeperDriver:
 
     def _set_limits(self, slice: str, memory_mb: int, processes: int) -> None:
         sliver, record = self._existing(slice)
-        sliver.write(
-            Record(slice, record.slice_id, record.hostname, memory_mb, processes, record.host_uid),
-        )
+        sliver.write(dataclasses.replace(record, memory_mb=memory_mb, processes=processes))
+        if self._cgroups:
+            self._cgroups.limit(slice, memory_mb=memory_mb, processes=processes)
 
     def _set_slice_key(self, slice: str, private_key: str, public_key: str) -> None:
         sliver, record = self._existing(slice)

@@ -43,31 +43,23 @@ class Door:
         slice: its name.
         keeper: pid of its first process, as this node manager sees it.
         host_uid: who its root is on the host; None: this node manager's own user.
-        limits: a command prefix that sets the session's limits.
+        join: command prefix, outside, that enters the sliver's control group.
+        limits: command prefix, inside, that sets the session's rlimits.
     """
 
     slice: str
     keeper: int
     host_uid: int | None
+    join: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
     def command(self, argv: Sequence[str], *, terminal: bool) -> list[str]:
         """The whole command line: limits, the sliver's uid, its namespaces, a session, no rights, home, `argv`."""
-        join = [
-            program("nsenter"),
-            "--preserve-credentials",
-            "-U",
-            "-m",
-            "-p",
-            "-i",
-            "-u",
-            "-C",
-            "-t",
-            str(self.keeper),
-        ]
+        namespaces = ["-U", "-m", "-p", "-i", "-u", "-C", "-t", str(self.keeper)]
         lead = ["/usr/bin/setsid", *(["--ctty"] if terminal else [])]
         bare = ["/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
-        return [*self.limits, *as_host_user(self.host_uid), *join, "--", *lead, *bare, *_AT_HOME, *argv]
+        enter = [program("nsenter"), "--preserve-credentials", *namespaces, "--", *lead, *bare]
+        return [*self.join, *as_host_user(self.host_uid), *enter, *self.limits, *_AT_HOME, *argv]
 
 
 class KeeperSession:

@@ -152,6 +152,27 @@ def test_processes_are_limited_per_sliver(node: Node) -> None:
     _close(full)
 
 
+def test_a_full_sliver_can_still_be_entered(node: Node) -> None:
+    node.make("ocean", processes=15)
+    full = node.driver.enter(
+        "ocean", ["/usr/bin/perl", "-e", "$| = 1; while (defined fork) {} print 1; sleep 60"], pty=None
+    )
+    assert os.read(full.stdout, 1) == b"1"
+    assert node.says("ocean", "kill -9 -1; echo room") == "room"
+    assert node.says("ocean", "ls -d /").split() == ["/"]
+    assert full.wait() == 128 + signal.SIGKILL
+    _close(full)
+
+
+def test_memory_of_all_processes_together_is_limited(node: Node) -> None:
+    if getattr(node.driver, "_cgroups", True) is None:
+        pytest.skip("no control group can be written here, so that memory is limited per process only")
+    node.make("ocean", memory_mb=64)
+    hog = "perl -e '$x = \"a\" x (25 << 20); sleep 1'"
+    done = node.run("ocean", f"for i in 1 2 3 4; do {hog} & done; for j in $(jobs -p); do wait $j || echo killed; done")
+    assert "killed" in done.stdout
+
+
 def test_memory_is_limited(node: Node) -> None:
     node.make("ocean", memory_mb=64)
     done = node.run("ocean", "perl -e '$x = \"a\" x (200 << 20); print length $x'")
