@@ -29,8 +29,8 @@ def fetch_unverified(url: str, path: str, *, timeout: float = CONNECT_TIMEOUT) -
     connection = http.client.HTTPSConnection(parts.hostname, parts.port or 443, timeout=timeout, context=context)
     try:
         connection.request("GET", parts.path.rstrip("/") + path, headers={"Accept": "application/json"})
-        reply = connection.getresponse()
-        body = reply.read(MAX_BYTES + 1)
+        with connection.getresponse() as reply:
+            body = reply.read(MAX_BYTES + 1)
     except (OSError, http.client.HTTPException) as error:
         reason = f"{parts.hostname}:{parts.port or 443} does not answer ({type(error).__name__}); try again later"
         raise Refusal(Code.UNREACHABLE, reason) from error

@@ -19,8 +19,9 @@ def run(command: click.Command, name: str, argv: list[str]) -> int:
         return _failed(name, refusal.reason, status_of_refusal(refusal.code), debug)
     except click.ClickException as error:
         return _failed(name, f"{error.format_message().rstrip('.')}; see: {name} --help", USAGE, debug)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(err=True)  # the cursor stands behind a prompt
+    except click.Abort as abort:
+        if abort.__cause__ is None:  # at a prompt, where the cursor still stands; else click has ended the line
+            click.echo(err=True)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,10 +10,10 @@ from trust.errors import Code, Refusal
 
 def offered_root(plc_url: str) -> str:
     """The root (PEM) that whoever answers at plc's address offers; trusted by nobody yet. Nothing is sent to it."""
+    shown = fetch_unverified(plc_url, "/.well-known/planetlab")
     try:
-        body = json.loads(fetch_unverified(plc_url, "/.well-known/planetlab"))
-        return certificate_to_pem(certificate_from_pem(str(body["ca"])))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return certificate_to_pem(certificate_from_pem(str(json.loads(shown)["ca"])))
+    except (ValueError, KeyError, TypeError, RecursionError, Refusal) as error:
         raise Refusal(Code.INTERNAL, f"{plc_url} is no plc: it shows no CA") from error
 
 

@@ -49,6 +49,14 @@ class Mailbox:
 
     letters: list[EmailMessage] = field(default_factory=list)
     refusal: str | None = None
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        del server, session, options
+        envelope.rcpt_tos.append(address)
+        return self.unknown.get(address, "250 OK")
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         del server, session
@@ -112,13 +120,13 @@ class Running:
             assert accounts.add(connection, AS_OPERATOR, wanted, self.password_hash, now, **flags)
         return email
 
-    def certified(self, **flags: Any) -> "Certified":
+    def certified(self, *, settings: Settings | None = None, **flags: Any) -> "Certified":
         """A new account with a certificate."""
         email, credentials = self.person(**flags), Credentials(self.folder / f"certified{next(_numbers)}")
         with self.central.begin() as connection:
             who, now = accounts.load(connection, email, lock=True), self.central.clock.now()
             key = self.user_key.public_key()
-            made = certificates.issue_to(connection, self.central.authority, who, key, self.settings, now)
+            made = certificates.issue_to(connection, self.central.authority, who, key, settings or self.settings, now)
         key_pem, pem = key_to_pem(self.user_key), certificate_to_pem(made)
         credentials.save(key_pem=key_pem, certificate_pem=pem, ca_pem=self.ca_pem)
         return Certified(email, credentials, self._kept(Plc(self.url, credentials)))

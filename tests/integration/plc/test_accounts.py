@@ -16,6 +16,8 @@ from trust.errors import Code
 from trust.identity import Identity, Role
 from trust.sshkeys import new_ssh_key_pair
 
+ROLES = ((False, False), (True, False), (False, True))  # nobody special, a PI, an admin
+
 
 def signed_up(plc: Running, email: str, site: str) -> None:
     plc.anyone().sign_up(email, PASSWORD, "Nora Newcomer", site, title="Student", contact={"state": "NJ", "phone": "1"})
@@ -89,7 +91,7 @@ def test_who_sees_contact_fields(plc: Running) -> None:
 
 
 def test_who_is_listed(plc: Running) -> None:
-    plain, pi, admin = (plc.certified(site="CMU", **flags) for flags in ({}, {"is_pi": True}, {"is_admin": True}))
+    plain, pi, admin = (plc.certified(site="CMU", is_pi=pi, is_admin=admin) for pi, admin in ROLES)
     assert [user.email for user in plain.plc.users()] == [plain.email]
     assert {user.email for user in pi.plc.users()} == {plain.email, pi.email, admin.email}
     assert {user.site for user in admin.plc.users()} > {"CMU"}
@@ -120,7 +122,7 @@ def test_only_enabled_accounts_become_pis(plc: Running) -> None:
 
 
 def test_who_disables_whom(plc: Running) -> None:
-    plain, pi, admin = (plc.certified(site="UCSD", **flags) for flags in ({}, {"is_pi": True}, {"is_admin": True}))
+    plain, pi, admin = (plc.certified(site="UCSD", is_pi=pi, is_admin=admin) for pi, admin in ROLES)
     other_pi, second_admin = plc.certified(site="Duke", is_pi=True), plc.certified(is_admin=True)
 
     def may_not(who: Certified, whom: Certified) -> None:

@@ -1,6 +1,8 @@
 """Certificate requests, their decision, what is issued, renewed and revoked."""
 
 import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
@@ -9,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
-from sqlalchemy import insert, update
+from sqlalchemy import insert, text, update
 from sqlalchemy.exc import DBAPIError
 
 from models.plc import account, certificate, certificate_request
@@ -28,7 +30,7 @@ from trust.certificates import (
     new_request,
     public_key_of_request,
 )
-from trust.errors import Code
+from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.peers import verify_certificate
 
@@ -45,6 +47,16 @@ def other_key() -> rsa.RSAPrivateKey:
     made = new_private_key(Role.USER)
     assert isinstance(made, rsa.RSAPrivateKey)
     return made
+
+
+def wait_for_a_waiter(plc: Running) -> None:
+    """Until somebody waits for a lock of another transaction."""
+    for _ in range(1000):
+        with plc.central.begin() as connection:
+            if connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 def asked(plc: Running, email: str, key: PrivateKey, password: str = PASSWORD) -> str:
@@ -118,9 +130,9 @@ def test_who_has_pi_in_the_certificate(plc: Running, is_pi: bool, is_open: bool,
 
 def test_what_is_no_request(plc: Running) -> None:
     email, anyone = plc.person(), plc.anyone()
-    for text in ("nonsense", new_request(new_private_key(Role.NODE), Identity.user(email))):
-        with pytest.raises(Exception, match=r"certificate request|RSA of 2048"):
-            anyone.request_certificate(email, PASSWORD, text)
+    for sent in ("nonsense", new_request(new_private_key(Role.NODE), Identity.user(email))):
+        with pytest.raises(Refusal, match=r"certificate request|RSA of 2048"):
+            anyone.request_certificate(email, PASSWORD, sent)
     weak = rsa.generate_private_key(public_exponent=65_537, key_size=1024)  # noqa: S505 - on purpose
     request = new_request(weak, Identity.user(email))
     refused(lambda: anyone.request_certificate(email, PASSWORD, request), Code.BAD_INPUT, "RSA of 2048 to 4096")
@@ -254,17 +266,27 @@ class TestDeciding:
             refused(partial(admin.plc.decide, which, approve=False, reason="x"), Code.NOT_FOUND, "waits")
         refused(lambda: admin.plc.decide("nonsense", approve=True), Code.BAD_INPUT, "neither an e-mail nor the id")
 
-    @pytest.mark.parametrize("approve", [True, False])
-    def test_two_decisions_at_once_are_one(self, plc: Running, key: rsa.RSAPrivateKey, approve: bool) -> None:
-        """The second looked before the first had decided: what it writes is guarded by the state."""
-        email = plc.person()
+    @pytest.mark.parametrize("approving", [True, False])
+    def test_two_decisions_at_once_are_one(self, plc: Running, key: rsa.RSAPrivateKey, approving: bool) -> None:
+        """The second has looked before the first decides: what it writes is guarded by the state."""
+        email, now = plc.person(), plc.central.clock.now()
         asked(plc, email, key)
-        with plc.central.begin() as late:
-            found = certificates._pending(late, email)
+
+        def second() -> None:
             with plc.central.begin() as connection:
-                certificates.deny(connection, AS_OPERATOR, email, "no", plc.settings, plc.central.clock.now())
-            change = {"state": "issued" if approve else "denied"}
-            assert late.execute(certificates._still_pending(found).values(**change)).rowcount == 0
+                if approving:
+                    certificates.approve(connection, plc.central.authority, AS_OPERATOR, email, plc.settings, now)
+                else:
+                    certificates.deny(connection, AS_OPERATOR, email, "no", plc.settings, now)
+
+        with ThreadPoolExecutor(1) as pool:
+            with plc.central.begin() as connection:
+                accounts.load(connection, email, lock=True)
+                late = pool.submit(second)
+                wait_for_a_waiter(plc)
+                certificates.deny(connection, AS_OPERATOR, email, "first", plc.settings, now)
+            refused(late.result, Code.NOT_FOUND, "waits")
+        assert plc.anyone().request_status(email, key).reason == "first"
 
 
 class TestProofs:
@@ -357,6 +379,20 @@ class TestAuthority:
         assert number(timedelta(seconds=62)) == first + 2
         assert number(timedelta(0)) == first + 3  # a clock that was set back makes a new one, never a lower number
 
+    def test_two_who_ask_at_once_get_the_same_list(self, plc: Running) -> None:
+        def signed() -> bytes:
+            with plc.central.begin() as connection:
+                return ca.current_list(connection, plc.central.authority, plc.central.clock.now())
+
+        with plc.central.begin() as connection:
+            ca.mark_stale(connection)
+        with ThreadPoolExecutor(1) as pool:
+            with plc.central.begin() as connection:
+                first = ca.current_list(connection, plc.central.authority, plc.central.clock.now())
+                second = pool.submit(signed)
+                wait_for_a_waiter(plc)
+            assert second.result() == first
+
     def test_a_lost_key_is_not_replaced_by_another_ca(self, plc: Running) -> None:
         missing = plc.folder / "elsewhere"
         refused(
@@ -384,10 +420,9 @@ def test_what_the_database_itself_refuses(plc: Running) -> None:
         with pytest.raises(DBAPIError, match="check constraint"), plc.central.begin() as connection:
             connection.execute(statement)
     pending = {**request, "state": "pending"}
-    with plc.central.begin() as connection:
-        connection.execute(insert(certificate_request).values({**pending, "id": "0" * 31 + "4"}))
+    two = [{**pending, "id": "0" * 31 + "4"}, {**pending, "id": "0" * 31 + "5"}]
     with pytest.raises(DBAPIError, match="unique"), plc.central.begin() as connection:
-        connection.execute(insert(certificate_request).values({**pending, "id": "0" * 31 + "5"}))
+        connection.execute(insert(certificate_request), two)
 
 
 def test_a_plc_of_another_ca_is_not_spoken_to(plc: Running) -> None:

@@ -1,23 +1,32 @@
 """plc as a process: what it needs to start, what it does by itself, what it says when something is wrong."""
 
 import json
+import ssl
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from models import database
+from plc import daemon
 from plc.api import build
 from plc.bootstrap import Bootstrap, Person
 from plc.central import Central
 from plc.client import Plc
+from plc.client.trusting import offered_root
 from plc.daemon import Upkeep
 from plc.settings import Settings
 from rpc.first_contact import fetch_unverified
 from rpc.server import deny_by_default
+from rpc.tls import server_context
+from testbed.embedded import Postgres
 from tests.integration.plc.conftest import PASSWORD, Running, refused, started
 from trust.certificates import Authority, certificate_from_pem, certificate_to_pem
 from trust.clock import SystemClock
@@ -57,6 +66,41 @@ def test_it_starts_from_nothing_and_again(own: dict[str, str], tmp_path: Path) -
     assert database.check(own["DSLICE_DATABASE_URL"], "plc") == []
 
 
+def test_the_operators_own_directory(own: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text(json.dumps({"svmd": "https://a:1", "svm": "lab", "agents": []}))
+    with started({**own, "DSLICE_DIRECTORY_FILE": str(tmp_path / "d.json")}, tmp_path / "log") as address:
+        shown = json.loads(fetch_unverified(f"https://{address}", "/.well-known/planetlab"))
+    assert (shown["svmd"], shown["svm"]) == ("https://a:1", "spiffe://planet-lab/svm/lab")
+
+
+def test_anybody_may_look_at_health_and_list(plc: Running) -> None:
+    assert json.loads(fetch_unverified(plc.url, "/healthz")) == {"status": "ok"}
+    context = ssl.create_default_context(cadata=plc.ca_pem)
+    with urllib.request.urlopen(f"{plc.url}/crl", context=context) as answer:  # noqa: S310 - https, as just made
+        assert RevocationList.parse(answer.read(), certificate_from_pem(plc.ca_pem)).number
+
+
+def test_upkeep_outlives_a_database_that_is_away(
+    own: dict[str, str],
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(daemon, "TICK", 0.01)
+    central = opened(own)
+    upkeep = Upkeep(central)
+    postgres.drop_database(own["DSLICE_DATABASE_URL"].partition("?")[0].rpartition("/")[2])
+    upkeep.start()
+    for _ in range(2000):
+        if caplog.text.count("upkeep failed; it is tried again") > 1:
+            break
+        time.sleep(0.01)
+    else:
+        raise AssertionError(caplog.text)
+    upkeep.stop()
+    central.close()
+
+
 def test_everything_is_guarded_or_marked_open(own: dict[str, str]) -> None:
     central = opened(own)
     upkeep = Upkeep(central)
@@ -75,6 +119,9 @@ def test_its_own_certificate_is_renewed_and_its_view_of_revocations_kept(own: di
     later = opened(own, offset=57_700)
     again = Upkeep(later)
     assert again.credentials.certificate != first
+    (Path(own["DSLICE_STATE_DIR"]) / "cert.pem").unlink()
+    again.look()
+    assert again.credentials.exists()
     assert (again.store.revocations or pytest.fail("no list")).number > number
     again.start()
     again.stop()
@@ -151,3 +198,23 @@ class TestFirstContact:
 
     def test_somebody_else(self, plc: Running) -> None:
         refused(lambda: fetch_unverified(plc.url, "/nothing"), Code.INTERNAL, "it answered 404")
+
+    @pytest.mark.parametrize("body", [b"{}", b'{"ca": "nonsense"}', b"nonsense", b"[" * 10_000, b"1" * 70_000])
+    def test_somebody_who_shows_no_ca(self, plc: Running, body: bytes) -> None:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with HTTPServer(("127.0.0.1", 0), Answer) as server:
+            context = server_context(plc.opened_agent.credentials, client_certificate="optional")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            thread = Thread(target=server.handle_request)
+            thread.start()
+            url = f"https://127.0.0.1:{server.server_port}"
+            refused(lambda: offered_root(url), Code.INTERNAL, "is no plc")
+            thread.join()

@@ -1,5 +1,6 @@
 """How services get in with a token, stay in with their certificate, and find each other."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from models.plc import enrolment_token
-from plc import ca, enrolment
+from plc import ca, directory, enrolment
 from plc.accounts import OPERATOR as AS_OPERATOR
 from plc.accounts import Actor
 from plc.bootstrap import Bootstrap
@@ -210,8 +211,28 @@ class TestMembers:
         keeper.look()
         assert store.revocations is not None
         assert ["background" in vars(member) for member in joined] == [True, False, False]
-        keeper.start()
-        keeper.stop()
+        joined[0].start()
+        joined[0].stop()
+
+    def test_one_members_trouble_is_not_the_others(
+        self, plc: Running, tmp_path: Path, joined: list[Member], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for name in ("a", "b"):
+            joined.append(join(plc, tmp_path / name, token(plc, name=name), name=name))
+        shutil.rmtree(tmp_path / "a")
+        (tmp_path / "a").write_text("no folder any more")
+        Keeper(joined).look()
+        assert "cannot look after spiffe://planet-lab/node/a" in caplog.text
+        assert "cannot look after spiffe://planet-lab/node/b" not in caplog.text
+
+    def test_a_renewal_that_fails_is_tried_again(
+        self, plc: Running, tmp_path: Path, joined: list[Member], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        joined.append(join(plc, tmp_path / "a", token(plc)))
+        away = join(plc, tmp_path / "a", None, clock=SystemClock(offset=57_700), plc_url="https://127.0.0.1:1")
+        joined.append(away)
+        assert not away.renew_if_due()
+        assert "is not renewed" in caplog.text
 
     def test_revoked_services_are_out(self, plc: Running, tmp_path: Path, joined: list[Member]) -> None:
         member = join(plc, tmp_path / "a", token(plc, Role.AGENT, "gone"), role=Role.AGENT, name="gone")
@@ -258,6 +279,12 @@ class TestDirectory:
     def test_only_where_they_are_enrolled(self, plc: Running, url: str, words: str) -> None:
         agent = plc.opened_agent
         refused(lambda: agent.announce(url), Code.BAD_INPUT, words)
+
+    def test_a_service_that_is_not_enrolled(self, plc: Running) -> None:
+        ghost = Identity(Role.AGENT, "ghost")
+        with plc.central.begin() as connection:
+            announce = partial(directory.announce, connection, ghost, "https://127.0.0.1:1", plc.central.clock.now())
+            refused(announce, Code.NOT_FOUND, "is not enrolled")
 
     def test_nodes_do_not_announce_themselves(self, plc: Running) -> None:
         node = plc.member(Role.NODE)

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Row, select
 
 from models import database
 from models.plc import letter
-from plc.mail import AT_ONCE, Letter, Postman, deliver, post
+from plc.mail import AT_ONCE, Letter, Postman, _claim, deliver, post
 from tests.integration.plc.conftest import AnyPort, Mailbox
 from trust.clock import SystemClock
 
@@ -49,7 +49,7 @@ def office(fresh_database: Callable[..., str], box: tuple[Mailbox, str]) -> Iter
     database.migrate(url, "plc")
     engine = database.engine(url)
     box[0].letters.clear()
-    box[0].refusal = None
+    box[0].refusal, box[0].unknown = None, {}
     yield Office(engine, *box)
     engine.dispose()
 
@@ -100,10 +100,18 @@ def test_a_server_that_says_never_is_not_asked_again_and_others_get_theirs(offic
     assert sent.sent_at is not None
 
 
+def test_an_address_that_nobody_has(office: Office) -> None:
+    office.box.unknown = {"ghost@example.org": "550 nobody here", "full@example.org": "452 mailbox full"}
+    office.write("ghost@example.org", "full@example.org", "a@example.org")
+    office.deliver()
+    ghost, full, sent = office.rows()
+    assert (ghost.given_up_at is not None, full.given_up_at, sent.sent_at is not None) == (True, None, True)
+    office.box.unknown = {}
+    assert office.deliver(after=11) == 1
+
+
 def test_a_postman_that_died_with_the_bag_leaves_it_to_the_next(office: Office) -> None:
     """Claimed and never recorded: two postmen at once never take the same letter, later one does."""
-    from plc.mail import _claim
-
     office.write("a@example.org")
     now = SystemClock().now()
     with office.engine.begin() as first, office.engine.begin() as second:

@@ -119,7 +119,7 @@ def test_a_plc_that_is_open_to_all(plc: Running) -> None:
 
 @pytest.mark.parametrize("name", ["x", "Upper", "root", "has-dash", "a" * 32, "..", "1abc"])
 def test_what_is_no_name(agent: Member, owner: Certified, name: str) -> None:
-    with pytest.raises(Exception, match=r"slice name|reserve|not found|Not Found"):
+    with pytest.raises(Refusal, match=r"slice name|reserve|not found|Not Found"):
         agent.plc.register_slice(name, owner.identity)
 
 

@@ -10,9 +10,14 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from sqlalchemy import update
 
+from models.plc import account
 from rpc.credentials import Credentials
+from testbed.daemons import PORTS
+from testbed.home import Home, Plan
 from testbed.main import main
+from testbed.plcdesk import _of_testbed
 from tests.integration.plc.conftest import PASSWORD, Certified, Running
 from tests.integration.plc.programs import Ended
 from trust.certificates import fingerprint, new_request
@@ -81,10 +86,32 @@ def test_requests_are_listed_and_decided(plc: Running, operator: Dslice) -> None
     assert operator("approve").returncode == 2
     assert operator("deny", second).returncode == 2
 
-    third = plc.person()
-    plc.anyone().request_certificate(third, PASSWORD, new_request(plc.user_key, Identity.user(third)))
-    assert f"Certificate issued to {third}." in operator("approve", "--all").stdout
+
+def test_all_that_wait_are_approved_but_those_that_cannot_be(plc: Running, operator: Dslice) -> None:
+    gone, third = plc.person(), plc.person()
+    for email in (gone, third):
+        plc.anyone().request_certificate(email, PASSWORD, new_request(plc.user_key, Identity.user(email)))
+    with plc.central.begin() as connection:
+        connection.execute(update(account).where(account.c.email == gone).values(state="disabled", reason="left"))
+    done = operator("approve", "--all")
+    assert done.returncode == 1
+    assert f"Certificate issued to {third}.\n" in done.stdout
+    assert f"{gone}: account {gone} is disabled (left)" in done.stderr
+    for row in [json.loads(line) for line in operator("requests", "--json").stdout.splitlines()]:
+        assert operator("deny", row["id"], "--reason", "tidying up").returncode == 0
     assert operator("requests").stderr == "No certificate request waits.\n"
+
+
+def test_a_testbed_knows_its_plc(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    home.keep_plan(Plan(network=1, ports=dict.fromkeys(PORTS, 4000)))
+    home.ca_file.write_text("")
+    environment = _of_testbed(home)
+    assert environment["DSLICE_STATE_DIR"] == str(home.service("plc"))
+    assert "plc@" in environment["DSLICE_DATABASE_URL"]
+    down = run({"DSLICE_HOME": str(home.directory)}, ("plc", "requests"), "")
+    assert (down.returncode, "dslice up" in down.stderr) == (5, True)
 
 
 def test_sites_and_accounts(plc: Running, operator: Dslice) -> None:

@@ -4,13 +4,19 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from plc import certificates, standing
 from plc.accounts import OPERATOR as AS_OPERATOR
 from rpc.credentials import Credentials
-from tests.integration.plc.conftest import OPERATOR, PASSWORD, Running
+from svm.certification import Keys
+from svm.home import Home
+from tests.integration.plc.conftest import OPERATOR, PASSWORD, Running, refused
 from tests.integration.plc.programs import Laptop
-from trust.identity import Identity
+from trust.certificates import Authority, certificate_to_pem, key_to_pem, new_private_key
+from trust.clock import SystemClock
+from trust.errors import Code
+from trust.identity import Identity, Role
 
 
 @pytest.fixture
@@ -151,9 +157,9 @@ def test_a_folder_or_key_that_others_can_read_is_refused(laptop: Laptop, tmp_pat
     link = Laptop(laptop.plc, tmp_path / "link")
     (tmp_path / "real").mkdir(mode=0o700)
     link.home.symlink_to(tmp_path / "real")
-    refused = link.plkeygen(stdin="x\n")
-    assert refused.returncode == 4
-    assert "not a link" in refused.stderr
+    linked = link.plkeygen(stdin="x\n")
+    assert linked.returncode == 4
+    assert "not a link" in linked.stderr
 
 
 def test_a_valid_certificate_is_kept_unless_forced(laptop: Laptop) -> None:
@@ -232,6 +238,73 @@ def test_the_way_back_after_the_flag_was_lost(laptop: Laptop) -> None:
     assert laptop.plkeygen("--status").stdout.startswith(f"You are {email}, no PI.")
 
 
+def test_refresh_after_a_rotation_or_a_renewal_keeps_the_newest(laptop: Laptop) -> None:
+    email = laptop.plc.person()
+    enrolled(laptop, email)
+    for change in ("--renew", "--rotate"):
+        assert laptop.plkeygen(change).returncode == 0
+        newest = (laptop.home / "cert.pem").read_text()
+        again = laptop.plkeygen("--refresh", "--email", email)
+        assert (again.returncode, again.stdout) == (0, "Certificate downloaded.\n")
+        assert (laptop.home / "cert.pem").read_text() == newest
+    assert laptop.plkeygen("--refresh", "--email", laptop.plc.person()).returncode == 1
+
+
+def test_near_its_end_refresh_renews(laptop: Laptop) -> None:
+    settings = laptop.plc.settings.model_copy(update={"user_lifetime": 20 * 86_400})
+    who = laptop.plc.certified(settings=settings)
+    laptop.home = who.credentials.directory
+    old = who.credentials.certificate
+
+    assert "Renew it: plkeygen --renew" in laptop.plkeygen("--status").stderr
+    another = laptop.plkeygen("--refresh", "--email", laptop.plc.person())
+    assert (another.returncode, f"is {who.email}'s, not" in another.stderr) == (2, True)
+    refreshed = laptop.plkeygen("--refresh", "--email", who.email)
+
+    assert (refreshed.returncode, refreshed.stdout) == (0, "Certificate downloaded.\n")
+    assert who.credentials.certificate.not_valid_after_utc > old.not_valid_after_utc
+
+
+def test_status_without_plc_is_what_the_certificate_says(laptop: Laptop) -> None:
+    who = laptop.plc.certified()
+    laptop.home, laptop.environment = who.credentials.directory, {"DSLICE_PLC_URL": "https://127.0.0.1:1"}
+    shown = laptop.plkeygen("--status")
+    assert (shown.returncode, shown.stdout[: len(who.email) + 8]) == (0, f"You are {who.email}")
+    assert "Whether plc takes it is not known" in shown.stderr
+
+
+def test_a_ca_file_that_is_not_the_pinned_one(laptop: Laptop, tmp_path: Path) -> None:
+    who, stranger = laptop.plc.certified(), Authority.create(laptop.plc.central.clock.now())
+    (tmp_path / "ca.pem").write_text(certificate_to_pem(stranger.certificate))
+    laptop.home, laptop.vouched = who.credentials.directory, False
+    laptop.environment = {"DSLICE_CA_FILE": str(tmp_path / "ca.pem")}
+    other = laptop.plkeygen("--refresh", "--email", who.email)
+    assert (other.returncode, "was expected" in other.stderr) == (5, True)
+
+
+def test_a_key_that_is_none(laptop: Laptop) -> None:
+    who = laptop.plc.certified()
+    laptop.home = who.credentials.directory
+    (laptop.home / "key.pem").write_text(key_to_pem(new_private_key(Role.NODE)))
+    other = laptop.plkeygen("--refresh", "--email", who.email)
+    assert (other.returncode, "no RSA key" in other.stderr) == (2, True)
+
+
+def test_a_certificate_that_does_not_fit_is_not_saved(laptop: Laptop) -> None:
+    who, key = laptop.plc.certified(), new_private_key(Role.USER)
+    assert isinstance(key, RSAPrivateKey)
+    keys = Keys(Home(who.credentials.directory, laptop.plc.url), SystemClock())
+    mine, now = laptop.plc.user_key, laptop.plc.central.clock.now()
+    assert isinstance(mine, RSAPrivateKey)
+    pem = certificate_to_pem(who.credentials.certificate)
+    refused(lambda: keys._checked(pem, key, who.identity), Code.WRONG_CERTIFICATE, "for another key")
+    other = Identity.user("other@example.org")
+    refused(lambda: keys._checked(pem, mine, other), Code.WRONG_CERTIFICATE, f"for {who.email}, not other@")
+    foreign = Authority.create(now).issue(who.identity, mine.public_key(), now=now, lifetime=60)
+    forged = certificate_to_pem(foreign)
+    refused(lambda: keys._checked(forged, mine, who.identity), Code.NOT_AUTHENTICATED, "not one that plc's CA issued")
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "status", "line"),
     [
@@ -247,20 +320,20 @@ def test_the_way_back_after_the_flag_was_lost(laptop: Laptop) -> None:
     ],
 )
 def test_each_mistake_is_one_line(laptop: Laptop, words: list[str], stdin: str, status: int, line: str) -> None:
-    refused = laptop.plkeygen(*words, stdin=stdin)
+    mistaken = laptop.plkeygen(*words, stdin=stdin)
 
-    assert refused.returncode == status
-    assert line in refused.stderr
-    assert refused.stderr.count("\n") == 1
-    assert refused.stdout == ""
+    assert mistaken.returncode == status
+    assert line in mistaken.stderr
+    assert mistaken.stderr.count("\n") == 1
+    assert mistaken.stdout == ""
 
 
 def test_a_key_without_a_request_and_another_users_email(laptop: Laptop) -> None:
     email, other = laptop.plc.person(), laptop.plc.person()
     laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n")
-    refused = laptop.plkeygen("--refresh", "--email", other)
-    assert refused.returncode == 1
-    assert refused.stderr == f"plkeygen: there is no certificate request of {other} with this key; run plkeygen\n"
+    unknown = laptop.plkeygen("--refresh", "--email", other)
+    assert unknown.returncode == 1
+    assert unknown.stderr == f"plkeygen: there is no certificate request of {other} with this key; run plkeygen\n"
 
 
 def test_plc_unset_or_away(laptop: Laptop) -> None:
