@@ -32,6 +32,7 @@ SLICE_XML = """\
 def run(home: Home, *, nodes: int, keep: bool) -> int:
     """Tell the story on `nodes` nodes in a fresh testbed; an exit status. HomeError if the folder is taken."""
     _clear(home)
+    home.make()
     folder = home.directory / "demo"
     for made in (folder, folder / "home"):
         made.mkdir(parents=True, mode=0o700)

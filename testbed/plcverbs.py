@@ -37,16 +37,15 @@ def requests(office: Office, as_json: bool) -> None:
     with office.desk() as desk:
         found = desk.requests()
     for one in found:
-        asked = f"{one.request.requested_at:%Y-%m-%d %H:%M}"
+        asked = f"{one.request.requested_at:%Y-%m-%d %H:%M} UTC"
         fields = {"email": one.email, "name": one.name, "site": one.site, "standing": one.standing}
         fields |= {
             "requested_at": one.request.requested_at.isoformat(),
             "key_sha256": one.key_sha256,
             "id": one.request.id,
         }
-        row(
-            fields, f"{asked}  {one.email}  {one.name}, {one.site} ({one.standing})  key {one.key_sha256[:16]}", as_json
-        )
+        who = f"{one.email}  {one.name}, {one.site} ({one.standing})"
+        row(fields, f"{who}\n    asked {asked}, key {one.key_sha256[:16]}", as_json)
     if not found and not as_json:
         click.echo("No certificate request waits.", err=True)
 
