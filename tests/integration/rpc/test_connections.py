@@ -113,15 +113,24 @@ async def test_many_calls_at_once(lab: Lab, app: FastAPI, node: Credentials, svm
 
 
 async def test_waiting_for_a_free_connection_counts(node: Credentials, svm: Credentials) -> None:
-    def silent(server: Scripted, _connection: Any) -> None:
+    took = threading.Event()
+
+    def silent(server: Scripted, connection: Any) -> None:
+        server.request(connection)
+        took.set()
         server.over.wait(30)
 
     with scripted(silent, tls.server_context(node)) as server:
         async with Session(svm, limit_per_host=1) as session:
-            calls = [session.call("GET", server.url, expect=NODE, deadline=0.3) for _ in range(3)]
-            failures = await asyncio.gather(*calls, return_exceptions=True)
-    assert [failure.code for failure in failures if isinstance(failure, Refusal)] == [Code.TIMEOUT] * 3
-    assert server.connections <= 1
+            first = asyncio.create_task(session.call("GET", server.url, expect=NODE))
+            await asyncio.to_thread(took.wait, 20)
+            with pytest.raises(Refusal) as caught:
+                await session.call("GET", server.url, expect=NODE, deadline=0.1)
+            assert caught.value.code is Code.TIMEOUT
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+    assert server.connections == 1
 
 
 def test_threads_share_a_connection(app: FastAPI, url: str, svm: Credentials) -> None:
