@@ -133,8 +133,8 @@ class TestAccess:
 
     def test_pluserinfo(self, lab: Lab, reader: Reader) -> None:
         key = (lab.folder / "identity.pub").read_text().strip()
-        howto = """NAME: Larry Peterson/SITE_NAME: Princeton/TITLE: Professor/IS_ADM: f/IS_PI: t/ADDRESS: 35 Olden Street
-        /CITY: Princeton/STATE: NJ/ZIP: 08544/COUNTRY: US/PHONE: 609-258-6077/URL:"""
+        howto = """NAME: Larry Peterson/SITE_NAME: Princeton/TITLE: Professor/IS_ADM: f/IS_PI: t
+        /ADDRESS: 35 Olden Street/CITY: Princeton/STATE: NJ/ZIP: 08544/COUNTRY: US/PHONE: 609-258-6077/URL:"""
         wanted = [f"EMAIL: {LLP}", *(line.strip() for line in howto.split("/")), f"SSH_PUBKEY: {key}"]
         assert reader.types("pluserinfo", LLP).must().lines == wanted
 
