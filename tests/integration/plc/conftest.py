@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import pytest
 from aiosmtpd.controller import Controller
+from argon2 import PasswordHasher
 
 from plc import accounts, certificates
 from plc.accounts import OPERATOR as AS_OPERATOR
@@ -39,6 +40,8 @@ from trust.store import TrustStore
 PASSWORD = "correct horse battery"
 OPERATOR = "bnc@intel-research.net"
 _numbers = count(1)
+# What is hashed for a test need not withstand anybody: a real hash takes a third of a second of both cores.
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 Client = TypeVar("Client", Plc, Member)
 
@@ -100,7 +103,7 @@ class Running:
 
     @cached_property
     def password_hash(self) -> str:
-        return self.central.passwords.hash(PASSWORD)
+        return CHEAP.hash(PASSWORD)
 
     @cached_property
     def user_key(self) -> PrivateKey:
@@ -222,6 +225,7 @@ def plc(
         ca_operator=OPERATOR,
     )
     with Bootstrap.open(settings) as made, started(environment, folder / "plc.log") as address:
+        made.central.passwords._hasher = CHEAP
         running = Running(f"https://{address}", settings, made.central, made.ca_pem, made.ca_fingerprint, box, folder)
         yield running
         running.close()

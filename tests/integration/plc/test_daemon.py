@@ -1,6 +1,7 @@
 """plc as a process: what it needs to start, what it does by itself, what it says when something is wrong."""
 
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -161,16 +162,13 @@ def test_a_ca_that_changed_gets_new_certificates(own: dict[str, str], tmp_path: 
     changed.close()
 
 
-def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "plc.daemon"],
-        env={"DSLICE_STATE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        cwd=Path.cwd(),
-        timeout=60,
-    )
-    assert (ended.returncode, ended.stderr) == (1, "plc: setting DSLICE_DATABASE_URL: Field required\n")
+def test_wrong_settings_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("DSLICE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DSLICE_STATE_DIR", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        daemon.main()
+    assert ended.value.code == "plc: setting DSLICE_DATABASE_URL: Field required"
 
 
 def test_bootstrapping_twice_changes_nothing(own: dict[str, str], tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_requests_are_listed_and_decided(plc: Running, operator: Dslice) -> None
 
     listed = operator("requests")
     assert f"{first}  User" in listed.stdout
-    assert "Princeton (enabled, PI)  key " in listed.stdout
+    assert "Princeton (enabled, PI)\n    asked 2" in listed.stdout
     rows = [json.loads(line) for line in operator("requests", "--json").stdout.splitlines()]
     assert {first, second} <= {row["email"] for row in rows}
 
