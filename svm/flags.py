@@ -55,54 +55,34 @@ def current() -> Flags:
 
 
 def _options(command: Command, *, hidden: bool) -> Command:
-    for decorate in reversed(
-        (
-            click.option(
-                "-p",
-                "parallelism",
-                type=click.IntRange(1, MOST_PARALLEL),
-                metavar="N",
-                help=f"Nodes worked on at once (default {PARALLELISM}).",
-                callback=_note,
-                expose_value=False,
-                hidden=hidden,
-            ),
-            click.option(
-                "-t",
-                "connect_timeout",
-                type=click.IntRange(1, LONGEST_CONNECT),
-                metavar="SECONDS",
-                help=f"Wait this long for a connection to each node (default {CONNECT_TIMEOUT}).",
-                callback=_note,
-                expose_value=False,
-                hidden=hidden,
-            ),
-            click.option(
-                "--json",
-                "json",
-                is_flag=True,
-                default=None,
-                help="One JSON object a line on stdout.",
-                callback=_note,
-                expose_value=False,
-                hidden=hidden,
-            ),
-            click.option(
-                "--debug",
-                "debug",
-                is_flag=True,
-                default=None,
-                help="Show where an error comes from.",
-                callback=_note,
-                expose_value=False,
-                hidden=hidden,
-            ),
-        )
-    ):
-        command = decorate(command)
+    for words, settings in reversed(_FLAGS):
+        how: dict[str, Any] = {"callback": _note, "expose_value": False, "default": None, "hidden": hidden}
+        command = click.option(*words, **settings, **how)(command)
     return command
 
 
 def _note(context: click.Context, parameter: click.Parameter, value: object) -> None:
     if value is not None and parameter.name is not None:
         setattr(context.ensure_object(Flags), parameter.name, value)
+
+
+_FLAGS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        ("-p", "parallelism"),
+        {
+            "type": click.IntRange(1, MOST_PARALLEL),
+            "metavar": "N",
+            "help": f"Nodes worked on at once (default {PARALLELISM}).",
+        },
+    ),
+    (
+        ("-t", "connect_timeout"),
+        {
+            "type": click.IntRange(1, LONGEST_CONNECT),
+            "metavar": "SECONDS",
+            "help": f"Wait this long for a connection to each node (default {CONNECT_TIMEOUT}).",
+        },
+    ),
+    (("--json", "json"), {"is_flag": True, "help": "One JSON object a line on stdout."}),
+    (("--debug", "debug"), {"is_flag": True, "help": "Show where an error comes from."}),
+)

@@ -48,10 +48,9 @@ def wanted(
     require_pi(peer)
     store.require_fresh(action_of(verb, body))
     check_body(verb, body, store.clock.now())
-    working = None
+    working = standing = None
     if verb not in WITHOUT_WORKING:
         working = _given(token, DelegationKind.WORKING, body.slice, peer, store, svm)
-    standing = None
     if body.standing is not None:
         standing = _given(body.standing, DelegationKind.STANDING, body.slice, peer, store, svm)
         _check_heals(body, standing)

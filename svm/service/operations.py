@@ -21,9 +21,8 @@ LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, le=2**31 - 1)]
 
 
 def add_operations(app: FastAPI, service: Service, guard: Guard) -> None:
-    """`POST /operations`, `GET|DELETE /operations/{id}`, `GET /operations/{id}/events`."""
+    """`POST /operations`, and all about one operation."""
     users = Depends(guard.role(Role.USER))
-    cancellers = Depends(guard.role(Role.USER, action=Action.DELETE))
 
     @app.post("/operations", status_code=202)
     def post_operation(
@@ -42,6 +41,14 @@ def add_operations(app: FastAPI, service: Service, guard: Guard) -> None:
         after.add_task(service.publish, started.publish)
         response.headers["Location"] = f"/operations/{started.operation}"
         return {"operation": str(started.operation), "slice": started.slice, "existing": started.existing}
+
+    add_following(app, service, guard)
+
+
+def add_following(app: FastAPI, service: Service, guard: Guard) -> None:
+    """`GET|DELETE /operations/{id}`, `GET /operations/{id}/events`."""
+    users = Depends(guard.role(Role.USER))
+    cancellers = Depends(guard.role(Role.USER, action=Action.DELETE))
 
     @app.get("/operations/{operation}")
     def get_operation(operation: UUID, peer: Annotated[Peer, users]) -> dict[str, Any]:

@@ -175,6 +175,18 @@ class TestFollowing:
             out, err = child.communicate()
         assert (child.returncode, len(out.splitlines())) == (0, 3), err
 
+    def test_nobody_else_cancels_it(self, home: Path, demo: Path, svmd: Running, lab: Lab, database: Engine) -> None:
+        svmd.worker.idle = True
+        child = following(svmd, home, "createslice", demo)
+        with database.connect() as rows:
+            operation = rows.scalar(text("SELECT id FROM svm.operation"))
+        with svmd.connection(lab.user("other@b.example")) as connection, pytest.raises(Refusal) as caught:
+            connection.call("DELETE", f"/operations/{operation}")
+        assert caught.value.code is Code.NOT_OWNER
+        svmd.worker.resume()
+        child.communicate()
+        assert child.returncode == 0
+
     def test_a_lost_answer_is_asked_for_again_and_makes_one_operation(
         self, svm: Svm, demo: Path, database: Engine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
