@@ -270,6 +270,6 @@ def test_it_is_not_repeated_once_a_byte_came(kind: str, node: Credentials, svm: 
 def test_it_is_not_repeated_after_the_deadline(kind: str, node: Credentials, svm: Credentials) -> None:
     script, asked = _once_then(stays)
     with scripted(script, tls.server_context(node)) as server:
-        refusal = refused(kind, server.url, credentials=svm, expect=NODE, times=2, deadline=0.3)
+        refusal = refused(kind, server.url, credentials=svm, expect=NODE, times=2, deadline=0.5)
         assert refusal.code is Code.TIMEOUT
     assert asked == [0, 0]

@@ -171,7 +171,7 @@ def test_a_head_just_small_enough(opened: Any) -> None:
 
 @pytest.mark.parametrize("pieces", [[], [GET], [GET + b"Connection: keep-alive\r\n\r\n", GET]])
 def test_heads_that_do_not_come(opened: Any, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]) -> None:
-    monkeypatch.setattr("rpc.connection.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("rpc.connection.HEAD_SECONDS", 0.5)
     said = tell(opened(), *pieces)
     assert said.count(b"HTTP/1.1 200") == max(0, len(pieces) - 1)
 
@@ -345,7 +345,7 @@ def test_a_stream_that_breaks_off(lab: Lab, node: Credentials, svm: Credentials,
 
 def test_a_stream_that_falls_silent(lab: Lab, node: Credentials, svm: Credentials, streams: FastAPI) -> None:
     with serving(lab.listener(streams, node)) as (url,), Connection(url, credentials=svm, expect=NODE) as connection:
-        events = connection.stream("/endless", idle=0.3)
+        events = connection.stream("/endless", idle=0.7)
         assert next(events).data == "hello"
         with pytest.raises(Refusal) as caught:
             next(events)
