@@ -281,6 +281,14 @@ def clean(text: str, field: str, *, least: int = 0) -> str:
     return stripped
 
 
+def stated(reason: str) -> str:
+    """Why somebody is refused something, in one printable line; Refusal(BAD_INPUT) if nothing is said."""
+    why = " ".join(reason.split())
+    if not why or not why.isprintable():
+        raise Refusal(Code.BAD_INPUT, "say why, with --reason and in plain text: the user reads it")
+    return why
+
+
 def _unknown(email: str) -> Refusal:
     return Refusal(Code.NOT_FOUND, f"there is no account {Identity.user(email).name}; check the spelling")
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, Select, Update, select, update
 
 from models.plc import account, certificate, certificate_request
 from plc import letters
-from plc.accounts import Account, Actor, load, require_admin, require_enabled
+from plc.accounts import Account, Actor, load, require_admin, require_enabled, stated
 from plc.ca import issue, issued_since, require_unrevoked, revoke, serial_text
 from plc.client.proofs import check_proof, key_sha256
 from plc.client.values import RequestState
@@ -127,9 +127,7 @@ def approve(
 def deny(connection: Connection, actor: Actor, which: str, reason: str, settings: Settings, now: datetime) -> Request:
     """Raises Refusal NOT_FOUND, NOT_ALLOWED, BAD_INPUT (no reason)."""
     require_admin(actor, "deny certificate requests")
-    why = " ".join(reason.split())
-    if not why:
-        raise Refusal(Code.BAD_INPUT, "say why, with --reason: the user reads it")
+    why = stated(reason)
     found = _pending(connection, which)
     who = load(connection, found.email, lock=True)
     denied = {"state": RequestState.DENIED, "decided_at": now, "reason": why}

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select, update
 
 from models.plc import account, certificate
 from plc import letters
-from plc.accounts import Actor, load, require_admin, require_enabled, require_may_disable
+from plc.accounts import Actor, load, require_admin, require_enabled, require_may_disable, stated
 from plc.ca import revoke
 from plc.certificates import drop_requests
 from plc.client.values import AccountState
@@ -27,9 +27,7 @@ def disable(
     They run on until their leases end, which nobody can renew any more; ``stop`` has every node end them now.
     Disabling again may add ``stop``. Raises Refusal NOT_FOUND, NOT_ALLOWED, BAD_INPUT (no reason).
     """
-    why = " ".join(reason.split())
-    if not why:
-        raise Refusal(Code.BAD_INPUT, "say why, with --reason: the user reads it")
+    why = stated(reason)
     whom = load(connection, email, lock=True)
     require_may_disable(actor, whom)
     if stop:

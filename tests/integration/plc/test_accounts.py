@@ -1,6 +1,7 @@
 """Accounts, sites and SSH keys over the network: who may do what, and who sees what."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from sqlalchemy import delete, func, update
@@ -43,6 +44,14 @@ def test_from_sign_up_to_an_enabled_account(plc: Running) -> None:
     assert (shown.account, shown.title, shown.is_pi) == (AccountState.ENABLED, "Student", False)
     assert shown.contact is not None
     assert (shown.contact["state"], shown.contact["phone"], shown.contact["zip"]) == ("NJ", "1", "")
+
+
+def test_emails_of_every_shape(plc: Running) -> None:
+    pi, odd = plc.certified(site="Rice", is_pi=True), "o'neil+a=b&c~d@sub.example.org"
+    signed_up(plc, odd.upper(), "Rice")
+    pi.plc.enable(odd)
+    assert pi.plc.user(odd).email == odd
+    assert pi.plc.keys(odd) == ()
 
 
 def test_a_site_without_a_pi_asks_the_operator(plc: Running) -> None:
@@ -133,7 +142,8 @@ def test_who_disables_whom(plc: Running) -> None:
     may_not(pi, pi)
     may_not(pi, admin)
     may_not(second_admin, admin)
-    refused(lambda: pi.plc.disable(plain.email, " "), Code.BAD_INPUT, "say why")
+    for nothing in (" ", "\x1b[2J"):
+        refused(partial(pi.plc.disable, plain.email, nothing), Code.BAD_INPUT, "say why")
     refused(lambda: pi.plc.disable(plain.email, "x", stop=True), Code.NOT_ALLOWED, "only an admin may stop")
 
     assert pi.plc.disable(plain.email, "left") == ()

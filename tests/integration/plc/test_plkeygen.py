@@ -305,6 +305,20 @@ def test_a_certificate_that_does_not_fit_is_not_saved(laptop: Laptop) -> None:
     refused(lambda: keys._checked(forged, mine, who.identity), Code.NOT_AUTHENTICATED, "not one that plc's CA issued")
 
 
+def test_the_way_back_after_the_end(laptop: Laptop) -> None:
+    who = laptop.plc.certified(settings=laptop.plc.settings.model_copy(update={"user_lifetime": 0}))
+    laptop.home = who.credentials.directory
+    key = (laptop.home / "key.pem").read_text()
+    for mode in ("--renew", "--rotate", "--status"):
+        ended = laptop.plkeygen(mode)
+        assert (ended.returncode, "your certificate ended at" in ended.stderr) == (4, True)
+
+    enrolled(laptop, who.email)
+
+    assert laptop.plkeygen("--status").returncode == 0
+    assert (laptop.home / "key.pem").read_text() == key
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "status", "line"),
     [
