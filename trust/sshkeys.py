@@ -7,7 +7,6 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -86,7 +85,7 @@ def _blob(line: str) -> bytes:
     try:
         key = load_ssh_public_key(line.encode())
         written = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, NotImplementedError) as error:  # the latter: a compressed point
         raise _bad("is damaged; copy the .pub file again") from error
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
         raise _bad(f"is RSA of {key.key_size} bits, {MIN_RSA_BITS} at least; make one with ssh-keygen -t ed25519")
