@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from svm.flags import Flags
 from svm.output import NodeResult, command
+from trust.errors import Code
 
 LISTED = 16
 """Failed nodes that the command lists by address; of more it takes all that wait, which are the same ones."""
@@ -16,7 +17,7 @@ def same_again(flags: Flags) -> list[str]:
 
 def lower_commands(slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
     """The howto's commands for handling partial failures: newleases and newvms for the nodes that wait for them."""
-    tickets = [result.node for result in failures if result.step == "newleases"]
+    tickets = [result.node for result in failures if result.step == "newleases" or _has_no_lease(result)]
     waiting = [result.node for result in failures if result.step in ("newleases", "newvms")]
     found = [(verb, nodes) for verb, nodes in (("newleases", tickets), ("newvms", waiting)) if nodes]
     lines = [
@@ -35,3 +36,7 @@ def whole_slice(file: str, slice_name: str, failures: Sequence[NodeResult], flag
         other = command(*flags.words(), "createslice", "--replace", file)
         lines += ["Or take other nodes in their place:" if lines else "Take other nodes in their place:", f"  {other}"]
     return lines
+
+
+def _has_no_lease(result: NodeResult) -> bool:
+    return result.step == "newvms" and result.code == Code.NOT_FOUND
