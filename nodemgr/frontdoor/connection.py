@@ -74,12 +74,16 @@ class Connection(paramiko.ServerInterface):
     def join(self, timeout: float) -> None:
         self._done.wait(timeout)
 
-    def still_welcome(self) -> bool:
-        """Whether slice, key and lease are still as they must be, asked of the table now."""
-        if self.granted is None or self.key is None:
+    def welcome(self, access: Access | None) -> bool:
+        """Whether slice, key and lease are still as they were at the login, given what the table says now."""
+        if self.granted is None or self.key is None or access is None:
             return False
-        now = self._lookup(self.granted.slice)
-        return now is not None and now.slice_id == self.granted.slice_id and _holds(now, self.key.blob) is not None
+        current = access.slice_id == self.granted.slice_id and access.expires_at > self._clock.now()
+        return current and _holds(access, self.key.blob) is not None
+
+    def still_welcome(self) -> bool:
+        """The same, asked of the table."""
+        return self.granted is not None and self.welcome(self._access.lookup(self.granted.slice))
 
     # paramiko asks
 

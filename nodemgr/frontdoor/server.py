@@ -116,7 +116,7 @@ class FrontDoorServer:
                 continue
             try:
                 self._welcome(sock, address[0])
-            except Exception:
+            except Exception:  # no thread to be had, say: the door stays open for the next one
                 log.exception("front door: a connection could not be started")
                 sock.close()
 
@@ -128,9 +128,9 @@ class FrontDoorServer:
         for level, option, value in _KEEPALIVE:
             sock.setsockopt(level, option, value)
         connection = Connection(sock, source, self._driver, self._access, self._clock)
+        connection.start(self._host_key)
         with self._lock:
             self._connections[connection] = time.monotonic()
-        connection.start(self._host_key)
 
     def _has_room(self, source: str) -> bool:
         """Strangers are few, per source and in all; those who are in do not count against them."""
@@ -146,15 +146,27 @@ class FrontDoorServer:
     def _watch(self) -> None:
         """Once a second: forget who is gone, end who does not log in and who may no longer be inside."""
         while not self._stopping.wait(CHECK_SECONDS):
-            for connection, since in list(self._connections.items()):
-                if connection.over:
-                    with self._lock:
-                        self._connections.pop(connection, None)
-                elif connection.logged_in:
-                    if not connection.still_welcome():
-                        connection.close()
-                elif time.monotonic() - since > self._login_seconds:
+            try:
+                self._check()
+            except Exception:
+                log.exception("front door: the sessions could not be checked; trying again")
+
+    def _check(self) -> None:
+        with self._lock:
+            for connection in [c for c in self._connections if c.over]:
+                del self._connections[connection]
+            present = dict(self._connections)
+        slices = {c.granted.slice for c in present if c.logged_in and c.granted is not None}
+        table = {slice: self._access.lookup(slice) for slice in slices}
+        late = time.monotonic() - self._login_seconds
+        for connection, since in present.items():
+            granted = connection.granted
+            if not connection.logged_in or granted is None:
+                if since < late:
                     connection.close()
+            elif granted.slice in table and not connection.welcome(table[granted.slice]):
+                log.info("front door: sessions of %s closed: key or lease ended", granted.slice)
+                connection.close()
 
 
 # A client whose machine is gone is noticed after about two minutes.

@@ -89,9 +89,10 @@ def sftp_command() -> str:
 
 def write_etc(folder: Path, names: Names) -> None:
     """Write the whole folder but the slice key; what was there of an earlier start is replaced."""
-    folder.mkdir(mode=0o755, exist_ok=True)
-    for path in (*host_etc(), "/etc/ssh", "/etc/slice/bin", "/etc/ssl"):
-        (folder / Path(path).relative_to("/etc")).mkdir(mode=0o755, parents=True, exist_ok=True)
+    for path in ("/etc", *host_etc(), "/etc/ssh", "/etc/slice", "/etc/slice/bin", "/etc/ssl"):
+        place = folder / Path(path).relative_to("/etc")
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(0o755)
     for name, text in _texts(names).items():
         replace(folder / name, text.encode(), 0o644)
     replace(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)

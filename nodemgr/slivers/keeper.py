@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -19,11 +19,12 @@ from uuid import UUID
 from nodemgr.slivers import cgroups, etc, folder, hostuids, ports
 from nodemgr.slivers.driver import Pty, SliverSpec, Usage
 from nodemgr.slivers.folder import Record, SliverFolder
+from nodemgr.slivers.hangup import HANGUP_SECONDS, cut_off, finish, hang_up
 from nodemgr.slivers.keyring import leave_session_keyring
 from nodemgr.slivers.launch import as_host_user, launch, program, staged
 from nodemgr.slivers.limits import rlimits
-from nodemgr.slivers.processes import Process, entrants, members, namespace, resident_kib
-from nodemgr.slivers.session import HANGUP_SECONDS, Door, KeeperSession, enter, kill_session, signal_session
+from nodemgr.slivers.processes import Process, entrants, first_processes, members, namespace, resident_kib
+from nodemgr.slivers.session import Door, KeeperSession, enter
 from nodemgr.slivers.spawn import HELPER_ENVIRONMENT
 from nodemgr.slivers.view import Entry, Folders, entries
 from trust.errors import Code, Refusal
@@ -50,15 +51,18 @@ class KeeperDriver:
         directory.chmod(0o700)
         self._directory = directory.resolve()
         self._ssh = self._directory / ".ssh"
+        self._mark = f"{hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:16]}/"
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()
         self._uids = hostuids.available(self._directory)
+        self._given: set[int] = set()
         self._cgroups = cgroups.available(self._directory)
-        self._ssh.mkdir(mode=0o755, exist_ok=True)
+        self._ssh.mkdir(exist_ok=True)
+        self._ssh.chmod(0o755)
         if not (self._ssh / "ssh_config").exists():
             self.write_host_files("", "")
         folder.sweep(self._directory)
-        self._hang_up_strays()
+        self._end_strays()
 
     def keeper_command(self, hostname: str, view: Sequence[Entry]) -> list[str]:
         """The command that makes the namespaces and the view, and runs `launch.KEEPER` in them as PID 1."""
@@ -120,19 +124,28 @@ class KeeperDriver:
         record = sliver.record()
         if record is None or record.slice_id != spec.slice_id:
             self._delete(spec.slice)
-            record = Record.of(spec, self._give_uid(spec))
+            self._make(sliver, spec)
+        self._start(spec.slice)
+
+    def _make(self, sliver: SliverFolder, spec: SliverSpec) -> None:
+        record = Record.of(spec, self._give_uid(spec))
+        try:
             sliver.make(record.host_uid)
             etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
             etc.write_slice_key(sliver.etc, spec.private_key, spec.public_key, record.host_uid)
             sliver.write(record)
-        self._start(spec.slice)
+        finally:
+            self._given.discard(record.host_uid or 0)
 
     def _give_uid(self, spec: SliverSpec) -> int | None:
         """The host user of a new sliver: the one asked for, else the next free one, else our own."""
         if self._uids is None or spec.host_uid is not None:
             return spec.host_uid if os.geteuid() == 0 else None
         with self._guard:
-            return hostuids.first_free(self._uids, {r.host_uid for r in self._records() if r.host_uid is not None})
+            taken = {record.host_uid for record in self._records() if record.host_uid is not None}
+            uid = hostuids.first_free(self._uids, taken | self._given)
+            self._given.add(uid)  # until its record is there
+            return uid
 
     def _start(self, slice: str) -> None:
         sliver, record = self._existing(slice)
@@ -143,7 +156,7 @@ class KeeperDriver:
         folders = Folders(sliver.home, sliver.tmp, sliver.etc, self._ssh, etc.python_folder())
         prefix, view = staged(entries(slice, folders), record.host_uid)
         hostname = record.hostname.replace("_", "-")
-        keeper = launch([*prefix, *self.keeper_command(hostname, view)])
+        keeper = launch([*prefix, *self.keeper_command(hostname, view)], self._mark + slice)
         try:
             _close_user_namespaces(keeper.pid, record.host_uid)
             if self._cgroups:
@@ -161,7 +174,7 @@ class KeeperDriver:
             return
         inside = namespace(keeper.pid, "pid")
         if keeper.alive and inside:
-            keeper.kill(unblock=lambda: _end_sessions(inside))
+            keeper.kill(unblock=lambda: cut_off(entrants(inside)))
         sliver.write_keeper(None)
         if self._cgroups:
             self._cgroups.drop(slice)
@@ -200,43 +213,32 @@ class KeeperDriver:
         names = [path.parent.name for path in self._directory.glob("[a-z]*/sliver.json")]
         return [record for name in names if (record := SliverFolder(self._directory, name).record())]
 
-    def _hang_up_strays(self) -> None:
-        """End the sessions of an earlier node manager: nobody is at their other end. Daemons in slivers stay."""
+    def _end_strays(self) -> None:
+        """What an earlier node manager left: sessions with nobody at their other end, and keepers that it started and
+        died before recording. Daemons in slivers stay."""
         keepers = [SliverFolder(self._directory, record.slice).keeper() for record in self._records()]
-        strays = [pid for keeper in keepers if keeper and keeper.alive for pid in _entrants(keeper)]
-        for pid in strays:
-            signal_session(pid, signal.SIGHUP)
+        alive = [keeper for keeper in keepers if keeper is not None and keeper.alive]
+        for pid in first_processes(self._mark).keys() - {keeper.pid for keeper in alive}:
+            Process.of(pid).kill()
+        strays = [pid for keeper in alive for pid in entrants(namespace(keeper.pid, "pid") or "")]
+        groups = [group for pid in strays for group in hang_up(pid)]
         if strays:
-            timer = threading.Timer(HANGUP_SECONDS, _kill_sessions, [strays])
+            timer = threading.Timer(HANGUP_SECONDS, finish, [strays, groups])
             timer.daemon = True
             timer.start()
-
-
-def _kill_sessions(strays: Sequence[int]) -> None:
-    for pid in strays:
-        kill_session(pid)
-
-
-def _end_sessions(inside: str) -> None:
-    """Have every nsenter outside reap its child: PID 1 does not end before, and a stopped nsenter never would."""
-    for pid in entrants(inside):
-        signal_session(pid, signal.SIGKILL)
-
-
-def _entrants(keeper: Process) -> list[int]:
-    """The nsenter processes outside that wait for this keeper's sessions."""
-    inside = namespace(keeper.pid, "pid")
-    return entrants(inside) if inside else []
 
 
 def _close_user_namespaces(keeper: int, host_uid: int | None) -> None:
     """Forbid new user namespaces inside: the part of the kernel that unprivileged users break most often."""
     limit = "/proc/sys/user/max_user_namespaces"
     join = [program("nsenter"), "--preserve-credentials", "-U", "-t", str(keeper), "--"]
-    subprocess.run(
+    done = subprocess.run(
         [*as_host_user(host_uid), *join, "/bin/sh", "-c", f"echo 0 > {limit}"],
         env=HELPER_ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip()[-200:]
+        raise Refusal(Code.INTERNAL, f"the sliver's user namespaces cannot be closed: {words}")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nodemgr.slivers.processes import Process
+from nodemgr.slivers.processes import KEEPER_VARIABLE, Process
 from nodemgr.slivers.spawn import HELPER_ENVIRONMENT, spawn
 from nodemgr.slivers.view import Bind, Entry
 from trust.errors import Code, Refusal
@@ -79,11 +79,12 @@ def staged(view: Sequence[Entry], host_uid: int | None) -> tuple[list[str], list
     return [*private, *map(str, sources), "--", *as_host_user(host_uid)], moved
 
 
-def launch(argv: Sequence[str]) -> Process:
+def launch(argv: Sequence[str], mark: str) -> Process:
     """Start a keeper and return it once it is ready to be entered.
 
     Args:
         argv: what makes the namespaces and ends in `KEEPER`; it writes {"child-pid": N} to descriptor 3.
+        mark: stands in its environment (`first_processes`).
 
     Raises:
         Refusal: INTERNAL with the command's own words when the keeper did not start.
@@ -93,7 +94,8 @@ def launch(argv: Sequence[str]) -> Process:
     null = os.open(os.devnull, os.O_RDONLY)
     try:
         command = [program("setsid"), "--fork", *argv]
-        pid = spawn(command, HELPER_ENVIRONMENT, {0: null, 1: out_write, 2: out_write, 3: info_write}, session=True)
+        environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
+        pid = spawn(command, environment, {0: null, 1: out_write, 2: out_write, 3: info_write}, session=True)
         for descriptor in (null, out_write, info_write):
             os.close(descriptor)
         os.waitpid(pid, 0)

@@ -18,6 +18,9 @@ from trust.errors import Code, Refusal
 
 PROC = Path("/proc")
 
+# In a keeper's environment: whose it is, so that one that was started and never recorded is found.
+KEEPER_VARIABLE = "DSLICE_KEEPER"
+
 
 def boot_id() -> str:
     """The kernel's name for this boot: pids and start times mean nothing beyond it."""
@@ -69,6 +72,31 @@ def entrants(pid_namespace: str) -> list[int]:
         for pid in pids()
         if namespace(pid, "pid_for_children") == pid_namespace and namespace(pid, "pid") != pid_namespace
     ]
+
+
+def first_processes(mark: str) -> dict[int, str]:
+    """Keepers, recorded or not, whose environment has `KEEPER_VARIABLE` beginning with `mark`: pid to its value.
+
+    Only a namespace's PID 1 counts: a sliver's user may set any environment, but makes no pid namespaces.
+    """
+    found = {}
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            environment = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+            wanted = f"{KEEPER_VARIABLE}={mark}".encode()
+            marked = [entry for entry in environment if entry.startswith(wanted)]
+            if marked and _namespace_pids(pid)[-1:] == ["1"]:
+                found[pid] = marked[0].decode(errors="replace").partition("=")[2]
+    return found
+
+
+def _namespace_pids(pid: int) -> list[str]:
+    """The numbers of `pid` in each pid namespace that it is in, ours first; one when it is in ours alone."""
+    for line in (PROC / str(pid) / "status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("NSpid:"):
+            numbers = line.split()[1:]
+            return numbers if len(numbers) > 1 else []
+    return []
 
 
 def resident_kib(pid: int) -> int:

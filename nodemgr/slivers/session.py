@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import struct
 import termios
 import threading
@@ -19,20 +18,18 @@ from dataclasses import dataclass
 
 from nodemgr.slivers.driver import Pty
 from nodemgr.slivers.etc import environment
+from nodemgr.slivers.hangup import HANGUP_SECONDS, Group, finish, hang_up
 from nodemgr.slivers.launch import as_host_user, program
-from nodemgr.slivers.processes import children, ignores_hangup
 from nodemgr.slivers.spawn import exit_status, spawn
 from trust.errors import Code, Refusal
-
-HANGUP_SECONDS = 3
 
 # ioctl_tty(2): not in termios before Python 3.13.
 _TIOCGPTPEER = 0x5441
 _TIOCSPTLCK = 0x40045431
 _PTMX_DEVICE = os.makedev(5, 2)
 
-# Home, where the sliver has not made it unreadable for itself; then the command.
-_AT_HOME = ("/bin/sh", "-c", 'cd 2>/dev/null; exec "$@"', "sh")
+# The usual umask whatever the node manager's is; home, where the sliver has not shut itself out of it; the command.
+_AT_HOME = ("/bin/sh", "-c", 'umask 022; cd 2>/dev/null; exec "$@"', "sh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,36 +84,13 @@ class KeeperSession:
 
     def hangup(self) -> None:
         if self._status is None and self._hanging_up.acquire(blocking=False):
-            signal_session(self.pid, signal.SIGHUP)
-            threading.Thread(target=self._finish, name=f"hangup-{self.pid}", daemon=True).start()
+            groups = hang_up(self.pid)
+            threading.Thread(target=self._finish, args=(groups,), name=f"hangup-{self.pid}", daemon=True).start()
 
-    def _finish(self) -> None:
+    def _finish(self, groups: Sequence[Group]) -> None:
         threading.Thread(target=self.wait, name=f"wait-{self.pid}", daemon=True).start()
         time.sleep(HANGUP_SECONDS)
-        if self._status is None:
-            kill_session(self.pid)
-
-
-def signal_session(entrant: int, number: signal.Signals) -> None:
-    """Signal the process group of the session that the nsenter process `entrant` waits for; wake what is stopped.
-
-    nsenter stops itself when its child stops, hence SIGCONT to both. Nothing to do for one that is over.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        for leader in children(entrant):
-            if os.getpgid(leader) == leader:
-                os.killpg(leader, number)
-                os.killpg(leader, signal.SIGCONT)
-            else:
-                os.kill(leader, number)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(entrant, signal.SIGCONT)
-
-
-def kill_session(entrant: int) -> None:
-    """SIGKILL to what SIGHUP did not end. What was started with nohup lives on, as its user wished."""
-    if not any(ignores_hangup(leader) for leader in children(entrant)):
-        signal_session(entrant, signal.SIGKILL)
+        finish([self.pid] if self._status is None else [], groups)
 
 
 def enter(door: Door, argv: Sequence[str], pty: Pty | None) -> KeeperSession:

@@ -113,11 +113,18 @@ def test_data_that_comes_before_the_command_runs_is_kept(node: Node) -> None:
 
 
 def test_a_lost_client_hangs_up_the_whole_process_group(node: Node) -> None:
-    with node.start("trap 'touch ~/hung-up; exit' HUP; echo $$; sleep 601 & sleep 602") as client:
+    with node.start("trap 'touch ~/hung-up; exit' HUP; sleep 601 & sleep 602 & echo $$; wait") as client:
         assert client.stdout.readline()
         client.kill()
         eventually(lambda: inside(node, "pgrep -cf 'sleep 60[12]'") == "0")
         eventually(lambda: inside(node, "ls ~/hung-up 2>/dev/null") != "")
+
+
+def test_what_outlives_its_group_leader_is_killed_too(node: Node) -> None:
+    stubborn = "sh -c 'trap : HUP; echo ready; while :; do sleep 0.07; done'"
+    with node.start(f"{stubborn} & wait") as client:
+        assert client.stdout.readline() == b"ready\n"
+    eventually(lambda: inside(node, "pgrep -cf 'sleep 0.0[7]'") == "0")
 
 
 def test_what_ignores_the_hangup_signal_by_handling_it_is_killed(node: Node) -> None:

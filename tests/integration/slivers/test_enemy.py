@@ -101,7 +101,7 @@ def test_process_one_gives_nothing_away(sliver: Node) -> None:
     )
     assert str(sliver.folder) not in done.stdout
     variables = {line.split("=")[0] for line in done.stdout.split("\ntotal")[0].splitlines()}
-    assert variables <= {"PATH", "LC_ALL", "PWD", "OLDPWD", "_", "SHLVL"}
+    assert variables <= {"PATH", "LC_ALL", "DSLICE_KEEPER", "PWD", "OLDPWD", "_", "SHLVL"}
     links = [line.split(" -> ")[1] for line in done.stdout.splitlines() if " -> " in line and "/dev" in line]
     assert set(links) == {"/dev/null"}
     assert ".old" not in done.stdout
