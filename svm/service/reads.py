@@ -9,7 +9,7 @@ from models import events, operations, slices
 from rpc.server import Guard
 from svm.service.bodies import event_json, operation_json, slice_json, sliver_json
 from svm.service.context import Service
-from trust.errors import Code, Refusal
+from trust.errors import Refusal
 from trust.identity import Identity, Role
 from trust.names import check_slice_name
 from trust.peers import Peer
@@ -51,12 +51,10 @@ def add_reads(app: FastAPI, service: Service, guard: Guard) -> None:
 
 
 def even_if_gone(connection: Connection, name: str, caller: Identity) -> slices.Slice:
-    """The caller's slice of that name; when there is none any more, the last one there was."""
+    """The caller's slice of that name; when it is none of his any more, the last one that was."""
     try:
         return slices.find(connection, name, caller)
-    except Refusal as refusal:
-        if refusal.code is not Code.NOT_FOUND:
-            raise
+    except Refusal:
         gone = [found for found in slices.owned(connection, caller, deleted=True) if found.name == name]
         if not gone:
             raise
