@@ -83,6 +83,8 @@ class Neighbours:
     async def ask(self) -> None:
         """Once."""
         await asyncio.gather(*(self._ask(agent, client) for agent, client in self.agents.items()))
+        if not self._lists:
+            return  # what an earlier run wrote is better than nothing
         ads = {ad.node: ad for found in self._lists.values() for ad in found}.values()
         files = known_hosts(ads), ssh_config(ads)
         self.node.peers = front_doors(ads)

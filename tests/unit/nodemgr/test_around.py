@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.client import Ad, FrontDoor
+from agent.client import Ad, AdList, FrontDoor
 from nodemgr.advertise import Place, advertisement
-from nodemgr.neighbours import front_doors, known_hosts, ssh_config
+from nodemgr.neighbours import Neighbours, front_doors, known_hosts, ssh_config
 from nodemgr.settings import CommonSettings, Settings, SimulationSettings
 from nodemgr.simulation.faults import Fault, Kind
 from nodemgr.simulation.population import read_rows
-from nodemgr.slivers.simulated import simulated_host_key
+from nodemgr.slivers.simulated import SimulatedDriver, simulated_host_key
 from tests.unit.nodemgr.world import SLICE, World
 from tests.unit.trust.factories import AGENT, NOW
 from trust.errors import Code, Refusal
@@ -64,6 +64,36 @@ def test_nothing_that_is_no_host_key_or_address_gets_into_ssh_files(ad: Ad) -> N
     assert known_hosts([ad]) == ""
     assert "Host 127" not in ssh_config([ad])
     assert front_doors([ad]) == frozenset()
+
+
+class Answers:
+    """An agent's client that answers from a list, or refuses."""
+
+    def __init__(self, *answers: AdList | Refusal | None) -> None:
+        self.answers, self.tags = list(answers), list[str | None]()
+
+    async def ads(self, etag: str | None = None) -> AdList | None:
+        self.tags.append(etag)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
+
+
+async def test_neighbours_are_written_when_they_change_and_kept_when_agents_are_silent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, str]] = []
+    monkeypatch.setattr(SimulatedDriver, "write_host_files", lambda _, *files: written.append(files))
+    silent = Refusal(Code.UNREACHABLE, "no agent")
+    other = replace(AD, node="n2", frontdoor=door("127.0.1.2"))
+    agent = Answers(silent, AdList((AD,), "a"), None, silent, AdList((AD,), "b"), AdList((AD, other), "c"))
+    neighbours = Neighbours(world.node, {AGENT: agent})  # type: ignore[dict-item]
+    for _ in range(6):
+        await neighbours.ask()
+    assert written == [(known_hosts(ads), ssh_config(ads)) for ads in ([AD], [AD, other])]
+    assert agent.tags == [None, None, "a", "a", "a", "b"]
+    assert world.node.peers == front_doors([AD, other])
 
 
 async def test_an_advertisement_says_what_is_left(world: World) -> None:
