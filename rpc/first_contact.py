@@ -5,10 +5,10 @@ what comes back counts only once its SHA-256 has been compared with one that cam
 """
 
 import http.client
-import ssl
 from urllib.parse import urlsplit
 
 from rpc.reply import CONNECT_TIMEOUT
+from rpc.tls import unverified_context
 from trust.errors import Code, Refusal
 
 MAX_BYTES = 64 * 1024
@@ -22,11 +22,9 @@ def fetch_unverified(url: str, path: str, *, timeout: float = CONNECT_TIMEOUT) -
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise Refusal(Code.BAD_INPUT, f"{url[:80]!a} is not an address of plc: expected https://HOST:PORT")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(parts.hostname, parts.port or 443, timeout=timeout, context=context)
+    connection = http.client.HTTPSConnection(
+        parts.hostname, parts.port or 443, timeout=timeout, context=unverified_context()
+    )
     try:
         connection.request("GET", parts.path.rstrip("/") + path, headers={"Accept": "application/json"})
         with connection.getresponse() as reply:

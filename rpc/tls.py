@@ -46,6 +46,15 @@ def client_context(credentials: Credentials | None, *, ca_pem: str | None = None
     return context
 
 
+def unverified_context() -> ssl.SSLContext:
+    """For ``first_contact`` alone: it checks nobody, so nothing secret may pass."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def reload(context: ssl.SSLContext, credentials: Credentials) -> None:
     """Use the certificate that is there now for every new handshake; connections that stand are not touched."""
     key, certificate = credentials.pair()
