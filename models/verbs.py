@@ -286,7 +286,8 @@ def _keep_delegations(connection: Connection, wanted: Wanted, row: Row[Any]) -> 
 
 
 def _refuse_withdrawn(given: Given, row: Row[Any]) -> None:
-    if row.refused_before is not None and given.issued_at < row.refused_before:
+    # A delegation's times have whole seconds: one signed in the very second of the withdrawal is not older.
+    if row.refused_before is not None and given.issued_at < row.refused_before.replace(microsecond=0):
         raise Refusal(Code.NOT_ALLOWED, f"that delegation of {row.name} was withdrawn (svm undelegate): sign a new one")
 
 
