@@ -104,7 +104,7 @@ def require_unrevoked(connection: Connection, serial: int) -> None:
     """Refusal(REVOKED) by the database itself, which knows earlier than any list."""
     found = connection.scalar(select(certificate.c.revoked_at).where(certificate.c.serial == serial_text(serial)))
     if found is not None:
-        raise Refusal(Code.REVOKED, "this certificate is revoked; get a new one with plkeygen --force")
+        raise Refusal(Code.REVOKED, "this certificate is revoked; ask for a new one with plkeygen")
 
 
 def current_list(connection: Connection, authority: Authority, now: datetime) -> bytes:

@@ -158,7 +158,7 @@ class Keys:
         certificate = self._checked(pem, key, who)
         there = self.credentials.certificate if self.credentials.exists() else None
         mine = there is not None and there.public_key() == key.public_key()
-        if there is not None and mine and there.not_valid_before_utc >= certificate.not_valid_before_utc:
+        if there is not None and mine and there.not_valid_before_utc > certificate.not_valid_before_utc:
             return
         self.credentials.save(key_pem=key_to_pem(key), certificate_pem=pem)
 
