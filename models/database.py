@@ -45,10 +45,10 @@ def metadata(schema: Schema) -> MetaData:
 def engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
     """An engine that survives restarts of PostgreSQL and never waits for a dead server longer than 5 s to connect.
 
-    Sessions run in UTC. A transaction left open by a stopped process frees its locks after a minute.
+    Sessions run in UTC. A transaction that a stopped process left open gives its locks back after 15 s.
     """
     # Tables are always named with their schema; a role whose own schema came first would confuse alembic's comparison.
-    options = "-c search_path=public -c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s"
+    options = "-c search_path=public -c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=15s"
     return create_engine(
         url,
         pool_size=pool_size,

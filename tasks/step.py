@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 Act = Callable[[Claim, Workshop], Awaitable[Done]]
 
-CLAIM_SLACK = 30  # seconds beyond a step's deadline before its claim lapses
 MOST_STARTS = 50  # a step that takes its worker down with it is given up after so many
 LONGEST_REASON = 200  # characters of text that comes from elsewhere
 ONCE = (Kind.RECONCILE, Kind.CANARY)  # beat asks again soon anyway
@@ -50,7 +49,7 @@ def perform(ids: Sequence[int], act: Act) -> None:
 def _perform(ids: Sequence[int], act: Act, shop: Workshop) -> None:
     try:
         with shop.database.begin() as connection:
-            claims = claim(connection, ids, seconds=shop.policy.step + CLAIM_SLACK)
+            claims = claim(connection, ids, seconds=shop.policy.step + shop.policy.slack)
     except DBAPIError as error:
         # Nothing was claimed: the sweep publishes these steps again.
         log.warning("no claim on steps %s: %s", list(ids), type(error).__name__)

@@ -35,7 +35,7 @@ class Policy:
     """Durations in seconds.
 
     Args:
-        step: the deadline of a whole step; it bounds a warm stop.
+        step: the deadline of a whole step; it bounds a warm stop. A claim lapses `slack` after it.
         patience: with transient errors while a user waits; `background` for beat's own work.
         publish_again: when a released step that nobody took is published again.
         grace: nodes end a sliver this long after its lease.
@@ -43,6 +43,7 @@ class Policy:
     """
 
     step: int = 45
+    slack: int = 30
     patience: Patience = WAITED_FOR
     background: Patience = BY_ITSELF
     publish_again: int = 60

@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from types import FrameType
 from typing import Any, NoReturn
 
 from celery import signals
 from celery.beat import PersistentScheduler, Service
+from celery.exceptions import SecurityWarning
 from prometheus_client import start_http_server
 
 from rpc import logs
@@ -24,6 +26,8 @@ def main_worker() -> None:
     """A worker: a pool of threads, one loop, one writer. SIGTERM: what is at work is finished, within 45 s."""
     settings = Settings.load()
     _log(settings, "worker")
+    # Its concern is pickle, which this app refuses.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     process = Process(settings)
     worker = app.Worker(
         hostname=f"worker-{os.getpid()}@{socket.gethostname()}",

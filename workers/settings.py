@@ -23,7 +23,7 @@ class Settings(BaseSettings):
         threads: messages at work at once; `reserved` of them are kept for interactive verbs.
         retries, retry_within: how often, and for how long, a transient error is tried again while a user waits;
             `background_…`: in work that beat began.
-        step_seconds: a whole step's deadline, which bounds a warm stop.
+        step_seconds: a whole step's deadline, which bounds a warm stop; its claim lapses `claim_slack` later.
         sweep, autorenew, clean, reconcile, canary: how often beat starts each.
         publish_again: a released step that nobody has taken is published again after this, then after twice that …
         grace: nodes end a sliver this long after its lease.
@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     background_retries: int = Field(6, ge=0)
     background_retry_within: int = Field(600, ge=0)
     step_seconds: int = Field(45, ge=1, le=45)
+    claim_slack: int = Field(30, ge=1, validation_alias="DSLICE_CLAIM_SLACK_SECONDS")
 
     sweep: int = Field(15, ge=1, validation_alias="DSLICE_SWEEP_SECONDS")
     autorenew: int = Field(60, ge=1, validation_alias="DSLICE_AUTORENEW_SECONDS")
@@ -105,6 +106,7 @@ class Settings(BaseSettings):
         """What steps and periodic tasks need of it."""
         return Policy(
             step=self.step_seconds,
+            slack=self.claim_slack,
             patience=Patience(self.retries, self.retry_within),
             background=Patience(self.background_retries, self.background_retry_within, first=5.0),
             publish_again=self.publish_again,

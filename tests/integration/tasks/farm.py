@@ -47,11 +47,13 @@ class Farm:
         if verb in (Verb.CREATESLICE, Verb.NEWTICKETS) and "spec" not in options:
             options["spec"] = SliceSpec(numnodes, options.pop("leaselen", 3600), options.pop("ips", ()))
         self.owners[name] = owner
+        tell = options.pop("publish", True)
         working = self.given(owner, name)
         wanted = Wanted(verb, name, owner.identity, working=working, connect_timeout=2, **options)
         with self.database.begin() as connection:
             started = start(connection, wanted)
-        publish(started.publish)
+        if tell:
+            publish(started.publish)
         return started
 
     def run(self, verb: Verb, name: str, owner: Credentials, **options: Any) -> Operation:
@@ -146,6 +148,12 @@ def settings_for(lab: Lab, url: str, broker: str, folder: Path, **more: Any) -> 
     )
 
 
+def known_agents(lab: Lab) -> Callable[[], Directory]:
+    """The lab's agent has its certificate from the test, not by enrolling, so plc's directory lacks it."""
+    known = Directory(PLC, "", svmd=None, svm=None, agents=(AgentEntry(AGENT.name, vars(lab)["agent_url"]),))
+    return lambda: known
+
+
 @contextmanager
 def farming(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Iterator[Farm]:
     """A migrated database and a Celery worker (pool of threads) in this process."""
@@ -157,9 +165,7 @@ def farming(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Itera
     app = make_app(settings)
     process = Process(settings)
     process.start()
-    # The lab's agent has its certificate from the test, not by enrolling, so plc's directory lacks it.
-    known = Directory(PLC, "", svmd=None, svm=None, agents=(AgentEntry(AGENT.name, vars(lab)["agent_url"]),))
-    process.workshop.ask_directory = lambda: known
+    process.workshop.ask_directory = known_agents(lab)
     with start_worker(
         app, pool="threads", concurrency=16, perform_ping_check=False, shutdown_timeout=60, without_heartbeat=True
     ):
