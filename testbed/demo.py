@@ -5,6 +5,7 @@ step did what it must.
 """
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,10 +137,9 @@ class Story:
 
     def _keep_known_hosts(self) -> None:
         """deleteslice removes svm's file of host keys, and the last logins must fail for want of a slice, not of it."""
+        shutil.copy(self.home.user(NEWCOMER) / "slices" / SLICE / "known_hosts", self.stage.folder)
         config = self.stage.folder / "ssh_config"
-        pinned = self.home.user(NEWCOMER) / "slices" / SLICE / "known_hosts"
-        shutil.copy(pinned, self.stage.folder / "known_hosts")
-        config.write_text(config.read_text().replace(str(pinned), str(self.stage.folder / "known_hosts")))
+        config.write_text(re.sub(r"UserKnownHostsFile .*", "UserKnownHostsFile known_hosts", config.read_text()))
 
     def _ssh(self, node: str, *command: str, expect: int = 0) -> Shown:
         return self.stage.run("ssh", *SSH_OPTIONS, "-l", SLICE, node, *command, expect=expect)

@@ -11,6 +11,7 @@ the caller to uid 1: it sees a plain user, the files stay the caller's (docs/adr
 import os
 import platform
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ SUPERUSER = "postgres"
 SOCKET_PATH_LIMIT = 107  # bytes, sun_path without its final NUL
 START_TIMEOUT = 30  # seconds; a cold disk needs a few
 PRIVATE = 0o700
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what stands in a URL for itself; kombu quotes nothing
 
 _POSTGRES_SETTINGS = {
     "listen_addresses": "",
@@ -277,13 +279,13 @@ class _Server:
 
 
 def reachable(directory: Path, socket_name: str) -> Path:
-    """`directory` itself, or where a socket's path in it would be too long, a short name for it.
+    """`directory` itself, or where a socket's path in it would be too long, or no part of a URL, a short name for it.
 
     The short name is `/proc/<this process>/fd/<n>`: it works for every process of the same user for as long as this
     process lives, which holds the folder open, and no file has to be made elsewhere.
     """
     whole = directory.absolute()
-    if len(os.fsencode(whole / socket_name)) <= SOCKET_PATH_LIMIT:
+    if len(os.fsencode(whole / socket_name)) <= SOCKET_PATH_LIMIT and _PLAIN.fullmatch(str(whole)):
         return whole
     return Path(f"/proc/{os.getpid()}/fd/{os.open(whole, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}")
 

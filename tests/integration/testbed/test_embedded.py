@@ -51,8 +51,9 @@ def test_sockets_lie_in_a_folder_for_their_owner_alone(postgres: Postgres, valke
         assert stat.S_IMODE(server.directory.stat().st_mode) == 0o700
 
 
-def test_a_home_deeper_than_a_socket_path_may_be(tmp_path: Path) -> None:
-    deep = tmp_path / ("d" * 120) / "home"
+@pytest.mark.parametrize("folder", ["d" * 120, "my lab #1 %20 é?@"], ids=["too deep for a socket", "no part of a URL"])
+def test_a_home_whose_path_is_no_socket_s(tmp_path: Path, folder: str) -> None:
+    deep = tmp_path / folder / "home"
     database, broker = Postgres(deep / "database", scratch=True), Valkey(deep / "broker")
     try:
         database.start()
