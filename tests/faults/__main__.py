@@ -1,0 +1,80 @@
+"""`python -m tests.faults`: break the real stack, case by case. Exit status 1 on anything lost or doubled."""
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from tests.faults import report
+from tests.faults.cases import CASES, Case
+from tests.faults.leases import LEASE_CASES, run_leases
+from tests.faults.runner import Outcome, Runner
+from tests.faults.stack import Stack
+
+SHORT_NODES, SHORT_SLICES = 24, 1
+
+
+@click.command()
+@click.option("--nodes", default=200, show_default=True, help="Simulated nodes.")
+@click.option("--workers", default=4, show_default=True, help="Celery workers.")
+@click.option("--slices", default=2, show_default=True, help="Slices under way at once, each on all nodes.")
+@click.option("--times", default=1, show_default=True, help="How often each case is run.")
+@click.option("--latency", default=100, show_default=True, help="Answer time of the nodes, milliseconds.")
+@click.option("--only", multiple=True, metavar="WORDS", help="Cases whose name has these words.")
+@click.option("--short", is_flag=True, help=f"A few cases on {SHORT_NODES} nodes, within a minute.")
+@click.option("--markdown", is_flag=True, help="The table as docs/faults.md has it.")
+@click.option("--keep", is_flag=True, help="Leave the testbed's folder (logs, stores) where it is.")
+def main(
+    nodes: int, workers: int, slices: int, times: int, latency: int, only: tuple[str, ...], short: bool,
+    markdown: bool, keep: bool,
+) -> None:  # fmt: skip
+    """Break a testbed on purpose and see that nothing is lost and nothing doubled."""
+    chosen = [case for case in CASES if (case.short or not short) and _meant(case.name, only)]
+    if short:
+        nodes, slices, workers = SHORT_NODES, SHORT_SLICES, 3
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    stack = Stack(folder, nodes, workers, latency)
+    runner = Runner(stack, slices, lambda line: click.echo(line, err=True))
+    try:
+        stack.up()
+        _play(runner, chosen, times)
+        if not short:
+            for name in LEASE_CASES:
+                if _meant(name, only):
+                    runner.outcomes[name] = run_leases(stack, name)
+    finally:
+        stack.down()
+        if keep:
+            click.echo(f"kept: {folder}", err=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(_told(list(runner.outcomes.values()), markdown=markdown))
+
+
+def _play(runner: Runner, cases: list[Case], times: int) -> None:
+    for round_ in range(times):
+        for case in cases:
+            begun = time.monotonic()
+            outcome = runner.run(case)
+            verdict = "good" if outcome.good else f"BROKEN: {'; '.join(outcome.why[:3])}"
+            click.echo(f"{case.name} ({round_ + 1}): {verdict}, {time.monotonic() - begun:.0f} s", err=True)
+
+
+def _meant(name: str, only: tuple[str, ...]) -> bool:
+    return not only or any(words.lower() in name.lower() for words in only)
+
+
+def _told(outcomes: list[Outcome], *, markdown: bool) -> int:
+    for outcome in outcomes:
+        for why in outcome.why[:20]:
+            click.echo(f"{outcome.case}: {why}", err=True)
+    for line in report.markdown(outcomes) if markdown else report.plain(outcomes):
+        click.echo(line)
+    return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    main()

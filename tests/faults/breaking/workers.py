@@ -1,0 +1,92 @@
+"""Workers and beat: killed, ended, held up, doubled, missing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tests.faults.breaking.rhythm import again_and_again
+from tests.faults.stack import DICE, LAPSE, Stack
+
+
+@contextmanager
+def killed_in_a_loop(stack: Stack) -> Iterator[None]:
+    """kill -9 of one worker after another, at any moment."""
+    names = stack.names("worker")
+    with again_and_again(lambda: stack.kill(DICE.choice(names)), (0.1, 0.6)):
+        yield
+
+
+@contextmanager
+def all_killed(stack: Stack) -> Iterator[None]:
+    """kill -9 of all workers at once, every few seconds."""
+    names = stack.names("worker")
+    with again_and_again(lambda: [stack.kill(name) for name in names], (1.5, 4)):
+        yield
+
+
+@contextmanager
+def terminated(stack: Stack) -> Iterator[None]:
+    """SIGTERM: a warm stop, one worker after another."""
+    names = stack.names("worker")
+
+    def end() -> None:
+        name = DICE.choice(names)
+        stack.signal(name, signal.SIGTERM)
+
+    with again_and_again(end, (0.5, 2)):
+        yield
+
+
+@contextmanager
+def stopped_past_their_claims(stack: Stack) -> Iterator[None]:
+    """SIGSTOP until the claims have lapsed and others have done the steps; then they finish what they held."""
+    names = stack.names("worker")
+
+    def hold_up() -> None:
+        pids = [pid for name in DICE.sample(names, max(1, len(names) // 2)) if (pid := stack.pid(name))]
+        _signal(stack, pids, signal.SIGSTOP)
+        time.sleep(LAPSE + 2)
+        _signal(stack, pids, signal.SIGCONT)
+
+    with again_and_again(hold_up, (0.2, 1)):
+        yield
+
+
+@contextmanager
+def two_beats(stack: Stack) -> Iterator[None]:
+    """A second beat knocks as well, while workers are killed."""
+    folder = stack.folder / "second-beat"
+    folder.mkdir(exist_ok=True)
+    env = {**stack.environment("beat"), "DSLICE_STATE_DIR": str(folder)}
+    argv = [sys.executable, "-c", "from workers.daemon import main_beat; main_beat()"]
+    second = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+    names = stack.names("worker")
+    try:
+        with again_and_again(lambda: stack.kill(DICE.choice(names)), (1, 2)):
+            yield
+    finally:
+        second.kill()
+        second.wait()
+
+
+@contextmanager
+def no_beat(stack: Stack) -> Iterator[None]:
+    """No beat, hence no sweep, while workers are killed."""
+    stack.stop("beat")
+    names = stack.names("worker")
+    try:
+        with again_and_again(lambda: stack.kill(DICE.choice(names)), (1, 2)):
+            yield
+    finally:
+        stack.start("beat")
+
+
+def _signal(stack: Stack, pids: list[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            stack.counted.kills += number == signal.SIGSTOP

@@ -1,0 +1,123 @@
+"""One case: each verb under its fault, then the time until everything is right again, then the invariants."""
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+
+import psycopg
+
+from testbed.home import HomeError
+from tests.faults import evidence, invariants
+from tests.faults.cases import Case
+from tests.faults.invariants import Breach
+from tests.faults.life import REPEATABLE, VERBS, Life, settled
+from tests.faults.stack import GRACE, Counted, Stack
+from tests.faults.watch import Watch, secrets_in_logs
+
+CONVERGED_WITHIN = 120
+"""Seconds after the fault's end in which everything must be right (the bar of the issue)."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one case, all its runs together. `seconds`: the longest time to converge; `again`: commands that
+    had to be typed again because nodes had failed for good meanwhile."""
+
+    case: str
+    runs: int = 0
+    kills: int = 0
+    steps: int = 0
+    lost: int = 0
+    doubled: int = 0
+    again: int = 0
+    seconds: float = 0
+    why: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return not (self.lost or self.doubled or self.why)
+
+    def note(self, found: Iterable[Breach]) -> None:
+        for breach in found:
+            self.lost += breach.what == "lost"
+            self.doubled += breach.what != "lost"
+            self.why.append(str(breach))
+
+
+@dataclass
+class Runner:
+    """Runs cases on a stack that is up. `slices`: how many are under way at once, each on all nodes."""
+
+    stack: Stack
+    slices: int
+    tell: Tell
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    _numbers: "count[int]" = field(default_factory=lambda: count(1))
+
+    def run(self, case: Case) -> Outcome:
+        """Once; added to what earlier runs of the same case found."""
+        outcome = self.outcomes.setdefault(case.name, Outcome(case.name))
+        outcome.runs += 1
+        self.stack.counted = Counted()
+        life = Life(self.stack, [f"f{next(self._numbers)}" for _ in range(self.slices)], self.stack.addresses)
+        watch = Watch(self.stack)
+        watch.start()
+        try:
+            for verb in VERBS:
+                self._verb(case, verb, life, outcome)
+        finally:
+            watch.stop()
+            outcome.kills += self.stack.counted.kills
+            outcome.again += life.again
+        outcome.steps += life.steps()
+        outcome.note(Breach("doubled", case.name, why) for why in [*watch.breaches, *secrets_in_logs(self.stack)])
+        return outcome
+
+    def _verb(self, case: Case, verb: str, life: Life, outcome: Outcome) -> None:
+        with case.fault(self.stack):
+            self._under_way(case, verb, life)
+        ended = time.monotonic()
+        found = self.converge(verb, life)
+        seconds = time.monotonic() - ended
+        outcome.seconds = max(outcome.seconds, seconds)
+        outcome.note(found)
+        self.tell(f"  {case.name}, {verb}: {seconds:.1f} s, {self.stack.counted.kills} kills, {len(found)} breaches")
+
+    def _under_way(self, case: Case, verb: str, life: Life) -> None:
+        """Ask for it, and go on asking while the fault lasts: work under way is what it is to hit."""
+        begun = time.monotonic()
+        life.ask(verb, life.names)
+        while (left := begun + case.hold - time.monotonic()) > 0 and settled(lambda: not life.open(), left):
+            if begun + case.least < time.monotonic():
+                break
+            if verb in REPEATABLE:
+                life.ask(verb, life.names)
+            else:
+                time.sleep(0.2)
+
+    def converge(self, verb: str, life: Life) -> list[Breach]:
+        """Wait until nothing is under way, the verb has done its work everywhere, and all agree; what is left after
+        two minutes. Where a node had failed for good the command is typed again, as users would."""
+        deadline = time.monotonic() + CONVERGED_WITHIN
+        found: list[Breach] = []
+        while time.monotonic() < deadline:
+            with suppress(psycopg.OperationalError, HomeError):
+                found = self._left(verb, life)
+                if not found:
+                    return []
+            time.sleep(0.5)
+        return found
+
+    def _left(self, verb: str, life: Life) -> list[Breach]:
+        with self.stack.connect() as database:
+            if found := [Breach("lost", "operation", line) for line in evidence.unended(database)]:
+                return found
+        if found := [Breach("lost", name, f"{verb} has not done all of its work") for name in life.undone(verb)]:
+            life.again += len(found)
+            life.ask(verb, [breach.where for breach in found])
+            return found
+        return invariants.breaches(evidence.look(self.stack), grace=GRACE)
