@@ -9,6 +9,8 @@ from svm.oneline import run
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from plc.client import CertificateRequest
     from svm.certification import Confirm, Keys
 
@@ -47,9 +49,9 @@ def plkeygen(mode: str | None, force: bool, email: str | None, password_file: IO
     if mode == "status":
         return _status(keys)
     if mode == "renew":
-        return _renewed(keys.renew().not_valid_after_utc.strftime("%Y-%m-%d"))
+        return _renewed(keys.renew())
     if mode == "rotate":
-        return _rotated(keys.rotate().not_valid_after_utc.strftime("%Y-%m-%d"))
+        return _rotated(keys.rotate())
     if mode == "refresh":
         keys.trust(confirmation())
         return _refreshed(keys.refresh(email or _ask("email")))
@@ -57,15 +59,18 @@ def plkeygen(mode: str | None, force: bool, email: str | None, password_file: IO
     keys.trust(confirmation())
     who = email or _ask("email")
     password = password_file.readline().rstrip("\r\n") if password_file else _ask("password", hidden=True)
-    sent = keys.ask(who, password, force=force)
-    click.echo(f"Certificate request sent to {sent.operator}.")
-    click.echo("Do a 'plkeygen --refresh' once you receive a reply.")
-    return 0
+    return _sent(keys.ask(who, password, force=force))
 
 
 def main() -> None:
     """The console script."""
     sys.exit(run(plkeygen, "plkeygen", sys.argv[1:]))
+
+
+def _sent(request: "CertificateRequest") -> int:
+    click.echo(f"Certificate request sent to {request.operator}.")
+    click.echo("Do a 'plkeygen --refresh' once you receive a reply.")
+    return 0
 
 
 def _refreshed(found: "CertificateRequest | None") -> int:
@@ -82,12 +87,13 @@ def _refreshed(found: "CertificateRequest | None") -> int:
     return 0
 
 
-def _renewed(until: str) -> int:
-    click.echo(f"Certificate renewed until {until}.")
+def _renewed(certificate: "Certificate") -> int:
+    click.echo(f"Certificate renewed until {certificate.not_valid_after_utc:%Y-%m-%d}.")
     return 0
 
 
-def _rotated(until: str) -> int:
+def _rotated(certificate: "Certificate") -> int:
+    until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
     click.echo(f"New key and certificate until {until}; the old certificate is revoked.")
     return 0
 

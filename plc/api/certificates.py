@@ -21,8 +21,8 @@ from trust.identity import Identity, Role
 from trust.peers import Peer
 
 
-def request_routes(central: Central, callers: Callers) -> APIRouter:
-    """Open: asking, and asking how it stands. Admins: deciding."""
+def request_routes(central: Central) -> APIRouter:
+    """Open: asking, and asking how it stands."""
     router = APIRouter()
 
     @router.post("/certificates", status_code=202)
@@ -40,6 +40,13 @@ def request_routes(central: Central, callers: Callers) -> APIRouter:
         who = Identity.user(body.email)
         with central.begin() as connection:
             return _shown(central, certificates.status(connection, who, body.key, body.proof, central.clock.now()))
+
+    return router
+
+
+def decision_routes(central: Central, callers: Callers) -> APIRouter:
+    """Admins: what waits, and deciding it."""
+    router = APIRouter()
 
     @router.get("/requests")
     def requests(actor: Actor = Depends(callers.actor())) -> dict[str, object]:

@@ -20,7 +20,7 @@ from trust.peers import Peer
 
 
 def open_routes(central: Central) -> APIRouter:
-    """For everyone: health, revocation list, stop list, who is who."""
+    """For everyone: health, who is who."""
     router = APIRouter()
     root = certificate_to_pem(central.authority.certificate)
     sha256 = fingerprint(central.authority.certificate)
@@ -31,6 +31,21 @@ def open_routes(central: Central) -> APIRouter:
         with central.begin() as connection:
             ca.has_issued(connection)
         return {"status": "ok"}
+
+    @router.get("/.well-known/planetlab")
+    @open_route
+    def planetlab() -> dict[str, object]:
+        if central.settings.directory_file:
+            return directory.whole(directory.from_file(central.settings.directory_file), root, sha256)
+        with central.begin() as connection:
+            return directory.whole(directory.announced(connection), root, sha256)
+
+    return router
+
+
+def list_routes(central: Central) -> APIRouter:
+    """For everyone: the lists that the CA signs."""
+    router = APIRouter()
 
     @router.get("/crl")
     @open_route
@@ -47,26 +62,25 @@ def open_routes(central: Central) -> APIRouter:
         with central.begin() as connection:
             return {"stops": ca.stop_list(connection, central.authority, central.clock.now())}
 
-    @router.get("/.well-known/planetlab")
-    @open_route
-    def planetlab() -> dict[str, object]:
-        if central.settings.directory_file:
-            return directory.whole(directory.from_file(central.settings.directory_file), root, sha256)
-        with central.begin() as connection:
-            return directory.whole(directory.announced(connection), root, sha256)
-
     return router
 
 
 def service_routes(central: Central, callers: Callers) -> APIRouter:
-    """Agents: slice names. Agents and svms: where they answer."""
+    """Agents and svms: where they answer."""
     router = APIRouter()
-    agents = callers.peer(Role.AGENT, action=Action.CREATE)
 
     @router.put("/services/self", status_code=204)
     def announce(body: Announcement, peer: Peer = Depends(callers.peer(Role.AGENT, Role.SVM))) -> None:
         with central.begin() as connection:
             directory.announce(connection, peer.identity, body.url, central.clock.now())
+
+    return router
+
+
+def name_routes(central: Central, callers: Callers) -> APIRouter:
+    """Agents: slice names."""
+    router = APIRouter()
+    agents = callers.peer(Role.AGENT, action=Action.CREATE)
 
     @router.put("/slices/{name}")
     def register(

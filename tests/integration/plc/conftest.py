@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import pytest
 from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
+from sqlalchemy import text
 
 from plc import accounts, certificates
 from plc.accounts import OPERATOR as AS_OPERATOR
@@ -192,6 +193,16 @@ def refused(call: Callable[[], object], code: Code, words: str) -> Refusal:
     assert caught.value.code is code, caught.value.reason
     assert words in caught.value.reason
     return caught.value
+
+
+def wait_for_a_waiter(plc: Running) -> None:
+    """Until somebody waits for a lock of another transaction."""
+    for _ in range(1000):
+        with plc.central.begin() as connection:
+            if connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 @pytest.fixture(scope="session")
