@@ -1,5 +1,7 @@
 """Key sets, and what the front door learns of them."""
 
+from dataclasses import replace
+
 from tests.unit.nodemgr.world import (
     OTHER_ID,
     OTHER_USER,
@@ -77,6 +79,14 @@ async def test_the_access_table_says_who_may_log_in(world: World) -> None:
     assert (access.slice_id, access.expires_at, access.peers) == (SLICE_ID, row.expires_at, world.node.peers)
     world.clock.forward(1_000)
     assert world.node.lookup(SLICE) is None
+
+
+async def test_nobody_logs_in_to_a_sliver_that_is_being_made_or_could_not_be(world: World) -> None:
+    lease = world.leased()
+    making = replace(lease, state="creating", slice_key=SLICE_KEYS[0][1])
+    for row in (making, replace(making, state="leased")):
+        world.store.put(row)
+        assert world.node.lookup(SLICE) is None
 
 
 async def test_nobody_logs_in_to_a_stopped_owners_slivers(world: World) -> None:
