@@ -1,10 +1,10 @@
 """One case: each verb under its fault, then the time until everything is right again, then the invariants."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 
 import psycopg
 
@@ -58,26 +58,26 @@ class Runner:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
 
-    def run(self, case: Case) -> Outcome:
-        """Once; added to what earlier runs of the same case found."""
-        outcome = self.outcomes.setdefault(case.name, Outcome(case.name))
-        outcome.runs += 1
-        self.stack.counted = Counted()
+    def run(self, cases: Sequence[Case]) -> list[Outcome]:
+        """One round of slices, whose verbs meet these cases in turn (one case: all of them); what came of each case,
+        with what its earlier rounds found."""
         life = Life(self.stack, [f"f{next(self._numbers)}" for _ in range(self.slices)], self.stack.addresses)
         watch = Watch(self.stack)
         watch.start()
+        for case in cases:
+            self.outcomes.setdefault(case.name, Outcome(case.name)).runs += 1
         try:
-            for verb in VERBS:
-                self._verb(case, verb, life, outcome)
+            for verb, case in zip(VERBS, cycle(cases), strict=False):
+                self._verb(case, verb, life, self.outcomes[case.name])
         finally:
             watch.stop()
-            outcome.kills += self.stack.counted.kills
-            outcome.again += life.again
-        outcome.steps += life.steps()
-        outcome.note(Breach("doubled", case.name, why) for why in [*watch.breaches, *secrets_in_logs(self.stack)])
-        return outcome
+        outcomes = [self.outcomes[case.name] for case in cases]
+        wrong = [*watch.breaches, *secrets_in_logs(self.stack)]
+        outcomes[0].note(Breach("doubled", "on the way", why) for why in wrong)
+        return outcomes
 
     def _verb(self, case: Case, verb: str, life: Life, outcome: Outcome) -> None:
+        self.stack.counted, steps, again = Counted(), life.steps(), life.again
         with case.fault(self.stack):
             self._under_way(case, verb, life)
         ended = time.monotonic()
@@ -85,6 +85,9 @@ class Runner:
         seconds = time.monotonic() - ended
         outcome.seconds = max(outcome.seconds, seconds)
         outcome.note(found)
+        outcome.kills += self.stack.counted.kills
+        outcome.steps += life.steps() - steps
+        outcome.again += life.again - again
         self.tell(f"  {case.name}, {verb}: {seconds:.1f} s, {self.stack.counted.kills} kills, {len(found)} breaches")
 
     def _under_way(self, case: Case, verb: str, life: Life) -> None:

@@ -66,7 +66,9 @@ class Watch:
     def _queues(self) -> None:
         """Messages carry the name of a step's kind and step ids; nothing else."""
         broker = self._stack.broker
-        waiting = [bytes(raw) for queue in QUEUES for raw in broker.lrange(queue, 0, 200)]
+        waiting = [
+            raw if isinstance(raw, bytes) else raw.encode() for queue in QUEUES for raw in broker.lrange(queue, 0, 200)
+        ]
         for raw in waiting:
             self.messages += 1
             args, kwargs, _ = json.loads(base64.b64decode(json.loads(raw)["body"]))
