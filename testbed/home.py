@@ -13,6 +13,7 @@ from testbed.embedded import reachable
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
+MARK = "# A testbed of dslice; 'dslice down' before you remove it.\n*\n"
 
 PI = "pi@testbed.example"
 OTHER_PI = "pi2@testbed.example"
@@ -108,11 +109,16 @@ class Home:
             for folder in (self.directory, self.logs, self.mail, self.secrets, self.run):
                 folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
             self.directory.chmod(PRIVATE_FOLDER)
-            (self.directory / ".gitignore").write_text("*\n")
+            (self.directory / ".gitignore").write_text(MARK)
         except OSError as error:
             raise HomeError(
                 f"cannot use {self.directory}: {error.strerror}; name another folder with --home"
             ) from error
+
+    def is_ours(self) -> bool:
+        """Whether `make` made the folder: only then may it be removed."""
+        marked = self.directory / ".gitignore"
+        return marked.is_file() and marked.read_text(errors="replace") == MARK
 
     def plan(self) -> Plan:
         """The plan of the last start, or the default one."""

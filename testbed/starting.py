@@ -40,12 +40,17 @@ def detach(home: Home, plan: Plan) -> None:
     read, write = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         os.close(read)
         os._exit(_detached(home, plan, write))
     os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        said = pipe.readline().strip()
+    try:
+        with os.fdopen(read, "rb") as pipe:
+            said = pipe.readline().strip()
+    except KeyboardInterrupt:
+        os.kill(pid, signal.SIGTERM)  # what was not wanted to the end is ended
+        raise
     if said != UP:
         raise HomeError(said.decode() or f"the supervisor ended without a word: see {home.logs / 'supervisor.log'}")
 

@@ -14,13 +14,20 @@ def test_the_folder_is_its_owners_alone_and_git_passes_over_it(tmp_path: Path) -
     home = Home(tmp_path / "deep" / "home")
     home.make()
     assert stat.S_IMODE(home.directory.stat().st_mode) == 0o700
-    assert (home.directory / ".gitignore").read_text() == "*\n"
+    assert (home.directory / ".gitignore").read_text().splitlines()[-1] == "*"
+    assert home.is_ours()
 
 
 def test_an_open_folder_is_closed(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     Home(tmp_path).make()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
+    assert not Home(tmp_path).is_ours()
+    (tmp_path / ".gitignore").write_text("*\n")
+    assert not Home(tmp_path).is_ours()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
