@@ -88,6 +88,7 @@ class Lab:
     plc_url: str
     bootstrap: Bootstrap
     database_url: str
+    identity: Identity = AGENT
     network: str = field(default_factory=lambda: f"127.{random.randint(64, 220)}.{random.randint(1, 250)}")  # noqa: S311
     stop: Callable[[], object] = lambda: None
     ready: threading.Event = field(default_factory=threading.Event)
@@ -99,11 +100,11 @@ class Lab:
         self.revoked: list[int] = []
         self.list_number = 1000
         self.publish()
-        self.agent_credentials = self.credentials(AGENT)
+        self.agent_credentials = self.credentials(self.identity)
         self.svm_credentials = self.credentials(SVM)
         self.engine = engine(self.database_url)
         self.agent = Agent(
-            identity=AGENT,
+            identity=self.identity,
             credentials=self.agent_credentials,
             store=self.trust,
             engine=self.engine,
@@ -222,7 +223,7 @@ class Lab:
             state_dir=self.folder / "nodes",
             plc_url=self.plc_url,
             simulated_nodes=self.folder,
-            agents=f"{AGENT.name}={self.agent_url}",
+            agents=f"{self.identity.name}={self.agent_url}",
             slots=SLOTS,
             grace=1,
             advertise_seconds=2,
@@ -256,7 +257,7 @@ class Lab:
         return Session(credentials, ca_pem=certificate_to_pem(self.authority.certificate))
 
     def agent_client(self, session: Session) -> AgentClient:
-        return AgentClient(session, self.agent_url, AGENT)
+        return AgentClient(session, self.agent_url, self.identity)
 
     def node_client(self, session: Session, ad: Any, **options: Any) -> NodeClient:
         """Of a node that an ad or a ticket names."""
