@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from tests.faults.breaking import broker, database, nodes, services, workers
+from tests.faults.breaking import broker, database, nodes, points, services, workers
 from tests.faults.stack import LAPSE, Stack
 
 
@@ -27,6 +27,7 @@ class Case:
 CASES = (
     Case("workers: kill -9 in a loop", workers.killed_in_a_loop, hold=16, least=8, short=True),
     Case("workers: all killed at once", workers.all_killed, hold=14, least=8),
+    Case("a worker dies at each point of a step", points.each, hold=90, least=2),
     Case("Valkey: kill -9", broker.killed),
     Case("Valkey: FLUSHALL", broker.flushed, short=True),
     Case("Valkey: SIGSTOP", broker.paused),

@@ -88,6 +88,7 @@ class Runner:
         outcome.kills += self.stack.counted.kills
         outcome.steps += life.steps() - steps
         outcome.again += life.again - again
+        outcome.why += [f"nobody died at: {point}" for point in self.stack.counted.missed]
         self.tell(f"  {case.name}, {verb}: {seconds:.1f} s, {self.stack.counted.kills} kills, {len(found)} breaches")
 
     def _under_way(self, case: Case, verb: str, life: Life) -> None:

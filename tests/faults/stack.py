@@ -43,9 +43,13 @@ BIN = Path(sys.executable).parent
 
 @dataclass(slots=True)
 class Counted:
-    """What a case has done so far. `kills`: signals sent to processes, processes ended, queues wiped, nodes broken."""
+    """What a case has done so far. `kills`: signals sent to processes, processes ended, queues wiped, nodes broken.
+
+    `missed`: points at which a worker was to die and did not.
+    """
 
     kills: int = 0
+    missed: list[str] = field(default_factory=list)
 
 
 @dataclass
