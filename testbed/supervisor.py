@@ -19,7 +19,8 @@ from testbed.addresses import Claim
 from testbed.daemons import OURS, Layout, Spec
 from testbed.embedded import Postgres, StartError, Valkey
 
-START_TIMEOUT = 90  # seconds for any one stage of the start
+START_TIMEOUT = 90  # seconds for any one stage of the start …
+START_TIMEOUT_PER_NODE = 1  # … and more for each node, which all enrol at plc
 STOP_TIMEOUT = {"worker": 20, "database": 15}  # seconds between asking and killing
 STOP_TIMEOUT_OTHERS = 8
 MOST_DEATHS_AT_START = 3
@@ -201,7 +202,8 @@ class Supervisor:
         self.ending = True
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
+        longest = START_TIMEOUT + START_TIMEOUT_PER_NODE * (self.layout.plan.nodes + self.layout.plan.simulated)
+        deadline = time.monotonic() + longest
         while not condition():
             if self.ending:
                 raise StartError("told to end before everything was up")
@@ -209,11 +211,11 @@ class Supervisor:
             tired = [daemon for daemon in self.daemons.values() if daemon.deaths >= MOST_DEATHS_AT_START]
             slow = [daemon for daemon in self.daemons.values() if not daemon.ready]
             if tired or time.monotonic() > deadline:
-                raise StartError(self._why_not((tired or slow)[0], what))
+                raise StartError(self._why_not((tired or slow)[0], what, longest))
 
-    def _why_not(self, daemon: Daemon, what: str) -> str:
+    def _why_not(self, daemon: Daemon, what: str, longest: int) -> str:
         log = self.layout.home.logs / f"{daemon.spec.name}.log"
-        how = f"ended {daemon.deaths} times" if daemon.deaths else f"gave no answer in {START_TIMEOUT} s"
+        how = f"ended {daemon.deaths} times" if daemon.deaths else f"gave no answer in {longest} s"
         return f"{daemon.spec.name} {how} while {what} was to come up: {last_line(log)} (see {log})"
 
     def _turn(self, longest: float) -> None:
