@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from tests.faults.leases import LEASE_CASES, run_leases
 from tests.faults.runner import Outcome, Runner
 from tests.faults.stack import Stack
 
-SHORT_NODES, SHORT_SLICES = 16, 1
+SHORT_NODES, SHORT_SLICES, SHORT_HOLD = 16, 1, 4
 
 
 @click.command()
@@ -36,6 +37,7 @@ def main(
     chosen = [case for case in CASES if (case.short or not short) and _meant(case.name, only)]
     if short:
         nodes, slices, workers, times = SHORT_NODES, SHORT_SLICES, 2, 1
+        chosen = [replace(case, hold=SHORT_HOLD, least=SHORT_HOLD) for case in chosen]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(130))  # through `finally`: nothing is left running
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
@@ -59,12 +61,12 @@ def main(
 
 
 def _play(runner: Runner, cases: list[list[Case]], times: int) -> None:
-    for round_ in range(times):
+    for _ in range(times):
         for together in cases:
             begun = time.monotonic()
             for outcome in runner.run(together):
                 verdict = "good" if outcome.good else f"BROKEN: {'; '.join(outcome.why[:3])}"
-                click.echo(f"{outcome.case} ({round_ + 1}): {verdict}, {time.monotonic() - begun:.0f} s", err=True)
+                click.echo(f"{' '.join(report.cells(outcome))} ({verdict}, {time.monotonic() - begun:.0f} s)", err=True)
 
 
 def _meant(name: str, only: tuple[str, ...]) -> bool:

@@ -15,6 +15,7 @@ class Case:
     Args:
         least, hold: the fault lasts at least and at most so many seconds at each verb, in between until all has ended.
         short: part of the short run.
+        slices, nodes: how many of them, where it is about many steps of each kind and not about many nodes.
     """
 
     name: str
@@ -22,12 +23,14 @@ class Case:
     hold: float = 12
     least: float = 4
     short: bool = False
+    slices: int | None = None
+    nodes: int | None = None
 
 
 CASES = (
     Case("workers: kill -9 in a loop", workers.killed_in_a_loop, hold=16, least=8, short=True),
     Case("workers: all killed at once", workers.all_killed, hold=14, least=8),
-    Case("a worker dies at each point of a step", points.each, hold=90, least=2),
+    Case("a worker dies at each point of a step", points.each, hold=90, least=2, slices=8, nodes=8),
     Case("Valkey: kill -9", broker.killed),
     Case("Valkey: FLUSHALL", broker.flushed, short=True),
     Case("Valkey: SIGSTOP", broker.paused),

@@ -61,7 +61,8 @@ class Runner:
     def run(self, cases: Sequence[Case]) -> list[Outcome]:
         """One round of slices, whose verbs meet these cases in turn (one case: all of them); what came of each case,
         with what its earlier rounds found."""
-        life = Life(self.stack, [f"f{next(self._numbers)}" for _ in range(self.slices)], self.stack.addresses)
+        names = [f"f{next(self._numbers)}" for _ in range(cases[0].slices or self.slices)]
+        life = Life(self.stack, names, self.stack.addresses[: cases[0].nodes])
         watch = Watch(self.stack)
         watch.start()
         for case in cases:
