@@ -72,7 +72,8 @@ def decide(claim: Claim, result: Done | Failed, facts: Facts) -> Decision:
         return _granted(claim, result, facts)
     if claim.kind in NODELESS:
         return Decision(StepState.DONE, (Say(EventType.NOTE, _told(claim, result, True)),))
-    if facts.moved is None and not result.unchanged and claim.kind in MOVES:
+    # A delete that finds its sliver deleted already, by reconcile say, has what it wanted.
+    if facts.moved is None and not result.unchanged and claim.kind in MOVES and claim.kind is not Kind.DELETE:
         gone = Failed(Code.CANCELLED, "its sliver was deleted or replaced meanwhile")
         return _failed(claim, gone, facts)
     return _moved_on(claim, result, facts)

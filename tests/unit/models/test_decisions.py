@@ -55,6 +55,11 @@ def test_a_sliver_that_was_not_allowed_to_move() -> None:
     assert found.error.code is Code.CANCELLED
 
 
+def test_a_sliver_that_somebody_else_has_deleted_meanwhile() -> None:
+    found = decide(claim(Kind.DELETE), Done(), Facts(Verb.DELETESLICE))
+    assert (found.state, found.ok, said(found)) == (StepState.DONE, 1, [(EventType.NODE, True)])
+
+
 def test_what_was_done_before_needs_no_move() -> None:
     found = decide(claim(Kind.NEWLEASES), Done(unchanged=True), Facts(Verb.CREATESLICE))
     assert [follow.kind for follow in found.follows] == [Kind.NEWVMS]
