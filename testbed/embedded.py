@@ -132,7 +132,8 @@ class Postgres:
             check=False,
         )
         if made.returncode:
-            raise StartError(f"initdb failed: {made.stderr.strip()}")
+            why = made.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+            raise StartError(f"PostgreSQL's initdb failed: {why[0]} ('dslice doctor' looks for what is missing)")
         (fresh / "pg_hba.conf").write_text("local all all peer map=dslice\n")
         lines = [f"dslice {_name_seen_by_peer_auth()} {role}\n" for role in (SUPERUSER, *OWNERS)]
         (fresh / "pg_ident.conf").write_text("".join(lines))
