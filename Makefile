@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test check bench lock clean
+.PHONY: install demo test check bench faults man lock clean
 
 install: $(STAMP)
 
@@ -31,6 +31,14 @@ test: check
 
 bench: install
 	$(BIN)/python -m bench
+
+# Break the real stack on purpose, case by case, and print what was lost or doubled. CASES="--only redis", or --short.
+faults: install
+	$(BIN)/python -m tests.faults $(CASES)
+
+# `man svm`, `man svm-createslice` … within the installation.
+man: install
+	@$(BIN)/python -m testbed.man
 
 # Pins again from pyproject.toml; needs uv, writes no address of any index.
 lock:
