@@ -99,6 +99,9 @@ class Node:
     async def create(self, caller: Caller, slice: str, token: str, private_key: str, public_key: str) -> LeaseRow:
         """Lease to sliver (howto, newvms). One that is there under this lease is returned, with this key pair."""
         async with self.lock(slice):
+            self._own(caller, slice, None, Action.CREATE)
+            await self.finish_removal(slice)
+            # Again, for whatever was written while that took its time; from here on nothing waits before it writes.
             lease = self._own(caller, slice, None, Action.CREATE)
             if not hmac.compare_digest(_sha256(lease.token), _sha256(token)):
                 raise Refusal(
@@ -108,7 +111,6 @@ class Node:
                 )
             self._require_running(lease)
             pair = check_pair(private_key, public_key)
-            await self.finish_removal(slice)
             spec = self._spec(lease, private_key, pair)
             created = await (self._keep(lease, spec) if lease.state == "running" else self._make(lease, spec))
         self.changed()
@@ -279,8 +281,8 @@ class Node:
         """Write down how a creation ended; None when the lease is gone meanwhile (its removal is on the list)."""
         with self.store.transaction():
             current = self.store.lease(lease.slice)
-            if current is None or current.slice_id != lease.slice_id or current.state != "creating":
-                return None
+            if current is None or current.state != "creating":
+                return None  # one of another slice could not be: its making waits for the lock
             if state == "leased":
                 self.store.add_removal(lease.slice, lease.slice_id)
             current = replace(current, state=state)
@@ -291,16 +293,16 @@ class Node:
         """running → running: the sliver that is there (started again if it was not), with the key pair given now."""
         async with _deadline(f"starting the sliver of {lease.slice}"):
             await self.driver.create(spec)
-            if lease.slice_key is None or lease.slice_key == spec.public_key:
-                return lease
-            await self.driver.set_slice_key(lease.slice, private_key=spec.private_key, public_key=spec.public_key)
+            if lease.slice_key != spec.public_key:
+                await self.driver.set_slice_key(lease.slice, private_key=spec.private_key, public_key=spec.public_key)
         with self.store.transaction():
             current = self.store.lease(lease.slice)
             if current is None or current.slice_id != lease.slice_id:
                 raise Refusal(Code.NOT_FOUND, f"slice {lease.slice} was deleted meanwhile")
             current = replace(current, slice_key=spec.public_key)
             self.store.put(current)
-        await self.close_sessions(lease.slice, [parse_public_key(lease.slice_key).fingerprint])
+        if lease.slice_key is not None and lease.slice_key != spec.public_key:
+            await self.close_sessions(lease.slice, [parse_public_key(lease.slice_key).fingerprint])
         return current
 
     def _spec(self, lease: LeaseRow, private_key: str, public_key: PublicKey) -> SliverSpec:

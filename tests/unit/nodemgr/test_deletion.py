@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from nodemgr.slivers.simulated import SimulatedDriver
 from tests.unit.nodemgr.world import (
     OTHER_ID,
     OTHER_USER,
@@ -88,6 +91,59 @@ async def test_a_deletion_while_the_sliver_is_made_wins(world: World) -> None:
     await deleting
     assert await world.driver.list() == {}
     assert world.store.taken() == 0
+
+
+@pytest.mark.parametrize("successor", [False, True])
+async def test_a_deletion_while_the_key_pair_is_changed_wins(
+    world: World, monkeypatch: pytest.MonkeyPatch, successor: bool
+) -> None:
+    lease = await world.running()
+    changing, changed = asyncio.Event(), asyncio.Event()
+
+    async def set_slice_key(*args: object, **options: object) -> None:
+        changing.set()
+        await changed.wait()
+
+    monkeypatch.setattr(SimulatedDriver, "set_slice_key", set_slice_key)
+    making = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[1]))
+    await changing.wait()
+    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-1"))
+    await asyncio.sleep(0)
+    if successor:
+        world.leased("t-2", slice_id=OTHER_ID)
+    changed.set()
+    with refused(Code.NOT_FOUND):
+        await making
+    await deleting
+    assert [row.slice_key for row in world.store.leases()] == [None] * successor
+
+
+async def test_a_deletion_while_an_earlier_sliver_is_removed_wins(world: World) -> None:
+    await world.running("t-1")
+    world.driver.failing = "busy"
+    with refused(Code.INTERNAL):
+        await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
+    world.driver.failing, world.driver.latency = None, 0.05
+    lease = world.leased("t-2")
+    making = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0]))
+    await asyncio.sleep(0.01)
+    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-2"))
+    with refused(Code.NOT_FOUND):
+        await making
+    await deleting
+    assert (world.store.leases(), await world.driver.list(), world.store.taken()) == ([], {}, 0)
+
+
+async def test_a_deletion_while_a_running_sliver_is_asked_for_again_wins(world: World) -> None:
+    lease = await world.running()
+    world.driver.latency = 0.05
+    asking = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0]))
+    await asyncio.sleep(0.01)
+    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-1"))
+    with refused(Code.NOT_FOUND):
+        await asking
+    await deleting
+    assert (world.store.leases(), await world.driver.list()) == ([], {})
 
 
 async def test_what_the_driver_cannot_remove_now_keeps_its_place_and_is_removed_later(world: World) -> None:
