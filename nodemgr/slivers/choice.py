@@ -22,6 +22,10 @@ def open_driver(name: str, directory: Path) -> Driver:
     """
     if name == "auto":
         name = "bubblewrap" if shutil.which("bwrap", path=HELPER_ENVIRONMENT["PATH"]) else "unshare"
+    if name == "podman":
+        from nodemgr.slivers.podman import PodmanDriver
+
+        return PodmanDriver(directory)
     if name in _DRIVERS:
         return _DRIVERS[name](directory)
     raise Refusal(Code.BAD_INPUT, f"there is no sliver driver {name!r}; take auto, bubblewrap, unshare or podman")

@@ -15,7 +15,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,7 @@ from uuid import UUID
 from nodemgr.slivers.driver import SliverSpec
 from nodemgr.slivers.etc import replace
 from nodemgr.slivers.processes import Process
-from nodemgr.slivers.spawn import HELPER_ENVIRONMENT
-from trust.errors import Code, Refusal
+from nodemgr.slivers.spawn import run_helper
 from trust.names import check_slice_name
 
 _TRASH = ".removed-"
@@ -122,16 +120,6 @@ def _empty(folder: Path, host_uid: int | None) -> None:
     """Remove all that a sliver left in `folder`: unreadable folders, any depth, any name."""
     folder.chmod(0o700)
     drop = [] if host_uid is None else ["setpriv", f"--reuid={host_uid}", f"--regid={host_uid}", "--clear-groups", "--"]
-    # Where nothing is left chmod has nothing to say; what it cannot change, find reports.
-    for command in (["chmod", "-R", "-f", "u+rwX", "."], ["find", ".", "-mindepth", "1", "-delete"]):
-        done = subprocess.run(
-            [*drop, *command],
-            cwd=folder,
-            env=HELPER_ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip()[:200]
-        raise Refusal(Code.INTERNAL, f"the sliver's files could not all be removed: {reason}")
+    # chmod goes first, and says nothing of what it cannot change: find will.
+    shell = "chmod -R -f u+rwX .; exec find . -mindepth 1 -delete"
+    run_helper([*drop, "/bin/sh", "-c", shell], "the sliver's files could not all be removed", cwd=folder)

@@ -37,12 +37,13 @@ def start_time(pid: int) -> int | None:
 
 
 def children(pid: int) -> list[int]:
-    """Direct children of a process with one thread; empty when it is gone."""
-    try:
-        text = (PROC / str(pid) / "task" / str(pid) / "children").read_text(encoding="ascii")
-    except OSError:
-        return []
-    return [int(word) for word in text.split()]
+    """Direct children, whichever thread started them; empty when it is gone."""
+    found = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(PROC / str(pid) / "task"):
+            with contextlib.suppress(OSError):
+                found += (PROC / str(pid) / "task" / thread / "children").read_text(encoding="ascii").split()
+    return [int(word) for word in found]
 
 
 def namespace(pid: int, kind: str) -> str | None:

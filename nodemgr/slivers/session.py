@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from nodemgr.slivers.driver import Pty
 from nodemgr.slivers.etc import environment
@@ -25,16 +26,40 @@ from trust.errors import Code, Refusal
 
 # ioctl_tty(2): not in termios before Python 3.13.
 _TIOCGPTPEER = 0x5441
+_TIOCGPTN = 0x80045430
 _TIOCSPTLCK = 0x40045431
 _PTMX_DEVICE = os.makedev(5, 2)
 
 # The usual umask whatever the node manager's is; home, where the sliver has not shut itself out of it; the command.
-_AT_HOME = ("/bin/sh", "-c", 'umask 022; cd 2>/dev/null; exec "$@"', "sh")
+AT_HOME = ("/bin/sh", "-c", 'umask 022; cd 2>/dev/null; exec "$@"', "sh")
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """What one needs to enter a running sliver.
+class Terminal:
+    """A terminal of the sliver's own: /dev/pts/`number` inside, of the kind `term`."""
+
+    number: int
+    term: str
+
+
+class Door(Protocol):
+    """How to enter one running sliver: its name, its first process's pid as this node manager sees it, who its root is
+    on the host (None: this node manager's own user), and the command."""
+
+    @property
+    def slice(self) -> str: ...
+    @property
+    def keeper(self) -> int: ...
+    @property
+    def host_uid(self) -> int | None: ...
+
+    def command(self, argv: Sequence[str], terminal: Terminal | None) -> list[str]:
+        """The whole command line that runs `argv` inside; its standard streams are the session's already."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceDoor:
+    """Through the namespaces of the keeper.
 
     Args:
         slice: its name.
@@ -50,13 +75,13 @@ class Door:
     join: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
-    def command(self, argv: Sequence[str], *, terminal: bool) -> list[str]:
+    def command(self, argv: Sequence[str], terminal: Terminal | None) -> list[str]:
         """The whole command line: limits, the sliver's uid, its namespaces, a session, no rights, home, `argv`."""
         namespaces = ["-U", "-m", "-p", "-i", "-u", "-C", "-t", str(self.keeper)]
         lead = ["/usr/bin/setsid", *(["--ctty"] if terminal else [])]
         bare = ["/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
         enter = [program("nsenter"), "--preserve-credentials", *namespaces, "--", *lead, *bare]
-        return [*self.join, *as_host_user(self.host_uid), *enter, *self.limits, *_AT_HOME, *argv]
+        return [*self.join, *as_host_user(self.host_uid), *enter, *self.limits, *AT_HOME, *argv]
 
 
 class KeeperSession:
@@ -102,13 +127,13 @@ def enter(door: Door, argv: Sequence[str], pty: Pty | None) -> KeeperSession:
 
 
 def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty) -> KeeperSession:
-    master, slave = open_terminal(door.keeper)
+    master, slave = open_terminal(door.keeper, door.host_uid)
     try:
         set_size(master, pty.columns, pty.rows)
+        number = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
+        terminal = Terminal(number, pty.term or "dumb")
         pid = spawn(
-            door.command(argv, terminal=True),
-            environment(door.slice, pty.term or "dumb"),
-            {0: slave, 1: slave, 2: slave},
+            door.command(argv, terminal), environment(door.slice, terminal.term), dict.fromkeys(range(3), slave)
         )
     except BaseException:
         os.close(master)
@@ -123,7 +148,7 @@ def _enter_pipes(door: Door, argv: Sequence[str]) -> KeeperSession:
     (in_read, in_write), (out_read, out_write), (err_read, err_write) = pipes
     try:
         pid = spawn(
-            door.command(argv, terminal=False),
+            door.command(argv, None),
             environment(door.slice, None),
             {0: in_read, 1: out_write, 2: err_write},
         )
@@ -137,8 +162,9 @@ def _enter_pipes(door: Door, argv: Sequence[str]) -> KeeperSession:
     return KeeperSession(pid, in_write, out_read, err_read)
 
 
-def open_terminal(keeper: int) -> tuple[int, int]:
-    """(master, slave) of a new terminal of the sliver's own /dev/pts, so that `tty` names it inside.
+def open_terminal(keeper: int, owner: int | None) -> tuple[int, int]:
+    """(master, slave) of a new terminal of the sliver's own /dev/pts, so that `tty` names it inside, owned by the
+    sliver's root, so that programs inside may open it again by that name.
 
     Raises:
         OSError: the keeper is gone, or what is there is no terminal multiplexer.
@@ -148,7 +174,10 @@ def open_terminal(keeper: int) -> tuple[int, int]:
         if os.fstat(master).st_rdev != _PTMX_DEVICE:
             raise OSError(0, "no terminals there")
         fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-        return master, fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        if owner is not None:
+            os.fchown(slave, owner, owner)
+        return master, slave
     except BaseException:
         os.close(master)
         raise

@@ -11,7 +11,11 @@ import contextlib
 import functools
 import os
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trust.errors import Code, Refusal
 
 _RESETTABLE = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
 
@@ -58,3 +62,13 @@ def exit_status(wait_status: int) -> int:
     """A shell's view of a wait(2) status: 0–255, 128 + N when signal N ended it."""
     code = os.waitstatus_to_exitcode(wait_status)
     return code if code >= 0 else 128 - code
+
+
+def run_helper(argv: Sequence[str], what: str, *, cwd: Path | None = None) -> None:
+    """Run one of the host's tools to its end. Refusal(INTERNAL): `what`, and the tool's own words, when it fails."""
+    done = subprocess.run(
+        argv, cwd=cwd, env=HELPER_ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip()[-200:]
+        raise Refusal(Code.INTERNAL, f"{what}: {words}")

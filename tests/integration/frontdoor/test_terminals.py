@@ -70,6 +70,8 @@ def screen(node: Node) -> Iterator[Screen]:
 def test_a_shell_knows_its_terminal(screen: Screen) -> None:
     screen.type("tty; stty size; echo $TERM:$HOME:$((6*7)); ps -o tty= -p $$\n")
     screen.until(r"/dev/pts/\d+\r\n31 97\r\nvt220:/home/oceanstore:42\r\npts/\d+")
+    screen.type("echo again-$((1+1)) >$(tty)\n")
+    screen.until("again-2")
     screen.type("exit 7\n")
     assert screen.client.wait(30) == 7
 

