@@ -195,4 +195,4 @@ def _as_json(done: Sequence[_Ran], report: Report) -> int:
 
 
 def _cause(status: int) -> str:
-    return "unreachable" if status == SSH_FAILED else f"exit {status}"
+    return "ssh failed" if status == SSH_FAILED else f"exit {status}"

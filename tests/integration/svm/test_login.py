@@ -63,7 +63,7 @@ def test_run_groups_and_counts(home: Path) -> None:
     status, out, err = ended(home, "run", "demo", "--", "true")
     assert status == 1
     assert "== 127.0.1.1" in out
-    assert err == "0 ok · 2 failed: 2 unreachable\n"
+    assert err == "0 ok · 2 failed: 2 ssh failed\n"
     status, out, _ = ended(home, "--json", "run", "demo", "true")
     found = [json.loads(line) for line in out.splitlines()]
     assert [each["type"] for each in found] == ["row", "row", "summary"]
