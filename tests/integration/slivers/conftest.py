@@ -92,6 +92,7 @@ def podman() -> Iterator[str | None]:
     podman = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
     quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     quiet["env"] = os.environ | {"CONTAINERS_CONF": f"{folder}/containers.conf"}
+    quiet["cwd"] = folder  # conmon leaves files where it runs
     service = subprocess.Popen([*podman, "system", "service", "-t", "0", f"unix://{folder}/socket"], **quiet)
     while service.poll() is None and not (folder / "socket").exists():
         time.sleep(0.05)
