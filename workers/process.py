@@ -16,6 +16,7 @@ from tasks.publish import Publisher
 from tasks.reserve import Reserve
 from tasks.workshop import Workshop, open_workshop
 from trust.clock import system_clock
+from workers.broker import survive_lost_connections
 from workers.settings import Settings
 from workers.standing import Standing, wait_for_credentials
 
@@ -34,6 +35,7 @@ class Process:
     def start(self) -> None:
         """Open everything and put the workshop in place. Waits for svmd's certificate as long as it takes."""
         settings = self._settings
+        survive_lost_connections()
         credentials = wait_for_credentials(settings.state_dir, self._stop)
         if credentials is None:
             raise SystemExit(0)

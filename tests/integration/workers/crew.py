@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from threading import Thread
 
 from celery import Celery
 from pydantic import SecretStr
@@ -20,26 +19,31 @@ from tasks.delete import delete
 from tasks.newtickets import newtickets
 from testbed.embedded import Postgres, Valkey
 from tests.integration.agent.lab import Lab
-from tests.integration.tasks.farm import Farm, known_agents, settings_for
+from tests.integration.tasks.farm import Farm, known_agents, settings_for, until
+from tests.integration.workers.child import PRELOAD, run
 from workers.app import make_app
 from workers.process import Process
+
+SERVER = get_context("forkserver")
+SERVER.set_forkserver_preload(PRELOAD)
 
 
 @dataclass
 class Daemon:
     """One daemon that said `ready`."""
 
-    process: subprocess.Popen[str]
+    process: ForkServerProcess
     ready: str
     log: Path
-    reader: Thread
 
     def signal(self, number: int) -> None:
-        self.process.send_signal(number)
+        assert self.process.pid
+        os.kill(self.process.pid, number)
 
-    def ended(self) -> int:
-        self.reader.join(60)
-        return self.process.wait(1)
+    def ended(self) -> int | None:
+        """Its exit status, once it has ended."""
+        self.process.join(60)
+        return self.process.exitcode
 
 
 @dataclass
@@ -55,25 +59,14 @@ class Crew:
 
     def daemon(self, role: str, **more: str) -> Daemon:
         """Start `worker`, `beat` or `flower`, and wait until it is ready."""
-        log = self.folder / f"{role}{len(self.daemons)}.log"
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("DSLICE_")}
-        with log.open("ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-c", f"from workers.daemon import main_{role}; main_{role}()"],
-                env={**clean, **self.environment, **more},
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-            )
-        assert process.stdout
-        line = process.stdout.readline()
-        if not line.startswith("ready "):
-            process.communicate()
-            raise AssertionError(log.read_text())
-        # Celery says goodbye on stdout; a full pipe would stop it.
-        reader = Thread(target=process.communicate)
-        reader.start()
-        self.daemons.append(Daemon(process, line.split()[1], log, reader))
+        name = f"{role}{len(self.daemons)}"
+        out, log = self.folder / f"{name}.out", self.folder / f"{name}.log"
+        process = SERVER.Process(target=run, args=(role, {**self.environment, **more}, str(out), str(log)))
+        process.start()
+        self.daemons.append(Daemon(process, "", log))
+        until(lambda: said(out) or not process.is_alive())
+        assert said(out).startswith("ready "), log.read_text()
+        self.daemons[-1].ready = said(out).split()[1]
         return self.daemons[-1]
 
     def tickets(self, name: str, owner: Credentials) -> None:
@@ -107,6 +100,12 @@ class Crew:
             assert lease.generation == 1
 
 
+def said(out: Path) -> str:
+    """The first line of a daemon's stdout, once it is whole."""
+    text = out.read_text() if out.exists() else ""
+    return text.partition("\n")[0] if "\n" in text else ""
+
+
 @contextmanager
 def gathered(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Iterator[Crew]:
     name = f"crew_{folder.name.replace('-', '_')}"[:60]
@@ -137,7 +136,8 @@ def gathered(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Iter
     finally:
         for daemon in crew.daemons:
             daemon.process.kill()
-            daemon.reader.join()
+            daemon.process.join()
+            daemon.process.close()
         lab.run(lab.population.misbehave("all", "ok"))
         crew.clear()
         process.stop()

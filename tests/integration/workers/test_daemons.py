@@ -12,7 +12,8 @@ from models.states import Outcome
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import slice_name
 from tests.integration.tasks.farm import until
-from tests.integration.workers.crew import CONT, KILL, STOP, TERM, Crew
+from tests.integration.workers.child import run
+from tests.integration.workers.crew import CONT, KILL, SERVER, STOP, TERM, Crew
 
 
 def at_work(crew: Crew) -> bool:
@@ -99,7 +100,7 @@ def test_the_broker_goes_away_and_comes_back(crew: Crew, owner: Credentials) -> 
     crew.valkey.start()
     assert crew.farm.ended(started.operation).ok == 8
     crew.all_leased_once(name)
-    assert worker.process.poll() is None
+    assert worker.process.is_alive()
 
 
 def test_every_message_comes_ten_times_and_there_are_two_beats(crew: Crew, owner: Credentials) -> None:
@@ -158,19 +159,12 @@ def test_beat_stops_when_told(crew: Crew) -> None:
 
 def test_a_worker_waits_for_svmds_certificate_and_stops_when_told(crew: Crew) -> None:
     """Compose and the testbed start everything at once: the worker comes first sometimes."""
-    import subprocess
-    import sys
-
-    environment = {**crew.environment, "DSLICE_STATE_DIR": str(crew.folder / "empty"), "PATH": ""}
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from workers.daemon import main_worker; main_worker()"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr
-    assert "waiting for svmd" in process.stderr.readline()
+    log = crew.folder / "early.log"
+    environment = {**crew.environment, "DSLICE_STATE_DIR": str(crew.folder / "empty")}
+    process = SERVER.Process(target=run, args=("worker", environment, str(crew.folder / "early.out"), str(log)))
+    process.start()
+    until(lambda: log.exists() and "waiting for svmd" in log.read_text())
     process.terminate()
-    process.communicate(timeout=30)
-    assert process.returncode in (0, -TERM)
+    process.join(30)
+    assert process.exitcode in (0, -TERM)
+    process.close()
