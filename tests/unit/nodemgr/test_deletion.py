@@ -1,6 +1,7 @@
 """Deletion, which wins against everything else."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -77,73 +78,79 @@ async def test_a_deletion_without_a_ticket_deletes_what_is_there(world: World) -
     assert world.store.leases() == []
 
 
-async def test_a_deletion_while_the_sliver_is_made_wins(world: World) -> None:
-    lease = world.leased()
-    world.driver.latency = 0.05
-    making = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0]))
-    await asyncio.sleep(0.01)
-    assert only(world).state == "creating"
-    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-1"))
-    await asyncio.sleep(0.01)
-    assert world.store.leases() == []  # it did not wait
-    with refused(Code.NOT_FOUND):
-        await making
-    await deleting
-    assert await world.driver.list() == {}
-    assert world.store.taken() == 0
+class Gate:
+    """Every change of the driver stops here until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+        for name in methods:
+            monkeypatch.setattr(SimulatedDriver, name, self._behind(getattr(SimulatedDriver, name)))
+
+    def _behind(self, method: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def wait(*args: object, **options: object) -> None:
+            self.reached.set()
+            await self.opened.wait()
+            await method(*args, **options)
+
+        return wait
 
 
-@pytest.mark.parametrize("successor", [False, True])
-async def test_a_deletion_while_the_key_pair_is_changed_wins(
-    world: World, monkeypatch: pytest.MonkeyPatch, successor: bool
-) -> None:
-    lease = await world.running()
-    changing, changed = asyncio.Event(), asyncio.Event()
-
-    async def set_slice_key(*args: object, **options: object) -> None:
-        changing.set()
-        await changed.wait()
-
-    monkeypatch.setattr(SimulatedDriver, "set_slice_key", set_slice_key)
-    making = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[1]))
-    await changing.wait()
-    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-1"))
+async def _delete_meanwhile(world: World, gate: Gate, making: Awaitable[object], jti: str) -> None:
+    """Delete the slice while `making` is behind the gate; it finds out, and nothing is left."""
+    task = asyncio.ensure_future(making)
+    await gate.reached.wait()
+    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, jti))
     await asyncio.sleep(0)
-    if successor:
-        world.leased("t-2", slice_id=OTHER_ID)
-    changed.set()
+    assert world.store.leases() == []  # it did not wait
+    gate.opened.set()
     with refused(Code.NOT_FOUND):
-        await making
-    await deleting
-    assert [row.slice_key for row in world.store.leases()] == [None] * successor
-
-
-async def test_a_deletion_while_an_earlier_sliver_is_removed_wins(world: World) -> None:
-    await world.running("t-1")
-    world.driver.failing = "busy"
-    with refused(Code.INTERNAL):
-        await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
-    world.driver.failing, world.driver.latency = None, 0.05
-    lease = world.leased("t-2")
-    making = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0]))
-    await asyncio.sleep(0.01)
-    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-2"))
-    with refused(Code.NOT_FOUND):
-        await making
+        await task
     await deleting
     assert (world.store.leases(), await world.driver.list(), world.store.taken()) == ([], {}, 0)
 
 
-async def test_a_deletion_while_a_running_sliver_is_asked_for_again_wins(world: World) -> None:
+async def test_a_deletion_while_the_sliver_is_made_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = world.leased()
+    making = world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0])
+    await _delete_meanwhile(world, Gate(monkeypatch, "create"), making, "t-1")
+
+
+async def test_a_deletion_while_an_earlier_sliver_is_removed_wins(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.running("t-1")
+    world.driver.failing = "busy"
+    with refused(Code.INTERNAL):
+        await world.node.delete(world.user(), SLICE, SLICE_ID, "t-1")
+    world.driver.failing = None
+    lease = world.leased("t-2")
+    making = world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0])
+    await _delete_meanwhile(world, Gate(monkeypatch, "delete"), making, "t-2")
+
+
+async def test_a_deletion_while_a_running_sliver_is_asked_for_again_wins(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lease = await world.running()
-    world.driver.latency = 0.05
-    asking = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0]))
-    await asyncio.sleep(0.01)
+    asking = world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0])
+    await _delete_meanwhile(world, Gate(monkeypatch, "create"), asking, "t-1")
+
+
+async def test_the_key_pair_of_a_deleted_slice_is_not_given_to_its_namesake(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = await world.running()
+    gate = Gate(monkeypatch, "set_slice_key")
+    making = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[1]))
+    await gate.reached.wait()
     deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-1"))
+    await asyncio.sleep(0)
+    world.leased("t-2", slice_id=OTHER_ID)
+    gate.opened.set()
     with refused(Code.NOT_FOUND):
-        await asking
+        await making
     await deleting
-    assert (world.store.leases(), await world.driver.list()) == ([], {})
+    assert only(world).slice_key is None
 
 
 async def test_what_the_driver_cannot_remove_now_keeps_its_place_and_is_removed_later(world: World) -> None:
