@@ -4,7 +4,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.faults.runner import Outcome, Runner
 from tests.faults.stack import Stack
 
 SHORT_NODES, SHORT_SLICES, SHORT_HOLD = 16, 1, 4
+INTERRUPTED = 130
 
 
 @click.command()
@@ -39,34 +39,43 @@ def main(
         nodes, slices, workers, times = SHORT_NODES, SHORT_SLICES, 2, 1
         chosen = [replace(case, hold=SHORT_HOLD, least=SHORT_HOLD) for case in chosen]
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(130))  # through `finally`: nothing is left running
+        signal.signal(number, lambda *_: sys.exit(INTERRUPTED))  # through `finally`: nothing is left running
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     stack = Stack(folder, nodes, workers, latency)
     runner = Runner(stack, slices, lambda line: click.echo(line, err=True))
+    whole = True
     try:
         stack.up()
         # In the short run one round of slices meets all of them, one at each verb.
         _play(runner, [chosen] if short else [[case] for case in chosen], times)
-        if not short:
-            for name in LEASE_CASES:
-                if _meant(name, only):
-                    runner.outcomes[name] = run_leases(stack, name)
+        for name in () if short else LEASE_CASES:
+            if _meant(name, only):
+                runner.outcomes[name] = run_leases(stack, name)
+                _say(runner.outcomes[name])
+    except SystemExit:
+        click.echo("interrupted: the table has what came until then", err=True)
+        whole = False
     finally:
         stack.down()
         if keep:
             click.echo(f"kept: {folder}", err=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    sys.exit(_told(list(runner.outcomes.values()), markdown=markdown))
+    status = _told(list(runner.outcomes.values()), markdown=markdown)
+    sys.exit(status if whole else INTERRUPTED)
 
 
 def _play(runner: Runner, cases: list[list[Case]], times: int) -> None:
     for _ in range(times):
         for together in cases:
-            begun = time.monotonic()
             for outcome in runner.run(together):
-                verdict = "good" if outcome.good else f"BROKEN: {'; '.join(outcome.why[:3])}"
-                click.echo(f"{' '.join(report.cells(outcome))} ({verdict}, {time.monotonic() - begun:.0f} s)", err=True)
+                _say(outcome)
+
+
+def _say(outcome: Outcome) -> None:
+    """What is known of a case by now."""
+    verdict = "good" if outcome.good else f"BROKEN: {'; '.join(outcome.why[:3])}"
+    click.echo(f"{' · '.join(report.cells(outcome))}: {verdict}", err=True)
 
 
 def _meant(name: str, only: tuple[str, ...]) -> bool:

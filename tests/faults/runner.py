@@ -15,6 +15,7 @@ from tests.faults.invariants import Breach
 from tests.faults.life import REPEATABLE, VERBS, Life, settled
 from tests.faults.stack import GRACE, Counted, Stack
 from tests.faults.watch import Watch, secrets_in_logs
+from trust.errors import Refusal
 
 CONVERGED_WITHIN = 120
 """Seconds after the fault's end in which everything must be right (the bar of the issue)."""
@@ -70,6 +71,9 @@ class Runner:
         try:
             for verb, case in zip(VERBS, cycle(cases), strict=False):
                 self._verb(case, verb, life, self.outcomes[case.name])
+        except (Refusal, HomeError, psycopg.Error) as error:
+            # Not taken within the patience of `Life`, or a part of the testbed that did not come back.
+            self.outcomes[case.name].note([Breach("lost", verb, str(error))])
         finally:
             watch.stop()
         outcomes = [self.outcomes[case.name] for case in cases]
