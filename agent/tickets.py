@@ -133,6 +133,9 @@ def find(connection: Connection, jti: str) -> Row[*tuple[Any, ...]] | None:
 
 def give_back(connection: Connection, jti: str) -> None:
     """Free the slot that an unused ticket holds. The answer that it was part of is void: its key asks anew."""
+    # The request first: dropping it touches its other tickets, which others may be giving back at this moment.
+    its_request = select(ticket.c.request_id).where(ticket.c.jti == jti).scalar_subquery()
+    connection.execute(select(request.c.id).where(request.c.id == its_request).with_for_update())
     unused = (ticket.c.jti == jti, ticket.c.state == "issued")
     returned = update(ticket).where(*unused).values(state="returned").returning(ticket.c.request_id)
     request_id = connection.scalar(returned)

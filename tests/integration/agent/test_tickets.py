@@ -176,6 +176,14 @@ async def test_a_ticket_that_was_given_back_frees_its_slot_at_once(lab: Lab, as_
         await give_back(lab, as_pi, found)
 
 
+async def test_tickets_of_one_answer_given_back_at_the_same_time(lab: Lab, as_pi: Session) -> None:
+    client = lab.agent_client(as_pi)
+    for _ in range(8):
+        found = await ask(lab, as_pi, slice_name(), 6)
+        await asyncio.gather(*(client.return_ticket(promise.jti, None) for promise in found.promises))
+    assert open_tickets(lab) == 0
+
+
 async def test_a_redeemed_ticket_does_not_take_its_slot_twice(lab: Lab, as_pi: Session) -> None:
     address, name = lab.addresses()[4], slice_name()
     before = await lab.settled(as_pi, lambda ads: all(ad.slots_free == SLOTS for ad in ads))
