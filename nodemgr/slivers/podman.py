@@ -18,7 +18,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nodemgr.slivers.etc import environment
 from nodemgr.slivers.folder import Record
@@ -151,6 +151,7 @@ class ContainerDoor:
     runc: str
     container: str
     limits: tuple[str, ...]
+    hands_over: ClassVar[bool] = False
 
     def command(self, argv: Sequence[str], terminal: Terminal | None) -> list[str]:
         """runc makes each command lead a session without a terminal; the first one it opens is then its own."""

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from nodemgr.slivers.driver import Pty
 from nodemgr.slivers.etc import environment
@@ -52,6 +52,10 @@ class Door(Protocol):
     def keeper(self) -> int: ...
     @property
     def host_uid(self) -> int | None: ...
+    @property
+    def hands_over(self) -> bool:
+        """Whether the command gets the very streams that it is started with; else it must open its terminal itself,
+        and what stands between would read what is typed."""
 
     def command(self, argv: Sequence[str], terminal: Terminal | None) -> list[str]:
         """The whole command line that runs `argv` inside; its standard streams are the session's already."""
@@ -74,6 +78,7 @@ class NamespaceDoor:
     host_uid: int | None
     join: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    hands_over: ClassVar[bool] = True
 
     def command(self, argv: Sequence[str], terminal: Terminal | None) -> list[str]:
         """The whole command line: limits, the sliver's uid, its namespaces, a session, no rights, home, `argv`."""
@@ -128,18 +133,20 @@ def enter(door: Door, argv: Sequence[str], pty: Pty | None) -> KeeperSession:
 
 def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty) -> KeeperSession:
     master, slave = open_terminal(door.keeper, door.host_uid)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         set_size(master, pty.columns, pty.rows)
         number = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
         terminal = Terminal(number, pty.term or "dumb")
-        pid = spawn(
-            door.command(argv, terminal), environment(door.slice, terminal.term), dict.fromkeys(range(3), slave)
-        )
+        stream = slave if door.hands_over else null
+        command, variables = door.command(argv, terminal), environment(door.slice, terminal.term)
+        pid = spawn(command, variables, {0: stream, 1: stream, 2: slave})
     except BaseException:
         os.close(master)
         raise
     finally:
         os.close(slave)
+        os.close(null)
     return KeeperSession(pid, master, master, None)
 
 

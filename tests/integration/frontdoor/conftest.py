@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import subprocess
 import threading
 import uuid
@@ -105,7 +106,7 @@ def new_key(folder: Path, name: str) -> Path:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     folder = tmp_path_factory.mktemp("node")
-    driver = open_driver("auto", folder / "slivers")
+    driver = open_driver(os.environ.get("DSLICE_TEST_DRIVER", "auto"), folder / "slivers")
     table = Table()
     clock = SystemClock()
     server = FrontDoorServer(driver, table, folder / "host_key", "127.0.0.1", 0, clock, login_seconds=3)
