@@ -238,7 +238,7 @@ def test_a_key_added_while_vms_are_made_reaches_all_of_them(world: World) -> Non
         _, refs = world.record(*[(claim, world.answer(claim)) for claim in world.claim(refs)])
         results = at_once(
             *[partial(world.record, (claim, world.answer(claim))) for claim in world.claim(refs)],
-            lambda name=name: world.start(Verb.ADDKEY, name, keys=(KEY,)),
+            partial(world.start, Verb.ADDKEY, name, keys=(KEY,)),
         )
         for result in results[:-1]:
             world.finish(result[1])
