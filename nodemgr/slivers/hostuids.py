@@ -34,6 +34,9 @@ def available(directory: Path) -> range | None:
     """The block of host uids that the node manager of this state folder may give; None as a plain user.
 
     Two testbeds of root on one machine take different blocks (by their folders' names), so that a uid is one sliver's.
+
+    Raises:
+        Refusal: INTERNAL when a sliver's root would be the host's own.
     """
     if os.geteuid() != 0:
         return None
@@ -43,6 +46,10 @@ def available(directory: Path) -> range | None:
             blocks = len(ids) // _BLOCK
             first = ids.start + zlib.crc32(os.fsencode(directory.resolve())) % blocks * _BLOCK
             return range(first, first + _BLOCK)
+    if os.access("/proc/sys/kernel/core_pattern", os.W_OK):
+        raise Refusal(
+            Code.INTERNAL, "this is the host's root without another uid to give; run the node as a plain user"
+        )
     return None
 
 

@@ -192,6 +192,8 @@ class Server:
             answer, body = STATUS, self._status(error.code, str(error))
         except OSError as error:
             answer, body = STATUS, self._status(status_of(error), os.strerror(error.errno or 0))
+        except OverflowError:
+            answer, body = STATUS, self._status(FAILURE, "a number out of range")
         self._send(answer, identity + body)
 
     @staticmethod
@@ -255,14 +257,14 @@ class Server:
     def read(self, packet: Packet) -> tuple[int, bytes]:
         descriptor, _append = self._file(packet)
         offset, length = packet.long(), packet.number()
-        data = os.pread(descriptor, min(length, MAX_READ), _offset(offset))
+        data = os.pread(descriptor, min(length, MAX_READ), offset)
         if not data and length:
             raise SftpError(EOF, "end of file")
         return DATA, string(data)
 
     def write(self, packet: Packet) -> tuple[int, bytes]:
         descriptor, append = self._file(packet)
-        offset, data = _offset(packet.long()), packet.string()
+        offset, data = packet.long(), packet.string()
         done = 0
         while done < len(data):
             rest = data[done:]
@@ -303,13 +305,6 @@ Handler = Callable[[Server, Packet], "tuple[int, bytes]"]
 
 def _ok() -> tuple[int, bytes]:
     return STATUS, Server._status(OK, "Success")
-
-
-def _offset(offset: int) -> int:
-    """What the file system can address (a signed 64-bit number)."""
-    if offset >= 1 << 63:
-        raise SftpError(FAILURE, "offset out of range")
-    return offset
 
 
 def _setstat(_server: Server, packet: Packet) -> tuple[int, bytes]:

@@ -1,0 +1,71 @@
+"""What the transport refuses to read, and the host key's file."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
+from nodemgr.frontdoor.transport import MAX_BANNER, MAX_BEFORE_LOGIN, MAX_PACKET, BoundedPacketizer
+from trust.sshkeys import parse_public_key
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[BoundedPacketizer, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0.1)
+    packetizer = BoundedPacketizer(ours)
+    yield packetizer, theirs
+    packetizer.close()
+    theirs.close()
+
+
+def test_a_packet_that_is_too_long_is_not_waited_for(ends: tuple[BoundedPacketizer, socket.socket]) -> None:
+    packetizer, _theirs = ends
+    packetizer.logged_in = True
+    with pytest.raises(paramiko.SSHException, match="packet too long"):
+        packetizer.read_all(MAX_PACKET + 1)
+
+
+def test_before_the_login_little_is_read(ends: tuple[BoundedPacketizer, socket.socket]) -> None:
+    packetizer, theirs = ends
+    for _ in range(MAX_BEFORE_LOGIN // 1024):
+        theirs.sendall(bytes(1024))
+        assert packetizer.read_all(1024) == bytes(1024)
+    theirs.sendall(bytes(1024))
+    with pytest.raises(paramiko.SSHException, match="too much"):
+        packetizer.read_all(1024)
+
+
+def test_after_the_login_that_bound_is_gone(ends: tuple[BoundedPacketizer, socket.socket]) -> None:
+    packetizer, theirs = ends
+    packetizer.logged_in = True
+    for _ in range(MAX_BEFORE_LOGIN // 65536 + 2):
+        theirs.sendall(bytes(65536))
+        assert packetizer.read_all(65536) == bytes(65536)
+
+
+def test_a_banner_without_end_is_given_up(ends: tuple[BoundedPacketizer, socket.socket]) -> None:
+    packetizer, theirs = ends
+    theirs.sendall(b"x" * (MAX_BANNER + 200))
+    with pytest.raises(paramiko.SSHException, match="banner too long"):
+        packetizer.readline(5)
+
+
+def test_a_host_key_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "state/host_key"
+    first = open_host_key(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert host_key_line(open_host_key(path)) == host_key_line(first)
+    assert parse_public_key(host_key_line(first)).type == "ssh-ed25519"
+    assert [p.name for p in path.parent.iterdir()] == ["host_key"]
+
+
+def test_a_host_key_file_of_something_else_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "host_key").write_text("junk")
+    with pytest.raises(paramiko.SSHException):
+        open_host_key(tmp_path / "host_key")
