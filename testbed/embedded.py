@@ -61,6 +61,8 @@ class Postgres:
         self.directory = directory
         self.data = directory / "data"
         self.log = directory / "postgres.log"
+        self._fresh = directory / "data.new"
+        self._initdb: subprocess.Popen[str] | None = None
         self._server = _Server(directory)
         self._scratch = scratch
 
@@ -77,8 +79,7 @@ class Postgres:
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start without waiting: the server's own process, which dies with its parent thread."""
         _private_folder(self.directory)
-        if not (self.data / "PG_VERSION").exists():
-            self._initialise()
+        self._initialise()
         _clear_stale_lock(self.data)
         options = [f"--{name}={value}" for name, value in self._settings().items()]
         return self._server.spawn(
@@ -120,24 +121,32 @@ class Postgres:
     def _settings(self) -> dict[str, str]:
         return {**_POSTGRES_SETTINGS, **(_SCRATCH if self._scratch else {})}
 
-    def _initialise(self) -> None:
+    def begin(self) -> None:
+        """Start what the first start needs and takes a while (initdb), and return at once; `spawn` waits for it."""
+        if (self.data / "PG_VERSION").exists() or self._initdb is not None:
+            return
+        _private_folder(self.directory)
         shutil.rmtree(self.data, ignore_errors=True)  # half made by an interrupted first start
-        fresh = self.directory / "data.new"
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(self._fresh, ignore_errors=True)
         flags = ["--no-sync", "--no-instructions", "--locale=C", "-E", "UTF8", "-A", "peer", "-U", SUPERUSER]
-        made = subprocess.run(
-            [*_as_plain_user(), str(server_program("initdb")), "-D", str(fresh), *flags],
-            capture_output=True,
-            text=True,
-            check=False,
+        argv = [*_as_plain_user(), str(server_program("initdb")), "-D", str(self._fresh), *flags]
+        self._initdb = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
-        if made.returncode:
-            why = made.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+
+    def _initialise(self) -> None:
+        self.begin()
+        if self._initdb is None:
+            return
+        _, said = self._initdb.communicate()
+        status, self._initdb = self._initdb.returncode, None
+        if status:
+            why = said.strip().splitlines()[-1:] or ["it said nothing"]
             raise StartError(f"PostgreSQL's initdb failed: {why[0]} ('dslice doctor' looks for what is missing)")
-        (fresh / "pg_hba.conf").write_text("local all all peer map=dslice\n")
+        (self._fresh / "pg_hba.conf").write_text("local all all peer map=dslice\n")
         lines = [f"dslice {_name_seen_by_peer_auth()} {role}\n" for role in (SUPERUSER, *OWNERS)]
-        (fresh / "pg_ident.conf").write_text("".join(lines))
-        fresh.rename(self.data)
+        (self._fresh / "pg_ident.conf").write_text("".join(lines))
+        self._fresh.rename(self.data)
 
     def _make_roles(self) -> None:
         """Roles, then schemas in template1, so that every database made later has them."""

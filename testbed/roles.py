@@ -15,25 +15,20 @@ MAINS: Mapping[str, str] = {
     "mail": "testbed.mailbox:main",
 }
 
-# What several daemons need, and takes a second to import. None of it reads the environment or starts a thread.
+# What several daemons need, and takes most of a second or two to import. None of it reads the environment or starts
+# a thread; `workers.app` does the former, and is left to those who run it.
 SHARED_IMPORTS = (
-    "aiohttp",
+    "agent.daemon",
     "celery.apps.worker",
     "celery.concurrency.thread",
     "celery.worker.consumer",
-    "cryptography.hazmat.primitives.serialization.ssh",
-    "cryptography.x509.verification",
-    "fastapi",
-    "httptools",
-    "joserfc.jws",
     "kombu.transport.redis",
-    "paramiko",
-    "prometheus_client",
-    "psycopg",
-    "pydantic_settings",
-    "redis",
+    "nodemgr.daemon",
+    "nodemgr.simulation.process",
+    "plc.bootstrap",
+    "plc.daemon",
     "sqlalchemy.dialects.postgresql.psycopg",
-    "structlog",
+    "svm.service.daemon",
     "uvicorn.protocols.http.httptools_impl",
     "uvloop",
 )

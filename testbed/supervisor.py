@@ -76,9 +76,10 @@ class Supervisor:
     def start(self) -> None:
         """Start everything and wait until it answers. StartError says what did not."""
         self._listen()
+        self.layout.database.begin()
+        roles.import_shared()  # meanwhile
         for server in self.layout.servers():
             self._add(server)
-        roles.import_shared()
         self._ready_servers()
         gc.collect()
         gc.freeze()  # pages of what is imported stay shared with the children

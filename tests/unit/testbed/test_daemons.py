@@ -1,5 +1,8 @@
 """The layout: who runs where, with which settings."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from testbed.daemons import OURS, PORTS, Layout, real_nodes, simulated_groups, simulated_nodes
@@ -55,3 +58,13 @@ def test_settings_of_another_testbed_in_the_shell_are_left_behind(tmp_path: Path
     own = {name for spec in (found.plc(), *found.others()) for name in spec.env}
     tunable = {"DSLICE_ADVERTISE_SECONDS", "DSLICE_NEIGHBOURS_SECONDS", "DSLICE_SLOTS", "DSLICE_MEMORY_MB"}
     assert own - tunable <= OURS | {"DSLICE_CA_OPERATOR", "DSLICE_SIMULATED_LATENCY_MS", "DSLICE_CONTROL_SOCKET"}
+
+
+def test_what_is_imported_before_the_fork_starts_no_thread_and_reads_no_settings() -> None:
+    program = (
+        "import os, sys; from testbed import roles; roles.import_shared()\n"
+        "print(len(os.listdir('/proc/self/task')), 'workers.app' in sys.modules)"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DSLICE_")}
+    found = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+    assert found.stdout == "1 False\n", found.stderr
