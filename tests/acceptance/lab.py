@@ -143,6 +143,15 @@ class Lab:
     def fault(self, node: str, fault: str) -> None:
         self.dslice("fault", node, fault).must()
 
+    def letter(self, to: str, subject: str) -> None:
+        """Wait until this letter has come; plc sends from an outbox, a moment after it has answered."""
+
+        def has_come() -> bool:
+            found = json.loads(self.dslice("mail", "--json").must().out)
+            return any(to in letter["to"] and subject in letter["subject"] for letter in found)
+
+        until(has_come)
+
     def typed_again(self, ran: Ran) -> list[list[str]]:
         """The commands that a failed one printed for trying again, as words."""
         _, _, hints = ran.err.partition("Try again with:")
