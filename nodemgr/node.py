@@ -347,7 +347,7 @@ class Node:
 
 
 def _same_lease(ticket: Ticket, held: LeaseRow | None) -> LeaseRow:
-    if held is None or held.jti != ticket.jti or held.slice_id != ticket.slice_id:
+    if held is None or held.jti != ticket.jti:
         raise Refusal(Code.TICKET_EXPIRED, "this ticket was used, and its lease is gone or replaced; get a new ticket")
     return held
 

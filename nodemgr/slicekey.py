@@ -17,7 +17,7 @@ def check_pair(private_key: str, public_key: str) -> PublicKey:
         Refusal: BAD_INPUT.
     """
     public = parse_public_key(public_key)
-    if len(private_key) > MAX_TEXT or not private_key.startswith(HEAD) or not private_key.isascii():
+    if len(private_key) > MAX_TEXT or not private_key.startswith(HEAD):
         raise Refusal(Code.BAD_INPUT, "the slice's private key is not in OpenSSH's format; make a new pair")
     try:
         key = load_ssh_private_key(private_key.encode(), password=None)

@@ -136,6 +136,23 @@ async def test_a_deletion_while_a_running_sliver_is_asked_for_again_wins(
     await _delete_meanwhile(world, Gate(monkeypatch, "create"), asking, "t-1")
 
 
+async def test_a_sliver_that_was_made_too_late_is_not_its_namesakes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease, gate = world.leased(), Gate(monkeypatch, "create")
+    making = asyncio.create_task(world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0]))
+    await gate.reached.wait()
+    deleting = asyncio.create_task(world.node.delete(world.user(), SLICE, SLICE_ID, "t-1"))
+    await asyncio.sleep(0)
+    world.leased("t-2", slice_id=OTHER_ID)
+    gate.opened.set()
+    with refused(Code.NOT_FOUND):
+        await making
+    await deleting
+    assert only(world).state == "leased"
+    assert await world.driver.list() == {}
+
+
 async def test_the_key_pair_of_a_deleted_slice_is_not_given_to_its_namesake(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
