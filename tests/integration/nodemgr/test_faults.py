@@ -58,7 +58,9 @@ async def test_each_fault_and_the_end_of_it(
     if warm:
         await held.client(as_pi).inventory()
     assert misbehave(held, fault) == f"{held.promise.node}: {fault}"
-    assert await redeemed(held, as_pi, connect_timeout=0.5, deadline=1.5) is code
+    # Short only where the deadline is what ends the call: a busy machine is slow to do anything else.
+    seconds = 2.5 if code is Code.TIMEOUT else 30
+    assert await redeemed(held, as_pi, connect_timeout=seconds, deadline=seconds) is code
     assert in_store(held) == acts
     misbehave(held, "ok")
     assert await redeemed(held, as_pi) == 1
