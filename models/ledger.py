@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, insert, select, text
+from sqlalchemy import Connection, Row, Select, select, text
 
 from models import svm
 from models.events import CHANNEL, EventType
@@ -26,6 +26,13 @@ _RELEASE = text("""
                               AND next_run_at <= now() ORDER BY id LIMIT w.room) held) due
     WHERE step.id = due.id
     RETURNING step.id, step.operation, step.kind
+""")
+
+_TELL = text("""
+    INSERT INTO svm.event (operation, seq, slice, actor, type, node, kind, before, after, ok, code, reason, detail)
+    SELECT operation, seq, slice, actor, type, node, kind, before, after, ok, code, reason, detail
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS e(operation uuid, seq int, slice uuid, actor text, type text,
+         node text, kind text, before text, after text, ok boolean, code text, reason text, detail jsonb)
 """)
 
 # A step that follows in the same slot is released at once; the others wait for the window.
@@ -168,7 +175,7 @@ class Ledger:
         tallies = list(self._tallies.values())
         events = [event for tally in tallies for event in tally.events]
         if events:
-            self._connection.execute(insert(svm.event), events)
+            self._connection.execute(_TELL, {"rows": json.dumps(events, default=str)})
         if tallies:
             self._connection.execute(_SAVE, {"rows": json.dumps([_saved(tally) for tally in tallies])})
         notify(self._connection, [tally.id for tally in tallies if tally.events])
