@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 
 from agent.ads import from_row, open_tickets
 from agent.allocation import Candidate, choose
@@ -145,9 +146,8 @@ def give_back(connection: Connection, jti: str) -> None:
 
 def remember(connection: Connection, slice_id: UUID, slice: str, owner: Identity, now: datetime) -> None:
     """Note whose slice that is, as plc registered it, so that its release can be authorised."""
-    if connection.scalar(select(registration.c.slice_id).where(registration.c.slice_id == slice_id)) is None:
-        values = {"slice_id": slice_id, "slice": slice, "owner": owner.uri, "registered_at": now}
-        connection.execute(insert(registration).values(values))
+    values = {"slice_id": slice_id, "slice": slice, "owner": owner.uri, "registered_at": now}
+    connection.execute(insert_or_skip(registration).values(values).on_conflict_do_nothing())
 
 
 def registered(connection: Connection, slice_id: UUID) -> Row[*tuple[Any, ...]] | None:

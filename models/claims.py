@@ -26,7 +26,7 @@ _TAKE = text("""
             claim_until = now() + make_interval(secs => :seconds), started_at = coalesce(started_at, now())
         FROM due WHERE step.id = due.id RETURNING step.*)
     SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
-        extract(epoch FROM now() - t.started_at) AS age,
+        extract(epoch FROM now() - t.started_at) AS age, extract(epoch FROM now() - o.started_at) AS asked,
         o.verb, o.connect_timeout, o.options,
         x.id AS slice, x.slice_id, x.name, x.owner, x.state AS slice_state, x.numnodes, x.leaselen, x.ips, x.agents,
         x.public_key, x.sealed_key, x.key_generation AS wanted_keys,
@@ -94,7 +94,12 @@ class SliverFacts:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One claimed step. `age` = seconds since it first started; `tries` = transient failures recorded so far."""
+    """One claimed step.
+
+    Args:
+        tries: transient failures recorded so far.
+        age: seconds since it first started; `asked` since its operation was asked for.
+    """
 
     id: int
     token: UUID
@@ -105,6 +110,7 @@ class Claim:
     attempts: int
     tries: int
     age: int
+    asked: int
     connect_timeout: int
     options: Mapping[str, object]
     slice: SliceFacts | None
@@ -135,6 +141,7 @@ def _claim(row: Row[Any], token: UUID) -> Claim:
         attempts=row.attempts,
         tries=row.tries,
         age=int(row.age),
+        asked=int(row.asked),
         connect_timeout=row.connect_timeout,
         options=row.options,
         slice=_slice_facts(row) if row.slice else None,

@@ -295,5 +295,6 @@ notice = Table(
     Column("deadline", DateTime(timezone=True), primary_key=True),
     Column("days", Integer, primary_key=True),
     _now("made_at"),
+    _time("tried_at"),
     _time("sent_at"),
 )

@@ -3,6 +3,7 @@
 Two sweeps at once are harmless: rows are taken with SKIP LOCKED, and publishing a step twice is.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -43,6 +44,13 @@ _COUNTED = text("""
 """)
 
 
+_OLDEST = text("""
+    SELECT extract(epoch FROM now() - min(greatest(s.next_run_at, s.created_at)))
+    FROM svm.step s JOIN svm.operation o ON o.id = s.operation
+    WHERE s.state = 'released' AND o.queue = ANY(:queues)
+""")
+
+
 def republish(connection: Connection, again: int) -> tuple[list[StepRef], int]:
     """Steps that are due and unheld, stamped, to publish; and how many of them had lapsed claims."""
     rows = connection.execute(_DUE, {"again": again, "most": MOST}).all()
@@ -66,9 +74,7 @@ def refill(connection: Connection, operations: list[UUID]) -> list[StepRef]:
     return ledger.settle()
 
 
-def oldest_due(connection: Connection) -> float:
-    """Seconds that the oldest due step has waited; 0 when none does (a metric)."""
-    waited = connection.scalar(
-        text("SELECT extract(epoch FROM now() - min(published_at)) FROM svm.step WHERE state = 'released'")
-    )
+def oldest_due(connection: Connection, queues: Sequence[Queue] = tuple(Queue)) -> float:
+    """Seconds that the oldest due step of these queues has waited to be taken; 0 when none waits."""
+    waited = connection.scalar(_OLDEST, {"queues": list(queues)})
     return max(0.0, float(waited or 0))

@@ -7,6 +7,7 @@ import logging
 
 from celery import shared_task
 
+from models.notices import autorenew_ended
 from models.operations import BEAT, StepRef, Verb, Wanted, start
 from models.renewals import Due, Over, due, over
 from tasks.publish import publish
@@ -66,5 +67,6 @@ def _off(name: str, found: Due | Over, reason: str) -> None:
     wanted = Wanted(Verb.AUTORENEW, name, found.owner, autorenew=False, actor=BEAT, note=reason)
     try:
         transaction(start, wanted)
+        transaction(autorenew_ended, found.slice)
     except Refusal as refusal:
         log.info("autorenew of %s is not switched off: %s", name, refusal.reason)

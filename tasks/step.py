@@ -14,15 +14,18 @@ that comes twice repeats nothing that is recorded.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from celery import current_task
 from sqlalchemy.exc import DBAPIError
+from structlog.contextvars import bound_contextvars
 
 from models.claims import Claim, claim
 from models.results import Done, Failed, Record
 from models.states import Kind, Queue
+from tasks.metrics import RUNNING_SECONDS, STEP_SECONDS, STEPS
 from tasks.retry import again_in
 from tasks.workshop import Workshop, workshop
 from trust.errors import Code, Refusal
@@ -40,6 +43,7 @@ WAKE_SLACK = 0.05  # seconds after a delay's end by this machine's clock; the da
 def perform(ids: Sequence[int], act: Act) -> None:
     """Do these steps; returns when each is recorded, or left for another try."""
     shop = workshop()
+    shop.heard = time.monotonic()
     if _in_background():
         shop.reserve.run(partial(_perform, ids, act, shop))
     else:
@@ -63,17 +67,36 @@ async def _side_by_side(claims: Sequence[Claim], act: Act, shop: Workshop) -> No
 
 
 async def _one(claim: Claim, act: Act, shop: Workshop) -> None:
-    result = await _attempt(claim, act, shop)
+    about = {"operation": str(claim.operation), "step": claim.id, "kind": claim.kind, "node": claim.node}
+    with bound_contextvars(**about):
+        began = time.monotonic()
+        result = await _attempt(claim, act, shop)
+        outcome = await _write_down(claim, result, shop)
+        took = time.monotonic() - began
+        log.info("step %s in %.3f s", outcome, took)
+    STEPS.labels(claim.kind, outcome).inc()
+    STEP_SECONDS.labels(claim.kind).observe(took)
+    if outcome == "done" and claim.kind is Kind.NEWVMS:
+        RUNNING_SECONDS.observe(claim.asked + took)
+
+
+async def _write_down(claim: Claim, result: Done | Failed, shop: Workshop) -> str:
+    """Record it; what became of the step: done, failed, again or lost."""
     try:
         ours = await asyncio.wrap_future(shop.writer.submit(Record(claim, result)))
     except Exception as error:  # noqa: BLE001 - the claim lapses and the step is done again
-        log.error("step %d of %s is not recorded: %s", claim.id, claim.operation, type(error).__name__)
-        return
+        log.error("step is not recorded: %s", type(error).__name__)
+        return "lost"
     if not ours:
-        log.warning("step %d of %s was no longer ours", claim.id, claim.operation)
-    elif isinstance(result, Failed) and result.again_in is not None:
-        # Held in PostgreSQL meanwhile: when this process stops, the sweep wakes it instead.
-        shop.loop.call_later(result.again_in + WAKE_SLACK, shop.writer.wake, claim.operation)
+        log.warning("step was no longer ours")
+        return "lost"
+    if isinstance(result, Done):
+        return "done"
+    if result.again_in is None:
+        return "failed"
+    # Held in PostgreSQL meanwhile: when this process stops, the sweep wakes it instead.
+    shop.loop.call_later(result.again_in + WAKE_SLACK, shop.writer.wake, claim.operation)
+    return "again"
 
 
 async def _attempt(claim: Claim, act: Act, shop: Workshop) -> Done | Failed:
@@ -87,7 +110,7 @@ async def _attempt(claim: Claim, act: Act, shop: Workshop) -> Done | Failed:
     except TimeoutError:
         return _failed(claim, shop, Code.TIMEOUT, f"no answer within {shop.policy.step} s: try again")
     except Exception:
-        log.exception("step %d (%s) of %s", claim.id, claim.kind, claim.operation)
+        log.exception("step failed by surprise")
         return _failed(
             claim, shop, Code.INTERNAL, "the service manager failed: its operator finds the cause in the logs"
         )

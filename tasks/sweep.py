@@ -5,6 +5,7 @@ import logging
 from celery import shared_task
 
 from models.sweeps import refill, republish, stuck
+from tasks.metrics import SWEPT
 from tasks.publish import publish
 from tasks.workshop import transaction, workshop
 
@@ -17,6 +18,8 @@ def sweep() -> None:
     refs, lapsed = transaction(republish, workshop().policy.publish_again)
     operations = transaction(stuck)
     refilled = transaction(refill, operations) if operations else []
+    SWEPT.labels("claimed").inc(lapsed)
+    SWEPT.labels("released").inc(len(refs) - lapsed)
     if refs:
         log.warning("sweep found %d due steps that nobody held, %d of them with lapsed claims", len(refs), lapsed)
     publish([*refs, *refilled])

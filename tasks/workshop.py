@@ -40,6 +40,7 @@ class Policy:
         publish_again: when a released step that nobody took is published again.
         grace: nodes end a sliver this long after its lease.
         silent: a node that has not answered for this long is replaced in slices that heal.
+        smtp_url, mail_from: how owners get letters; without a server they get none.
     """
 
     step: int = 45
@@ -49,11 +50,13 @@ class Policy:
     publish_again: int = 60
     grace: int = 60
     silent: int = 900
+    smtp_url: str = ""
+    mail_from: str = "svm@localhost"
 
 
 @dataclass(slots=True)
 class Workshop:
-    """One for each worker process, made at its start (`workers.processes`)."""
+    """One for each worker process, made at its start (`workers.process`). `heard`: when the last message came."""
 
     identity: Identity
     database: Engine
@@ -65,6 +68,7 @@ class Workshop:
     ask_directory: Callable[[], Directory]
     policy: Policy = field(default_factory=Policy)
     reserve: Reserve = field(default_factory=lambda: Reserve(32))
+    heard: float = field(default_factory=time.monotonic)
     directory: Directory | None = None
     directory_at: float = float("-inf")
 

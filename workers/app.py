@@ -22,7 +22,7 @@ STEPS = (
     "reconcile",
     "canary",
 )
-PERIODIC = ("sweep", "autorenew", "clean", "reconcile-all", "canary-all")
+PERIODIC = ("sweep", "autorenew", "clean", "notify", "reconcile-all", "canary-all")
 
 # Each reason is in STACK.md, "Celery settings that are required".
 REQUIRED: dict[str, Any] = {
@@ -60,6 +60,7 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "sweep": (settings.sweep, Queue.INTERACTIVE),
         "autorenew": (settings.autorenew, Queue.RENEWALS),
         "clean": (settings.clean, Queue.HOUSEKEEPING),
+        "notify": (settings.notify, Queue.HOUSEKEEPING),
         "reconcile-all": (settings.reconcile, Queue.HOUSEKEEPING),
         "canary-all": (settings.canary, Queue.HOUSEKEEPING),
     }
@@ -76,7 +77,7 @@ def make_app(settings: Settings) -> Celery:
         **REQUIRED,
         task_queues=[KombuQueue(name) for name in Queue],
         beat_schedule=schedule(settings),
-        imports=[f"tasks.{name}" for name in (*STEPS, "sweep", "autorenew", "clean")],
+        imports=[f"tasks.{name}" for name in (*STEPS, "sweep", "autorenew", "clean", "notify")],
     )
     made.set_default()
     return made

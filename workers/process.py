@@ -7,9 +7,13 @@ import asyncio
 import logging
 from threading import Event, Thread
 
+from prometheus_client import REGISTRY, start_http_server
+
 from models.database import engine
+from models.metrics import TableCollector
 from models.seal import Seal
 from models.writer import Writer
+from rpc import metrics
 from rpc.aio import Session
 from rpc.credentials import Credentials
 from tasks.publish import Publisher
@@ -19,6 +23,7 @@ from trust.clock import system_clock
 from workers.broker import survive_lost_connections
 from workers.settings import Settings
 from workers.standing import Standing, wait_for_credentials
+from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +59,10 @@ class Process:
         self.writer.start()
         self.workshop = self._workshop()
         open_workshop(self.workshop)
+        self._watchdog = Watchdog(self.database, self.workshop, settings.served, settings.stuck)
+        self._watchdog.start()
+        if settings.metrics_listen:
+            self._serve_metrics()
 
     def closing(self) -> None:
         """The process was told to stop: nothing new begins in the background."""
@@ -62,6 +71,7 @@ class Process:
 
     def stop(self) -> None:
         """After the last step has ended: write what is to be written, then close. What backs off is in PostgreSQL."""
+        self._watchdog.stop()
         self.writer.stop()
         self.publisher.stop()
         self.standing.stop()
@@ -86,6 +96,11 @@ class Process:
             policy=settings.policy,
             reserve=Reserve(max(1, settings.threads - settings.reserved)),
         )
+
+    def _serve_metrics(self) -> None:
+        address = metrics.listener(self._settings.metrics_listen)  # which refuses what is not loopback
+        REGISTRY.register(TableCollector(self.database))
+        start_http_server(address.port, addr=address.host)
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)

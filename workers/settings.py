@@ -24,10 +24,11 @@ class Settings(BaseSettings):
         retries, retry_within: how often, and for how long, a transient error is tried again while a user waits;
             `background_…`: in work that beat began.
         step_seconds: a whole step's deadline, which bounds a warm stop; its claim lapses `claim_slack` later.
-        sweep, autorenew, clean, reconcile, canary: how often beat starts each.
+        sweep, autorenew, clean, notify, reconcile, canary: how often beat starts each.
         publish_again: a released step that nobody has taken is published again after this, then after twice that …
         grace: nodes end a sliver this long after its lease.
         silent: a node that has not answered for this long is replaced in slices that heal.
+        stuck: a worker that hears nothing for so long while a canary waits ends itself, to be started anew; 0: never.
         metrics_listen: "host:port" on loopback for Prometheus; empty: none.
         flower_listen, flower_auth: where Flower answers, and its `user:password`.
     """
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
     slice_key_file: Path | None = None
     metrics_listen: str = ""
     smtp_url: str = ""
+    mail_from: str = "svm@localhost"
 
     queues: str = Field(",".join(Queue), validation_alias="DSLICE_WORKER_QUEUES")
     threads: int = Field(48, ge=2, validation_alias="DSLICE_WORKER_THREADS")
@@ -57,11 +59,13 @@ class Settings(BaseSettings):
     sweep: int = Field(15, ge=1, validation_alias="DSLICE_SWEEP_SECONDS")
     autorenew: int = Field(60, ge=1, validation_alias="DSLICE_AUTORENEW_SECONDS")
     clean: int = Field(300, ge=1, validation_alias="DSLICE_CLEAN_SECONDS")
+    notify: int = Field(300, ge=1, validation_alias="DSLICE_NOTIFY_SECONDS")
     reconcile: int = Field(120, ge=1, validation_alias="DSLICE_RECONCILE_SECONDS")
     canary: int = Field(60, ge=1, validation_alias="DSLICE_CANARY_SECONDS")
     publish_again: int = Field(60, ge=1, validation_alias="DSLICE_PUBLISH_AGAIN_SECONDS")
     grace: int = Field(60, ge=0)
     silent: int = Field(900, ge=1, validation_alias="DSLICE_SILENT_SECONDS")
+    stuck: int = Field(240, ge=0, validation_alias="DSLICE_STUCK_SECONDS")
 
     flower_listen: str = "127.0.0.1:5555"
     flower_auth: SecretStr = SecretStr("")
@@ -102,6 +106,11 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def served(self) -> list[Queue]:
+        """The queues that this worker serves."""
+        return [Queue(name) for name in self.queues.split(",")]
+
+    @property
     def policy(self) -> Policy:
         """What steps and periodic tasks need of it."""
         return Policy(
@@ -112,6 +121,8 @@ class Settings(BaseSettings):
             publish_again=self.publish_again,
             grace=self.grace,
             silent=self.silent,
+            smtp_url=self.smtp_url,
+            mail_from=self.mail_from,
         )
 
     @property

@@ -6,7 +6,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import paramiko
 from paramiko.common import (
@@ -21,6 +22,7 @@ from paramiko.common import (
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.channel import SessionChannel
 from nodemgr.frontdoor.forward import Forward, allowed
+from nodemgr.frontdoor.room import MAX_CHANNELS_EVER, MAX_CHANNELS_PER_CONNECTION, Guest, may_open, may_stay
 from nodemgr.frontdoor.transport import BoundedTransport
 from nodemgr.slivers.driver import Driver, Pty, Session
 from nodemgr.slivers.etc import SFTP_SERVER, SHELL
@@ -29,21 +31,26 @@ from trust.sshkeys import PublicKey
 
 log = logging.getLogger(__name__)
 
-MAX_CHANNELS = 64
-MAX_CHANNELS_EVER = 50_000
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the connections of one front door share: who enters slivers, who may, the time, and who else is there."""
+
+    driver: Driver
+    access: AccessTable
+    clock: Clock
+    guests: Callable[[], Sequence[Guest]]
 
 
 class Connection(paramiko.ServerInterface):
     """Authentication and channel requests of one client, asked by paramiko on the transport's thread."""
 
-    def __init__(self, sock: socket.socket, source: str, driver: Driver, access: AccessTable, clock: Clock) -> None:
+    def __init__(self, sock: socket.socket, source: str, house: House) -> None:
         self.source = source
         self.key: PublicKey | None = None
         self.granted: Access | None = None
         self._sock = sock
-        self._driver = driver
-        self._access = access
-        self._clock = clock
+        self._house = house
         self._kinds: dict[int, tuple[str, int] | None] = {}
         self._channels: dict[int, SessionChannel | Forward] = {}
         self._ever = 0
@@ -59,6 +66,12 @@ class Connection(paramiko.ServerInterface):
     @property
     def logged_in(self) -> bool:
         return self._transport.is_authenticated()
+
+    @property
+    def guest(self) -> Guest:
+        """How it counts against the bounds."""
+        slice = self.granted.slice if self.logged_in and self.granted is not None else None
+        return Guest(self.source, slice, len(self._channels))
 
     def close(self) -> None:
         """End it from any thread, without waiting: the transport reads the end of its socket and closes all."""
@@ -78,12 +91,12 @@ class Connection(paramiko.ServerInterface):
         """Whether slice, key and lease are still as they were at the login, given what the table says now."""
         if self.granted is None or self.key is None or access is None:
             return False
-        current = access.slice_id == self.granted.slice_id and access.expires_at > self._clock.now()
+        current = access.slice_id == self.granted.slice_id and access.expires_at > self._house.clock.now()
         return current and _holds(access, self.key.blob) is not None
 
     def still_welcome(self) -> bool:
         """The same, asked of the table."""
-        return self.granted is not None and self.welcome(self._access.lookup(self.granted.slice))
+        return self.granted is not None and self.welcome(self._house.access.lookup(self.granted.slice))
 
     # paramiko asks
 
@@ -110,7 +123,7 @@ class Connection(paramiko.ServerInterface):
         if self.granted is None or self.key is None or self.key.blob == self.granted.slice_key.blob:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         access = self._lookup(self.granted.slice)
-        target = allowed(access, self._driver, destination) if access else None
+        target = allowed(access, self._house.driver, destination) if access else None
         if target is None:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         return self._open(chanid, target)
@@ -147,6 +160,13 @@ class Connection(paramiko.ServerInterface):
 
     # the transport tells
 
+    def authenticated(self) -> None:
+        assert self.granted is not None  # noqa: S101 the last key that was accepted
+        assert self.key is not None  # noqa: S101
+        log.info("front door: %s logged in from %s with %s", self.granted.slice, self.source, self.key.fingerprint)
+        if not may_stay(self.granted.slice, self._house.guests()):
+            self.close()
+
     def channel_opened(self, channel: paramiko.Channel) -> None:
         destination = self._kinds.pop(channel.chanid, None)
         if destination is None:
@@ -167,10 +187,11 @@ class Connection(paramiko.ServerInterface):
     def _open(self, number: int, destination: tuple[str, int] | None) -> int:
         """Owner, key and lease end are looked at again for each channel."""
         self._ever += 1
-        if not self.still_welcome():
+        if self.granted is None or not self.still_welcome():
             self.close()
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        if len(self._channels) >= MAX_CHANNELS or self._ever > MAX_CHANNELS_EVER:
+        full = len(self._channels) >= MAX_CHANNELS_PER_CONNECTION or self._ever > MAX_CHANNELS_EVER
+        if full or not may_open(self.granted.slice, self._house.guests()):
             return OPEN_FAILED_RESOURCE_SHORTAGE
         self._kinds[number] = destination
         return OPEN_SUCCEEDED
@@ -188,11 +209,11 @@ class Connection(paramiko.ServerInterface):
 
     def _enter(self, argv: Sequence[str], pty: Pty | None) -> Session:
         assert self.granted is not None  # noqa: S101 no channel without a login
-        return self._driver.enter(self.granted.slice, argv, pty=pty)
+        return self._house.driver.enter(self.granted.slice, argv, pty=pty)
 
     def _lookup(self, slice: str) -> Access | None:
-        access = self._access.lookup(slice)
-        return access if access is not None and access.expires_at > self._clock.now() else None
+        access = self._house.access.lookup(slice)
+        return access if access is not None and access.expires_at > self._house.clock.now() else None
 
 
 def _holds(access: Access, blob: bytes) -> PublicKey | None:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import resource
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 from nodemgr.access import AccessTable
-from nodemgr.frontdoor.connection import Connection
+from nodemgr.frontdoor.connection import Connection, House
 from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
+from nodemgr.frontdoor.room import Guest, may_knock
 from nodemgr.slivers.driver import Driver
 from trust.clock import Clock
 
 log = logging.getLogger(__name__)
 
 LOGIN_SECONDS = 20
-MAX_STRANGERS = 200
-MAX_STRANGERS_PER_SOURCE = 100
-MAX_CONNECTIONS = 1_000
 CHECK_SECONDS = 1
 
 
@@ -49,11 +47,9 @@ class FrontDoorServer:
         *,
         login_seconds: int = LOGIN_SECONDS,
     ) -> None:
-        self._driver = driver
-        self._access = access
+        self._house = House(driver, access, clock, self._guests)
         self._host_key = open_host_key(host_key_path)
         self._address = (host, port)
-        self._clock = clock
         self._login_seconds = login_seconds
         self._connections: dict[Connection, float] = {}
         self._lock = threading.Lock()
@@ -69,6 +65,7 @@ class FrontDoorServer:
     def start(self) -> tuple[str, int]:
         """Listen; the address and port, which answer from now on. OSError when they are taken."""
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+        _raise_descriptor_limit()
         self._listener = socket.create_server(self._address, family=family, backlog=128)
         for name, work in (("front-door", self._accept), ("front-door-watch", self._watch)):
             thread = threading.Thread(target=work, name=name, daemon=True)
@@ -121,27 +118,19 @@ class FrontDoorServer:
                 sock.close()
 
     def _welcome(self, sock: socket.socket, source: str) -> None:
-        if not self._has_room(source):
+        if not may_knock(source, self._guests()):
             sock.close()
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in _KEEPALIVE:
             sock.setsockopt(level, option, value)
-        connection = Connection(sock, source, self._driver, self._access, self._clock)
+        connection = Connection(sock, source, self._house)
         connection.start(self._host_key)
         with self._lock:
             self._connections[connection] = time.monotonic()
 
-    def _has_room(self, source: str) -> bool:
-        """Strangers are few, per source and in all; those who are in do not count against them."""
-        with self._lock:
-            strangers = Counter(c.source for c in self._connections if not c.logged_in)
-            everybody = len(self._connections)
-        return (
-            strangers[source] < MAX_STRANGERS_PER_SOURCE
-            and strangers.total() < MAX_STRANGERS
-            and everybody < MAX_CONNECTIONS
-        )
+    def _guests(self) -> list[Guest]:
+        return [connection.guest for connection in self._all() if not connection.over]
 
     def _watch(self) -> None:
         """Once a second: forget who is gone, end who does not log in and who may no longer be inside."""
@@ -157,7 +146,7 @@ class FrontDoorServer:
                 del self._connections[connection]
             present = dict(self._connections)
         slices = {c.granted.slice for c in present if c.logged_in and c.granted is not None}
-        table = {slice: self._access.lookup(slice) for slice in slices}
+        table = {slice: self._house.access.lookup(slice) for slice in slices}
         late = time.monotonic() - self._login_seconds
         for connection, since in present.items():
             granted = connection.granted
@@ -167,6 +156,14 @@ class FrontDoorServer:
             elif granted.slice in table and not connection.welcome(table[granted.slice]):
                 log.info("front door: sessions of %s closed: key or lease ended", granted.slice)
                 connection.close()
+
+
+def _raise_descriptor_limit() -> None:
+    """A session takes five descriptors; the usual soft limit of 1,024 is for programs with select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 # A client whose machine is gone is noticed after about two minutes.

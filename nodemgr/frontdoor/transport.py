@@ -44,6 +44,7 @@ _WEAK = {
 class ConnectionEvents(Protocol):
     """What a transport tells the connection that owns it; called on the transport's own thread."""
 
+    def authenticated(self) -> None: ...
     def channel_opened(self, channel: paramiko.Channel) -> None: ...
     def channel_gone(self, number: int) -> None: ...
     def ended(self) -> None: ...
@@ -96,6 +97,7 @@ class PatientAuthHandler(AuthHandler):
         super()._send_auth_result(username, method, result)  # type: ignore[misc]
         if result == AUTH_SUCCESSFUL:
             cast(BoundedPacketizer, self.transport.packetizer).logged_in = True
+            cast(BoundedTransport, self.transport).events.authenticated()
             return
         if method == "none" and not self._asked_for_methods:
             self._asked_for_methods = True
@@ -116,7 +118,7 @@ class BoundedTransport(paramiko.Transport):
         super().__init__(
             sock, default_window_size=WINDOW, disabled_algorithms=_WEAK, packetizer_class=BoundedPacketizer
         )
-        self._events = events
+        self.events = events
         self._after_reply: Callable[[], None] | None = None
         self.local_version = "SSH-2.0-dslice"
         self.set_log_channel(LOG)
@@ -130,7 +132,7 @@ class BoundedTransport(paramiko.Transport):
         try:
             super().run()
         finally:
-            self._events.ended()
+            self.events.ended()
 
     def _parse_newkeys(self, m: Message) -> None:
         first = self.auth_handler is None
@@ -145,11 +147,11 @@ class BoundedTransport(paramiko.Transport):
             action()
 
     def _queue_incoming_channel(self, channel: paramiko.Channel) -> None:
-        self._events.channel_opened(channel)
+        self.events.channel_opened(channel)
 
     def _unlink_channel(self, chanid: int) -> None:
         super()._unlink_channel(chanid)  # type: ignore[misc]
-        self._events.channel_gone(chanid)
+        self.events.channel_gone(chanid)
 
 
 def _fed(original: Callable[[paramiko.Channel, Message], None]) -> Callable[[paramiko.Channel, Message], None]:

@@ -13,8 +13,9 @@ import paramiko
 import pytest
 from paramiko.common import cMSG_USERAUTH_REQUEST
 
+from nodemgr.frontdoor import room
 from tests.integration.frontdoor.conftest import SLICE, Node, new_key
-from tests.integration.frontdoor.test_streams import eventually
+from tests.integration.frontdoor.test_streams import MIB, eventually, resident_bytes
 from trust.sshkeys import parse_public_key
 
 REFUSED = 255
@@ -225,3 +226,40 @@ def test_a_command_with_a_zero_byte_is_refused(node: Node) -> None:
         with pytest.raises(paramiko.SSHException):
             transport.open_session().exec_command(b"true\0; false")
     transport.join(10)
+
+
+def test_a_client_that_ignores_its_window_is_thrown_out(node: Node) -> None:
+    before = resident_bytes()
+    with paramiko.Transport((node.address, node.port)) as transport:
+        transport.connect(username=SLICE, pkey=paramiko.Ed25519Key.from_private_key_file(str(node.key)))
+        channel = transport.open_session()
+        channel.exec_command("sleep 600")
+        channel.out_window_size = 1 << 40
+        with pytest.raises((OSError, EOFError)):
+            channel.sendall(bytes(128 * MIB))
+    transport.join(10)
+    assert resident_bytes() - before < 32 * MIB
+
+
+def test_weak_algorithms_are_not_spoken(node: Node) -> None:
+    for option in ("Ciphers=aes256-cbc", "MACs=hmac-sha1", "KexAlgorithms=diffie-hellman-group14-sha256"):
+        assert node.ssh(f"-o{option}", "--", "true").returncode == REFUSED, option
+
+
+def test_one_slices_connections_are_bounded(node: Node, slice_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MAX_CONNECTIONS_PER_SLICE", 2)
+    with node.start("echo in; cat", login=slice_name) as first, node.start("echo in; cat", login=slice_name) as second:
+        assert first.stdout.readline() == second.stdout.readline() == b"in\n"
+        assert node.ssh("true", login=slice_name).returncode == REFUSED
+        assert node.ssh("true").returncode == 0
+    eventually(lambda: node.ssh("true", login=slice_name).returncode == 0)
+
+
+def test_one_slices_channels_are_bounded_over_all_its_connections(
+    node: Node, slice_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MAX_CHANNELS_PER_SLICE", 1)
+    with node.start("echo in; cat", login=slice_name) as first:
+        assert first.stdout.readline() == b"in\n"
+        assert node.ssh("true", login=slice_name).returncode == REFUSED
+        assert node.ssh("true").returncode == 0

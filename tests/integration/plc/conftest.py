@@ -3,23 +3,18 @@
 Tests share it; each makes accounts, sites and names of its own.
 """
 
-import asyncio
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from email.message import EmailMessage
-from email.parser import BytesParser
-from email.policy import default
 from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from aiosmtpd.controller import Controller
 from argon2 import PasswordHasher
 from sqlalchemy import text
 
@@ -32,6 +27,7 @@ from plc.client import Member, Plc
 from plc.settings import Settings
 from rpc.credentials import Credentials
 from testbed.embedded import Postgres
+from tests.integration.mailbox import Mailbox, mail_server
 from trust.certificates import PrivateKey, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
 from trust.errors import Code, Refusal
@@ -45,40 +41,6 @@ _numbers = count(1)
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 Client = TypeVar("Client", Plc, Member)
-
-
-@dataclass
-class Mailbox:
-    """Takes every letter, unless told to refuse."""
-
-    letters: list[EmailMessage] = field(default_factory=list)
-    refusal: str | None = None
-    unknown: dict[str, str] = field(default_factory=dict)
-
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:
-        del server, session, options
-        envelope.rcpt_tos.append(address)
-        return self.unknown.get(address, "250 OK")
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
-        del server, session
-        if self.refusal:
-            return self.refusal
-        message = BytesParser(policy=default).parsebytes(envelope.content)
-        assert isinstance(message, EmailMessage)
-        self.letters.append(message)
-        return "250 OK"
-
-    def wait_for(self, recipient: str, subject: str) -> EmailMessage:
-        """The newest letter to somebody whose subject contains this, once it has come."""
-        for _ in range(400):
-            found = [one for one in self.letters if one["To"] == recipient and subject in one["Subject"]]
-            if found:
-                return found[-1]
-            time.sleep(0.05)
-        raise AssertionError(f"no letter {subject!r} to {recipient}: {[str(m['Subject']) for m in self.letters]}")
 
 
 @dataclass
@@ -177,15 +139,6 @@ class Certified:
         return Identity.user(self.email)
 
 
-class AnyPort(Controller):
-    """aiosmtpd's server, at port 0: it looks for itself where it was told to listen."""
-
-    def _trigger_server(self) -> None:
-        assert isinstance(self.server, asyncio.Server)
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()  # type: ignore[no-untyped-call]
-
-
 def refused(call: Callable[[], object], code: Code, words: str) -> Refusal:
     """The call is refused, with this code and these words in the reason."""
     with pytest.raises(Refusal) as caught:
@@ -207,11 +160,8 @@ def wait_for_a_waiter(plc: Running) -> None:
 
 @pytest.fixture(scope="session")
 def mailbox() -> Iterator[tuple[Mailbox, str]]:
-    box = Mailbox()
-    server = AnyPort(box, hostname="127.0.0.1", port=0)
-    server.start()
-    yield box, f"smtp://127.0.0.1:{server.port}"
-    server.stop()
+    with mail_server() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Row, select
 from models import database
 from models.plc import letter
 from plc.mail import AT_ONCE, Letter, Postman, _claim, deliver, post
-from tests.integration.plc.conftest import AnyPort, Mailbox
+from tests.integration.mailbox import Mailbox, mail_server
 from trust.clock import SystemClock
 
 
@@ -36,11 +36,8 @@ class Office:
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[tuple[Mailbox, str]]:
-    box = Mailbox()
-    server = AnyPort(box, hostname="127.0.0.1", port=0)
-    server.start()
-    yield box, f"smtp://127.0.0.1:{server.port}"
-    server.stop()
+    with mail_server() as found:
+        yield found
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_worker_that_slept_past_its_claim_changes_nothing(crew: Crew, owner: C
     crew.daemon("beat")
     assert crew.farm.ended(started.operation).ok == 8
     sleeper.signal(CONT)
-    until(lambda: "no longer ours" in sleeper.log.read_text())
+    until(lambda: "was no longer ours" in sleeper.log.read_text())
     crew.all_leased_once(name)
 
 

@@ -42,10 +42,11 @@ def test_a_network_whose_port_somebody_uses_is_passed_over() -> None:
     claim = Claim()
     try:
         first = claim_network(claim, None)
-        claim.release()
         with socket.socket() as squatter:
+            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             squatter.bind((node_address(first, 1), NODE_API_PORT))
             squatter.listen()
+            claim.release()  # only now: another testbed might take it in between
             assert claim_network(claim, None) != first
     finally:
         claim.release()

@@ -136,6 +136,7 @@ def _notice() -> None:
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=False),
         sa.Column("days", sa.Integer(), nullable=False),
         sa.Column("made_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tried_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["slice"], ["svm.slice.id"], name=op.f("fk_notice_slice_slice"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("slice", "about", "deadline", "days", name=op.f("pk_notice")),

@@ -1,0 +1,68 @@
+"""A real mail server on a free port, and the letters that it took."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+from typing import Any
+
+from aiosmtpd.controller import Controller
+
+
+@dataclass
+class Mailbox:
+    """Takes every letter, unless told to refuse."""
+
+    letters: list[EmailMessage] = field(default_factory=list)
+    refusal: str | None = None
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        del server, session, options
+        envelope.rcpt_tos.append(address)
+        return self.unknown.get(address, "250 OK")
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        del server, session
+        if self.refusal:
+            return self.refusal
+        message = BytesParser(policy=default).parsebytes(envelope.content)
+        assert isinstance(message, EmailMessage)
+        self.letters.append(message)
+        return "250 OK"
+
+    def wait_for(self, recipient: str, subject: str) -> EmailMessage:
+        """The newest letter to somebody whose subject contains this, once it has come."""
+        for _ in range(400):
+            found = [one for one in self.letters if one["To"] == recipient and subject in one["Subject"]]
+            if found:
+                return found[-1]
+            time.sleep(0.05)
+        raise AssertionError(f"no letter {subject!r} to {recipient}: {[str(m['Subject']) for m in self.letters]}")
+
+
+class AnyPort(Controller):
+    """aiosmtpd's server, at port 0: it looks for itself where it was told to listen."""
+
+    def _trigger_server(self) -> None:
+        assert isinstance(self.server, asyncio.Server)
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def mail_server(**options: Any) -> Iterator[tuple[Mailbox, str]]:
+    """The mailbox and the server's address; `options` are aiosmtpd's."""
+    box = Mailbox()
+    server = AnyPort(box, hostname="127.0.0.1", port=0, **options)
+    server.start()
+    try:
+        yield box, f"smtp://127.0.0.1:{server.port}"
+    finally:
+        server.stop()

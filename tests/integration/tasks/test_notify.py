@@ -1,0 +1,64 @@
+"""Letters to owners, through a real mail server."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from models.operations import Verb
+from rpc.credentials import Credentials
+from tasks.autorenew import autorenew
+from tasks.notify import notify
+from tests.integration.agent.lab import slice_name
+from tests.integration.mailbox import Mailbox, mail_server
+from tests.integration.tasks.farm import Farm
+from trust.documents import DelegationKind
+
+WEEK = 7 * 86_400
+
+
+@pytest.fixture
+def mailbox(farm: Farm) -> Iterator[Mailbox]:
+    """A mail server, and a worker that knows of it."""
+    before = farm.process.workshop.policy
+    with mail_server() as (box, url):
+        farm.process.workshop.policy = replace(before, smtp_url=url)
+        yield box
+        farm.process.workshop.policy = before
+
+
+def test_an_owner_is_told_once_that_leases_end(farm: Farm, owner: Credentials, mailbox: Mailbox) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner, leaselen=WEEK)
+    notify()
+    assert mailbox.letters == []
+    farm.execute("UPDATE svm.sliver SET expires_at = now() + interval '20 hours'")
+    notify()
+    notify()
+    (letter,) = mailbox.letters
+    assert letter["To"] == owner.identity.name
+    assert letter["Subject"] == f"{name}: its leases end within 1 day"
+
+
+def test_an_owner_is_told_that_autorenew_has_ended(farm: Farm, owner: Credentials, mailbox: Mailbox) -> None:
+    name = slice_name()
+    standing = farm.given(owner, name, DelegationKind.STANDING)
+    farm.run(Verb.CREATESLICE, name, owner, autorenew=True, standing=standing)
+    farm.execute("UPDATE svm.slice SET autorenew_until = now() WHERE name = :n", n=name)
+    autorenew()
+    notify()
+    notify()
+    assert [letter["Subject"] for letter in mailbox.letters] == [f"{name}: autorenew has ended"]
+
+
+def test_a_mail_server_that_is_away_loses_no_letter(farm: Farm, owner: Credentials, mailbox: Mailbox) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner, leaselen=WEEK)
+    farm.execute("UPDATE svm.sliver SET expires_at = now() + interval '20 hours'")
+    there = farm.process.workshop.policy
+    farm.process.workshop.policy = replace(there, smtp_url="smtp://127.0.0.1:9")
+    notify()
+    farm.process.workshop.policy = there
+    farm.execute("UPDATE svm.notice SET tried_at = now() - interval '1 hour'")
+    notify()
+    assert len(mailbox.letters) == 1
