@@ -17,6 +17,7 @@ from trust.identity import Identity
 
 DAYS = (3, 1)
 AGAIN_SECONDS = 300  # between two tries to send the same letter
+GIVEN_UP_DAYS = 3  # after this it is not tried again: the address takes no letters
 
 _DEADLINES = """
     SELECT x.id AS slice, 'autorenew' AS about, least(x.autorenew_until, x.standing_until) AS deadline, x.leaselen
@@ -45,7 +46,8 @@ _TO_SEND = text("""
     UPDATE svm.notice AS n SET tried_at = now()
     FROM (SELECT n.slice, n.about, n.deadline, n.days, x.name, x.owner FROM svm.notice n
           JOIN svm.slice x ON x.id = n.slice
-          WHERE n.sent_at IS NULL AND (n.tried_at IS NULL OR n.tried_at < now() - make_interval(secs => :again))
+          WHERE n.sent_at IS NULL AND n.made_at > now() - make_interval(days => :days)
+              AND (n.tried_at IS NULL OR n.tried_at < now() - make_interval(secs => :again))
           ORDER BY n.made_at LIMIT 50 FOR UPDATE OF n SKIP LOCKED) AS u
     WHERE (n.slice, n.about, n.deadline, n.days) = (u.slice, u.about, u.deadline, u.days)
     RETURNING u.*
@@ -104,7 +106,7 @@ def autorenew_ended(connection: Connection, slice_row: UUID) -> None:
 
 def to_send(connection: Connection) -> list[Notice]:
     """Letters to send now; each is taken for a while, so that two workers do not send it twice."""
-    rows = connection.execute(_TO_SEND, {"again": AGAIN_SECONDS})
+    rows = connection.execute(_TO_SEND, {"again": AGAIN_SECONDS, "days": GIVEN_UP_DAYS})
     return [Notice(r.slice, r.name, Identity.parse(r.owner), r.about, r.deadline, r.days) for r in rows]
 
 

@@ -12,17 +12,16 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Engine, Row, select, update
 
 from models.plc import letter
+from rpc.smtp import TIMEOUT, relay, without_password
 from trust.clock import Clock
 
 AT_ONCE = 20  # letters over one connection to the relay
 CLAIM_SECONDS = 120  # nobody else takes a letter for this long; longer than one batch may take
 LONGEST_PAUSE = 3600  # seconds between two tries
-SMTP_TIMEOUT = 10
 IDLE_SECONDS = 2  # between two looks into the outbox
 
 log = logging.getLogger(__name__)
@@ -56,14 +55,13 @@ def deliver(engine: Engine, smtp_url: str, sender: str, clock: Clock) -> int:
         due = _claim(connection, clock.now())
     if not due:
         return 0
-    server = urlsplit(smtp_url)
     try:
-        with smtplib.SMTP(server.hostname or "", server.port or 25, timeout=SMTP_TIMEOUT) as relay:
+        with relay(smtp_url) as session:
             for row in due:
-                _send(engine, relay, row, sender, clock)
+                _send(engine, session, row, sender, clock)
     except (OSError, smtplib.SMTPException) as error:
         # Those not recorded come again when their claim ends or their pause is over.
-        log.warning("the mail server at %s does not answer: %s", smtp_url, error)
+        log.warning("the mail server at %s takes nothing: %s", without_password(smtp_url), error)
         with engine.begin() as connection:
             for row in due:
                 _try_later(connection, row, str(error), clock.now())
@@ -85,7 +83,7 @@ class Postman:
     def stop(self) -> None:
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(SMTP_TIMEOUT + 5)
+            self._thread.join(TIMEOUT + 5)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -115,7 +113,7 @@ def _claim(connection: Connection, now: datetime) -> list[Row[Any]]:
     return sorted(connection.execute(claimed), key=lambda row: int(row.id))
 
 
-def _send(engine: Engine, relay: smtplib.SMTP, row: Row[Any], sender: str, clock: Clock) -> None:
+def _send(engine: Engine, session: smtplib.SMTP, row: Row[Any], sender: str, clock: Clock) -> None:
     """One letter; what the relay refuses for good is given up, with the reason kept. A dead relay raises."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = sender, row.recipient, row.subject
@@ -124,7 +122,7 @@ def _send(engine: Engine, relay: smtplib.SMTP, row: Row[Any], sender: str, clock
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(row.body)
     try:
-        relay.send_message(message)
+        session.send_message(message)
     except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
         with engine.begin() as connection:
             if _for_good(error):

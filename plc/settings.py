@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from rpc.smtp import check_url
 from trust.errors import Code, Refusal
 
 
@@ -19,7 +20,7 @@ class Settings(BaseSettings):
         database_url: SQLAlchemy's, role and schema `plc`.
         listen: host:port; port 0 takes a free one.
         url: where others reach it (`https://plc.example:7443`), if not at `listen`; stands in plc's certificate.
-        smtp_url: `smtp://host:port` of the relay; empty keeps letters in the outbox.
+        smtp_url: the mail server, as in `rpc.smtp`; empty keeps letters in the outbox.
         ca_operator: e-mail of whoever approves certificate requests; letters come from there.
         open: everyone with an account may change slices, not only PIs (`DSLICE_PLC_OPEN`).
         directory_file: JSON `{"svmd": URL, "svm": NAME, "agents": [{"name", "url"}]}`, else what services announce.
@@ -86,9 +87,7 @@ class Settings(BaseSettings):
     @field_validator("smtp_url")
     @classmethod
     def _smtp(cls, value: str) -> str:
-        if value and (urlsplit(value).scheme != "smtp" or not urlsplit(value).hostname):
-            raise ValueError(f"{value!r} is not smtp://host:port")
-        return value
+        return check_url(value) if value else value
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:

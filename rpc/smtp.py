@@ -6,10 +6,11 @@ smtps://user:password@relay.example.org  TLS from the first byte (RFC 8314)
 """
 
 import smtplib
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
+
+from rpc.tls import public_context
 
 TIMEOUT = 15  # seconds for each word with the mail server
 PORTS = {"smtp": 25, "smtps": 465}
@@ -38,24 +39,18 @@ def without_password(url: str) -> str:
 def relay(url: str) -> Iterator[smtplib.SMTP]:
     """A session with the mail server; OSError or smtplib.SMTPException when there is none."""
     server = urlsplit(url)
-    host, user = server.hostname or "", unquote(server.username or "")
-    trusted = ssl.create_default_context()  # the mail server is of the world, not of plc's CA
+    user, password = unquote(server.username or ""), unquote(server.password or "")
+    host = server.hostname or ""
     if server.scheme == "smtps":
-        session: smtplib.SMTP = smtplib.SMTP_SSL(host, server.port or PORTS["smtps"], timeout=TIMEOUT, context=trusted)
+        session: smtplib.SMTP = smtplib.SMTP_SSL(
+            host, server.port or PORTS["smtps"], timeout=TIMEOUT, context=public_context()
+        )
     else:
         session = smtplib.SMTP(host, server.port or (PORT_WITH_LOGIN if user else PORTS["smtp"]), timeout=TIMEOUT)
     with session:
-        if server.scheme == "smtp":
-            _go_private(session, trusted, demanded=bool(user))
+        session.ehlo_or_helo_if_needed()
+        if server.scheme == "smtp" and user:
+            session.starttls(context=public_context())  # a password only to a server that proves its name
         if user:
-            session.login(user, unquote(server.password or ""))
+            session.login(user, password)
         yield session
-
-
-def _go_private(session: smtplib.SMTP, trusted: ssl.SSLContext, *, demanded: bool) -> None:
-    """STARTTLS: with a password only to a server that proves its name; without one, against onlookers at least."""
-    session.ehlo_or_helo_if_needed()
-    if demanded:
-        session.starttls(context=trusted)
-    elif session.has_extn("starttls"):
-        session.starttls()

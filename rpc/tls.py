@@ -1,4 +1,4 @@
-"""TLS contexts: 1.3 only, plc's CA only. Nothing else in the project builds an ``ssl.SSLContext``."""
+"""TLS contexts: 1.3 and plc's CA only, among ourselves. Nothing else in the project builds an ``ssl.SSLContext``."""
 
 import os
 import ssl
@@ -53,6 +53,11 @@ def unverified_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def public_context() -> ssl.SSLContext:
+    """For servers that are not ours, such as a mail server: the machine's own roots, TLS 1.2 and up."""
+    return ssl.create_default_context()
 
 
 def reload(context: ssl.SSLContext, credentials: Credentials) -> None:

@@ -2,17 +2,17 @@
 
 import logging
 import smtplib
+from datetime import UTC, datetime
 from email.message import EmailMessage
-from urllib.parse import urlsplit
+from email.utils import format_datetime
 
 from celery import shared_task
 
 from models.notices import Notice, announce, sent, to_send
+from rpc.smtp import relay, without_password
 from tasks.workshop import transaction, workshop
 
 log = logging.getLogger(__name__)
-
-SMTP_SECONDS = 10
 
 
 @shared_task(name="notify")
@@ -22,13 +22,25 @@ def notify() -> None:
     url = workshop().policy.smtp_url
     if not url:
         return
-    for notice in transaction(to_send):
-        try:
-            _send(url, workshop().policy.mail_from, notice)
-        except (OSError, smtplib.SMTPException) as error:
-            log.warning("no letter about %s yet: %s", notice.name, type(error).__name__)
-        else:
-            transaction(sent, notice)
+    notices = transaction(to_send)
+    if not notices:
+        return
+    try:
+        with relay(url) as session:
+            for notice in notices:
+                _send(session, notice)
+    except (OSError, smtplib.SMTPException) as error:
+        log.warning("the mail server at %s takes nothing: %s", without_password(url), error)
+
+
+def _send(session: smtplib.SMTP, notice: Notice) -> None:
+    """One letter; what is refused for this one alone does not keep the others from going out."""
+    try:
+        session.send_message(letter(notice, workshop().policy.mail_from))
+    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
+        log.warning("no letter about %s yet: %s", notice.name, error)
+    else:
+        transaction(sent, notice)
 
 
 def letter(notice: Notice, sender: str) -> EmailMessage:
@@ -36,12 +48,7 @@ def letter(notice: Notice, sender: str) -> EmailMessage:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = sender, notice.owner.name, notice.subject
     # The same one again, should it have been sent without being written down.
-    message["Message-ID"] = f"<{notice.slice}-{notice.about}-{notice.deadline:%s}-{notice.days}@dslice>"
+    message["Message-ID"] = f"<{notice.slice}-{notice.about}-{int(notice.deadline.timestamp())}-{notice.days}@dslice>"
+    message["Date"], message["Auto-Submitted"] = format_datetime(datetime.now(UTC)), "auto-generated"
     message.set_content(notice.body)
     return message
-
-
-def _send(url: str, sender: str, notice: Notice) -> None:
-    server = urlsplit(url)
-    with smtplib.SMTP(server.hostname or "", server.port or 25, timeout=SMTP_SECONDS) as relay:
-        relay.send_message(letter(notice, sender))

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from models.states import Queue
+from rpc.smtp import check_url
 from tasks.retry import Patience
 from tasks.workshop import Policy
 from trust.errors import Code, Refusal
@@ -30,6 +31,7 @@ class Settings(BaseSettings):
         silent: a node that has not answered for this long is replaced in slices that heal.
         stuck: a worker that hears nothing for so long while a canary waits ends itself, to be started anew; 0: never.
         metrics_listen: "host:port" on loopback for Prometheus; empty: none.
+        smtp_url, mail_from: the mail server, as in `rpc.smtp`, and the sender of letters to owners; empty: no letters.
         flower_listen, flower_auth: where Flower answers, and its `user:password`.
     """
 
@@ -104,6 +106,11 @@ class Settings(BaseSettings):
             if name not in set(Queue):
                 raise ValueError(f"no queue {name!r}; there are {', '.join(Queue)}")
         return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail(cls, value: str) -> str:
+        return check_url(value) if value else value
 
     @property
     def served(self) -> list[Queue]:

@@ -17,8 +17,9 @@ def lab(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(lab: Lab, postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """Ends with this folder's tests: its worker is a thread of this process, and would take what others publish."""
     with farming(lab, postgres, valkey, tmp_path_factory.mktemp("farm")) as made:
         yield made
 
