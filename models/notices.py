@@ -56,7 +56,6 @@ _SENT = text("""
     UPDATE svm.notice SET sent_at = now()
     WHERE slice = :slice AND about = :about AND deadline = :deadline AND days = :days
 """)
-_OF = text(f"SELECT about, deadline FROM ({_DEADLINES}) d WHERE slice = :slice")  # noqa: S608 - constants of this file
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +113,3 @@ def sent(connection: Connection, notice: Notice) -> None:
     """The mail server has taken it."""
     bound = {"slice": notice.slice, "about": notice.about, "deadline": notice.deadline, "days": notice.days}
     connection.execute(_SENT, bound)
-
-
-def deadline_of(connection: Connection, slice_row: UUID) -> tuple[str, datetime] | None:
-    """(what, when) of the slice's next deadline, for `svm status`: autorenew or its first lease."""
-    row = connection.execute(_OF, {"slice": slice_row}).one_or_none()
-    return (row.about, row.deadline) if row and row.deadline else None

@@ -14,6 +14,7 @@ from svm.session import connect
 from svm.words import SLICE
 
 WARNED = timedelta(days=3)
+LEASED = ("leased", "running")
 COLOURS = {"running": "green", "expired": "red", "deleting": "yellow"}
 
 
@@ -97,15 +98,27 @@ def _fingerprint(text: str) -> str:
 
 
 def _warnings(found: Mapping[str, Any], now: datetime) -> list[str]:
-    """What ends soon unless somebody does something."""
-    name = found["name"]
-    if not (found["autorenew"] or found["heal"]):
+    """What ends soon unless somebody does something; the owner gets the same by e-mail."""
+    name, leases = found["name"], [each["expires_at"] for each in found["slivers"] if each["state"] in LEASED]
+    if found["autorenew"] or found["heal"]:
+        if found["standing_until"] is None:
+            return [f"no standing delegation, so nothing is renewed; give one with: svm delegate {name}"]
+        if _is_near(found["standing_until"], now):
+            ends = _stamp(found["standing_until"])
+            return [f"the standing delegation ends {ends}; extend it with: svm delegate {name}"]
+    if found["autorenew"]:
+        if found["autorenew_until"] and _is_near(found["autorenew_until"], now):
+            return [f"autorenew ends {_stamp(found['autorenew_until'])}; go on with: svm autorenew {name} on"]
         return []
-    if found["standing_until"] is None:
-        return [f"no standing delegation, so nothing is renewed; give one with: svm delegate {name}"]
-    if datetime.fromisoformat(found["standing_until"]) - now < WARNED:
-        return [f"the standing delegation ends {_stamp(found['standing_until'])}; extend it with: svm delegate {name}"]
+    # Who asked for short leases knows that they end: half of one is warning enough.
+    first = min(leases, default=None)
+    if first and _is_near(first, now, min(WARNED, timedelta(seconds=found["leaselen"] / 2))):
+        return [f"the first lease ends {_stamp(first)}; keep it with: svm renewslice {name}"]
     return []
+
+
+def _is_near(text: str, now: datetime, warned: timedelta = WARNED) -> bool:
+    return datetime.fromisoformat(text) - now < warned
 
 
 def _row(sliver: Mapping[str, Any], now: datetime) -> tuple[str, ...]:

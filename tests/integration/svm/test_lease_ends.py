@@ -58,6 +58,26 @@ def test_the_soonest_stands_first_and_is_red_under_a_day(
     assert "1 d 5 h" in rows[1]
 
 
+def test_status_says_what_ends_soon(svm: Svm, demo: Path, database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    def warned(change: str = "SELECT 1") -> str:
+        with database.begin() as connection:
+            connection.execute(text(change))
+        capsys.readouterr()
+        assert svm("status", "demo") == 0
+        return capsys.readouterr().err
+
+    svm("createslice", demo)
+    assert warned() == ""
+    assert warned("UPDATE svm.slice SET leaselen = 1209600") == ""
+    assert warned("UPDATE svm.sliver SET expires_at = now() + interval '4 days'") == ""
+    soon = "UPDATE svm.sliver SET expires_at = now() + interval '2 days' WHERE node = '127.0.1.2'"
+    assert re.match(r"the first lease ends \S+ \S+ UTC; keep it with: svm renewslice demo", warned(soon))
+    assert svm("autorenew", "demo", "on") == 0
+    assert warned() == ""
+    until = "UPDATE svm.slice SET autorenew_until = now() + interval '2 days'"
+    assert re.match(r"autorenew ends \S+ \S+ UTC; go on with: svm autorenew demo on", warned(until))
+
+
 def test_a_slice_is_deleted_after_its_leases_have_ended(
     svm: Svm, demo: Path, database: Engine, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
