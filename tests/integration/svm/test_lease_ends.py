@@ -68,8 +68,8 @@ def test_status_says_what_ends_soon(svm: Svm, demo: Path, database: Engine, caps
 
     svm("createslice", demo)
     assert warned() == ""
-    assert warned("UPDATE svm.slice SET leaselen = 1209600") == ""
     assert warned("UPDATE svm.sliver SET expires_at = now() + interval '4 days'") == ""
+    assert warned("UPDATE svm.slice SET leaselen = 1209600") == ""
     soon = "UPDATE svm.sliver SET expires_at = now() + interval '2 days' WHERE node = '127.0.1.2'"
     assert re.match(r"the first lease ends \S+ \S+ UTC; keep it with: svm renewslice demo", warned(soon))
     assert svm("autorenew", "demo", "on") == 0
