@@ -1,20 +1,16 @@
-"""Settings of workers, beat and Flower: environment (`DSLICE_*`), then the TOML file `DSLICE_CONFIG`, then defaults."""
+"""Settings of workers, beat and Flower."""
 
-import os
 from pathlib import Path
-from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import Field, SecretStr, field_validator
 
 from models.states import Queue
-from rpc.smtp import check_url
+from rpc.settings import DaemonSettings, MailServer
 from tasks.retry import Patience
 from tasks.workshop import Policy
-from trust.errors import Code, Refusal
 
 
-class Settings(BaseSettings):
+class Settings(DaemonSettings):
     """One worker, beat or Flower process. Durations are whole seconds.
 
     Args:
@@ -30,21 +26,16 @@ class Settings(BaseSettings):
         grace: nodes end a sliver this long after its lease.
         silent: a node that has not answered for this long is replaced in slices that heal.
         stuck: a worker that hears nothing for so long while a canary waits ends itself, to be started anew; 0: never.
-        metrics_listen: "host:port" on loopback for Prometheus; empty: none.
         smtp_url, mail_from: the mail server, as in `rpc.smtp`, and the sender of letters to owners; empty: no letters.
         flower_listen, flower_auth: where Flower answers, and its `user:password`.
     """
-
-    model_config = SettingsConfigDict(env_prefix="DSLICE_", frozen=True, extra="ignore", populate_by_name=True)
 
     database_url: SecretStr = SecretStr("")
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     state_dir: Path = Path()
     plc_url: str = ""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     slice_key_file: Path | None = None
-    metrics_listen: str = ""
-    smtp_url: str = ""
+    smtp_url: MailServer = ""
     mail_from: str = "svm@localhost"
 
     queues: str = Field(",".join(Queue), validation_alias="DSLICE_WORKER_QUEUES")
@@ -72,33 +63,6 @@ class Settings(BaseSettings):
     flower_listen: str = "127.0.0.1:5555"
     flower_auth: SecretStr = SecretStr("")
 
-    @classmethod
-    def load(cls) -> Self:
-        """From environment and file; Refusal(BAD_INPUT) names the setting that is wrong."""
-        try:
-            return cls()
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = str(first["loc"][0]).upper().removeprefix("DSLICE_")
-            raise Refusal(Code.BAD_INPUT, f"setting DSLICE_{name}: {first['msg']}; correct it") from error
-        except (OSError, ValueError) as error:
-            raise Refusal(Code.BAD_INPUT, f"cannot read {os.environ.get('DSLICE_CONFIG')}: {error}") from error
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del dotenv_settings, file_secret_settings
-        path = os.environ.get("DSLICE_CONFIG")
-        if not path:
-            return init_settings, env_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
-
     @field_validator("queues")
     @classmethod
     def _known(cls, value: str) -> str:
@@ -106,11 +70,6 @@ class Settings(BaseSettings):
             if name not in set(Queue):
                 raise ValueError(f"no queue {name!r}; there are {', '.join(Queue)}")
         return value
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _mail(cls, value: str) -> str:
-        return check_url(value) if value else value
 
     @property
     def served(self) -> list[Queue]:

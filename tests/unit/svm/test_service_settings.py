@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from svm.service.settings import Settings
-from trust.errors import Code, Refusal
+from trust.errors import Refusal
 
 
 @pytest.fixture(autouse=True)
@@ -17,17 +17,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_said_has_a_default() -> None:
     settings = Settings.load()
     assert (settings.name, settings.host, settings.port, settings.token) == ("svm", "127.0.0.1", 7445, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("LISTEN", "7445"), ("LISTEN", ":7445"), ("LISTEN", "127.0.0.1:x"), ("LISTEN", "127.0.0.1:99999")],
-)
-def test_an_address_that_is_none(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"DSLICE_{name}", value)
-    with pytest.raises(Refusal, match=f"setting DSLICE_{name}: ") as caught:
-        Settings.load()
-    assert caught.value.code is Code.BAD_INPUT
 
 
 def test_a_setting_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,21 +31,3 @@ def test_a_file_stands_behind_the_environment(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("DSLICE_CONFIG", str(path))
     settings = Settings.load()
     assert (settings.name, settings.plc_url, settings.host, settings.port) == ("filed", "https://plc", "::1", 1)
-
-
-def test_a_file_that_makes_no_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "svmd.toml"
-    path.write_text("name = ")
-    monkeypatch.setenv("DSLICE_CONFIG", str(path))
-    with pytest.raises(Refusal, match="cannot read"):
-        Settings.load()
-
-
-def test_the_token_from_a_file_that_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "token"
-    monkeypatch.setenv("DSLICE_ENROLL_TOKEN_FILE", str(path))
-    assert Settings.load().token is None
-    path.write_text("dslice-svm-x\n")
-    assert Settings.load().token == "dslice-svm-x"
-    monkeypatch.setenv("DSLICE_ENROLL_TOKEN", "dslice-svm-y")
-    assert Settings.load().token == "dslice-svm-y"

@@ -1,0 +1,83 @@
+"""What every daemon is told, and what is said when that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from rpc.settings import DaemonSettings, MailServer, MemberSettings, Place, PlaceOrNone, split_place
+from trust.errors import Code, Refusal
+
+
+class Listening(DaemonSettings):
+    listen: Place
+    door: PlaceOrNone = ""
+    relay: MailServer = ""
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DSLICE_CONFIG", raising=False)
+    monkeypatch.setenv("DSLICE_LISTEN", "127.0.0.1:7")
+
+
+def refusal() -> str:
+    with pytest.raises(Refusal) as caught:
+        Listening.load()
+    assert caught.value.code is Code.BAD_INPUT
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("text", ["7445", ":7445", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:-1", ""])
+def test_an_address_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSLICE_LISTEN", text)
+    assert refusal() == f"setting DSLICE_LISTEN: {text!r} is not host:port"
+
+
+def test_addresses() -> None:
+    assert split_place("[::1]:7") == ("::1", 7)
+    assert split_place("node.example:0") == ("node.example", 0)
+    assert (Listening.load().listen, Listening.load().door) == ("127.0.0.1:7", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DOOR", "x", "'x' is not host:port"),
+        ("RELAY", "http://x", "'http://x' is not smtp://"),
+        ("LOG_LEVEL", "LOUD", "Input should be 'DEBUG', 'INFO'"),
+    ],
+)
+def test_the_wrong_setting_is_named(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"DSLICE_{name}", value)
+    assert refusal().startswith(f"setting DSLICE_{name}: {said}")
+
+
+def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DSLICE_LISTEN")
+    assert refusal() == "setting DSLICE_LISTEN: Field required"
+
+
+def test_a_file_stands_behind_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "daemon.toml"
+    path.write_text('listen = "[::1]:1"\nlog_level = "DEBUG"\n')
+    monkeypatch.setenv("DSLICE_CONFIG", str(path))
+    assert (Listening.load().listen, Listening.load().log_level) == ("127.0.0.1:7", "DEBUG")
+
+
+def test_a_file_that_is_missing_or_makes_no_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "daemon.toml"
+    monkeypatch.setenv("DSLICE_CONFIG", str(path))
+    assert refusal() == f"DSLICE_CONFIG names {path}, which is not there"
+    path.write_text("listen = ")
+    assert refusal().startswith(f"cannot read {path}: ")
+
+
+def test_the_token_from_a_file_that_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "token"
+    for name, value in {"STATE_DIR": str(tmp_path), "PLC_URL": "https://plc", "ENROLL_TOKEN_FILE": str(path)}.items():
+        monkeypatch.setenv(f"DSLICE_{name}", value)
+    assert MemberSettings.load().token is None
+    path.write_text("dslice-svm-x\n")
+    assert MemberSettings.load().token == "dslice-svm-x"
+    monkeypatch.setenv("DSLICE_ENROLL_TOKEN", "dslice-svm-y")
+    assert MemberSettings.load().token == "dslice-svm-y"
