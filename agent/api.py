@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from agent import ads, tickets
 from agent.client import Ad, FrontDoor
 from agent.issuing import Agent, digest
+from agent.metrics import TICKETS
 from agent.tickets import Wanted
 from rpc.server import Guard, application, open_route
 from trust.authorize import Action, authorize
@@ -174,7 +175,9 @@ def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
             if found is None:
                 raise Refusal(Code.NOT_FOUND, "no such ticket was issued here; nothing to give back")
             authorize(peer.identity, Identity.parse(found.owner), found.slice, Action.DELETE, delegation)
-            tickets.give_back(connection, jti)
+            returned = tickets.give_back(connection, jti)
+        if returned:
+            TICKETS.labels("returned").inc()
 
 
 def _add_slices(app: FastAPI, agent: Agent, guard: Guard) -> None:

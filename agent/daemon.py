@@ -6,10 +6,12 @@ import resource
 import sys
 from contextlib import suppress
 
+from prometheus_client import REGISTRY
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.api import create_app
 from agent.issuing import Agent
+from agent.metrics import AdCollector
 from agent.settings import Settings
 from models.database import engine, migrate
 from plc.client import Member
@@ -68,6 +70,7 @@ async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
     listeners = [Listener(create_app(agent), settings.host, settings.port, context, "agent")]
     if settings.metrics_listen:
         listeners.append(metrics.listener(settings.metrics_listen))
+        REGISTRY.register(AdCollector(agent.engine, agent.store.clock))
 
     def ready(addresses: list[tuple[str, int]]) -> None:
         host, port = addresses[0]

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from agent import tickets
 from agent.client import Promise, Tickets, tickets_to_json
+from agent.metrics import TICKETS
 from agent.tickets import Reserved, Wanted
 from rpc.credentials import Credentials
 from trust.documents import TICKET_LIFETIME, Ticket, sign_ticket
@@ -96,7 +97,10 @@ class Agent:
         response = tickets_to_json(self._sign(wanted, reserved, slice_id, now, end))
         with self.engine.begin() as connection:
             tickets.remember(connection, slice_id, wanted.slice, wanted.owner, now)
-            return tickets.issue(connection, reserved, slice_id, response, now, end)
+            answer = tickets.issue(connection, reserved, slice_id, response, now, end)
+        if answer is response:
+            TICKETS.labels("issued").inc(len(reserved.places))
+        return answer
 
     def _sign(self, wanted: Wanted, reserved: Reserved, slice_id: UUID, now: datetime, end: datetime) -> Tickets:
         key, certificate = self.credentials.key, self.credentials.certificate

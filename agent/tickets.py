@@ -132,8 +132,11 @@ def find(connection: Connection, jti: str) -> Row[*tuple[Any, ...]] | None:
     return connection.execute(select(ticket).where(ticket.c.jti == jti)).one_or_none()
 
 
-def give_back(connection: Connection, jti: str) -> None:
-    """Free the slot that an unused ticket holds. The answer that it was part of is void: its key asks anew."""
+def give_back(connection: Connection, jti: str) -> bool:
+    """Free the slot that an unused ticket holds; whether it was unused.
+
+    The answer that it was part of is void: its key asks anew.
+    """
     # The request first: dropping it touches its other tickets, which others may be giving back at this moment.
     its_request = select(ticket.c.request_id).where(ticket.c.jti == jti).scalar_subquery()
     connection.execute(select(request.c.id).where(request.c.id == its_request).with_for_update())
@@ -142,6 +145,7 @@ def give_back(connection: Connection, jti: str) -> None:
     request_id = connection.scalar(returned)
     if request_id is not None:
         connection.execute(delete(request).where(request.c.id == request_id))
+    return request_id is not None
 
 
 def remember(connection: Connection, slice_id: UUID, slice: str, owner: Identity, now: datetime) -> None:

@@ -44,3 +44,6 @@ class SessionCloser(Protocol):
 
     def close_sessions(self, slice: str, *, keys: Collection[str] | None) -> None:
         """End the sessions of `slice` that came in with one of `keys` (fingerprints, SHA256:…); None: all."""
+
+    def logged_in(self) -> int:
+        """How many connections are logged in now."""

@@ -5,12 +5,15 @@ import os
 import sys
 from contextlib import suppress
 
+from prometheus_client import REGISTRY
+
 from agent.client import FrontDoor
 from nodemgr.advertise import Place
 from nodemgr.agents import Agents
 from nodemgr.api import at, create_app
 from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
+from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
 from nodemgr.rounds import Rounds, heed_stops, look_after
 from nodemgr.settings import Settings
@@ -100,6 +103,7 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
     listeners = [Listener(at(create_app(member.store), node, door), host, port, context, settings.name)]
     if settings.metrics_listen:
         listeners.append(metrics.listener(settings.metrics_listen))
+        REGISTRY.register(NodeCollector([node]))
     async with Session(member.credentials) as session:
         member.on_renew(lambda: tls.reload(context, member.credentials))
         member.on_renew(session.reload)

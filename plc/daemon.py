@@ -5,6 +5,7 @@ import sys
 from threading import Event, Thread
 
 from cryptography import x509
+from prometheus_client import REGISTRY
 
 from plc.api import build
 from plc.ca import current_list, issue, mark_stale
@@ -12,9 +13,10 @@ from plc.central import Central
 from plc.client.values import PLC
 from plc.enrolment import purge_tokens
 from plc.mail import Postman
+from plc.metrics import TableCollector
 from plc.settings import Settings
 from plc.throttle import purge
-from rpc import logs, tls
+from rpc import logs, metrics, tls
 from rpc.credentials import Credentials
 from rpc.server import Listener, run
 from trust.certificates import certificate_to_pem, key_to_pem, new_private_key
@@ -119,8 +121,11 @@ def serve(central: Central) -> None:
     upkeep.start()
     postman.start()
     try:
-        app = build(central, upkeep.store)
-        run([Listener(app, settings.host, settings.port, upkeep.context, "plc")], ready=_ready)
+        listeners = [Listener(build(central, upkeep.store), settings.host, settings.port, upkeep.context, "plc")]
+        if settings.metrics_listen:
+            listeners.append(metrics.listener(settings.metrics_listen))
+            REGISTRY.register(TableCollector(central.engine, central.clock))
+        run(listeners, ready=_ready)
     finally:
         postman.stop()
         upkeep.stop()

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-from rpc import problems
+from rpc import counting, problems
 from trust.errors import Code, Refusal
 
 MAX_BODY = 1024 * 1024  # bytes
@@ -33,9 +33,9 @@ class Door:
                 body = await _whole_body(receive)
         except TimeoutError:
             refusal = Refusal(Code.TIMEOUT, f"the body of the request did not come within {BODY_SECONDS} s; try again")
-            return await _refuse(send, refusal, 408)
+            return await _refuse(scope, send, refusal, 408)
         except Refusal as refusal:
-            return await _refuse(send, refusal, 413)
+            return await _refuse(scope, send, refusal, 413)
         if body is not None:
             await self._serve(scope, _Rest(body, receive), send)
         return None
@@ -47,6 +47,8 @@ class Door:
         async def watched(message: Message) -> None:
             nonlocal complete
             await send(message)
+            if message["type"] == "http.response.start":
+                counting.count(scope, message["status"])
             if message["type"] == "http.response.start" and _is_stream(message):
                 self.streams.add(task)
                 if self.ending:  # it began after the others were ended
@@ -106,7 +108,9 @@ def _is_stream(message: Message) -> bool:
     return bytes(headers.get(b"content-type", b"")).startswith(EVENT_STREAM)
 
 
-async def _refuse(send: Send, refusal: Refusal, status: int) -> None:
+async def _refuse(scope: Scope, send: Send, refusal: Refusal, status: int) -> None:
+    scope[problems.CODE] = refusal.code
+    counting.count(scope, status)
     body = problems.to_bytes(refusal, status)
     headers = [
         (b"content-type", problems.MEDIA_TYPE.encode()),

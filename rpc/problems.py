@@ -18,6 +18,7 @@ MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:dslice:problem:"
 MAX_REASON = 200  # characters of foreign text that are shown
 MAX_COMPLAINTS = 3  # of one request's validation errors
+CODE = "dslice.code"  # the key in the ASGI scope: the code of the refusal that was the answer
 STANDARD = frozenset({"type", "title", "status", "code", "detail", "instance"})
 
 STATUS: Mapping[Code, int] = {
@@ -115,15 +116,17 @@ class Surprises:
             await _response(refusal)(scope, receive, send)
 
 
-async def _on_refusal(_request: "Request", refusal: Exception) -> "Response":
+async def _on_refusal(request: "Request", refusal: Exception) -> "Response":
     assert isinstance(refusal, Refusal)  # noqa: S101 - registered for this type only
+    request.scope[CODE] = refusal.code
     return _response(refusal)
 
 
-async def _on_invalid(_request: "Request", error: Exception) -> "Response":
+async def _on_invalid(request: "Request", error: Exception) -> "Response":
     from fastapi.exceptions import RequestValidationError
 
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
+    request.scope[CODE] = Code.BAD_INPUT
     return _response(Refusal(Code.BAD_INPUT, complaints(error.errors())))
 
 

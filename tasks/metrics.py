@@ -1,6 +1,6 @@
 """What a worker counts, for Prometheus."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 STEPS = Counter("dslice_steps", "Steps recorded, by kind and outcome (done, failed, again, lost)", ["kind", "outcome"])
 STEP_SECONDS = Histogram(
@@ -15,3 +15,4 @@ RUNNING_SECONDS = Histogram(
     buckets=(0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
 )
 SWEPT = Counter("dslice_swept_steps", "Due steps that nobody held, found by sweeps", ["was"])
+HEARD = Gauge("dslice_worker_silence_seconds", "Since this worker last heard a message")

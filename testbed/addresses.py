@@ -13,6 +13,7 @@ NETWORKS = range(1, 255)
 SERVICE_PORTS = range(21000, 31000)  # below the ports that the kernel gives to outgoing connections
 FRONT_DOOR_PORT = 2222
 NODE_API_PORT = 2280
+METRICS_PORT = 2281  # of nodes at their own addresses; of services, upwards from here, at `metrics_address`
 MOST_NODES = 250  # real ones; the last octet
 MOST_SIMULATED = 250 * 250
 
@@ -47,7 +48,7 @@ class Claim:
 def claim_network(claim: Claim, wanted: int | None) -> int:
     """Hold a network number K: `wanted` if it is given, else the first free one. AddressTakenError."""
     for number in NETWORKS if wanted is None else (wanted,):
-        ports = (FRONT_DOOR_PORT, NODE_API_PORT)
+        ports = (FRONT_DOOR_PORT, NODE_API_PORT, METRICS_PORT)
         if all(is_free(node_address(number, 1), port) for port in ports) and claim.take(f"network-{number}"):
             return number
     if wanted is None:
@@ -70,6 +71,11 @@ def claim_port(claim: Claim, wanted: int | None) -> int:
 def node_address(network: int, number: int) -> str:
     """Address of the real node `number`, counted from 1."""
     return f"127.0.{network}.{number}"
+
+
+def metrics_address(network: int) -> str:
+    """Where the services of this network show their metrics: an address past the last real node."""
+    return node_address(network, 254)
 
 
 def simulated_address(network: int, number: int) -> str:

@@ -28,6 +28,7 @@ def prepare(layout: Layout) -> None:
         Path(spec.env["DSLICE_STATE_DIR"]).mkdir(parents=True, exist_ok=True, mode=0o700)
     with Bootstrap.open(Settings.load()) as plc:
         home.ca_file.write_text(plc.ca_pem)
+        home.metrics.write_text(json.dumps(layout.metrics(), indent=1))
         plc.sites(SITES)
         plc.accounts(_people(_passwords(home)))
         for email in ACCOUNTS:

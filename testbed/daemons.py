@@ -5,13 +5,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed.addresses import FRONT_DOOR_PORT, LOOPBACK, NODE_API_PORT, node_address, simulated_address
+from testbed.addresses import (
+    FRONT_DOOR_PORT,
+    LOOPBACK,
+    METRICS_PORT,
+    NODE_API_PORT,
+    metrics_address,
+    node_address,
+    simulated_address,
+)
 from testbed.embedded import Postgres, Valkey
 from testbed.home import OPERATOR, Home, Plan, write_private
 
 PORTS = ("plc", "agent", "svmd", "flower", "mail")
 AGENT = "agent"
 SVM = "svm"
+# Whose metrics page comes at which port after METRICS_PORT; workers follow, in their order.
+METRICS = ("plc", "agent", "svmd", "beat", "worker1")
 SITES = ("Princeton", "Berkeley", "Cambridge")
 SIMULATED_PER_PROCESS = 250
 SLOTS = 64  # slivers a node takes
@@ -35,6 +45,7 @@ OURS = frozenset(
         "DSLICE_FLOWER_LISTEN",
         "DSLICE_FRONTDOOR",
         "DSLICE_LISTEN",
+        "DSLICE_METRICS_LISTEN",
         "DSLICE_NAME",
         "DSLICE_NODE_ADDRESS",
         "DSLICE_NODE_SITE",
@@ -146,6 +157,7 @@ class Layout:
         """plc, whom all others need to start."""
         env = {
             **self._service("plc", "plc"),
+            **self._metrics("plc"),
             "DSLICE_SMTP_URL": f"smtp://{self._at('mail')}",
             "DSLICE_CA_OPERATOR": OPERATOR,
             "DSLICE_DATABASE_URL": self.database.url("plc"),
@@ -161,17 +173,23 @@ class Layout:
         yield from self._simulated()
 
     def _agent(self) -> Spec:
-        env = {**self._service("agent", AGENT), "DSLICE_DATABASE_URL": self.database.url("agent")}
+        env = {
+            **self._service("agent", AGENT),
+            **self._metrics("agent"),
+            "DSLICE_DATABASE_URL": self.database.url("agent"),
+        }
         return Spec("agent", "agent", "agent", self._at("agent"), env=env)
 
     def _svmd(self) -> Spec:
-        return Spec("svmd", "svmd", "svmd", self._at("svmd"), env={**self._service("svmd", SVM), **self._queue()})
+        env = {**self._service("svmd", SVM), **self._metrics("svmd"), **self._queue()}
+        return Spec("svmd", "svmd", "svmd", self._at("svmd"), env=env)
 
     def _workers(self) -> Iterator[Spec]:
         shared = {**self._member("svmd", SVM), **self._queue()}
         for number in range(1, self.plan.workers + 1):
-            yield Spec(f"worker{number}", "worker", "worker", "", env=shared)
-        yield Spec("beat", "beat", "beat", "", env=shared)
+            metrics = self._metrics("worker1", number - 1)
+            yield Spec(f"worker{number}", "worker", "worker", "", env={**shared, **metrics})
+        yield Spec("beat", "beat", "beat", "", env={**shared, **self._metrics("beat")})
         flower = {
             **shared,
             "DSLICE_FLOWER_LISTEN": self._at("flower"),
@@ -186,6 +204,7 @@ class Layout:
                 "DSLICE_LISTEN": f"{node.address}:{NODE_API_PORT}",
                 "DSLICE_FRONTDOOR": f"{node.address}:{FRONT_DOOR_PORT}",
                 "DSLICE_NODE_ADDRESS": node.address,
+                "DSLICE_METRICS_LISTEN": f"{node.address}:{METRICS_PORT}",
                 "DSLICE_NODE_SITE": node.site,
                 "DSLICE_SLIVER_DRIVER": self.plan.sliver,
                 **NODE_RHYTHM,
@@ -201,11 +220,24 @@ class Layout:
                 "DSLICE_SIMULATED_NODES": str(self.home.service(name) / "nodes.json"),
                 "DSLICE_SIMULATED_LATENCY_MS": str(self.plan.latency),
                 "DSLICE_CONTROL_SOCKET": self.home.socket(f"{name}.sock"),
+                "DSLICE_METRICS_LISTEN": f"{nodes[0].address}:{METRICS_PORT}",
                 **NODE_RHYTHM,
             }
             yield Spec(
                 name, "nodemgr", "simnodes", f"{nodes[0].address}:{NODE_API_PORT}", tuple(n.address for n in nodes), env
             )
+
+    def metrics(self) -> list[dict[str, object]]:
+        """Where each daemon shows its metrics, as Prometheus reads it from a file (`file_sd_configs`)."""
+        return [
+            {"targets": [spec.env["DSLICE_METRICS_LISTEN"]], "labels": {"job": spec.role, "daemon": spec.name}}
+            for spec in (self.plc(), *self.others())
+            if "DSLICE_METRICS_LISTEN" in spec.env
+        ]
+
+    def _metrics(self, service: str, number: int = 0) -> dict[str, str]:
+        port = METRICS_PORT + METRICS.index(service) + number
+        return {"DSLICE_METRICS_LISTEN": f"{metrics_address(_network(self.plan))}:{port}"}
 
     def _service(self, service: str, name: str) -> dict[str, str]:
         return {**self._member(service, name), **self._listen(service)}

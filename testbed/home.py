@@ -91,6 +91,11 @@ class Home:
         """The root certificate, for everyone who trusts this testbed."""
         return self.directory / "ca.pem"
 
+    @property
+    def metrics(self) -> Path:
+        """Where each daemon shows its metrics: a list for Prometheus (`file_sd_configs`)."""
+        return self.directory / "metrics.json"
+
     def service(self, name: str) -> Path:
         """State folder of one daemon; nodes' too."""
         return self.directory / "services" / name

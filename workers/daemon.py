@@ -14,9 +14,8 @@ from typing import Any, NoReturn
 from celery import signals
 from celery.beat import PersistentScheduler, Service
 from celery.exceptions import SecurityWarning
-from prometheus_client import start_http_server
 
-from rpc import logs
+from rpc import logs, metrics
 from workers.app import app
 from workers.process import Process
 from workers.settings import Settings
@@ -113,8 +112,7 @@ def _at_signals(process: Process) -> None:
 def _serve_metrics(settings: Settings) -> None:
     """Prometheus' page, in a thread of its own, where a setting asks for it: also how a container's health is seen."""
     if settings.metrics_listen:
-        host, _, port = settings.metrics_listen.rpartition(":")
-        start_http_server(int(port), host)
+        metrics.serve_beside(settings.metrics_listen)
 
 
 def _log(settings: Settings, role: str) -> None:

@@ -5,17 +5,15 @@ In a pool of threads `worker_process_init` never fires (STACK.md), and there is 
 
 import asyncio
 import logging
+import time
 from threading import Event, Thread
 
-from prometheus_client import REGISTRY, start_http_server
-
 from models.database import engine
-from models.metrics import TableCollector
 from models.seal import Seal
 from models.writer import Writer
-from rpc import metrics
 from rpc.aio import Session
 from rpc.credentials import Credentials
+from tasks.metrics import HEARD
 from tasks.publish import Publisher
 from tasks.reserve import Reserve
 from tasks.workshop import Workshop, open_workshop
@@ -61,8 +59,7 @@ class Process:
         open_workshop(self.workshop)
         self._watchdog = Watchdog(self.database, self.workshop, settings.served, settings.stuck)
         self._watchdog.start()
-        if settings.metrics_listen:
-            self._serve_metrics()
+        HEARD.set_function(lambda: time.monotonic() - self.workshop.heard)
 
     def closing(self) -> None:
         """The process was told to stop: nothing new begins in the background."""
@@ -96,11 +93,6 @@ class Process:
             policy=settings.policy,
             reserve=Reserve(max(1, settings.threads - settings.reserved)),
         )
-
-    def _serve_metrics(self) -> None:
-        address = metrics.listener(self._settings.metrics_listen)  # which refuses what is not loopback
-        REGISTRY.register(TableCollector(self.database))
-        start_http_server(address.port, addr=address.host)
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -98,6 +98,10 @@ class FrontDoorServer:
             if keys is None or key.fingerprint in keys:
                 connection.close()
 
+    def logged_in(self) -> int:
+        """How many connections are logged in now."""
+        return sum(connection.logged_in and not connection.over for connection in self._all())
+
     def _all(self) -> list[Connection]:
         with self._lock:
             return list(self._connections)

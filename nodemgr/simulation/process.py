@@ -10,16 +10,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 
+from prometheus_client import REGISTRY
+
 from nodemgr.advertise import Advertiser
 from nodemgr.agents import Agents
 from nodemgr.api import create_app
 from nodemgr.expiry import recover
+from nodemgr.metrics import NodeCollector
 from nodemgr.rounds import Rounds, heed_stops, look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.simulation.control import serve_control
 from nodemgr.simulation.population import Population, Row, SimulatedNode, read_rows
 from plc.client import Directory, Keeper, Member
-from rpc import logs, tls
+from rpc import logs, metrics, tls
 from rpc.aio import Session
 from trust.clock import Clock, system_clock
 from trust.errors import Refusal
@@ -53,6 +56,9 @@ def run() -> None:
             for row, member in zip(rows, members, strict=True)
         ]
     )
+    if settings.metrics_listen:
+        metrics.serve_beside(settings.metrics_listen)
+        REGISTRY.register(NodeCollector([found.node for found in population.nodes]))
     keeper = Keeper(members)
     keeper.start()
     try:

@@ -5,7 +5,10 @@ import logging
 import sys
 from contextlib import suppress
 
+from prometheus_client import REGISTRY
+
 from models.database import engine, migrate
+from models.metrics import TableCollector
 from plc.client import Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session
@@ -78,6 +81,7 @@ async def _serve(settings: Settings, member: Member, service: Service) -> None:
     listeners = [Listener(create_app(service, session), settings.host, settings.port, context, "svmd")]
     if settings.metrics_listen:
         listeners.append(metrics.listener(settings.metrics_listen))
+        REGISTRY.register(TableCollector(service.engine))
     announced: list[asyncio.Future[None]] = []
 
     def ready(addresses: list[tuple[str, int]]) -> None:

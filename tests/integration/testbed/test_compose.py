@@ -122,7 +122,8 @@ def host(
     sockets = fresh_database("svm").partition("@")[2]
     claim = Claim()
     network = claim_network(claim, None)
-    wanted = (("plc", 7443), ("agent", 7444), ("svmd", 7445), ("flower", 5555), ("worker", 9100), ("beat", 9100))
+    measured = ("plc", "agent", "svmd", "worker", "beat", "node1", "node2", "node3")
+    wanted = [("plc", 7443), ("agent", 7444), ("svmd", 7445), ("flower", 5555), *((name, 9100) for name in measured)]
     places = {
         "@postgres:5432/dslice": f"@{sockets}",
         f"redis://:{GIVEN['BROKER_PASSWORD']}@valkey:6379/0": fresh_valkey.url,

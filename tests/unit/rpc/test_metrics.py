@@ -1,10 +1,13 @@
 """Metrics, on loopback only."""
 
+import socket
+import urllib.request
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from rpc.guard import deny_by_default
-from rpc.metrics import listener
+from rpc.metrics import listener, serve_beside
 from tests.unit.rpc.asgi import ask
 from trust.errors import Refusal
 
@@ -27,3 +30,17 @@ async def test_metrics_are_served() -> None:
 def test_any_other_address_is_refused(address: str) -> None:
     with pytest.raises(Refusal, match="loopback"):
         listener(address)
+
+
+def test_a_page_from_a_thread() -> None:
+    registry = CollectorRegistry()
+    Counter("knocks", "Knocks heard", registry=registry).inc()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Refusal, match=f"cannot be served at 127.0.0.1:{port}"):
+            serve_beside(f"127.0.0.1:{port}", registry)
+    serve_beside(f"127.0.0.1:{port}", registry)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert b"knocks_total 1.0" in answer.read()
+    with pytest.raises(Refusal, match="loopback"):
+        serve_beside("0.0.0.0:9100", registry)

@@ -1,0 +1,107 @@
+"""Every daemon's own page of numbers, as Prometheus would read it: found through the list that `dslice env` names."""
+
+import http.client
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.lab import FAILED, REAL, Lab, until
+
+SLICE = "measured"
+
+
+@pytest.fixture(scope="module")
+def pages(lab: Lab) -> dict[str, str]:
+    """host:port by daemon."""
+    exports = lab.dslice("env").must().out
+    listed = re.search(r"^export DSLICE_METRICS_FILE=(.+)$", exports, re.MULTILINE)
+    assert listed
+    found = json.loads(Path(listed[1]).read_text())
+    return {entry["labels"]["daemon"]: entry["targets"][0] for entry in found}
+
+
+def get(address: str, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(address, timeout=20)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def read(address: str) -> dict[str, float]:
+    """Sample by its name and labels as they stand on the page."""
+    status, text = get(address, "/metrics")
+    assert status == 200
+    lines = text.splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+def total(page: dict[str, float], *parts: str) -> float:
+    """Of all samples whose name and labels hold these parts."""
+    return sum(value for name, value in page.items() if all(part in name for part in parts))
+
+
+def test_every_daemon_has_a_page(lab: Lab, pages: dict[str, str]) -> None:
+    assert pages.keys() == {"plc", "agent", "svmd", "worker1", "beat", "sim1", *(f"n{i + 1}" for i in range(REAL))}
+    assert all(read(address) for address in pages.values())
+
+
+def test_a_slice_moves_the_numbers(lab: Lab, pages: dict[str, str]) -> None:
+    before = {name: read(address) for name, address in pages.items()}
+    lab.create(SLICE, lab.real).must()
+    lab.create(SLICE, lab.real).must(FAILED)
+    after = {name: read(address) for name, address in pages.items()}
+
+    def more(daemon: str, *parts: str) -> float:
+        return total(after[daemon], *parts) - total(before[daemon], *parts)
+
+    assert more("svmd", "dslice_requests_total", 'route="/operations"', 'method="POST"', 'code=""') == 1
+    assert more("svmd", "dslice_requests_total", 'route="/operations"', 'method="POST"') == 2
+    assert more("svmd", "dslice_slivers{", "running") == REAL
+    assert more("svmd", "dslice_leases{", 'le="+Inf"') == REAL
+    assert 'dslice_leases_ending{autorenew="on"}' in after["svmd"]
+    assert after["svmd"]["dslice_oldest_due_step_seconds"] < 60
+    assert more("agent", "dslice_tickets_total", "issued") == REAL
+    assert after["agent"]["dslice_agent_nodes_live"] >= REAL
+    assert more("agent", "dslice_requests_total", 'route="/tickets"', 'status="201"') == 1
+    assert more("worker1", "dslice_steps_total", 'kind="newvms"', 'outcome="done"') == REAL
+    assert more("worker1", "dslice_running_seconds_count") == REAL
+    assert "dslice_worker_silence_seconds" in after["worker1"]
+    assert more("plc", "dslice_requests_total", 'route="/slices/{name}"', 'method="PUT"') == 1
+    for node in ("n1", "n2", "n3"):
+        assert more(node, "dslice_node_slots_used{") == 1
+        assert more(node, "dslice_node_slivers{", "running") == 1
+        assert more(node, "dslice_node_leases{", 'le="3600"') == 1
+        assert more(node, "dslice_requests_total", 'route="/leases"', 'status="201"') == 1
+
+
+def test_plc_and_simulated_nodes(lab: Lab, pages: dict[str, str]) -> None:
+    plc, simulated = read(pages["plc"]), read(pages["sim1"])
+    assert plc["dslice_plc_crl_age_seconds"] < 300
+    assert plc['dslice_plc_certificates_total{role="node"}'] >= REAL
+    assert "dslice_plc_letters_waiting" in plc
+    assert total(simulated, "dslice_node_slots{") > 0
+    assert len([name for name in simulated if name.startswith("dslice_node_slots{")]) == len(lab.simulated)
+
+
+def test_the_canary_comes_back_through_the_real_queue(lab: Lab, pages: dict[str, str]) -> None:
+    sung = 'dslice_steps_total{kind="canary",outcome="done"}'
+    until(lambda: read(pages["worker1"]).get(sung, 0) >= 1)
+    assert read(pages["svmd"])["dslice_canary_age_seconds"] < 600
+
+
+def test_what_nobody_serves_has_one_name(lab: Lab, pages: dict[str, str]) -> None:
+    """No number of made-up paths makes a page long."""
+    for number in range(3):
+        assert get(pages["agent"], f"/made-up-{number}")[0] == 404
+    page = read(pages["agent"])
+    assert total(page, "dslice_requests_total", 'route="other"', 'status="404"') >= 3
+    assert not [name for name in page if "made-up" in name]
+
+
+def test_the_slice_ends(lab: Lab) -> None:
+    lab.svm("deleteslice", SLICE).must()
