@@ -26,10 +26,8 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# The workers' ring has a process of its own: the rings before it leave a Celery worker in theirs, which would take its steps.
 test: check
-	$(BIN)/pytest --ignore=tests/integration/workers
-	$(BIN)/pytest tests/integration/workers
+	$(BIN)/pytest
 
 bench: install
 	$(BIN)/python -m bench

@@ -79,7 +79,8 @@ def make_app(settings: Settings) -> Celery:
         beat_schedule=schedule(settings),
         imports=[f"tasks.{name}" for name in (*STEPS, "sweep", "autorenew", "clean", "notify")],
     )
-    made.set_default()
+    made.set_default()  # for every thread
+    made.set_current()  # for this one, whatever app it had before
     return made
 
 

@@ -161,6 +161,12 @@ class Lab:
         return {**self.env, "PLANETLAB_HOME": str(self.home / "users" / user), **more}
 
 
+def first_line(process: "subprocess.Popen[str]") -> str:
+    """The first thing that it prints, once it does."""
+    assert process.stdout
+    return process.stdout.readline()
+
+
 def interrupt(process: "subprocess.Popen[str]") -> Ran:
     """Ctrl-C."""
     process.send_signal(signal.SIGINT)
