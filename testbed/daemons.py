@@ -18,7 +18,7 @@ from testbed.embedded import Postgres, Valkey
 from testbed.home import OPERATOR, Home, Plan, write_private
 
 PORTS = ("plc", "agent", "svmd", "flower", "mail")
-AGENT = "agent"
+AGENT = "dslice.planet-lab.org"  # the name by which the howto of 2003 asks for advertisements
 SVM = "svm"
 # Whose metrics page comes at which port after METRICS_PORT; workers follow, in their order.
 METRICS = ("plc", "agent", "svmd", "beat", "worker1")

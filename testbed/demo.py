@@ -4,21 +4,25 @@ Everything that it writes lies in its own folder; the user's HOME is not touched
 step did what it must.
 """
 
+import hashlib
 import os
 import re
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from testbed.addresses import Claim
 from testbed.daemons import real_nodes, url
 from testbed.home import NEWCOMER, Home, HomeError, Lock
-from testbed.shell import programs, settings
+from testbed.shell import programs, settings, shown
 from testbed.stage import CheckError, Shown, Stage, check
 
 SLICE = "demo"
 SSH_REFUSED = 255
+INTERRUPTED = 130  # exit status
 LEASE_SECONDS = 3600
 SLICE_XML = """\
 <?xml version="1.0"?>
@@ -32,6 +36,9 @@ SLICE_XML = """\
 
 def run(home: Home, *, nodes: int, keep: bool) -> int:
     """Tell the story on `nodes` nodes in a fresh testbed; an exit status. HomeError if the folder is taken."""
+    claim = Claim()  # until this process ends: a second demo would end the first one's testbed
+    if not claim.take(f"demo-{hashlib.sha256(bytes(home.directory)).hexdigest()}"):
+        raise HomeError(f"a demo runs in {home.directory}: wait for its end, or name another folder with --home")
     _clear(home)
     home.make()
     folder = home.directory / "demo"
@@ -40,13 +47,14 @@ def run(home: Home, *, nodes: int, keep: bool) -> int:
     stage = Stage(folder, _environment(home, folder))
     try:
         _tell(stage, home, nodes)
-        failure = None
+        status, failure = 0, None
     except CheckError as error:
-        failure = str(error)
+        status, failure = 1, str(error)
     except KeyboardInterrupt:
-        failure = "interrupted"
+        status, failure = INTERRUPTED, "interrupted"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # here and in `dslice down`: what was started has to end
     _end(stage, home, keep=keep, failure=failure)
-    return 1 if failure else 0
+    return status
 
 
 def _tell(stage: Stage, home: Home, nodes: int) -> None:
@@ -159,7 +167,7 @@ SSH_OPTIONS = ("-F", "ssh_config", "-i", "key")
 
 def _end(stage: Stage, home: Home, *, keep: bool, failure: str | None) -> None:
     if failure:
-        click.secho(f"\nThe demo failed: {failure}. Logs: {home.logs}", fg="red")
+        click.secho(f"\nThe demo failed: {failure}. Logs: {shown(home.logs)}", fg="red")
     if keep and Lock(home).holder() is not None:
         _summary(stage)
         _say_where(home)
@@ -170,9 +178,10 @@ def _end(stage: Stage, home: Home, *, keep: bool, failure: str | None) -> None:
     except CheckError as error:
         click.secho(f"dslice down failed: {error}", fg="red")
     _summary(stage)
+    if Lock(home).holder() is None:
+        click.echo("\nNothing runs any more. `make demo KEEP=1` leaves it all up.")
     if not failure:
         shutil.rmtree(home.directory)
-        click.echo("\nNothing runs any more. `make demo KEEP=1` leaves it all up.")
 
 
 def _summary(stage: Stage) -> None:
@@ -185,15 +194,10 @@ def _summary(stage: Stage) -> None:
 def _say_where(home: Home) -> None:
     plan = home.plan()
     secret = home.secrets / "flower"
-    click.echo(f"\nFlower: {url(plan, 'flower')} (user flower, password in {_short(secret)})")
+    click.echo(f"\nFlower: {url(plan, 'flower')} (user flower, password in {shown(secret)})")
     click.echo(f"svmd:   {url(plan, 'svmd')}")
-    click.echo(f'Go on:  eval "$({programs()}/dslice env --home {_short(home.directory)})"; svm getads')
-    click.echo(f"End it: {programs()}/dslice down --home {_short(home.directory)}")
-
-
-def _short(path: Path) -> str:
-    """Relative to here where that is shorter."""
-    return min(str(path), os.path.relpath(path), key=len)
+    click.echo(f'Go on:  eval "$({programs()}/dslice env --home {shown(home.directory)})"; svm getads')
+    click.echo(f"End it: {programs()}/dslice down --home {shown(home.directory)}")
 
 
 def _clear(home: Home) -> None:

@@ -129,9 +129,15 @@ class Postgres:
         shutil.rmtree(self.data, ignore_errors=True)  # half made by an interrupted first start
         shutil.rmtree(self._fresh, ignore_errors=True)
         flags = ["--no-sync", "--no-instructions", "--locale=C", "-E", "UTF8", "-A", "peer", "-U", SUPERUSER]
-        argv = [*_as_plain_user(), str(server_program("initdb")), "-D", str(self._fresh), *flags]
+        program = str(server_program("initdb"))
+        argv = [*_as_plain_user(), *_dies_with_parent(), program, "-D", str(self._fresh), *flags]
         self._initdb = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # a terminal's Ctrl-C is for whoever started us: they end it in order
         )
 
     def _initialise(self) -> None:

@@ -17,6 +17,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _LOG_MODE = 0o600
+_RESET = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,11 @@ def fork(
     parent = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Until `_become` has set them back the child has our handlers: a signal that comes at once would be lost in them.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         os.close(write)
         os.set_blocking(read, False)
         return Child(pid, read)
@@ -55,6 +59,7 @@ def fork(
         os.close(read)
         _become(name, parent, write, log, leave)
         os.environ.update(env)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         code = _run(main)
     except BaseException:  # noqa: BLE001 the child must never return into the parent's code
         traceback.print_exc()
@@ -79,7 +84,7 @@ def _become(name: str, parent: int, stdout: int, log: Path, leave: Iterable[Call
     die_with_parent(parent)
     _prctl(_PR_SET_NAME, f"dslice {name}".encode())
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+    for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for close in leave:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from testbed.home import PI, Home, HomeError, Lock
 
 DRIVERS = ("auto", "bubblewrap", "unshare", "podman", "simulated")
 DOWN_TIMEOUT = 60  # seconds that `dslice down` waits for the supervisor
+INTERRUPTED = 130  # exit status
 SETTLE_TIMEOUT = 30  # seconds that `dslice stop` and `start` wait
 
 home_option = click.option(
@@ -49,6 +51,9 @@ class Verbs(click.Group):
             raise click.ClickException(str(error)) from error
         except Refusal as refusal:
             raise click.ClickException(refusal.reason) from refusal
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            sys.exit(INTERRUPTED)
 
 
 @click.group(cls=Verbs)
@@ -73,17 +78,24 @@ def up(folder: Path | None, detach: bool, **wanted: object) -> None:
     home.make()
     begun = time.monotonic()
     if not detach:
-        sys.exit(starting.serve(home, home.plan().changed(**wanted), lambda: _started(home, begun)))
+        status = starting.serve(home, home.plan().changed(**wanted), lambda: _started(home, begun))
+        if status == INTERRUPTED:
+            click.echo("Interrupted before it was up; nothing is left running.", err=True)
+        sys.exit(status)
     starting.detach(home, home.plan().changed(**wanted))
     _started(home, begun)
 
 
 def _started(home: Home, begun: float) -> None:
+    from testbed.shell import programs, shown
+
     plan = home.plan()
     nodes = f"{plan.nodes} nodes" + (f", {plan.simulated} simulated" if plan.simulated else "")
     click.echo(f"PlanetLab is up in {time.monotonic() - begun:.1f} s: {nodes}. Now type:", err=True)
-    chosen = "" if home == Home.find(None) else f" --home {home.directory}"
-    click.echo(f'  eval "$(dslice env{chosen})"; svm getads', err=True)
+    chosen = "" if home == Home.find(None) else f" --home {shown(home.directory)}"
+    # Who has no `dslice` in PATH yet has started this one by its path; what the lines of `env` put there is this too.
+    known = shutil.which("dslice") is not None
+    click.echo(f'  eval "$({"dslice" if known else shown(programs() / "dslice")} env{chosen})"; svm getads', err=True)
 
 
 @main.command()

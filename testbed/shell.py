@@ -1,5 +1,6 @@
 """What a person reads or evaluates: the exports of `dslice env`, the table of `dslice ps`."""
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,11 @@ def exports(home: Home, email: str) -> Iterator[str]:
     for name, value in settings(home, email).items():
         yield f"export {name}={shlex.quote(value)}"
     yield f'export PATH={shlex.quote(str(programs()))}:"$PATH"'
+
+
+def shown(path: Path) -> str:
+    """A path as one types it here: relative where that is shorter, quoted where a shell needs it."""
+    return shlex.quote(min(str(path), os.path.relpath(path), key=len))
 
 
 def programs() -> Path:

@@ -4,21 +4,24 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from testbed import leftovers
 from testbed.addresses import AddressTakenError, Claim, claim_network, claim_port
 from testbed.daemons import PORTS, Layout
 from testbed.embedded import Postgres, StartError, Valkey
 from testbed.home import Home, HomeError, Lock, Plan
-from testbed.supervisor import Supervisor
+from testbed.supervisor import InterruptedStartError, Supervisor
 
 UP = b"up"
+INTERRUPTED = 130
 
 
 def serve(home: Home, plan: Plan, up: Callable[[], None]) -> int:
     """Run a testbed in this process until it is told to end; `up` is called once everything answers.
 
-    Returns an exit status. HomeError, AddressTakenError or StartError when it does not come up, with all of it ended.
+    Returns an exit status, 130 when it was told to end before it was up. HomeError, AddressTakenError or StartError
+    when it does not come up. All of it has ended then.
     """
     lock = Lock(home)
     if not lock.take():
@@ -49,7 +52,9 @@ def detach(home: Home, plan: Plan) -> None:
         with os.fdopen(read, "rb") as pipe:
             said = pipe.readline().strip()
     except KeyboardInterrupt:
-        os.kill(pid, signal.SIGTERM)  # what was not wanted to the end is ended
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)  # what was not wanted to the end is ended
+        os.waitpid(pid, 0)
         raise
     if said != UP:
         raise HomeError(said.decode() or f"the supervisor ended without a word: see {home.logs / 'supervisor.log'}")
@@ -64,11 +69,15 @@ def _detached(home: Home, plan: Plan, write: int) -> int:
     os.chdir(home.directory)
 
     def say(what: bytes) -> None:
-        os.write(write, what + b"\n")
+        with suppress(BrokenPipeError):  # whoever waited has been interrupted
+            os.write(write, what + b"\n")
         os.close(write)
 
     try:
-        return serve(home, plan, lambda: say(UP))
+        status = serve(home, plan, lambda: say(UP))
+        if status == INTERRUPTED:
+            say(b"told to end before everything was up")
+        return status
     except (HomeError, AddressTakenError, StartError) as error:
         say(str(error).encode())
         return 1
@@ -83,6 +92,8 @@ def _supervise(home: Home, plan: Plan, claim: Claim, up: Callable[[], None]) -> 
         supervisor.start()
         up()
         supervisor.run()
+    except InterruptedStartError:
+        return INTERRUPTED
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # it ends already

@@ -29,6 +29,10 @@ LIVED_LONG = 30  # seconds after which a death counts as the first one again
 STOP_ORDER = (("beat", "flower"), ("worker", "svmd"), ("nodemgr", "agent"), ("plc", "mail"), ("broker", "database"))
 
 
+class InterruptedStartError(StartError):
+    """Somebody pressed Ctrl-C, or said `dslice down`, before everything was up."""
+
+
 def delay_before_restart(deaths: int) -> float:
     """Seconds to wait before the next start, after `deaths` deaths in a row: 0.2, 0.4, … at most 10."""
     return min(10.0, 0.1 * float(2**deaths))
@@ -81,10 +85,12 @@ class Supervisor:
         for server in self.layout.servers():
             self._add(server)
         self._ready_servers()
+        self._heed_end()
         gc.collect()
         gc.freeze()  # pages of what is imported stay shared with the children
         self._add(self.layout.mail())
         self._prepare()
+        self._heed_end()
         self._add(self.layout.plc())
         self._until(lambda: self.daemons["plc"].ready, "plc")
         for spec in self.layout.others():
@@ -202,12 +208,15 @@ class Supervisor:
     def _told_to_end(self, *_: object) -> None:
         self.ending = True
 
+    def _heed_end(self) -> None:
+        if self.ending:
+            raise InterruptedStartError("told to end before everything was up")
+
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         longest = START_TIMEOUT + START_TIMEOUT_PER_NODE * (self.layout.plan.nodes + self.layout.plan.simulated)
         deadline = time.monotonic() + longest
         while not condition():
-            if self.ending:
-                raise StartError("told to end before everything was up")
+            self._heed_end()
             self._turn(max(0.0, deadline - time.monotonic()))
             tired = [daemon for daemon in self.daemons.values() if daemon.deaths >= MOST_DEATHS_AT_START]
             slow = [daemon for daemon in self.daemons.values() if not daemon.ready]
