@@ -98,6 +98,9 @@ def _at_signals(process: Process) -> None:
     def ready(**_: Any) -> None:
         _ready("worker")
 
+    def heard(**_: Any) -> None:
+        process.heard()
+
     def closing(**_: Any) -> None:
         process.closing()
 
@@ -105,6 +108,7 @@ def _at_signals(process: Process) -> None:
         process.stop()
 
     signals.worker_ready.connect(ready, weak=False)
+    signals.task_prerun.connect(heard, weak=False)
     signals.worker_shutting_down.connect(closing, weak=False)
     signals.worker_shutdown.connect(ended, weak=False)
 

@@ -57,9 +57,15 @@ class Process:
         self.writer.start()
         self.workshop = self._workshop()
         open_workshop(self.workshop)
-        self._watchdog = Watchdog(self.database, self.workshop, settings.served, settings.stuck)
+        self._watchdog = Watchdog(
+            self.database, self.workshop, settings.served, settings.stuck, publish=self.publisher.put
+        )
         self._watchdog.start()
         HEARD.set_function(lambda: time.monotonic() - self.workshop.heard)
+
+    def heard(self) -> None:
+        """A message came."""
+        self.workshop.heard = time.monotonic()
 
     def closing(self) -> None:
         """The process was told to stop: nothing new begins in the background."""

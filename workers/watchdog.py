@@ -2,7 +2,8 @@
 
 Seen with Redis: a worker that lost its connection at the wrong moment goes on living and takes no message. Beat's
 canaries keep messages coming; when one of the due steps has waited for long and this worker has heard nothing for as
-long, it is the worker's fault.
+long, it is the worker's fault. A canary is begun by a worker, though, so that one that is deaf and alone would never
+see a step wait: after half that time in silence it begins one by itself.
 """
 
 import logging
@@ -10,19 +11,22 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event, Thread
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.states import Queue
+from models.steps import StepRef
 from models.sweeps import oldest_due
+from tasks.canary import begin
 from tasks.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5
-LAST_WORD_SECONDS = 60  # for a warm stop, before the process ends without one
+LAST_WORD_SECONDS = 15  # beyond a step's deadline for a warm stop, before the process ends without one
 
 
 class Watchdog:
@@ -32,6 +36,7 @@ class Watchdog:
         queues: those that this worker serves.
         limit: seconds of silence while a step waits; 0 = never ends anything.
         end: what ends the process (tests pass their own).
+        publish: where the step of a canary goes that it begins itself.
     """
 
     def __init__(
@@ -41,12 +46,14 @@ class Watchdog:
         queues: Sequence[Queue],
         limit: int,
         end: Callable[[], None] | None = None,
+        publish: Callable[[list[StepRef]], None] | None = None,
     ) -> None:
         self._database = database
         self._workshop = workshop
         self._queues = queues
         self._limit = limit
-        self._end = end or end_process
+        self._end = end or partial(end_process, workshop.policy.step + LAST_WORD_SECONDS)
+        self._publish = publish or _nowhere
         self._stop = Event()
         self._thread = Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -61,24 +68,34 @@ class Watchdog:
     def is_deaf(self) -> bool:
         """Whether a message must have come, and none did. A database that is away proves nothing."""
         silence = time.monotonic() - self._workshop.heard
-        if not self._limit or silence < self._limit:
+        if not self._limit or silence < self._limit / 2:
             return False
         try:
-            with self._database.connect() as connection:
-                return oldest_due(connection, self._queues) > self._limit
+            with self._database.begin() as connection:
+                waited = oldest_due(connection, self._queues)
+                knock = begin(connection, self._workshop.identity) if self._may_knock(waited) else []
         except SQLAlchemyError:
             return False
+        self._publish(knock)
+        return silence >= self._limit and waited > self._limit
+
+    def _may_knock(self, waited: float) -> bool:
+        return waited == 0 and Queue.HOUSEKEEPING in self._queues
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(min(LOOK_SECONDS, self._limit / 4 or LOOK_SECONDS)):
             if self.is_deaf():
                 log.critical("no message for %d s while steps wait: this worker ends itself", self._limit)
                 self._end()
                 return
 
 
-def end_process() -> None:
-    """Warm if it can, hard if it cannot."""
+def end_process(patience: float) -> None:
+    """Warm if it can within `patience` seconds, hard if it cannot."""
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(LAST_WORD_SECONDS)
+    time.sleep(patience)
     os._exit(70)
+
+
+def _nowhere(refs: list[StepRef]) -> None:
+    """The sweep publishes them."""
