@@ -168,3 +168,21 @@ def test_a_worker_waits_for_svmds_certificate_and_stops_when_told(crew: Crew) ->
     process.join(30)
     assert process.exitcode in (0, -TERM)
     process.close()
+
+
+def test_the_database_cuts_every_connection(crew: Crew, owner: Credentials) -> None:
+    """As at a restart of PostgreSQL, whose own is in tests/faults: steps at work are done again, and recorded once."""
+    name = slice_name()
+    crew.tickets(name, owner)
+    crew.farm.fault("all", "slow=0.5")
+    crew.daemon("beat")
+    worker = crew.daemon("worker")
+    started = crew.leases(name, owner, parallelism=4)
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> :me"
+    for _ in range(3):
+        until(lambda: at_work(crew) or crew.farm.rows("SELECT 1 FROM svm.operation WHERE ended_at IS NOT NULL") != [])
+        me = crew.farm.rows("SELECT pg_backend_pid() AS pid")[0].pid
+        crew.farm.rows(cut, me=me)
+    assert crew.farm.ended(started.operation).ok == 8
+    crew.all_leased_once(name)
+    assert worker.process.is_alive()
