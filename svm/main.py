@@ -44,6 +44,7 @@ VERBS = {
     "ssh-config": "login",
     "run": "login",
     "inventory": "nodes",
+    "doctor": "doctor",
     "config": "settings",
     "completion": "settings",
 }

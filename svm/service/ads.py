@@ -50,7 +50,7 @@ async def _ads(service: Service, session: Session, names: Sequence[str]) -> Foun
     entries = await asyncio.to_thread(service.agents.named if names else _all(service), names)
     if not entries:
         raise Refusal(Code.NOT_FOUND, "plc knows no agent yet; start one, or try again in a minute")
-    answers = await asyncio.gather(*(_ask(session, entry) for entry in entries), return_exceptions=True)
+    answers = await asyncio.gather(*(ask(session, entry) for entry in entries), return_exceptions=True)
     found: dict[str, tuple[str, Ad]] = {}
     failures: list[Refusal] = []
     for entry, answer in zip(entries, answers, strict=True):
@@ -70,7 +70,8 @@ def _all(service: Service) -> Any:
     return lambda _names: service.agents.entries()
 
 
-async def _ask(session: Session, entry: AgentEntry) -> tuple[Ad, ...]:
+async def ask(session: Session, entry: AgentEntry) -> tuple[Ad, ...]:
+    """One agent's advertisements. Raises Refusal when it does not answer."""
     answer = await AgentClient(session, entry.url, entry.identity).ads()
     return answer.ads if answer is not None else ()
 

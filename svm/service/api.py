@@ -10,6 +10,7 @@ from rpc.aio import Session
 from rpc.server import Guard, application, open_route
 from svm.service.ads import add_ads
 from svm.service.context import Service
+from svm.service.doctor import add_doctor
 from svm.service.operations import add_operations
 from svm.service.reads import add_reads
 from svm.service.watching import listening
@@ -29,6 +30,7 @@ def create_app(service: Service, session: Session | None = None) -> FastAPI:
     add_operations(app, service, guard)
     add_reads(app, service, guard)
     add_ads(app, service, guard, calls)
+    add_doctor(app, service, guard, calls)
 
     @app.get("/healthz")
     @open_route

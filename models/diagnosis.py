@@ -1,0 +1,54 @@
+"""What is not well about one owner's slices, as `reconcile` has found it: what `svm doctor` shows him."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection, text
+
+from trust.identity import Identity
+
+
+class Trouble(StrEnum):
+    """What may be wrong with a sliver."""
+
+    ORPHAN = "orphan"  # on a node, and in no table
+    MISSING = "missing"  # in the table as running, and on no node
+    KEYS = "keys"  # the node lacks the newest set of users' keys
+    SILENT = "silent"  # its node does not answer
+
+
+@dataclass(frozen=True, slots=True)
+class Ailment:
+    """One of them. `since`: when it was first seen; `reason`: what the node, or who asked it, said."""
+
+    slice: str
+    node: str
+    what: Trouble
+    since: datetime | None
+    reason: str | None
+
+
+# A change of keys is under way for a moment after each addkey: that is no trouble yet.
+_AILMENTS = text("""
+    SELECT x.name AS slice, f.node, f.what, f.first_seen_at AS since, NULL AS reason
+    FROM svm.finding f JOIN svm.slice x ON x.slice_id = f.slice_id WHERE x.owner = :owner
+    UNION ALL
+    SELECT x.name, v.node, 'keys', v.changed_at, v.last_error
+    FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
+    WHERE x.owner = :owner AND x.state = 'open' AND v.state = 'running' AND v.expires_at > now()
+      AND v.key_generation < x.key_generation
+      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL)
+    UNION ALL
+    SELECT x.name, v.node, 'silent', n.silent_since, n.last_error
+    FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice JOIN svm.node n ON n.node = v.node
+    WHERE x.owner = :owner AND v.state <> 'deleted' AND n.silent_since IS NOT NULL
+      AND (v.state = 'deleting' OR v.expires_at > now())
+    ORDER BY 1, 2, 3
+""")
+
+
+def ailments(connection: Connection, owner: Identity) -> list[Ailment]:
+    """All of them, by slice and node."""
+    rows = connection.execute(_AILMENTS, {"owner": owner.uri})
+    return [Ailment(row.slice, row.node, Trouble(row.what), row.since, row.reason) for row in rows]
