@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection, Row, func, select, text
 
 from models import svm
 from models.clean import purgeable_ids
@@ -92,6 +92,23 @@ class Sliver:
     changed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What a slice lacks.
+
+    Args:
+        missing: nodes.
+        taken: addresses that it must not get: its own live nodes, and those that still delete a sliver of that name.
+        known: these, and all that it was ever given.
+        granted: tickets that it has had.
+    """
+
+    missing: int
+    taken: list[str]
+    known: list[str]
+    granted: int
+
+
 def find(connection: Connection, name: str, caller: Identity | None) -> Slice:
     """The slice of that name: the open one, else the one being deleted.
 
@@ -127,11 +144,8 @@ def expirations(connection: Connection, slice_row: UUID) -> list[tuple[str, date
     return [(v.node, v.expires_at) for v in slivers(connection, slice_row) if v.state in holding and v.expires_at]
 
 
-def lacking(connection: Connection, slice_row: UUID) -> tuple[int, list[str], list[str]]:
-    """For the broker: how many nodes a slice lacks, the addresses it must not get, and those it was ever given.
-
-    Not to get are its own live nodes, and nodes that still delete an older sliver of that name.
-    """
+def lacking(connection: Connection, slice_row: UUID) -> Lack:
+    """What a slice lacks, for the broker."""
     slice_, v = svm.slice_table.c, svm.sliver.c
     row = connection.execute(select(slice_.numnodes, slice_.name).where(slice_.id == slice_row)).one()
     found = slivers(connection, slice_row)
@@ -141,8 +155,9 @@ def lacking(connection: Connection, slice_row: UUID) -> tuple[int, list[str], li
         .join(svm.slice_table, slice_.id == v.slice)
         .where(slice_.name == row.name, v.state == SliverState.DELETING)
     )
-    taken = list(dict.fromkeys([*living, *connection.scalars(going)]))
-    return row.numnodes - len(living), taken, list(dict.fromkeys([*taken, *(one.node for one in found)]))
+    taken = list(dict.fromkeys([*living, *connection.scalars(going.order_by(v.node))]))
+    granted = connection.scalar(select(func.max(v.position)).where(v.slice == slice_row)) or 0
+    return Lack(row.numnodes - len(living), taken, list(dict.fromkeys([*taken, *(one.node for one in found)])), granted)
 
 
 def keys(connection: Connection, slice_row: UUID) -> list[str]:

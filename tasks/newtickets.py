@@ -3,6 +3,8 @@
 Howto, "Creating a slice": the broker inside svm asks the agent, which either gives them all or an error.
 """
 
+import hashlib
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,16 +31,20 @@ def newtickets(ids: list[int]) -> None:
 async def ask(claim: Claim, shop: Workshop) -> Done:
     """Tickets for what the slice lacks, and its key pair if these are its first."""
     slice_ = slice_of(claim)
-    missing, taken, _ = await shop.read(lacking, slice_.id)
-    if missing <= 0:
+    lack = await shop.read(lacking, slice_.id)
+    if lack.missing <= 0:
         return Done(unchanged=True, reason=f"{slice_.name} has its {slice_.numnodes} nodes")
-    return await take(claim, shop, missing, taken)
+    return await take(claim, shop, lack.missing, lack.taken, lack.granted)
 
 
-async def take(claim: Claim, shop: Workshop, missing: int, taken: list[str]) -> Done:
-    """`missing` tickets on nodes that are not `taken`. Raises Refusal(TOO_FEW_NODES), and nothing is kept then."""
+async def take(claim: Claim, shop: Workshop, missing: int, taken: list[str], granted_before: int) -> Done:
+    """`missing` tickets on nodes that are not `taken`. Raises Refusal(TOO_FEW_NODES), and nothing is kept then.
+
+    `granted_before`: tickets that the slice has had. With what is asked it says which request this is: one whose
+    answer was lost for good, and that a later operation repeats, gets the same tickets.
+    """
     slice_ = slice_of(claim)
-    broker = _Broker(claim, shop, slice_, await shop.agents(slice_.agents))
+    broker = _Broker(claim, shop, slice_, await shop.agents(slice_.agents), granted_before)
     found = await broker.gather(missing, taken)
     granted = tuple(ticket for tickets in found for ticket in _granted(tickets))
     names = ", ".join(tickets.agent for tickets in found)
@@ -67,6 +73,7 @@ class _Broker:
     shop: Workshop
     slice: SliceFacts
     agents: list[AgentEntry]
+    granted_before: int
 
     async def gather(self, missing: int, taken: list[str]) -> list[Tickets]:
         found: list[Tickets] = []
@@ -114,8 +121,14 @@ class _Broker:
             exclude=taken,
             delegation=delegation(self.claim, self.slice),
             # Asked again after a lost answer, the agent gives the same tickets.
-            idempotency_key=f"{self.claim.operation}-{self.claim.id}-{name}-{count}",
+            idempotency_key=self._key(name, count, taken),
         )
+
+    def _key(self, name: str, count: int, taken: list[str]) -> str:
+        """The same for the same request, whichever operation makes it, until its tickets are recorded."""
+        asked = [self.granted_before, name, count, self.slice.leaselen, self.slice.ips, taken]
+        this = [self.claim.kind, self.claim.node, *asked]
+        return f"{self.slice.id}-{hashlib.sha256(json.dumps(this).encode()).hexdigest()[:32]}"
 
     async def _return(self, found: list[Tickets]) -> None:
         """Give back what alone is of no use; a ticket that cannot be given back runs out."""

@@ -18,5 +18,5 @@ def replace(ids: list[int]) -> None:
 
 async def find_another(claim: Claim, shop: Workshop) -> Done:
     """One ticket on a node that the slice never had; the failed node's sliver is deleted from then on."""
-    _, _, known = await shop.read(lacking, slice_of(claim).id)
-    return await take(claim, shop, 1, known)
+    lack = await shop.read(lacking, slice_of(claim).id)
+    return await take(claim, shop, 1, lack.known, lack.granted)

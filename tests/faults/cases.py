@@ -30,7 +30,10 @@ class Case:
 CASES = (
     Case("workers: kill -9 in a loop", workers.killed_in_a_loop, hold=16, least=8, short=True),
     Case("workers: all killed at once", workers.all_killed, hold=14, least=8),
-    Case("a worker dies at each point of a step", points.each, hold=90, least=2, slices=8, nodes=8),
+    Case("a worker dies at each point of a step", points.each("worker"), hold=90, least=2, slices=8, nodes=8),
+    Case("svmd dies at each point of a request", points.each("svmd"), hold=60, least=1, slices=4, nodes=4),
+    Case("a node dies at each point of a call", points.each("simnodes"), hold=90, least=1, slices=2, nodes=8),
+    Case("the agent dies at each point of a request", points.each("agent"), hold=60, least=1, slices=6, nodes=4),
     Case("Valkey: kill -9", broker.killed),
     Case("Valkey: FLUSHALL", broker.flushed, short=True),
     Case("Valkey: SIGSTOP", broker.paused),

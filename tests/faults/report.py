@@ -1,22 +1,22 @@
-"""The table: case, times run, kills, steps, lost, doubled, seconds to converge."""
+"""The table: case, times run, kills, nodes broken, steps, lost, doubled, seconds to converge."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from tests.faults.runner import Outcome
 
-HEAD = ("case", "times run", "kills", "steps", "lost", "doubled", "typed again", "seconds to converge")
+NUMBERS = ("runs", "kills", "broken", "steps", "lost", "doubled", "again")
+HEAD = ("case", "times run", "kills", "broken", "steps", "lost", "doubled", "typed again", "seconds to converge")
 
 
 def cells(outcome: Outcome) -> tuple[str, ...]:
     """One line of the table."""
-    numbers = (outcome.runs, outcome.kills, outcome.steps, outcome.lost, outcome.doubled, outcome.again)
-    return (outcome.case, *(f"{number:,}" for number in numbers), f"{outcome.seconds:.1f}")
+    return (outcome.case, *(f"{getattr(outcome, name):,}" for name in NUMBERS), f"{outcome.seconds:.1f}")
 
 
 def total(outcomes: Sequence[Outcome]) -> Outcome:
     """All cases together; `seconds` is the longest."""
     found = Outcome("all")
-    for name in ("runs", "kills", "steps", "lost", "doubled", "again"):
+    for name in NUMBERS:
         setattr(found, name, sum(getattr(outcome, name) for outcome in outcomes))
     found.seconds = max((outcome.seconds for outcome in outcomes), default=0)
     return found

@@ -31,6 +31,7 @@ class Outcome:
     case: str
     runs: int = 0
     kills: int = 0
+    broken: int = 0
     steps: int = 0
     lost: int = 0
     doubled: int = 0
@@ -82,7 +83,7 @@ class Runner:
         return outcomes
 
     def _verb(self, case: Case, verb: str, life: Life, outcome: Outcome) -> None:
-        self.stack.counted, steps, again = Counted(), life.steps(), life.again
+        self.stack.counted, steps, again = Counted(verb), life.steps(), life.again
         with case.fault(self.stack):
             self._under_way(case, verb, life)
         ended = time.monotonic()
@@ -91,6 +92,7 @@ class Runner:
         outcome.seconds = max(outcome.seconds, seconds)
         outcome.note(found)
         outcome.kills += self.stack.counted.kills
+        outcome.broken += self.stack.counted.broken
         outcome.steps += life.steps() - steps
         outcome.again += life.again - again
         outcome.why += [f"nobody died at: {point}" for point in self.stack.counted.missed]
@@ -101,12 +103,20 @@ class Runner:
         begun = time.monotonic()
         life.ask(verb, life.names)
         while (left := begun + case.hold - time.monotonic()) > 0 and settled(lambda: not life.open(), left):
-            if begun + case.least < time.monotonic():
+            done = not self.stack.counted.unmet() or not (verb in REPEATABLE or life.undone(verb))
+            if done and begun + case.least < time.monotonic():
                 break
-            if verb in REPEATABLE:
-                life.ask(verb, life.names)
-            else:
-                time.sleep(0.2)
+            self._again(verb, life)
+
+    def _again(self, verb: str, life: Life) -> None:
+        """Once more what may be repeated, and what has failed where points are still to be come to."""
+        if verb in REPEATABLE:
+            life.ask(verb, life.names)
+        elif self.stack.counted.unmet():
+            undone = life.undone(verb)
+            life.again += len(undone)
+            life.ask(verb, undone)
+        time.sleep(0.2)
 
     def converge(self, verb: str, life: Life) -> list[Breach]:
         """Wait until nothing is under way, the verb has done its work everywhere, and all agree; what is left after

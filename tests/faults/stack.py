@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +17,7 @@ import psycopg
 import redis
 from sqlalchemy.engine import make_url
 
+from models.states import Queue
 from testbed import control
 from testbed.daemons import Layout, simulated_groups, simulated_nodes
 from testbed.embedded import Postgres, Valkey
@@ -43,13 +44,21 @@ BIN = Path(sys.executable).parent
 
 @dataclass(slots=True)
 class Counted:
-    """What a case has done so far. `kills`: signals sent to processes, processes ended, queues wiped, nodes broken.
+    """What a case has done so far.
 
-    `missed`: points at which a worker was to die and did not.
+    Args:
+        verb: under way meanwhile.
+        kills: signals that ended or stopped a process, and queues wiped.
+        broken: nodes made to misbehave, and records refused.
+        missed: points at which a process was to die and did not.
+        unmet: whether some of these points are still to come.
     """
 
+    verb: str = ""
     kills: int = 0
+    broken: int = 0
     missed: list[str] = field(default_factory=list)
+    unmet: Callable[[], bool] = lambda: False
 
 
 @dataclass
@@ -121,6 +130,13 @@ class Stack:
     def misbehave(self, node: str, fault: str) -> None:
         """`dslice fault`. Nothing is said when the process of that node is down just now."""
         inject(self.home, node, fault)
+
+    def knock(self, job: str) -> None:
+        """Have a worker do one of beat's jobs (`clean`, `reconcile-all`) now and not when its time comes."""
+        os.environ["DSLICE_BROKER_URL"] = self.broker_url
+        from workers.app import app
+
+        app.send_task(job, queue=Queue.HOUSEKEEPING, ignore_result=True, retry=False)
 
     # What they keep
 

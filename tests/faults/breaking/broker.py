@@ -58,7 +58,7 @@ def full(stack: Stack) -> Iterator[None]:
     """No memory left: every write is refused, for seconds at a time."""
 
     def fill() -> None:
-        stack.counted.kills += 1
+        stack.counted.broken += 1
         stack.broker.config_set("maxmemory", "1")
         time.sleep(4)
         stack.broker.config_set("maxmemory", "256mb")
@@ -84,7 +84,7 @@ def everything_ten_times(stack: Stack) -> Iterator[None]:
         seen.update(ref.id for ref in refs)
         for _ in range(TIMES):
             publish(refs)
-        stack.counted.kills += bool(refs)
+        stack.counted.broken += bool(refs)
 
     with again_and_again(publish_again, (0.05, 0.2)):
         yield

@@ -31,7 +31,7 @@ def inserts_fail(stack: Stack) -> Iterator[None]:
     refuse = sql.SQL(_REFUSE).format(nodes=sql.SQL(", ").join(sql.Literal(node) for node in chosen))
     with stack.connect() as database:
         database.execute(refuse)
-    stack.counted.kills += len(chosen)
+    stack.counted.broken += len(chosen)
     try:
         yield
     finally:

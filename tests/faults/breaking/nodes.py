@@ -15,7 +15,7 @@ def misbehave(fault: str) -> Callable[[Stack], AbstractContextManager[None]]:
         chosen = DICE.sample(stack.addresses, max(1, len(stack.addresses) // 3))
         for node in chosen:
             stack.misbehave(node, fault)
-        stack.counted.kills += len(chosen)
+        stack.counted.broken += len(chosen)
         try:
             yield
         finally:

@@ -1,15 +1,22 @@
 """Nodes that refuse, hang, lie or lose their answers: that node's line alone says so, and the retry works."""
 
-import pytest
+from typing import Any
 
+import pytest
+from sqlalchemy import select
+
+from agent.client import AgentClient, Tickets
+from models.agent import ticket
 from models.operations import Verb
 from models.states import Outcome
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import Lab, slice_name
 from tests.integration.tasks.farm import Farm, until
+from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair
 
 KEY = new_ssh_key_pair("one")[1]
+_JTIS = "SELECT v.jti FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice WHERE x.name = :n"
 
 AWAY = {"unreachable", "timeout"}
 FAULTS = {
@@ -162,3 +169,21 @@ def test_without_a_delegation_nothing_is_done(farm: Farm, owner: Credentials, la
     assert set(farm.errors(ended.id).values()) == {"not-allowed"}
     assert farm.on_nodes(name) == {}
     assert lab
+
+
+def test_tickets_whose_answer_was_lost_for_good_are_those_of_the_next_try(
+    farm: Farm, owner: Credentials, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, issue = slice_name(), AgentClient.tickets
+
+    async def lost(*args: Any, **named: Any) -> Tickets:
+        await issue(*args, **named)
+        raise Refusal(Code.UNREACHABLE, "the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AgentClient, "tickets", lost)
+        assert farm.run(Verb.NEWTICKETS, name, owner).code == Code.UNREACHABLE
+    assert farm.run(Verb.NEWTICKETS, name, owner).ok == 4
+    with lab.engine.connect() as agent:
+        issued = list(agent.scalars(select(ticket.c.jti).where(ticket.c.slice == name, ticket.c.state == "issued")))
+    assert sorted(issued) == sorted(row.jti for row in farm.rows(_JTIS, n=name))

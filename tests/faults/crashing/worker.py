@@ -1,36 +1,44 @@
-"""A worker that dies (SIGKILL) at each point of a step's way the first time that any worker comes there.
-
-The points, for each kind of step: its claim taken but not committed, and committed; before and after each call; its
-record not begun, not committed, and committed; what follows it not published, and published. A file in
-$FAULTS_POINTS says that a point has had its death, so that one round goes through all of them.
+"""A worker's points, for each kind of step: its claim taken but not committed, and committed; before and after each
+call; its record not begun, not committed, and committed; what follows it not published, and published.
 """
 
-import gc
-import os
-import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import count
-from pathlib import Path
-from typing import Any, NoReturn
+from threading import local
+from typing import Any
 
-from testbed.roles import import_shared
+from tests.faults.crashing import die
 
-POINTS = "FAULTS_POINTS"
-REQUIRED = ("claim not committed", "claim committed", "before call 1", "after call 1", "before record", "before commit")
+REQUIRED = (
+    "claim not committed",
+    "claim committed",
+    "before call 1",
+    "after call 1",
+    "before record",
+    "before commit",
+    "committed",
+)
 """Points that each kind of step has; the others depend on what follows it."""
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "createslice": ("newtickets", "newleases", "newvms"),
+    "addkey": ("addkey",),
+    "renewslice": ("renew",),
+    "delkey": ("delkey",),
+    "nukekeys": ("nukekeys",),
+    "deleteslice": ("delete", "release"),
+    "replace": ("replace",),
+    "reconcile": ("reconcile",),
+}
+"""The kinds of steps that a verb comes to."""
 
+_written = local()
 _step: ContextVar[tuple[str, "count[int]"] | None] = ContextVar("step", default=None)
 
 
-def die(point: str) -> None:
-    """The first time only."""
-    try:
-        os.close(os.open(Path(os.environ[POINTS]) / point, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+def required(verb: str) -> set[str]:
+    """Points that nobody gets past when this verb is done on new slices."""
+    return {f"{kind}, {place}" for kind in KINDS[verb] for place in REQUIRED}
 
 
 def arm() -> None:
@@ -83,11 +91,13 @@ def _calling(whole: Callable[..., Any]) -> Callable[..., Any]:
 
 def _recording(whole: Callable[..., Any]) -> Callable[..., Any]:
     def record(connection: Any, records: Sequence[Any], *rest: Any) -> Any:
-        for kind in {str(found.claim.kind) for found in records}:
+        kinds = {str(found.claim.kind) for found in records}
+        for kind in kinds:
             die(f"{kind}, before record")
         came = whole(connection, records, *rest)
-        for kind in {str(found.claim.kind) for found in records}:
+        for kind in kinds:
             die(f"{kind}, before commit")
+        _written.kinds = kinds
         return came
 
     return record
@@ -97,6 +107,8 @@ def _committed(whole: Callable[..., Any]) -> Callable[..., Any]:
     """The writer hands over what became due right after its commit."""
 
     def put(self: Any, refs: Sequence[Any]) -> None:
+        for kind in getattr(_written, "kinds", ()):
+            die(f"{kind}, committed")
         for kind in {str(ref.kind) for ref in refs}:
             die(f"{kind}, committed and not yet published")
         whole(self, refs)
@@ -115,24 +127,3 @@ def _sending(whole: Callable[..., Any]) -> Callable[..., Any]:
         return sent
 
     return send
-
-
-def main(size: int) -> NoReturn:
-    """Keep `size` such workers alive, forked with everything imported: a new one for each that dies."""
-    import_shared()
-    arm()
-    from workers.daemon import main_worker
-
-    gc.freeze()
-    crew: set[int] = set()
-    while True:
-        while len(crew) < size:
-            pid = os.fork()
-            if pid == 0:
-                main_worker()
-            crew.add(pid)
-        crew.discard(os.wait()[0])
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
