@@ -83,7 +83,7 @@ def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
     ledger = Ledger(connection)
     ledger.lock([operation])
     if operation not in ledger:
-        raise Refusal(Code.NOT_FOUND, f"no operation {operation}; svm history SLICE lists them")
+        raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
     tally = ledger[operation]
     if tally.verb is Verb.DELETESLICE:
         raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: what it has begun it finishes")
@@ -97,7 +97,7 @@ def read(connection: Connection, operation: UUID) -> Operation:
     """One operation. Raises Refusal(NOT_FOUND)."""
     row = connection.execute(select(svm.operation).where(svm.operation.c.id == operation)).one_or_none()
     if row is None:
-        raise Refusal(Code.NOT_FOUND, f"no operation {operation}; svm history SLICE lists them")
+        raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
     return _operation(row)
 
 

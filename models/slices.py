@@ -119,7 +119,7 @@ def find(connection: Connection, name: str, caller: Identity | None) -> Slice:
         raise Refusal(Code.NOT_FOUND, f"no slice {name}: svm slices lists yours, createslice makes one")
     found = _slice(row)
     if caller is not None and found.owner != caller:
-        raise Refusal(Code.NOT_OWNER, f"{name} is somebody else's slice")
+        raise Refusal(Code.NOT_OWNER, f"{name} is somebody else's slice: svm slices lists yours")
     return found
 
 

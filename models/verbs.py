@@ -243,7 +243,7 @@ def _own(wanted: Wanted, row: SliceRow) -> Row[Any]:
     if row is None:
         raise Refusal(Code.NOT_FOUND, f"no slice {wanted.slice}: svm slices lists yours, createslice makes one")
     if row.owner != str(wanted.owner):
-        raise Refusal(Code.NOT_OWNER, f"{wanted.slice} is somebody else's slice")
+        raise Refusal(Code.NOT_OWNER, f"{wanted.slice} is somebody else's slice: svm slices lists yours")
     return row
 
 

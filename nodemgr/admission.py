@@ -71,9 +71,8 @@ def admit(ticket: Ticket, *, agents: Collection[Identity], held: Held | None, ta
             )
         return  # its place is taken already
     if capacity.free(taken) == 0:
-        raise Refusal(
-            Code.OVER_CAPACITY, f"all {capacity.places} places of this node are taken; take another node", taken=taken
-        )
+        why = f"all {capacity.places} places of this node are taken" if capacity.places else "this node has no places"
+        raise Refusal(Code.OVER_CAPACITY, f"{why}; take another node", taken=taken)
 
 
 def lease_end(now: datetime, leaselen: int, longest: int, current: datetime | None = None) -> datetime:

@@ -61,7 +61,7 @@ class Central:
             attempt(connection, by_address, ADDRESS, self.clock.now())
             who = find(connection, name)
         if not self.passwords.matches(password, who.password_hash if who else None) or who is None:
-            raise Refusal(Code.NOT_AUTHENTICATED, "wrong e-mail or password")
+            raise Refusal(Code.NOT_AUTHENTICATED, "wrong e-mail or password; try again")
         with self.begin() as connection:
             forget(connection, by_account)
             take_back(connection, by_address, self.clock.now())

@@ -113,13 +113,13 @@ class Surprises:
                 raise  # half an answer is out: the server breaks the connection, and logs
             log.exception("unexpected error in %s %s", scope["method"], printable(scope["path"]))
             refusal = Refusal(Code.INTERNAL, "something went wrong in the service; its operator finds it in the log")
-            await _response(refusal)(scope, receive, send)
+            await response(refusal)(scope, receive, send)
 
 
 async def _on_refusal(request: "Request", refusal: Exception) -> "Response":
     assert isinstance(refusal, Refusal)  # noqa: S101 - registered for this type only
     request.scope[CODE] = refusal.code
-    return _response(refusal)
+    return response(refusal)
 
 
 async def _on_invalid(request: "Request", error: Exception) -> "Response":
@@ -127,7 +127,7 @@ async def _on_invalid(request: "Request", error: Exception) -> "Response":
 
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
     request.scope[CODE] = Code.BAD_INPUT
-    return _response(Refusal(Code.BAD_INPUT, complaints(error.errors())))
+    return response(Refusal(Code.BAD_INPUT, complaints(error.errors())))
 
 
 async def _on_http_error(request: "Request", error: Exception) -> "Response":
@@ -137,7 +137,7 @@ async def _on_http_error(request: "Request", error: Exception) -> "Response":
     place = printable(f"{request.method} {request.url.path}")
     reasons = {404: f"there is no {place} here", 405: f"{place} is not a call of this service"}
     reason = reasons.get(error.status_code, printable(str(error.detail)))
-    return _response(Refusal(_code_of(error.status_code), reason), error.status_code, error.headers)
+    return response(Refusal(_code_of(error.status_code), reason), error.status_code, error.headers)
 
 
 def complaints(errors: Sequence[Any]) -> str:
@@ -161,7 +161,8 @@ def _place(location: Sequence[Any]) -> str:
     return ".".join(parts)
 
 
-def _response(refusal: Refusal, status: int | None = None, headers: Mapping[str, str] | None = None) -> "Response":
+def response(refusal: Refusal, status: int | None = None, headers: Mapping[str, str] | None = None) -> "Response":
+    """The refusal as an answer."""
     from starlette.responses import Response
 
     return Response(to_bytes(refusal, status), status or STATUS[refusal.code], headers, MEDIA_TYPE)

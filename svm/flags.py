@@ -12,6 +12,22 @@ CONNECT_TIMEOUT = 10
 MOST_PARALLEL = 1024
 LONGEST_CONNECT = 3600
 
+
+class Whole(click.ParamType[int]):
+    """A whole number from 1 to `most`."""
+
+    name = "number"
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= self.most):
+            self.fail(f"{text[:40]!a} is no whole number from 1 to {self.most}", param, ctx)
+        return int(text)
+
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -70,17 +86,17 @@ _FLAGS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (
         ("-p", "parallelism"),
         {
-            "type": click.IntRange(1, MOST_PARALLEL),
+            "type": Whole(MOST_PARALLEL),
             "metavar": "N",
-            "help": f"Nodes worked on at once (default {PARALLELISM}).",
+            "help": f"Nodes worked on at once, 1 to {MOST_PARALLEL} (default {PARALLELISM}).",
         },
     ),
     (
         ("-t", "connect_timeout"),
         {
-            "type": click.IntRange(1, LONGEST_CONNECT),
+            "type": Whole(LONGEST_CONNECT),
             "metavar": "SECONDS",
-            "help": f"Wait this long for a connection to each node (default {CONNECT_TIMEOUT}).",
+            "help": f"Wait this long for a node's connection, 1 to {LONGEST_CONNECT} (default {CONNECT_TIMEOUT}).",
         },
     ),
     (("--json", "json"), {"is_flag": True, "help": "One JSON object a line on stdout."}),

@@ -33,14 +33,15 @@ def follow(
 ) -> tuple[int, Report]:
     """Show each event of an operation as it comes; the exit status is the operation's."""
     report = Report(as_json=flags.json, retry=retry)
-    with _interruptible(f"the operation goes on; follow it with: svm watch {operation}", flags, operation, report):
+    with _interruptible(f"it goes on; follow it with: svm watch {operation}", flags, operation, report):
         total = 0
         for event in svmd.events(operation):
             total = _total(event) or total
             if event["type"] == "ended":
                 return _ended(report, operation, event), report
             _show(report, event, as_json=flags.json)
-            report.progress(f"{title}: {_count(report, total)}{_trouble(event)}")
+            if total:
+                report.progress(f"{title}: {_count(report, total)}{_trouble(event)}")
     raise AssertionError("a stream ends with `ended` or a Refusal")
 
 
@@ -137,5 +138,5 @@ def _title(request: Request) -> str:
 def _count(report: Report, total: int) -> str:
     """Nodes that have ended; one that another replaces counts with the other."""
     ended = report.ok + report.failed
-    done = f"{ended} of {max(total, ended)} nodes" if total else f"{ended} nodes"
+    done = f"{ended} of {max(total, ended)} nodes"
     return f"{done} · {report.failed} failed" if report.failed else done

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from rpc.credentials import KEY, Credentials
+from rpc.credentials import CERTIFICATE, KEY, Credentials
 from trust.clock import system_clock
 from trust.errors import Code, Refusal
 
@@ -80,11 +80,16 @@ class Home:
         """
         self.check()
         credentials = self.credentials
-        if not credentials.exists():
+        if not (self.directory / CERTIFICATE).exists():
             raise Refusal(
                 Code.NOT_AUTHENTICATED,
                 f"no certificate in {self.directory}: run plkeygen, and plkeygen --refresh once it is approved",
             )
+        try:
+            credentials.pair()
+            _ = credentials.root
+        except Refusal as refusal:
+            raise Refusal(Code.NOT_AUTHENTICATED, f"{refusal.reason}: ask for a new one with plkeygen") from None
         end = credentials.certificate.not_valid_after_utc
         if end < system_clock().now():
             reason = f"your certificate ended at {end:%Y-%m-%d %H:%M} UTC: run plkeygen to ask for a new one"

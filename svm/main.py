@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import traceback
+from difflib import get_close_matches
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -128,8 +129,14 @@ def _usage(error: click.ClickException, flags: Flags) -> int:
         return USAGE
     context = error.ctx if isinstance(error, click.UsageError) else None
     advice = f"see: {context.command_path if context else 'svm'} --help"
-    refused(Refusal(Code.BAD_INPUT, f"{error.format_message().rstrip('.')}; {advice}"), USAGE, as_json=flags.json)
+    said = _no_verb(error) if isinstance(error, click.NoSuchCommand) else error.format_message().rstrip(".")
+    refused(Refusal(Code.BAD_INPUT, f"{said}; {advice}"), USAGE, as_json=flags.json)
     return USAGE
+
+
+def _no_verb(error: click.NoSuchCommand) -> str:
+    near = get_close_matches(error.command_name, VERBS, n=3, cutoff=0.75)
+    return f"no verb is called {error.command_name[:40]!a}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
 def _surprise(error: Exception, flags: Flags) -> int:

@@ -4,12 +4,15 @@ Standard library and click only: this is loaded at every start.
 """
 
 import json
+import os
 import shlex
 import shutil
+import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TextIO
 
 import click
 
@@ -90,8 +93,9 @@ class Report:
         self.results: list[NodeResult] = []
         self.as_json = as_json
         self._retry = retry
-        self._live = sys.stderr.isatty() and not as_json
-        self._shown = False
+        # A pager or filter at the same terminal writes when it likes: a line that is replaced in place would tear.
+        self._live = sys.stderr.isatty() and not as_json and not _is_pipe(sys.stdout)
+        self._shown = ""
 
     @property
     def ok(self) -> int:
@@ -112,15 +116,16 @@ class Report:
 
     def progress(self, text: str) -> None:
         """Show `text` in place on a terminal; the next line takes its place."""
-        if self._live:
-            click.echo(f"\r\x1b[K{text[: _columns() - 1]}", err=True, nl=False)
-            self._shown = True
+        shown = text[: _columns() - 1]
+        if self._live and shown != self._shown:
+            click.echo(f"\r\x1b[K{shown}", err=True, nl=False)
+            self._shown = shown
 
     def pause(self) -> None:
         """Take the status line away, so that a line can be printed."""
         if self._shown:
             click.echo("\r\x1b[K", err=True, nl=False)
-            self._shown = False
+            self._shown = ""
 
     def summary(self, operation: str | None, refusal: Refusal | None = None, status: int | None = None) -> int:
         """Say how it ended and what to type next; the exit status. `refusal`: why the operation itself failed."""
@@ -189,6 +194,13 @@ def _node_fields(result: NodeResult) -> dict[str, object]:
     if result.replaced:
         fields["replaced"] = True
     return fields
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # no file behind it
+        return False
 
 
 def _columns() -> int:

@@ -31,8 +31,9 @@ def plkeygen(mode: str | None, force: bool, email: str | None, password_file: IO
     """Make your ~/.planetlab and ask PlanetLab's CA for a certificate.
 
     \b
-    plkeygen             key pair and certificate request; asks for e-mail and password of your account
-    plkeygen --refresh   downloads the certificate once the CA's operator has approved it
+    plkeygen             key pair and certificate request; asks for your
+                         account's e-mail and password
+    plkeygen --refresh   downloads the certificate once it is approved
 
     Where stdin is no terminal, e-mail and password are read from its first lines.
     """
@@ -55,6 +56,7 @@ def plkeygen(mode: str | None, force: bool, email: str | None, password_file: IO
     if mode == "refresh":
         keys.trust(confirmation())
         return _refreshed(keys.refresh(email or _ask("email")))
+    home.require_plc()
     keys.require_may_ask(force=force)
     keys.trust(confirmation())
     who = email or _ask("email")
@@ -126,9 +128,9 @@ def confirmation() -> "Confirm | None":
 
 
 def _confirm(fingerprint: str) -> str:
-    pairs = ":".join(fingerprint[at : at + 2] for at in range(0, len(fingerprint), 2))
-    click.echo(f"plc's CA is not known here yet. The SHA-256 of its certificate is\n  {pairs}", err=True)
-    click.echo("Compare it with what the operator of plc tells you, not with what was sent with it.", err=True)
+    groups = " ".join(fingerprint[at : at + 8] for at in range(0, len(fingerprint), 8))
+    click.echo(f"plc's CA is not known here yet. The SHA-256 of its certificate is\n  {groups}", err=True)
+    click.echo("Compare it with what the operator of plc tells you, not with what came with it.", err=True)
     return _ask("first 8 digits")
 
 

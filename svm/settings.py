@@ -49,6 +49,6 @@ def _who(home: Home) -> list[Setting]:
         certificate = home.credentials.certificate
         who = home.credentials.identity.name
     except Refusal as refusal:
-        return [Setting("identity", None, refusal.reason)]
+        return [Setting("identity", None, refusal.reason if path.exists() else "no certificate yet; run plkeygen")]
     end = f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
-    return [Setting("identity", who, str(path)), Setting("valid until", end, str(path))]
+    return [Setting("identity", who, path.name), Setting("valid until", end, path.name)]

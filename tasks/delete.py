@@ -32,7 +32,8 @@ async def take_back(claim: Claim, shop: Workshop) -> Done:
         if refusal.code is Code.NOT_FOUND:
             return Done(reason="it was gone already")
         end = f"{sliver.expires_at:%Y-%m-%d %H:%M:%S} UTC" if sliver.expires_at else "its lease's end"
-        advice = f"{refusal.reason}; the node itself ends the sliver after {end}"
+        joint = " " if refusal.reason.endswith("?") else "; "
+        advice = f"{refusal.reason}{joint}the node itself ends the sliver after {end}"
         raise Refusal(refusal.code, advice, **refusal.detail) from refusal
     return Done()
 

@@ -50,6 +50,8 @@ def parse_public_key(text: str) -> PublicKey:
     if "PRIVATE KEY" in text:
         raise _bad("is a private key, which you should give to nobody; give the .pub file")
     lines = text.strip().splitlines()
+    if not lines:
+        raise _bad("must be one line and is empty; give the .pub file")
     if len(lines) != 1:
         raise _bad(f"must be one line and is {len(lines)}; give the .pub file, one key at a time")
     if not lines[0].replace("\t", " ").isprintable():
@@ -77,7 +79,7 @@ def _check_type(fields: list[str]) -> None:
     if kind not in KEY_TYPES and any(field in KEY_TYPES for field in " ".join(fields).split()):
         raise _bad("has options before it, which are not taken; give the .pub file without them")
     if kind not in KEY_TYPES:
-        raise _bad(f"is of an unknown type; make one of {', '.join(KEY_TYPES)}")
+        raise _bad("is of an unknown type; give the .pub file, or make one with ssh-keygen -t ed25519")
 
 
 def _blob(line: str) -> bytes:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -16,7 +16,7 @@ import click
 from svm.exits import status_of_nodes
 from svm.files import slice_folder
 from svm.flags import current, flags
-from svm.output import NodeResult, Report, line, say
+from svm.output import NodeResult, Report, json_line, line, say
 from svm.session import connect
 from svm.words import SLICE
 from trust.errors import Code, Refusal
@@ -59,10 +59,15 @@ def ssh_config(name: str) -> None:
     from svm.sshconfig import hosts, write
 
     svmd = connect()
-    config = write(svmd.home.directory, name, hosts(svmd.slice(name)))
+    found = hosts(svmd.slice(name))
+    config = write(svmd.home.directory, name, found)
+    if current().json:
+        for host in found:
+            json_line("row", {"slice": name, "ssh_config": str(config), **asdict(host)})
+        return
     click.echo(config.read_text(encoding="utf-8"), nl=False)
     if sys.stderr.isatty():
-        say(f"It lies in {config}; have it always with: Include {config}")
+        say(f"To have these always, in ~/.ssh/config:\nInclude {config}")
 
 
 @click.command(context_settings=REST)
@@ -88,7 +93,7 @@ def run(identity: str | None, name: str, words: tuple[str, ...]) -> int:
         raise _no_ssh()
     config = write(svmd.home.directory, name, found)
     base = [*_ssh(config, identity), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={current().connect_timeout}", "--"]
-    return _run_everywhere(base, [host.node for host in found], words)
+    return _run_everywhere(name, base, [host.node for host in found], words)
 
 
 def _command(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,7 +112,7 @@ def _prepared(name: str, node: str) -> tuple[Path, str]:
     except Refusal as refusal:
         if refusal.code not in (Code.UNREACHABLE, Code.TIMEOUT) or not _lists(kept, node):
             raise
-        say(f"svm: {refusal.reason}; using what svmd said last")
+        say(f"svm: {refusal.reason}\nsvm: using what svmd said last")
         return kept, node
     host = find(found, name, node)
     return write(svmd.home.directory, name, found), host.node
@@ -144,7 +149,7 @@ class _Ran:
     output: bytes
 
 
-def _run_everywhere(base: Sequence[str], found: Sequence[str], words: Sequence[str]) -> int:
+def _run_everywhere(name: str, base: Sequence[str], found: Sequence[str], words: Sequence[str]) -> int:
     given = current()
     report = Report(as_json=given.json)
     done: list[_Ran] = []
@@ -159,7 +164,10 @@ def _run_everywhere(base: Sequence[str], found: Sequence[str], words: Sequence[s
         return _as_json(done, report)
     for output in dict.fromkeys(ran.output for ran in done):
         _show_group([ran for ran in done if ran.output == output], output)
-    return _say_statuses(done)
+    status = _say_statuses(done)
+    if any(ran.status == SSH_FAILED and b"Permission denied" in ran.output for ran in done):
+        say(f"Let a key of yours in with: svm addkey {name} KEYFILE; or name the right one with -i")
+    return status
 
 
 def _run_on(argv: Sequence[str], node: str) -> _Ran:
@@ -185,8 +193,6 @@ def _say_statuses(done: Sequence[_Ran]) -> int:
 
 
 def _as_json(done: Sequence[_Ran], report: Report) -> int:
-    from svm.output import json_line
-
     for ran in done:
         text = ran.output.decode("utf-8", "replace")
         json_line("row", {"node": ran.node, "status": ran.status, "output": text})

@@ -47,7 +47,7 @@ def status(name: str) -> None:
     if found["slivers"]:
         table(("NODE", "NAME", "STATE", "LEFT", "LAST ERROR"), [_row(each, now) for each in found["slivers"]])
     for operation in found["operations"]:
-        say(f"{operation['verb']} goes on; follow it with: svm watch {operation['operation']}")
+        say(f"{operation['verb']} goes on; see: svm watch {operation['operation']}")
     for warning in _warnings(found, now):
         say(warning)
 
@@ -74,7 +74,7 @@ def inventory(name: str) -> None:
         }
         for host in found
     }
-    line(json.dumps({name: {"hosts": each}}, indent=2))
+    line(json.dumps({name: {"hosts": each}}, indent=None if current().json else 2))
 
 
 def _about(found: Mapping[str, Any]) -> list[str]:

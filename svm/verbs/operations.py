@@ -8,7 +8,8 @@ import click
 
 from svm.columns import stamp
 from svm.flags import current, flags
-from svm.output import json_line, line, printable, say
+from svm.output import Retry, command, json_line, line, printable, say
+from svm.retry import lower_commands, whole_slice
 from svm.session import connect
 from svm.words import SLICE, SLICE_OR_OPERATION, is_operation
 from trust.errors import Code, Refusal
@@ -29,7 +30,8 @@ def watch(what: str) -> int:
     found = svmd.operation(operation)
     if found["outcome"] is not None and not current().json:
         say(f"{found['verb']} {found['slice']} ended {stamp(datetime.fromisoformat(found['ended_at']))}:")
-    status, _ = follow(svmd, operation, current(), title=f"{found['verb']} {found['slice']}".strip())
+    retry = _retry(found["verb"], found["slice"])
+    status, _ = follow(svmd, operation, current(), retry=retry, title=f"{found['verb']} {found['slice']}".strip())
     return status
 
 
@@ -63,7 +65,23 @@ def cancel(what: str) -> None:
     elif found["outcome"] not in (None, "cancelled"):
         say(f"{found['verb']} {found['slice']} had already ended ({found['outcome']})")
     else:
-        say(f"cancelled; what had begun is finished, see: svm watch {operation}")
+        say(f"cancelled; what had begun is finished: svm watch {operation}")
+
+
+def _retry(verb: str, name: str) -> Retry | None:
+    """What to type for the nodes that failed, as whoever asked for the operation was told, but for the file's name."""
+    flags = current()
+    match verb:
+        case "createslice" | "newtickets":
+            return lambda failures: whole_slice("FILE", name, failures, flags)
+        case "newleases" | "newvms":
+            return lambda failures: lower_commands(name, failures, flags)
+        case "addkey" | "delkey":
+            return lambda _failures: [f"Try again with: {command(verb, name, 'KEYFILE')}"]
+        case "deleteslice" | "renewslice" | "nukekeys":
+            return lambda _failures: [f"Try again with: {command(verb, name)}"]
+        case _:
+            return None
 
 
 def _newest(found: Mapping[str, Any], *, running: bool = False) -> str:

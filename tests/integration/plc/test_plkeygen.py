@@ -87,7 +87,7 @@ def test_a_wrong_password_sends_nothing_and_the_next_try_uses_the_same_key(lapto
     email = laptop.plc.person()
 
     wrong = laptop.plkeygen(stdin=f"{email}\nwrong password\n")
-    assert (wrong.returncode, wrong.stderr) == (4, "plkeygen: wrong e-mail or password\n")
+    assert (wrong.returncode, wrong.stderr) == (4, "plkeygen: wrong e-mail or password; try again\n")
     key = (laptop.home / "key.pem").read_text()
 
     assert laptop.plkeygen(stdin=f"{email}\n{PASSWORD}\n").returncode == 0

@@ -72,7 +72,7 @@ class TestFollowing:
         child.send_signal(signal.SIGINT)
         _, err = child.communicate()
         assert child.returncode == 130
-        advice = "the operation goes on; follow it with: svm watch "
+        advice = "it goes on; follow it with: svm watch "
         assert err.strip().startswith(advice)
         operation = err.strip().removeprefix(advice)
         svmd.worker.resume()

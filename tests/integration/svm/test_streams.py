@@ -159,6 +159,9 @@ def test_a_stream_outlives_a_restart_of_postgresql(lab: Lab, tmp_path: Path, mon
             events = stream(svmd, pi, create(svmd, pi))
             assert types(list(islice(events, 1))) == ["started"]
             server.stop()
+            with svmd.connection(pi) as connection, pytest.raises(Refusal, match="database does not answer") as refused:
+                connection.call("GET", "/slices")
+            assert refused.value.code is Code.UNREACHABLE
             server.start()
             svmd.worker.resume()
             assert types(list(events))[-1] == "ended"

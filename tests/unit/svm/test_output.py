@@ -1,6 +1,8 @@
 """Lines to the letter, JSON lines, the summary, and what to type next."""
 
+import io
 import json
+import os
 
 import pytest
 
@@ -61,6 +63,33 @@ def test_a_nodes_text_cannot_play_with_the_terminal(capsys: pytest.CaptureFixtur
     assert "\x1b" not in out
     assert len(out) < 250
     assert printable("a\tb\u202ec") == "a b c"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_status_line_is_drawn_when_it_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    report = Report(as_json=False)
+    for text in ("1 of 3 nodes", "1 of 3 nodes", "2 of 3 nodes"):
+        report.progress(text)
+    report.pause()
+    report.pause()
+    assert terminal.getvalue() == "\r\x1b[K1 of 3 nodes\r\x1b[K2 of 3 nodes\r\x1b[K"
+
+
+def test_no_status_line_beside_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `svm renewslice S | tee log` prints comes from another process, whenever that likes."""
+    terminal = Terminal()
+    read, write = os.pipe()
+    with os.fdopen(read), os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr("sys.stderr", terminal)
+        monkeypatch.setattr("sys.stdout", pipe)
+        Report(as_json=False).progress("1 of 3 nodes")
+    assert terminal.getvalue() == ""
 
 
 def test_a_failure_without_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
