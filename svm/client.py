@@ -188,7 +188,8 @@ class Svmd:
 def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SECONDS) -> Place:
     """Where svmd is, by plc's directory, which is asked when its last answer is older than `patience` seconds.
 
-    When plc does not answer, what it said last counts, however old. Raises Refusal when there is nothing.
+    When plc does not answer, or is in trouble itself, what it said last counts, however old. Raises Refusal when there
+    is nothing.
     """
     kept, age = _kept(home)
     if kept is not None and age < patience:
@@ -197,7 +198,7 @@ def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SEC
         with closing(Plc(home.require_plc(), credentials)) as plc:
             place = _place_of(home, plc.directory())
     except Refusal as refusal:
-        if kept is None or refusal.code not in _PASSING:
+        if kept is None or refusal.code not in (*_PASSING, Code.INTERNAL):
             raise
         return kept
     _keep(home, place)

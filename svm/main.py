@@ -130,7 +130,8 @@ def _usage(error: click.ClickException, flags: Flags) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
     advice = f"see: {context.command_path if context else 'svm'} --help"
     said = _no_verb(error) if isinstance(error, click.NoSuchCommand) else error.format_message().rstrip(".")
-    refused(Refusal(Code.BAD_INPUT, f"{said}; {advice}"), USAGE, as_json=flags.json)
+    joint = " " if said.endswith("?") else "; "
+    refused(Refusal(Code.BAD_INPUT, f"{said}{joint}{advice}"), USAGE, as_json=flags.json)
     return USAGE
 
 

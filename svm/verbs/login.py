@@ -166,7 +166,7 @@ def _run_everywhere(name: str, base: Sequence[str], found: Sequence[str], words:
         _show_group([ran for ran in done if ran.output == output], output)
     status = _say_statuses(done)
     if any(ran.status == SSH_FAILED and b"Permission denied" in ran.output for ran in done):
-        say(f"Let a key of yours in with: svm addkey {name} KEYFILE; or name the right one with -i")
+        say(f"Let a key in with: svm addkey {name} KEYFILE; or name the right one with -i")
     return status
 
 
