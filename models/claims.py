@@ -29,7 +29,7 @@ _TAKE = text("""
         extract(epoch FROM now() - t.started_at) AS age, extract(epoch FROM now() - o.started_at) AS asked,
         o.verb, o.connect_timeout, o.options,
         x.id AS slice, x.slice_id, x.name, x.owner, x.state AS slice_state, x.numnodes, x.leaselen, x.ips, x.agents,
-        x.public_key, x.sealed_key, x.key_generation AS wanted_keys,
+        x.public_key, x.sealed_key, x.key_generation AS wanted_keys, x.pair_generation, x.pair_wanted,
         CASE WHEN x.working_until > now() THEN x.working END AS working,
         CASE WHEN x.standing_until > now() THEN x.standing END AS standing,
         v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
@@ -66,6 +66,8 @@ class SliceFacts:
     key_generation: int
     working: str | None = field(repr=False)
     standing: str | None = field(repr=False)
+    pair_generation: int = 0
+    pair_wanted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,8 @@ def _slice_facts(row: Row[Any]) -> SliceFacts:
         key_generation=row.wanted_keys,
         working=row.working,
         standing=row.standing,
+        pair_generation=row.pair_generation,
+        pair_wanted=row.pair_wanted,
     )
 
 

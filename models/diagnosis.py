@@ -15,6 +15,7 @@ class Trouble(StrEnum):
     ORPHAN = "orphan"  # on a node, and in no table
     MISSING = "missing"  # in the table as running, and on no node
     KEYS = "keys"  # the node lacks the newest set of users' keys
+    PAIR = "pair"  # the node has an older pair of the slice's own keys than is wanted
     SILENT = "silent"  # its node does not answer
 
 
@@ -38,6 +39,12 @@ _AILMENTS = text("""
     FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
     WHERE x.owner = :owner AND x.state = 'open' AND v.state = 'running' AND v.expires_at > now()
       AND v.key_generation < x.key_generation
+      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL)
+    UNION ALL
+    SELECT x.name, v.node, 'pair', v.changed_at, v.last_error
+    FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
+    WHERE x.owner = :owner AND x.state = 'open' AND v.state = 'running' AND v.expires_at > now()
+      AND v.pair_generation < x.pair_wanted
       AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL)
     UNION ALL
     SELECT x.name, v.node, 'silent', n.silent_since, n.last_error

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, text
 from models.decisions import Decision, Facts, Moved, decide
 from models.endings import close_slices
 from models.ledger import Ledger, Tally
+from models.pairs import want_next
 from models.results import Done, Failed, Record
-from models.states import MOVES, Kind, StepState, Verb
+from models.states import MOVES, Kind, SliverState, StepState, Verb
 from models.steps import NewStep, StepRef
 from models.transitions import Change, Granted, Key, Trouble, advance, condemn, grant, trouble
 
@@ -85,7 +86,7 @@ class _Found:
             if result.tickets and claim.slice:
                 self._granted[claim.id] = _take_tickets(connection, claim.slice.id, result)
                 if claim.kind is Kind.REPLACE and claim.node:
-                    condemn(connection, claim.slice.id, [claim.node])
+                    _condemn(connection, claim.slice.id, claim.node)
         self._moved: dict[Key, Moved] = advance(connection, [c for r in kept if (c := _change_of(r)) is not None])
 
     def facts(self, record: Record) -> Facts:
@@ -114,6 +115,12 @@ def _take_tickets(connection: Connection, slice_row: UUID, result: Done) -> list
     return grant(connection, slice_row, result.tickets)
 
 
+def _condemn(connection: Connection, slice_row: UUID, node: str) -> None:
+    """The replaced node's sliver ends; a node that may have had the slice's key pair must not open the others."""
+    if condemn(connection, slice_row, [node]).get(node) in (SliverState.LEASED, SliverState.RUNNING):
+        want_next(connection, slice_row)
+
+
 def _change_of(record: Record) -> Change | None:
     claim, result = record.claim, record.result
     if not isinstance(result, Done) or result.unchanged or claim.slice is None or claim.node is None:
@@ -129,6 +136,7 @@ def _change_of(record: Record) -> Change | None:
         expires_at=result.expires_at,
         frontdoor=result.frontdoor,
         key_generation=result.key_generation,
+        pair_generation=result.pair_generation,
     )
 
 

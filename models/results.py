@@ -18,6 +18,7 @@ class Done:
         lease, generation, expires_at: newleases and renew.
         frontdoor: newvms, when the node says another than its advertisement: (address, port, host key).
         key_generation: of the keys pushed.
+        pair_generation: of the slice's own key pair that the node has now.
         tickets, slice_id, public_key, sealed_key: newtickets and replace.
         reason, detail: for the event that the user sees.
     """
@@ -28,6 +29,7 @@ class Done:
     expires_at: datetime | None = None
     frontdoor: tuple[str, int, str] | None = None
     key_generation: int | None = None
+    pair_generation: int | None = None
     tickets: tuple[Granted, ...] = ()
     slice_id: UUID | None = None
     public_key: str | None = None

@@ -73,6 +73,7 @@ class Verb(StrEnum):
     ADDKEY = "addkey"
     DELKEY = "delkey"
     NUKEKEYS = "nukekeys"
+    REKEY = "rekey"
     RENEWSLICE = "renewslice"
     DELETESLICE = "deleteslice"
     CLEAN = "clean"
@@ -97,6 +98,7 @@ LIFECYCLE = (
     Verb.RENEWSLICE,
     Verb.DELETESLICE,
     Verb.REPLACE,
+    Verb.REKEY,
 )
 
 
@@ -109,6 +111,7 @@ class Kind(StrEnum):
     ADDKEY = "addkey"
     DELKEY = "delkey"
     NUKEKEYS = "nukekeys"
+    REKEY = "rekey"
     RENEW = "renew"
     DELETE = "delete"
     RELEASE = "release"
@@ -142,6 +145,7 @@ MOVES: dict[str, Move] = {
     Kind.ADDKEY: Move((SliverState.RUNNING,), None),
     Kind.DELKEY: Move((SliverState.RUNNING,), None),
     Kind.NUKEKEYS: Move((SliverState.RUNNING,), None),
+    Kind.REKEY: Move((SliverState.RUNNING,), None),
     Kind.RENEW: Move((SliverState.LEASED, SliverState.RUNNING), None),
     Kind.DELETE: Move((SliverState.DELETING,), SliverState.DELETED),
     "expire": Move(LIVE, SliverState.EXPIRED),

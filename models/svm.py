@@ -79,6 +79,8 @@ slice_table = Table(
     Column("agents", ARRAY(Text), nullable=False, server_default="{}"),
     Column("public_key", Text),
     Column("sealed_key", LargeBinary),
+    _count("pair_generation"),  # of the pair that is there; `pair_wanted` is ahead until the next one is made
+    _count("pair_wanted"),
     Column("working", Text),
     _time("working_until"),
     Column("standing", Text),
@@ -124,6 +126,7 @@ sliver = Table(
     _time("expires_at"),
     _time("renew_at"),
     _count("key_generation"),
+    _count("pair_generation"),
     _count("attempts"),
     Column("error_code", Text),
     Column("last_error", Text),

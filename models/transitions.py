@@ -29,6 +29,7 @@ class Change:
     expires_at: datetime | None = None
     frontdoor: tuple[str, int, str] | None = None
     key_generation: int | None = None
+    pair_generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,13 @@ _ADVANCE = text("""
         host_key = coalesce(u.key, v.host_key),
         key_generation = CASE WHEN u.target = 'deleted' THEN 0
                               ELSE greatest(v.key_generation, coalesce(u.keys, 0)) END,
+        pair_generation = CASE WHEN u.target = 'deleted' THEN 0
+                               ELSE greatest(v.pair_generation, coalesce(u.pair, 0)) END,
         attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
     FROM (SELECT v.slice AS of_slice, v.node AS on_node, v.state AS before, c.*
           FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(slice uuid, node text, sources jsonb, target text,
-               new_lease text, new_generation int, new_end timestamptz, address text, port int, key text, keys int)
+               new_lease text, new_generation int, new_end timestamptz, address text, port int, key text, keys int,
+               pair int)
           JOIN svm.sliver v ON v.slice = c.slice AND v.node = c.node
           WHERE c.sources ? v.state AND coalesce(c.new_generation >= v.generation, true)
           ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
@@ -116,7 +120,7 @@ _GRANT = text("""
         frontdoor_address = excluded.frontdoor_address, frontdoor_port = excluded.frontdoor_port,
         host_key = excluded.host_key, state = 'ticketed', ticket = excluded.ticket, jti = excluded.jti,
         expires_at = excluded.expires_at, redeemed_at = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
-        attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
+        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
     WHERE v.state = ANY(:sources) OR (v.state = ANY(:living) AND v.expires_at <= now())
     RETURNING v.node
 """)
@@ -198,6 +202,7 @@ def _change(change: Change) -> dict[str, object]:
         "port": port,
         "key": key,
         "keys": change.key_generation,
+        "pair": change.pair_generation,
     }
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from models import svm
 from models.clean import purge
 from models.keys import add_keys, remove_all_keys, remove_keys
+from models.pairs import want_next
 from models.requests import Given, Plan, SliceSpec, Wanted
 from models.states import LIFECYCLE, LIVE, Kind, SliceState, SliverState, Verb
 from models.transitions import condemn
@@ -146,6 +147,18 @@ def _keys(kind: Kind, change: Callable[[Connection, UUID, Sequence[str]], None])
     return plan
 
 
+def _rekey(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+    """A new key pair of the slice's own, for every VM; beat names those that an earlier one did not reach."""
+    found = _own_open(wanted, row)
+    _refuse_busy(connection, found)
+    _keep_delegations(connection, wanted, found)
+    if not wanted.nodes:
+        want_next(connection, found.id)
+    nodes = list(wanted.nodes) or _nodes(connection, found.id, "v.state = 'running' AND v.expires_at > now()")
+    notes = () if nodes else (f"{found.name} has no VM yet: each gets the new pair when it is made",)
+    return Plan(found.id, found.name, tuple((Kind.REKEY, node) for node in nodes), notes, len(nodes))
+
+
 def _deleteslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     """From this transaction on nothing but the deletion is claimed or recorded."""
     found = _own(wanted, row)
@@ -228,6 +241,7 @@ PLANS: dict[Verb, Planner] = {
     Verb.ADDKEY: _keys(Kind.ADDKEY, add_keys),
     Verb.DELKEY: _keys(Kind.DELKEY, remove_keys),
     Verb.NUKEKEYS: _keys(Kind.NUKEKEYS, remove_all_keys),
+    Verb.REKEY: _rekey,
     Verb.RENEWSLICE: _renewslice,
     Verb.DELETESLICE: _deleteslice,
     Verb.REPLACE: _replace,

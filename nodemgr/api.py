@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agent.client import FrontDoor, frontdoor_to_json
 from nodemgr.caller import Caller
 from nodemgr.node import MAX_KEYS, Node
+from nodemgr.slicekey import SlicePair
 from nodemgr.store import LeaseRow
 from rpc.server import Guard, application, deny_by_default, open_route
 from trust.authorize import Action
@@ -46,6 +47,16 @@ class CreateBody(_Body):
     """`PUT /slivers/{slice}`."""
 
     lease: Token
+    private_key: KeyText
+    public_key: KeyText
+    pair_generation: Generation = 0
+
+
+class PairBody(_Body):
+    """`PUT /slivers/{slice}/pair`: the slice's own key pair."""
+
+    slice_id: UUID
+    generation: Generation
     private_key: KeyText
     public_key: KeyText
 
@@ -136,12 +147,18 @@ def _add_slivers(app: FastAPI, guard: Guard) -> None:
     async def put_sliver(
         request: Request, node: Here, slice: str, body: CreateBody, caller: Annotated[Caller, creator]
     ) -> Any:
-        made = await node.create(caller, slice, body.lease, body.private_key, body.public_key)
+        pair = (body.private_key, body.public_key, body.pair_generation)
+        made = await node.create(caller, slice, body.lease, *pair)
         return _sliver(made, request)
 
     @app.put("/slivers/{slice}/access")
     async def put_access(node: Here, slice: str, body: AccessBody, caller: Annotated[Caller, remover]) -> Any:
         return {"generation": await node.set_access(caller, slice, body.slice_id, body.generation, body.keys)}
+
+    @app.put("/slivers/{slice}/pair")
+    async def put_pair(node: Here, slice: str, body: PairBody, caller: Annotated[Caller, creator]) -> Any:
+        pair = SlicePair(body.generation, body.private_key, body.public_key)
+        return {"generation": await node.set_pair(caller, slice, body.slice_id, pair)}
 
     @app.delete("/slivers/{slice}", status_code=204)
     async def delete_sliver(node: Here, slice: str, body: DeleteBody, caller: Annotated[Caller, deleter]) -> None:

@@ -87,10 +87,17 @@ class NodeClient:
         return _lease(await self._call("POST", "/leases", delegation, {"ticket": ticket}))
 
     async def create(
-        self, slice: str, lease: str, private_key: str, public_key: str, delegation: str | None
+        self,
+        slice: str,
+        lease: str,
+        private_key: str,
+        public_key: str,
+        delegation: str | None,
+        pair_generation: int = 0,
     ) -> SliverReply:
         """Lease to sliver. A sliver that is there under this lease is returned as it is."""
-        body = {"lease": lease, "private_key": private_key, "public_key": public_key}
+        pair = {"private_key": private_key, "public_key": public_key, "pair_generation": pair_generation}
+        body = {"lease": lease, **pair}
         return _sliver(await self._call("PUT", _path(slice), delegation, body))
 
     async def set_access(
@@ -99,6 +106,14 @@ class NodeClient:
         """Replace the whole key set; the generation in force afterwards. A lower one is STALE_GENERATION."""
         body = {"slice_id": str(slice_id), "generation": generation, "keys": list(keys)}
         reply = await self._call("PUT", f"{_path(slice)}/access", delegation, body)
+        return int(_object(reply)["generation"])
+
+    async def set_pair(
+        self, slice: str, slice_id: UUID, generation: int, private_key: str, public_key: str, delegation: str | None
+    ) -> int:
+        """Replace the slice's own key pair; the generation in force afterwards. A lower one is STALE_GENERATION."""
+        pair = {"private_key": private_key, "public_key": public_key, "generation": generation}
+        reply = await self._call("PUT", f"{_path(slice)}/pair", delegation, {"slice_id": str(slice_id), **pair})
         return int(_object(reply)["generation"])
 
     async def renew(self, slice: str, slice_id: UUID, from_generation: int, delegation: str | None) -> LeaseReply:

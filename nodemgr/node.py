@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 from nodemgr.access import Access, SessionCloser
 from nodemgr.admission import Capacity, Held, admit, lease_end, next_generation
 from nodemgr.caller import Caller
-from nodemgr.slicekey import check_pair
+from nodemgr.slicekey import SlicePair, check_pair
 from nodemgr.slivers.driver import Driver, SliverSpec
 from nodemgr.store import Burnt, LeaseRow, Store
 from rpc.credentials import Credentials
@@ -96,7 +96,9 @@ class Node:
         self.changed()
         return lease
 
-    async def create(self, caller: Caller, slice: str, token: str, private_key: str, public_key: str) -> LeaseRow:
+    async def create(
+        self, caller: Caller, slice: str, token: str, private_key: str, public_key: str, pair_generation: int = 0
+    ) -> LeaseRow:
         """Lease to sliver (howto, newvms). One that is there under this lease is returned, with this key pair."""
         async with self.lock(slice):
             self._own(caller, slice, None, Action.CREATE)
@@ -110,12 +112,25 @@ class Node:
                     generation=lease.generation,
                 )
             self._require_running(lease)
-            pair = check_pair(private_key, public_key)
-            spec = self._spec(lease, private_key, pair)
+            given = SlicePair(pair_generation, private_key, public_key)
+            given.refuse_older(lease.pair_generation, slice)
+            spec = self._spec(lease, given)
+            lease = replace(lease, pair_generation=given.generation)
             created = await (self._keep(lease, spec) if lease.state == "running" else self._make(lease, spec))
         self.changed()
         self.populated()
         return created
+
+    async def set_pair(self, caller: Caller, slice: str, slice_id: UUID, given: SlicePair) -> int:
+        """Another key pair for a running sliver (`svm rekey`); ends the sessions of the one before. Its generation."""
+        async with self.lock(slice):
+            lease = self._own(caller, slice, slice_id, Action.CREATE)
+            self._require_running(lease)
+            if lease.state != "running":
+                raise Refusal(Code.NOT_FOUND, f"slice {slice} has no VM on this node; svm newvms makes it")
+            given.refuse_older(lease.pair_generation, slice)
+            kept = await self._keep(replace(lease, pair_generation=given.generation), self._spec(lease, given))
+        return kept.pair_generation
 
     def renew(self, caller: Caller, slice: str, slice_id: UUID, from_generation: int) -> LeaseRow:
         """A lease to now + leaselen (howto, renewslice); the one there is when it was renewed from there already."""
@@ -247,6 +262,7 @@ class Node:
                 slice_key=held.slice_key if held else None,
                 key_generation=held.key_generation if held else 0,
                 keys=held.keys if held else (),
+                pair_generation=held.pair_generation if held else 0,
             )
         )
 
@@ -299,13 +315,14 @@ class Node:
             current = self.store.lease(lease.slice)
             if current is None or current.slice_id != lease.slice_id:
                 raise Refusal(Code.NOT_FOUND, f"slice {lease.slice} was deleted meanwhile")
-            current = replace(current, slice_key=spec.public_key)
+            current = replace(current, slice_key=spec.public_key, pair_generation=lease.pair_generation)
             self.store.put(current)
         if lease.slice_key is not None and lease.slice_key != spec.public_key:
             await self.close_sessions(lease.slice, [parse_public_key(lease.slice_key).fingerprint])
         return current
 
-    def _spec(self, lease: LeaseRow, private_key: str, public_key: PublicKey) -> SliverSpec:
+    def _spec(self, lease: LeaseRow, given: SlicePair) -> SliverSpec:
+        public_key = check_pair(given.private_key, given.public_key)
         return SliverSpec(
             slice=lease.slice,
             slice_id=lease.slice_id,
@@ -313,7 +330,7 @@ class Node:
             memory_mb=self.capacity.sliver_mb,
             processes=self.capacity.processes,
             host_uid=None,
-            private_key=private_key,
+            private_key=given.private_key,
             public_key=public_key.line,
         )
 

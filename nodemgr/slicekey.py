@@ -1,10 +1,28 @@
 """The slice's own key pair, as a service manager hands it to a node."""
 
+from dataclasses import dataclass, field
+
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
 from trust.errors import Code, Refusal
 from trust.sshkeys import PublicKey, parse_public_key
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePair:
+    """A pair as it came, with its generation: the service manager counts them, so that no older one comes back."""
+
+    generation: int
+    private_key: str = field(repr=False)
+    public_key: str
+
+    def refuse_older(self, than: int, slice: str) -> None:
+        """Raises Refusal(STALE_GENERATION) when this node has a newer one."""
+        if self.generation < than:
+            reason = f"the key pair of slice {slice} on this node has generation {than}; run the command again"
+            raise Refusal(Code.STALE_GENERATION, reason, generation=than)
+
 
 MAX_TEXT = 16 * 1024
 HEAD = "-----BEGIN OPENSSH PRIVATE KEY-----\n"

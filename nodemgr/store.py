@@ -18,7 +18,7 @@ from uuid import UUID
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
-VERSION = 1
+VERSION = 2
 KEPT = 7 * 86_400  # seconds that a burnt ticket is remembered past its end, in case a clock steps back
 PAST_KEPT = 90 * 86_400  # seconds that the last generation of a lease that is gone is remembered
 
@@ -46,6 +46,7 @@ CREATE TABLE lease (
     slice_key      TEXT,           -- public half
     key_generation INTEGER NOT NULL CHECK (key_generation >= 0),
     keys           TEXT NOT NULL CHECK (keys GLOB '[[]*]'),
+    pair_generation INTEGER NOT NULL DEFAULT 0 CHECK (pair_generation >= 0),  -- of the slice's own key pair
     CHECK (state = 'leased' OR slice_key IS NOT NULL),
     FOREIGN KEY (jti, owner) REFERENCES burnt
 ) STRICT;
@@ -63,6 +64,12 @@ CREATE TABLE past (
 """
 
 
+# From each version to the next.
+UPGRADES = {
+    1: "ALTER TABLE lease ADD COLUMN pair_generation INTEGER NOT NULL DEFAULT 0 CHECK (pair_generation >= 0)",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
     """A lease that this node granted and what became of it.
@@ -74,6 +81,7 @@ class LeaseRow:
         state: `leased` (no sliver), `creating` (being made; after a crash nobody knows how far) or `running`.
         slice_key: public half of the slice's key pair, one line; None while leased.
         keys: users' keys, one line each.
+        pair_generation: of the pair that slice_key is one half of.
     """
 
     slice: str
@@ -89,6 +97,7 @@ class LeaseRow:
     slice_key: str | None
     key_generation: int
     keys: tuple[str, ...]
+    pair_generation: int = 0
 
 
 COLUMNS = tuple(column.name for column in fields(LeaseRow))
@@ -241,6 +250,10 @@ class Store:
 
     def _prepare(self, path: Path, node: Identity) -> None:
         found = self._all("PRAGMA user_version")[0][0]
+        while found in UPGRADES:
+            self._connection.execute(UPGRADES[found])
+            found += 1
+            self._connection.execute(f"PRAGMA user_version = {found}")
         if found not in (0, VERSION):
             raise Refusal(Code.BAD_INPUT, f"{path} is of version {found}, this program reads {VERSION}; upgrade it")
         if found == 0:

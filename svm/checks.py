@@ -17,6 +17,7 @@ _TROUBLES = {
     "orphan": "a VM that svmd did not make or has forgotten; it ends with its lease",
     "missing": "its node has no VM of it any more; svm deleteslice {slice} and svm createslice make it anew",
     "keys": "it has not got the newest keys yet: svm addkey with any of them pushes them now",
+    "pair": "its VM has an older key pair than the others: svm rekey {slice} gives all of them a new one",
     "silent": "it has not answered since {since}: svm heal {slice} on replaces silent nodes",
 }
 

@@ -25,6 +25,7 @@ VERBS = {
     "addkey": "keys",
     "delkey": "keys",
     "nukekeys": "keys",
+    "rekey": "keys",
     "renewslice": "leases",
     "nodelist": "nodes",
     "expirations": "leases",

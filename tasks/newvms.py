@@ -3,8 +3,10 @@
 from celery import shared_task
 
 from models.claims import Claim
+from models.pairs import Pair
 from models.results import Done
 from models.states import SliverState
+from tasks.rekey import newest_pair
 from tasks.step import perform
 from tasks.workshop import Workshop, delegation, facts
 from trust.errors import Code, Refusal
@@ -27,8 +29,11 @@ async def create(claim: Claim, shop: Workshop) -> Done:
         raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: svm createslice with the same file begins anew")
     if slice_.sealed_key is None or slice_.public_key is None:
         raise Refusal(Code.INTERNAL, "the slice has no key pair: svm deleteslice it and create it anew")
-    private_key = shop.seal.open(slice_.id, slice_.sealed_key)
-    node = shop.node(claim, sliver)
-    reply = await node.create(slice_.name, sliver.lease, private_key, slice_.public_key, delegation(claim, slice_))
+    pair = Pair(slice_.pair_generation, slice_.public_key, slice_.sealed_key)
+    if slice_.pair_generation < slice_.pair_wanted:
+        pair = await newest_pair(slice_, shop)
+    private_key = shop.seal.open(slice_.id, pair.sealed_key)
+    node, token = shop.node(claim, sliver), delegation(claim, slice_)
+    reply = await node.create(slice_.name, sliver.lease, private_key, pair.public_key, token, pair.generation)
     door = reply.frontdoor
-    return Done(frontdoor=(door.address, door.port, door.host_key))
+    return Done(frontdoor=(door.address, door.port, door.host_key), pair_generation=pair.generation)

@@ -1,6 +1,6 @@
 """reconcile: each node's inventory against the tables. It finishes deletions and pushes missing keys; it reports
 orphans and missing slivers, and deletes nothing that svmd did not make. Nodes that stay silent are replaced where a
-slice's owner wants that (heal)."""
+slice's owner wants that (heal), and VMs that a rekey did not reach get the slice's newest key pair."""
 
 import asyncio
 import logging
@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from models.claims import Claim
 from models.keys import wanted_keys
 from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned, start
+from models.pairs import behind
 from models.reconciling import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
 from models.results import Done
 from models.states import Kind, SliverState
@@ -33,15 +34,21 @@ CONNECT_TIMEOUT = 5  # seconds: nobody waits, and a node that is away is asked a
 
 @shared_task(name="reconcile-all")
 def reconcile_all() -> None:
-    """For beat: a step for every node, unless the last round is still under way; then heal."""
-    refs = transaction(begin, workshop().identity)
-    for found in transaction(to_heal, workshop().policy.silent):
-        wanted = Wanted(Verb.REPLACE, found.name, found.owner, nodes=found.nodes, replace=True, actor=BEAT)
-        try:
-            refs += transaction(start, wanted).publish
-        except Refusal as refusal:
-            log.info("%s is not healed now: %s", found.name, refusal.reason)
+    """For beat: a step for every node, unless the last round is still under way; then heal, then newer key pairs."""
+    refs, again = transaction(begin, workshop().identity), workshop().policy.silent
+    for found in transaction(to_heal, again):
+        refs += _ask(Wanted(Verb.REPLACE, found.name, found.owner, nodes=found.nodes, replace=True, actor=BEAT))
+    for late in transaction(behind, again):
+        refs += _ask(Wanted(Verb.REKEY, late.name, late.owner, nodes=late.nodes, actor=BEAT))
     publish(refs)
+
+
+def _ask(wanted: Wanted) -> list[StepRef]:
+    try:
+        return transaction(start, wanted).publish
+    except Refusal as refusal:
+        log.info("no %s on %s now: %s", wanted.verb, wanted.slice, refusal.reason)
+        return []
 
 
 @shared_task(name="reconcile")

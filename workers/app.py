@@ -15,6 +15,7 @@ STEPS = (
     "addkey",
     "delkey",
     "nukekeys",
+    "rekey",
     "renew",
     "delete",
     "release",

@@ -24,6 +24,7 @@ ACTIONS = {
     Verb.ADDKEY: Action.ACCESS,
     Verb.DELKEY: Action.REMOVE_KEYS,
     Verb.NUKEKEYS: Action.REMOVE_KEYS,
+    Verb.REKEY: Action.CREATE,
     Verb.RENEWSLICE: Action.RENEW,
     Verb.DELETESLICE: Action.DELETE,
     Verb.CLEAN: Action.DELETE,

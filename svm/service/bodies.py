@@ -27,6 +27,7 @@ UserVerb = Literal[
     "addkey",
     "delkey",
     "nukekeys",
+    "rekey",
     "renewslice",
     "deleteslice",
     "clean",

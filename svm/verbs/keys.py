@@ -1,4 +1,4 @@
-"""addkey, delkey, nukekeys: who may log in to a slice."""
+"""addkey, delkey, nukekeys, rekey: who may log in to a slice, and its own key pair."""
 
 import sys
 from pathlib import Path
@@ -44,6 +44,18 @@ def nukekeys(name: str) -> int:
     """Remove all SSH public keys from a slice."""
     given = current()
     return ask(Request("nukekeys", name), lambda _failures: same_again(given))
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@flags
+def rekey(name: str) -> int:
+    """Give a slice's VMs a new key pair for ssh among themselves.
+
+    The old pair opens no door any more, and its sessions end. Your users' keys stay.
+    """
+    given = current()
+    return ask(Request("rekey", name), lambda _failures: same_again(given))
 
 
 def read_key(path: str) -> str:

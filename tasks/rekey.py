@@ -1,0 +1,45 @@
+"""rekey: another key pair for the slice itself, by which its VMs reach one another (SLIVERS.md)."""
+
+from celery import shared_task
+
+from models.claims import Claim, SliceFacts
+from models.pairs import Pair, wanted_pair
+from models.results import Done
+from models.states import SliverState
+from tasks.step import perform
+from tasks.workshop import Workshop, delegation, facts
+from trust.errors import Code, Refusal
+from trust.sshkeys import new_ssh_key_pair
+
+
+@shared_task(name="rekey")
+def rekey(ids: list[int]) -> None:
+    """These steps."""
+    perform(ids, install)
+
+
+async def install(claim: Claim, shop: Workshop) -> Done:
+    """The pair as it is wanted now, not as it was when the step was made; the node refuses one older than it has."""
+    slice_, sliver = facts(claim)
+    if sliver.state is not SliverState.RUNNING or sliver.expired:
+        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: no VM is there to change keys on")
+    if slice_.slice_id is None:
+        raise Refusal(Code.INTERNAL, "the slice has no registration")
+    pair = await newest_pair(slice_, shop)
+    private_key = shop.seal.open(slice_.id, pair.sealed_key)
+    node, token = shop.node(claim, sliver), delegation(claim, slice_)
+    await node.set_pair(slice_.name, slice_.slice_id, pair.generation, private_key, pair.public_key, token)
+    return Done(pair_generation=pair.generation)
+
+
+async def newest_pair(slice_: SliceFacts, shop: Workshop) -> Pair:
+    """The wanted pair of a slice; whoever asks first makes it."""
+
+    def fresh() -> tuple[str, bytes]:
+        private_key, public_key = new_ssh_key_pair(slice_.name)
+        return public_key, shop.seal.seal(slice_.id, private_key)
+
+    pair = await shop.read(wanted_pair, slice_.id, fresh)
+    if pair is None:
+        raise Refusal(Code.NOT_FOUND, f"slice {slice_.name} is gone")
+    return pair
