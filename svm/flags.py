@@ -96,7 +96,7 @@ _FLAGS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {
             "type": Whole(LONGEST_CONNECT),
             "metavar": "SECONDS",
-            "help": f"Wait this long for a node's connection, 1 to {LONGEST_CONNECT} (default {CONNECT_TIMEOUT}).",
+            "help": f"Wait this long for a node's connection (default {CONNECT_TIMEOUT}; over 40 counts as 40).",
         },
     ),
     (("--json", "json"), {"is_flag": True, "help": "One JSON object a line on stdout."}),

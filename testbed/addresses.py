@@ -15,7 +15,6 @@ FRONT_DOOR_PORT = 2222
 NODE_API_PORT = 2280
 METRICS_PORT = 2281  # of nodes at their own addresses; of services, upwards from here, at `metrics_address`
 MOST_NODES = 250  # real ones; the last octet
-MOST_SIMULATED = 250 * 250
 
 
 class AddressTakenError(Exception):
