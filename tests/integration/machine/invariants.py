@@ -1,0 +1,180 @@
+"""What holds after every rule, and what must have come about once all is healed (LIFECYCLE.md, "Invariants")."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from nodemgr.store import LeaseRow
+from tests.integration.machine.places import GRACE, Site
+from tests.integration.machine.whole import Whole
+
+LIVE = ("ticketed", "leased", "running")
+
+_SLIVERS = """
+    SELECT v.*, x.slice_id, x.name, x.state AS slice_state, x.key_generation AS wanted_keys,
+        greatest(x.working_until, x.standing_until) > now() AS permitted, v.expires_at <= now() AS over
+    FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice ORDER BY x.name, v.node
+"""
+# Counters that disagree with the steps, steps that nothing will ever take up, ends that came twice or not at all.
+_OPERATIONS = """
+    SELECT o.id, o.verb, o.ended_at, o.outcome, o.open_steps, o.in_flight, o.seq, o.parallelism,
+        count(s.id) FILTER (WHERE s.state IN ('held', 'released', 'running')) AS open,
+        count(s.id) FILTER (WHERE s.state IN ('released', 'running')) AS flying,
+        (SELECT count(*) FROM svm.event e WHERE e.operation = o.id) AS events,
+        (SELECT max(e.seq) FROM svm.event e WHERE e.operation = o.id) AS last,
+        (SELECT count(*) FROM svm.event e WHERE e.operation = o.id AND e.type = 'ended') AS ends
+    FROM svm.operation o LEFT JOIN svm.step s ON s.operation = o.id GROUP BY o.id
+"""
+_UNSCHEDULED = """
+    SELECT s.id, s.kind, s.state FROM svm.step s WHERE
+        (s.state = 'held' AND s.next_run_at > now() + interval '1 hour')
+        OR (s.state = 'released' AND s.published_at IS NULL)
+        OR (s.state = 'running' AND (s.claim_until IS NULL OR s.claim_until > now() + interval '80 seconds'))
+        OR (s.state IN ('done', 'failed')) <> (s.ended_at IS NOT NULL)
+"""
+_OUTLAWS = """
+    SELECT s.id, s.kind, s.state, x.name FROM svm.step s JOIN svm.slice x ON x.id = s.slice
+    WHERE x.state <> 'open' AND s.state IN ('held', 'released', 'running') AND s.kind NOT IN ('delete', 'release')
+"""
+_TOLD_TWICE = """
+    SELECT operation, node, kind FROM svm.event WHERE type = 'node' GROUP BY 1, 2, 3 HAVING count(*) > 1
+"""
+
+_HELD = "SELECT id, kind, claim_token, claim_until FROM svm.step WHERE state = 'running'"
+_RENEWALS = """
+    SELECT v.node, x.slice_id, count(s.id) AS steps FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
+    LEFT JOIN svm.step s ON s.slice = v.slice AND s.node = v.node AND s.kind = 'renew' GROUP BY 1, 2
+"""
+
+
+class Watch:
+    """Looks at tables and nodes after each rule, and remembers what it saw."""
+
+    def __init__(self, whole: Whole) -> None:
+        self.whole = whole
+        self.granted: set[tuple[str, str]] = set()  # (node, ticket) that were seen to have made a lease
+        self.holding: dict[tuple[str, str], LeaseRow] = {}  # (node, slice): as seen last
+        self.highest: dict[tuple[str, UUID], int] = {}  # (node, slice_id): generation
+        self.leases: Counter[tuple[str, UUID]] = Counter()  # (node, slice_id): tickets redeemed
+        self.rows: dict[tuple[UUID, str], Any] = {}
+        self.held: dict[int, Any] = {}  # claims that have not lapsed
+
+    def look(self) -> None:
+        """All of it."""
+        for site in self.whole.sites:
+            self._node(site)
+        rows = self.whole.rows(_SLIVERS)
+        for row in rows:
+            self._row(row)
+        self._compare(rows)
+        self._operations()
+        self._claims()
+        self._renewals()
+
+    def _node(self, site: Site) -> None:
+        leases = {(site.address, row.slice): row for row in site.store.leases()}
+        for key, row in leases.items():
+            before = self.holding.get(key)
+            if before is None or before.jti != row.jti:
+                assert (key[0], row.jti) not in self.granted, f"I2: ticket {row.jti} made two leases on {key}"
+                self.granted.add((key[0], row.jti))
+                self.leases[key[0], row.slice_id] += 1
+            highest = self.highest.get((key[0], row.slice_id), 0)
+            assert row.generation >= highest, f"I4: {key} fell from {highest} to {row.generation}"
+            self.highest[key[0], row.slice_id] = row.generation
+            if before and before.slice_id == row.slice_id:
+                assert row.expires_at >= before.expires_at, f"{key}: its lease was shortened"
+        self.holding = {key: row for key, row in self.holding.items() if key[0] != site.address} | leases
+        self._slivers(site, {row.slice: row for row in leases.values()})
+
+    def _slivers(self, site: Site, leases: dict[str, LeaseRow]) -> None:
+        removals = set(site.store.removals())
+        for name, ids in site.slivers().items():
+            assert len(ids) == 1, f"I1: {len(ids)} slivers of {name} on {site.address}"
+            lease = leases.get(name)
+            leased = lease is not None and lease.slice_id == ids[0] and lease.state != "leased"
+            assert leased or (name, ids[0]) in removals, f"I5: a sliver of {name} without a lease on {site.address}"
+        for row in leases.values() if site.alive else ():
+            end = row.expires_at + timedelta(seconds=GRACE)
+            assert end > self.whole.clock.now() - timedelta(seconds=2), f"I5: {row.slice} on {site.address} lives on"
+
+    def _row(self, row: Any) -> None:
+        before = self.rows.get((row.slice, row.node))
+        where = f"{row.name} on {row.node}"
+        if before is not None:
+            assert row.generation >= before.generation, f"I4: {where} fell in the table"
+            held = all(r.state in ("leased", "running") for r in (row, before))
+            assert not held or row.expires_at >= before.expires_at, f"{where}: its lease was shortened in the table"
+        self.rows[row.slice, row.node] = row
+        if row.slice_state != "open":
+            assert row.state not in LIVE, f"{where} is {row.state} although the slice is {row.slice_state}"
+
+    def _compare(self, rows: list[Any]) -> None:
+        """What the table says to be there is there; what it says to be gone is gone."""
+        table = {(row.node, row.slice_id): row for row in rows}
+        for row in rows:
+            if row.state in ("leased", "running") and not row.over:
+                self._is_there(row)
+        for (node, name), lease in self.holding.items():
+            found = table.get((node, lease.slice_id))
+            # The answer may be on its way: then no row has been written yet. After its end a node has its grace.
+            if found is not None and found.state == "deleted" and lease.expires_at > self.whole.clock.now():
+                raise AssertionError(f"delete wins: {name} lives on {node}, and the table says that it is gone")
+
+    def _is_there(self, row: Any) -> None:
+        where = f"{row.name} on {row.node}"
+        lease = self.holding.get((row.node, row.name))
+        assert lease is not None, f"lost: {where} is {row.state} in the table, not at the node"
+        assert lease.slice_id == row.slice_id, f"lost: {where} is another slice's at the node"
+        assert lease.jti == row.jti, f"I2: {where} has the lease of another ticket"
+        assert lease.generation >= row.generation, f"I4: {where}: the table is ahead of the node"
+        assert lease.state == "running" or row.state == "leased", f"lost: {where} does not run at its node"
+
+    def _operations(self) -> None:
+        for o in self.whole.rows(_OPERATIONS):
+            where = f"{o.verb} {o.id}"
+            assert (o.open_steps, o.in_flight) == (o.open, o.flying), f"{where}: its counters are wrong"
+            assert (o.ended_at is None) == (o.open > 0), f"I3: {where} has {o.open} open steps and ended {o.ended_at}"
+            assert o.events == (o.last or 0) == o.seq, f"{where}: events {o.events}, last {o.last}, seq {o.seq}"
+            told = o.verb not in ("reconcile", "canary")
+            assert o.ends == int(told and o.ended_at is not None), f"{where}: {o.ends} ends were told"
+            assert o.in_flight <= o.parallelism, f"{where}: more in flight than its window"
+        for query, why in ((_UNSCHEDULED, "I3: not scheduled"), (_OUTLAWS, "delete wins: still to be done")):
+            found = self.whole.rows(query)
+            assert not found, f"{why}: {found}"
+        assert not (twice := self.whole.rows(_TOLD_TWICE)), f"told twice: {twice}"
+
+    def _claims(self) -> None:
+        """A claim is its worker's alone until it lapses."""
+        now, held = self.whole.clock.now(), {}
+        for row in self.whole.rows(_HELD):
+            before = self.held.get(row.id)
+            taken = before is not None and before.claim_token != row.claim_token and before.claim_until > now
+            assert not taken, f"doubled: {row.kind} step {row.id} was claimed while another worker held it"
+            held[row.id] = row
+        self.held = held
+
+    def _renewals(self) -> None:
+        """A renewal that is asked for again, by whomever, is the same renewal."""
+        for row in self.whole.rows(_RENEWALS):
+            key = (row.node, row.slice_id)
+            reached, most = self.highest.get(key, 0), self.leases[key] + row.steps
+            assert reached <= most, f"doubled: generation {reached} on {row.node} by {most} leases and renewals"
+
+    def agree(self) -> None:
+        """Once all is healed and quiet: what ought to be is, and nothing else."""
+        assert not self.whole.rows("SELECT id FROM svm.operation WHERE ended_at IS NULL"), "an operation never ended"
+        self.look()
+        rows = self.whole.rows(_SLIVERS)
+        for row in rows:
+            where = f"{row.name} on {row.node}"
+            assert row.state != "deleting" or not row.permitted, f"{where} is still being deleted"
+            if row.state == "running" and not row.over and row.permitted:
+                keys = self.holding[row.node, row.name].key_generation
+                assert keys == row.key_generation == row.wanted_keys, f"{where}: keys {keys}, wanted {row.wanted_keys}"
+        known = {(row.node, row.slice_id) for row in rows}
+        for (node, name), lease in self.holding.items():
+            assert (node, lease.slice_id) in known, f"orphan: {name} on {node}"
+        for site in self.whole.sites:
+            assert not site.store.removals(), f"{site.address} has not removed everything"
