@@ -21,6 +21,7 @@ NAMED = (
     "addkey NAME KEY",
     "delkey NAME KEY",
     "nukekeys NAME",
+    "rekey NAME",
     "renewslice NAME",
     "nodelist NAME",
     "expirations NAME",
@@ -45,7 +46,7 @@ NAMED = (
     "run NAME -- hostname",
     "inventory NAME",
 )
-UNNAMED = {"getads", "createslice", "newtickets", "clean", "slices", "config", "completion"}
+UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion"}
 
 Says = Callable[..., str]
 
