@@ -18,19 +18,22 @@ What = Literal["orphan", "missing"]
 
 _NODES = text("""
     INSERT INTO svm.node AS n (node, node_name, api)
-    SELECT DISTINCT ON (node) node, node_name, api FROM svm.sliver WHERE state <> 'deleted'
+    SELECT DISTINCT ON (node) node, node_name, api FROM svm.sliver
+    WHERE state <> 'deleted' OR changed_at > now() - interval '1 day'
     ORDER BY node, changed_at DESC
     ON CONFLICT (node) DO UPDATE SET node_name = excluded.node_name, api = excluded.api
 """)
 _TO_ASK = text("""
     SELECT n.node FROM svm.node n
     WHERE n.seen_at > now() - interval '1 day'
-       OR EXISTS (SELECT 1 FROM svm.sliver v WHERE v.node = n.node AND v.state <> 'deleted')
+       OR EXISTS (SELECT 1 FROM svm.sliver v WHERE v.node = n.node
+           AND (v.state <> 'deleted' OR v.changed_at > now() - interval '1 day'))
     ORDER BY n.node
 """)
 
 _EXPECTED = text("""
-    SELECT v.slice, x.name, x.slice_id, x.owner, v.jti, v.key_generation, x.key_generation AS wanted_keys, v.generation,
+    SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, v.node_name, v.jti, v.generation, v.expires_at,
+        v.key_generation, x.key_generation AS wanted_keys,
         v.changed_at < now() - interval '30 seconds' AS settled,
         CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired'
             ELSE v.state END AS state,
@@ -86,8 +89,11 @@ class Expected:
     name: str
     slice_id: UUID
     owner: Identity
+    leaselen: int
+    node_name: str
     state: SliverState
     generation: int
+    expires_at: datetime | None
     jti: str | None
     key_generation: int
     wanted_keys: int
@@ -117,7 +123,8 @@ class Silent:
 
 
 def nodes(connection: Connection) -> list[str]:
-    """Every node that a sliver's row names, and those that answered within a day: one may hold an orphan."""
+    """Nodes of slivers, also of those deleted within a day, and nodes that answered within a day: one may hold an
+    orphan."""
     connection.execute(_NODES)
     return list(connection.scalars(_TO_ASK))
 
@@ -138,8 +145,11 @@ def expected(connection: Connection, node: str) -> list[Expected]:
             name=row.name,
             slice_id=row.slice_id,
             owner=Identity.parse(row.owner),
+            leaselen=row.leaselen,
+            node_name=row.node_name,
             state=SliverState(row.state),
             generation=row.generation,
+            expires_at=row.expires_at,
             jti=row.jti,
             key_generation=row.key_generation,
             wanted_keys=row.wanted_keys,
@@ -151,12 +161,10 @@ def expected(connection: Connection, node: str) -> list[Expected]:
 
 
 def answered(
-    connection: Connection, node: str, gone: Sequence[UUID], pushed: dict[UUID, int], findings: Iterable[Finding]
+    connection: Connection, node: str, gone: Sequence[UUID], changes: Sequence[Change], findings: Iterable[Finding]
 ) -> None:
-    """Write down what a node's answer came to: slices whose sliver is gone there, keys pushed, what to report."""
-    changes = [Change(id, node, Kind.DELETE) for id in gone]
-    changes += [Change(id, node, Kind.ADDKEY, key_generation=generation) for id, generation in pushed.items()]
-    moved = advance(connection, changes)
+    """Write down what a node's answer came to: slices whose sliver is gone there, what was mended, what to report."""
+    moved = advance(connection, [*(Change(id, node, Kind.DELETE) for id in gone), *changes])
     connection.execute(_ANSWERED, {"node": node})
     rows = [{"slice_name": f.slice_name, "what": f.what, "slice_id": str(f.slice_id)} for f in findings]
     bound = {"node": node, "rows": json.dumps(rows)}

@@ -82,16 +82,19 @@ def lease_end(now: datetime, leaselen: int, longest: int, current: datetime | No
     return granted if current is None else max(granted, current)
 
 
-def next_generation(current: int, asked_from: int) -> bool:
-    """Whether renewing from generation `asked_from` makes a new one (True) or was done already (False).
+def next_generation(current: int, asked_from: int) -> int | None:
+    """The generation that renewing from `asked_from` makes; None when that was done already.
+
+    Whoever asks from a later generation than the node knows has it from this node: its store was put back since. It
+    goes on counting from there, so that no generation is given out twice.
 
     Raises:
         Refusal: STALE_GENERATION, with the generation in force in `generation`.
     """
-    if current == asked_from:
-        return True
+    if current <= asked_from:
+        return asked_from + 1
     if current == asked_from + 1:
-        return False
+        return None
     raise Refusal(
         Code.STALE_GENERATION,
         f"the lease is of generation {current}, not {asked_from}; look it up and renew from there",

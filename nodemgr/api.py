@@ -11,6 +11,7 @@ from uuid import UUID
 from fastapi import Depends, FastAPI, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from agent.client import FrontDoor, frontdoor_to_json
 from nodemgr.caller import Caller
@@ -73,7 +74,7 @@ class RenewBody(_Body):
     """`POST /slivers/{slice}/renew`."""
 
     slice_id: UUID
-    from_generation: Annotated[Generation, Field(ge=1)]
+    from_generation: Annotated[Generation, Field(ge=1, le=2**31 - 2)]
 
 
 class DeleteBody(_Body):
@@ -88,6 +89,7 @@ def at(app: ASGIApp, node: Node, frontdoor: FrontDoor) -> ASGIApp:
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         scope[NODE], scope[FRONTDOOR] = node, frontdoor
+        bind_contextvars(node=node.identity.name)  # each request is a task of its own
         await app(scope, receive, send)
 
     return serve

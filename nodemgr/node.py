@@ -137,12 +137,11 @@ class Node:
         with self.store.transaction():
             lease = self._own(caller, slice, slice_id, Action.RENEW)
             self._require_running(lease)
-            if not next_generation(lease.generation, from_generation):
+            generation = next_generation(lease.generation, from_generation)
+            if generation is None:
                 return lease
             end = lease_end(self.now(), lease.leaselen, self.capacity.longest, lease.expires_at)
-            lease = self._signed(
-                replace(lease, generation=lease.generation + 1, expires_at=end, via=caller.svm or lease.via)
-            )
+            lease = self._signed(replace(lease, generation=generation, expires_at=end, via=caller.svm or lease.via))
             self.store.put(lease)
         return lease
 

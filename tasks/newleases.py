@@ -5,6 +5,7 @@ from datetime import timedelta
 from celery import shared_task
 
 from models.claims import Claim, SliceFacts, SliverFacts
+from models.reconciling import Expected
 from models.results import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply
@@ -35,7 +36,7 @@ async def redeem(claim: Claim, shop: Workshop) -> Done:
     return Done(lease=reply.token, generation=lease.generation, expires_at=lease.expires_at)
 
 
-def receipt(reply: LeaseReply, slice_: SliceFacts, sliver: SliverFacts, shop: Workshop) -> Lease:
+def receipt(reply: LeaseReply, slice_: SliceFacts | Expected, sliver: SliverFacts | Expected, shop: Workshop) -> Lease:
     """The lease, checked on arrival: the node's own, for this slice and owner, no longer than was asked for.
 
     Raises Refusal(NOT_ALLOWED) for any other, or as `trust.documents.verify_lease`.

@@ -1,6 +1,7 @@
-"""reconcile: each node's inventory against the tables. It finishes deletions and pushes missing keys; it reports
-orphans and missing slivers, and deletes nothing that svmd did not make. Nodes that stay silent are replaced where a
-slice's owner wants that (heal), and VMs that a rekey did not reach get the slice's newest key pair."""
+"""reconcile: each node's inventory against the tables. It finishes deletions, pushes missing keys and renews leases of
+which a node has lost the renewal; it reports orphans and missing slivers, and deletes nothing that svmd did not make.
+Nodes that stay silent are replaced where a slice's owner wants that (heal), and VMs that a rekey did not reach get the
+slice's newest key pair."""
 
 import asyncio
 import logging
@@ -19,7 +20,9 @@ from models.pairs import behind
 from models.reconciling import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
 from models.results import Done
 from models.states import Kind, SliverState
+from models.transitions import Change
 from nodemgr.client import NodeClient, SliverReply
+from tasks.newleases import receipt
 from tasks.publish import publish
 from tasks.step import perform
 from tasks.workshop import Workshop, transaction, workshop
@@ -82,12 +85,14 @@ class Differences:
         delete: slivers there that are to be deleted, or were.
         gone: slices whose sliver is being deleted and is not there any more.
         push: VMs whose keys are behind.
+        renew: VMs whose lease is older than the one that the node gave last: its store was put back since.
         report: what nobody asked svmd to change.
     """
 
     delete: tuple[Expected, ...] = ()
     gone: tuple[UUID, ...] = ()
     push: tuple[Expected, ...] = ()
+    renew: tuple[Expected, ...] = ()
     report: tuple[Finding, ...] = ()
 
 
@@ -95,6 +100,7 @@ class Differences:
 class _Sorted:
     delete: list[Expected] = field(default_factory=list)
     push: list[Expected] = field(default_factory=list)
+    renew: list[Expected] = field(default_factory=list)
     report: list[Finding] = field(default_factory=list)
 
 
@@ -109,11 +115,12 @@ def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply]) -> Diffe
         if row.state is SliverState.RUNNING and row.settled and key not in there:
             found.report.append(Finding(row.name, "missing", row.slice_id))
     gone = [row.slice for key, row in known.items() if row.state is SliverState.DELETING and key not in there]
-    return Differences(tuple(found.delete), tuple(gone), tuple(found.push), tuple(found.report))
+    return Differences(tuple(found.delete), tuple(gone), tuple(found.push), tuple(found.renew), tuple(found.report))
 
 
 def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
-    if row is None:
+    if row is None or (row.state is SliverState.DELETED and row.delegation is None):
+        # Also when its owner's permission went with the slice: only the lease's end ends it.
         found.report.append(Finding(item.slice, "orphan", item.slice_id))
     elif row.state in (SliverState.DELETING, SliverState.DELETED):
         # A row that says deleted was svmd's own: the node has come back with an old store.
@@ -121,6 +128,8 @@ def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
     elif row.state is SliverState.RUNNING and item.has_vm:
         if min(row.key_generation, item.key_generation) < row.wanted_keys:
             found.push.append(row)
+        if row.settled and item.generation < row.generation:
+            found.renew.append(row)
     elif row.state is SliverState.RUNNING and row.settled:
         found.report.append(Finding(row.name, "missing", row.slice_id))
 
@@ -144,8 +153,10 @@ async def look(claim: Claim, shop: Workshop) -> Done:
         await shop.read(silent, node, refusal.code, refusal.reason)
         raise
     found = compare(await shop.read(expected, node), inventory)
-    deleted, pushed = await asyncio.gather(_delete(client, found.delete), _push(client, shop, found.push))
-    await shop.read(answered, node, [*found.gone, *deleted], pushed, found.report)
+    deleted, pushed, renewed = await asyncio.gather(
+        _delete(client, found.delete), _push(client, shop, found.push, node), _renew(client, shop, found.renew, node)
+    )
+    await shop.read(answered, node, [*found.gone, *deleted], [*pushed, *renewed], found.report)
     return Done()
 
 
@@ -163,13 +174,28 @@ async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:
     return done
 
 
-async def _push(client: NodeClient, shop: Workshop, rows: Sequence[Expected]) -> dict[UUID, int]:
-    done = {}
+async def _push(client: NodeClient, shop: Workshop, rows: Sequence[Expected], node: str) -> list[Change]:
+    done = []
     for row in rows:
         generation, lines = await shop.read(wanted_keys, row.slice)
         try:
             await client.set_access(row.name, row.slice_id, generation, lines, row.delegation)
-            done[row.slice] = generation
+            done.append(Change(row.slice, node, Kind.ADDKEY, key_generation=generation))
         except Refusal as refusal:
             log.info("the keys of %s are not pushed yet: %s", row.name, refusal.reason)
+    return done
+
+
+async def _renew(client: NodeClient, shop: Workshop, rows: Sequence[Expected], node: str) -> list[Change]:
+    """Its owner was told of a lease that the node no longer knows: one at least as long takes its place."""
+    done = []
+    for row in rows:
+        try:
+            reply = await client.renew(row.name, row.slice_id, row.generation, row.delegation)
+            lease = receipt(reply, row, row, shop)
+        except Refusal as refusal:
+            log.info("the lease of %s is not renewed yet: %s", row.name, refusal.reason)
+        else:
+            end = lease.expires_at
+            done.append(Change(row.slice, node, Kind.RENEW, reply.token, lease.generation, end))
     return done

@@ -4,6 +4,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import click
 from tests.faults import report
 from tests.faults.cases import CASES, Case
 from tests.faults.leases import LEASE_CASES, run_leases
+from tests.faults.putback import PUT_BACK, run_put_back
 from tests.faults.runner import Outcome, Runner
 from tests.faults.stack import Stack
 
 SHORT_NODES, SHORT_SLICES, SHORT_HOLD = 16, 1, 4
 INTERRUPTED = 130
+ALONE: dict[str, Callable[[Stack, str], Outcome]] = {PUT_BACK: run_put_back, **dict.fromkeys(LEASE_CASES, run_leases)}
+"""Cases that are no round of slices under a fault, and how each is run."""
 
 
 @click.command()
@@ -48,9 +52,9 @@ def main(
         stack.up()
         # In the short run one round of slices meets all of them, one at each verb.
         _play(runner, [chosen] if short else [[case] for case in chosen], times)
-        for name in () if short else LEASE_CASES:
+        for name, run in () if short else ALONE.items():
             if _meant(name, only):
-                runner.outcomes[name] = run_leases(stack, name)
+                runner.outcomes[name] = run(stack, name)
                 _say(runner.outcomes[name])
     except SystemExit:
         click.echo("interrupted: the table has what came until then", err=True)

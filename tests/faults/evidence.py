@@ -1,8 +1,8 @@
 """What is really there: svmd's tables, the agent's tickets, each node's own SQLite store and slivers. Reads only."""
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Evidence:
         slivers: (slice, slice id, node) that the nodes' drivers hold; `removals`: those that are to be removed.
         promised: (slice id, node, how many) tickets that agents gave out and did not take back.
         twice: effects that svmd's history has more than once.
+        put_back: how often a node got an old database; `reported`: (slice, node, what) that svmd tells of such nodes.
     """
 
     rows: Sequence[Row]
@@ -59,6 +60,8 @@ class Evidence:
     removals: frozenset[tuple[str, str, str]]
     promised: Sequence[tuple[str, str, int]]
     twice: Sequence[str]
+    put_back: Mapping[str, int] = field(default_factory=dict)
+    reported: frozenset[tuple[str, str, str]] = frozenset()
 
 
 _ROWS = """
@@ -77,6 +80,7 @@ _PROMISED = """
     WHERE state IN ('issued', 'burnt') AND slice_id IS NOT NULL AND expires_at > now()
     GROUP BY slice_id, node
 """
+_REPORTED = "SELECT slice_name, node, what FROM svm.finding WHERE node = ANY(%s)"
 _UNENDED = """
     SELECT o.id::text, o.verb, o.slice_name, o.open_steps,
         (SELECT count(*) FROM svm.step s WHERE s.operation = o.id AND s.state IN ('held', 'released', 'running'))
@@ -97,6 +101,8 @@ def look(stack: Stack) -> Evidence:
     with stack.connect() as database:
         rows = [Row(*found) for found in database.execute(_ROWS)]
         twice = [str(found[0]) for found in database.execute(_TWICE)]
+        told = database.execute(_REPORTED, [list(stack.put_back)])
+        reported = frozenset((str(slice), str(node), str(what)) for slice, node, what in told)
     with stack.connect("agent") as database:
         promised = [(str(id), str(node), int(count)) for id, node, count in database.execute(_PROMISED)]
     leases: list[Lease] = []
@@ -109,7 +115,8 @@ def look(stack: Stack) -> Evidence:
         burnt += [(jti, address) for jti in gone]
         removals |= {(slice, id, address) for slice, id in removing}
         slivers |= {(*path.name.partition("@")[::2], address) for path in (folder / "slivers").glob("*@*")}
-    return Evidence(rows, leases, burnt, frozenset(slivers), frozenset(removals), promised, twice)
+    there = (frozenset(slivers), frozenset(removals))
+    return Evidence(rows, leases, burnt, *there, promised, twice, stack.put_back, reported)
 
 
 def read_node(path: Path) -> tuple[list[Any], list[str], list[tuple[str, str]]]:

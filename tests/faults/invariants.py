@@ -46,6 +46,8 @@ def _slivers(found: Evidence) -> Iterator[Breach]:
 def _compared(row: Row, lease: Lease | None, found: Evidence) -> Iterator[Breach]:
     where = f"{row.slice} on {row.node}"
     if lease is None:
+        if (row.slice, row.node, "missing") in found.reported:
+            return
         yield Breach("lost", where, f"{row.state} in the table, no lease at the node")
         return
     if row.state == "running" and (row.slice, row.slice_id, row.node) not in found.slivers:
@@ -67,9 +69,11 @@ def _leases(found: Evidence, grace: int) -> Iterator[Breach]:
     for lease in found.leases:
         where = f"{lease.slice} on {lease.node}"
         row = believed.get((lease.slice_id, lease.node))
+        if (lease.slice, lease.node, "orphan") in found.reported:
+            continue
         if row is None and lease.overdue < 0:
             yield Breach("doubled", where, "a lease at the node that is not in the table")
-        elif row is not None and lease.generation > 1 + row.renewals:
+        elif row is not None and lease.generation > 1 + row.renewals + found.put_back.get(lease.node, 0):
             yield Breach("doubled", where, f"renewed to {lease.generation} by {row.renewals} operations")
         if lease.overdue > grace + EXPIRY_ROUNDS:
             yield Breach("doubled", where, f"I5: alive {lease.overdue} s after its lease")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ class Counted:
 
 @dataclass
 class Stack:
-    """A testbed of simulated nodes only, in `folder`."""
+    """A testbed of simulated nodes only, in `folder`. `put_back`: how often a node got an old database, by address."""
 
     folder: Path
     nodes: int
@@ -71,6 +72,7 @@ class Stack:
     latency: int = 100
     more: dict[str, str] = field(default_factory=dict)
     counted: Counted = field(default_factory=Counted)
+    put_back: Counter[str] = field(default_factory=Counter)
 
     @property
     def home(self) -> Home:

@@ -53,9 +53,13 @@ class Watch:
                 self._never_falls("table", str(slice), str(node), int(generation))
 
     def _nodes(self) -> None:
-        for name, _, folder in self._stack.node_folders():
-            for lease in read_node(folder / "node.db")[0]:
-                self._never_falls(name, lease[1], name, lease[3])
+        for name, address, folder in self._stack.node_folders():
+            times = self._stack.put_back[address]
+            leases = read_node(folder / "node.db")[0]
+            if times == self._stack.put_back[address]:  # it was not put back in between
+                for lease in leases:
+                    # A node that got an old database begins anew: it cannot know better.
+                    self._never_falls(f"{name} ({times})", lease[1], name, lease[3])
 
     def _never_falls(self, where: str, slice: str, node: str, generation: int) -> None:
         key = where, slice, node

@@ -64,6 +64,40 @@ def test_keys_that_a_node_missed_are_pushed(farm: Farm, owner: Credentials) -> N
     assert [len(lease.keys) for lease in leases if lease] == [1] * 4
 
 
+def test_a_renewal_that_a_node_has_lost_is_made_again(farm: Farm, owner: Credentials) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    node = next(iter(farm.states(name)))
+    (found,) = [one for one in farm.lab.population.nodes if one.row.address == node]
+    before = found.node.store.lease(name)
+    assert before
+    farm.run(Verb.RENEWSLICE, name, owner)
+    found.node.store.put(before)  # as an old copy of its database has it
+    farm.execute("UPDATE svm.sliver SET changed_at = now() - interval '1 minute'")
+    reconciled(farm)
+    after = found.node.store.lease(name)
+    assert after
+    assert after.generation == 3
+    query = "SELECT v.generation, v.lease, v.expires_at FROM svm.sliver v WHERE v.node = :n AND v.lease IS NOT NULL"
+    assert farm.rows(query, n=node) == [(3, after.token, after.expires_at)]
+
+
+def test_what_is_there_again_after_its_deletion_is_reported(farm: Farm, owner: Credentials) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    node = next(iter(farm.states(name)))
+    (found,) = [one for one in farm.lab.population.nodes if one.row.address == node]
+    before = found.node.store.lease(name)
+    assert before
+    farm.run(Verb.DELETESLICE, name, owner)
+    found.node.store.put(before)  # as an old copy of its database has it
+    farm.execute("DELETE FROM svm.node")  # deleted before any round had come by
+    reconciled(farm)
+    assert reported(farm) == [(name, "orphan")]
+    found.node.store.forget(before, found.node.now())
+    farm.lab.run(found.node.remove(name))
+
+
 def test_orphans_and_missing_slivers_are_reported_and_left_alone(farm: Farm, owner: Credentials) -> None:
     lost, gone = slice_name(), slice_name()
     farm.run(Verb.CREATESLICE, lost, owner)

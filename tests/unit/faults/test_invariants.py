@@ -52,6 +52,16 @@ def test_each_breach_is_seen(found: Evidence, what: str, why: str) -> None:
     assert [breach for breach in seen if breach.what == what and why in breach.why], seen
 
 
+def test_what_a_node_with_an_old_database_lacks_or_has_too_much_must_be_reported() -> None:
+    back = replace(WHOLE, put_back={NODE: 1})
+    lacking = replace(back, leases=[], slivers=frozenset())
+    assert breaches(lacking, grace=GRACE)
+    assert breaches(replace(lacking, reported=frozenset({("demo", NODE, "missing")})), grace=GRACE) == []
+    orphan = replace(back, rows=[], slivers=frozenset())
+    assert breaches(orphan, grace=GRACE)
+    assert breaches(replace(orphan, reported=frozenset({("demo", NODE, "orphan")})), grace=GRACE) == []
+
+
 def test_what_is_about_to_be_removed_is_no_breach() -> None:
     row = replace(ROW, state="deleted")
     going = replace(WHOLE, rows=[row], leases=[], removals=WHOLE.slivers)

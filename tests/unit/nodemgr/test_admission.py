@@ -68,10 +68,14 @@ def test_two_weeks_whatever_the_settings_say() -> None:
 
 
 def test_renewing_from_the_current_generation_makes_the_next_one_once() -> None:
-    assert next_generation(4, 4)
-    assert not next_generation(5, 4)
-    for asked in (2, 6):
-        with pytest.raises(Refusal) as caught:
-            next_generation(4, asked)
-        assert caught.value.code is Code.STALE_GENERATION
-        assert caught.value.detail == {"generation": 4}
+    assert next_generation(4, 4) == 5
+    assert next_generation(5, 4) is None
+    with pytest.raises(Refusal) as caught:
+        next_generation(4, 2)
+    assert caught.value.code is Code.STALE_GENERATION
+    assert caught.value.detail == {"generation": 4}
+
+
+def test_a_node_whose_store_was_put_back_goes_on_from_the_generation_that_it_had_given() -> None:
+    assert next_generation(1, 3) == 4
+    assert next_generation(4, 3) is None

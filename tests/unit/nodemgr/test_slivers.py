@@ -99,9 +99,17 @@ async def test_a_renewal_counts_once_however_often_it_is_asked(world: World) -> 
     world.clock.forward(100)
     assert world.node.renew(world.svm(), SLICE, SLICE_ID, 1) == first
     assert (first.generation, first.expires_at) == (2, NOW + timedelta(seconds=1_600))
+    world.node.renew(world.svm(), SLICE, SLICE_ID, 2)
     with refused(Code.STALE_GENERATION) as answer:
-        world.node.renew(world.svm(), SLICE, SLICE_ID, 3)
-    assert answer.refusal.detail == {"generation": 2}
+        world.node.renew(world.svm(), SLICE, SLICE_ID, 1)
+    assert answer.refusal.detail == {"generation": 3}
+
+
+async def test_a_node_whose_store_was_put_back_renews_from_the_generation_that_it_had_given(world: World) -> None:
+    await world.running(leaselen=1_000)
+    renewed = world.node.renew(world.svm(), SLICE, SLICE_ID, 4)
+    assert (renewed.generation, only(world).generation) == (5, 5)
+    assert world.node.renew(world.svm(), SLICE, SLICE_ID, 4) == renewed
 
 
 async def test_a_renewal_never_shortens_though_the_clock_steps_back(world: World) -> None:

@@ -10,14 +10,15 @@ from agent.client import FrontDoor
 from models.reconciling import Expected
 from models.states import SliverState
 from nodemgr.client import SliverReply
-from tasks.reconcile import compare
+from tasks.reconcile import Differences, compare
 from trust.identity import Identity
 
 OWNER = Identity.user("pi@a.example")
 
 
 def row(state: SliverState = SliverState.RUNNING, **more: object) -> Expected:
-    made = Expected(uuid4(), "demo", uuid4(), OWNER, state, 1, "jti", 2, 2, settled=True, delegation="d")
+    end = datetime.now(UTC)
+    made = Expected(uuid4(), "demo", uuid4(), OWNER, 60, "n1", state, 1, end, "jti", 2, 2, settled=True, delegation="d")
     return replace(made, **more)  # type: ignore[arg-type]
 
 
@@ -30,7 +31,7 @@ def item(of: Expected, **more: object) -> SliverReply:
 def test_all_is_well() -> None:
     one = row()
     found = compare([one], [item(one)])
-    assert (found.delete, found.gone, found.push, found.report) == ((), (), (), ())
+    assert found == Differences()
 
 
 @pytest.mark.parametrize("state", [SliverState.DELETING, SliverState.DELETED])
@@ -66,6 +67,21 @@ def test_keys_behind_are_pushed() -> None:
     assert compare([row(SliverState.LEASED, key_generation=0)], []).push == ()
 
 
+def test_a_lease_whose_renewal_the_node_has_lost_is_renewed_once_things_have_settled() -> None:
+    one = row(generation=2)
+    assert compare([one], [item(one, generation=1)]).renew == (one,)
+    assert compare([one], [item(one, generation=2)]).renew == ()
+    young = replace(one, settled=False)
+    assert compare([young], [item(young, generation=1)]).renew == ()
+
+
+def test_what_came_back_after_its_owners_permission_had_gone_is_reported() -> None:
+    one = row(SliverState.DELETED, delegation=None)
+    found = compare([one], [item(one)])
+    assert found.delete == ()
+    assert [f.what for f in found.report] == ["orphan"]
+
+
 def test_a_vm_that_is_not_there_is_reported_once_things_have_settled() -> None:
     one = row()
     assert [f.what for f in compare([one], []).report] == ["missing"]
@@ -79,4 +95,4 @@ def test_a_vm_that_is_not_there_is_reported_once_things_have_settled() -> None:
 def test_other_states_need_nothing(state: SliverState) -> None:
     one = row(state)
     found = compare([one], [item(one)])
-    assert (found.delete, found.gone, found.push, found.report) == ((), (), (), ())
+    assert found == Differences()
