@@ -89,7 +89,9 @@ class Home:
             credentials.pair()
             _ = credentials.root
         except Refusal as refusal:
-            raise Refusal(Code.NOT_AUTHENTICATED, f"{refusal.reason}: ask for a new one with plkeygen") from None
+            why = refusal.reason.partition(";")[0]
+            where = "" if str(self.directory) in why else f"{self.directory / CERTIFICATE}: "
+            raise Refusal(Code.NOT_AUTHENTICATED, f"{where}{why}; get a new one with plkeygen") from None
         end = credentials.certificate.not_valid_after_utc
         if end < system_clock().now():
             reason = f"your certificate ended at {end:%Y-%m-%d %H:%M} UTC: run plkeygen to ask for a new one"

@@ -167,6 +167,10 @@ def _advertised(home: Home, plan: Plan) -> Iterator[Finding]:
         check=False,
     )
     rows = [json.loads(line) for line in asked.stdout.splitlines() if line.startswith("{")]
+    refusal = next((str(row["reason"]) for row in rows if row.get("type") == "error"), None)
+    if refusal is not None:
+        yield Finding(False, "svm getads answers", refusal)
+        return
     nodes = [row for row in rows if row.get("type") == "row"]
     wanted = plan.nodes + plan.simulated
     advice = "" if len(nodes) >= wanted else asked.stderr.strip()[-200:] or "see the logs of the nodes that are missing"

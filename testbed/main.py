@@ -71,7 +71,10 @@ def main() -> None:
 @click.option("--latency", type=click.IntRange(0, 60_000), metavar="MS", help="Answer time of simulated nodes.")
 @click.option("--detach", is_flag=True, help="Return once everything answers, and leave it running.")
 def up(folder: Path | None, detach: bool, **wanted: object) -> None:
-    """Start a testbed, or the one that is there again; Ctrl-C or `dslice down` ends it."""
+    """Start a testbed, or the one that is there.
+
+    Ctrl-C or `dslice down` ends it.
+    """
     from testbed import starting
 
     home = Home.find(folder)
@@ -102,7 +105,10 @@ def _started(home: Home, begun: float) -> None:
 @home_option
 @click.option("--as", "email", default=PI, metavar="EMAIL", help=f"Which account (default {PI}).")
 def env(folder: Path | None, email: str) -> None:
-    """Print the lines that make a shell use this testbed: eval "$(dslice env)"."""
+    """Print what makes a shell use this testbed.
+
+    To use it: eval "$(dslice env)"
+    """
     from testbed.shell import exports
 
     for line in exports(_existing(folder), email):
@@ -129,7 +135,10 @@ def ps(folder: Path | None, as_json: bool) -> None:
 @main.command()
 @home_option
 def down(folder: Path | None) -> None:
-    """End the testbed and all its slivers; what it knows stays for the next `dslice up`."""
+    """End the testbed and all its slivers.
+
+    What it knows stays for the next `dslice up`.
+    """
     from testbed import leftovers
 
     home = _existing(folder)
@@ -171,9 +180,10 @@ def start(name: str, folder: Path | None) -> None:
 @click.argument("what")
 @home_option
 def fault(node: str, what: str, folder: Path | None) -> None:
-    """How a simulated NODE (its address, its name, or all) behaves from now on.
+    """Break a simulated node, or mend it.
 
-    WHAT is ok, refuse, blackhole, reset, slow=SECONDS, lose-answer, over-capacity or wrong-cert.
+    NODE is its address, its name, or all. WHAT is ok, refuse, blackhole, reset, slow=SECONDS, lose-answer, half-answer,
+    drip, over-capacity or wrong-cert.
     """
     from testbed.faults import inject
 
@@ -209,7 +219,10 @@ def password(email: str, folder: Path | None) -> None:
 @home_option
 @json_option
 def doctor(folder: Path | None, as_json: bool) -> None:
-    """Look for what is wrong: programs, services, clocks, certificates, orphans."""
+    """Look for what is wrong.
+
+    Programs, services, clocks, certificates, orphans.
+    """
     from testbed.doctor import examine
 
     findings = examine(Home.find(folder))
@@ -226,7 +239,10 @@ def doctor(folder: Path | None, as_json: bool) -> None:
 @click.option("--keep", is_flag=True, help="Leave everything running at the end.")
 @click.option("--nodes", type=click.IntRange(2, 64), default=8, show_default=True)
 def demo(folder: Path | None, keep: bool, nodes: int) -> None:
-    """Tell the whole story as it runs: a certificate, a slice on 8 nodes, a login to each, the end."""
+    """Tell the whole story as it runs.
+
+    A certificate, a slice on 8 nodes, a login to each, the end.
+    """
     from testbed.demo import run
 
     default = Path(os.environ.get("DSLICE_HOME") or ".dslice-demo")
@@ -247,7 +263,10 @@ def tokens(folder: Path, places: tuple[str, ...]) -> None:
 @main.command("run", context_settings={"ignore_unknown_options": True})
 @click.argument("role")
 def run_role(role: str) -> None:
-    """Run one daemon in the foreground: plc, agent, nodemgr, simnodes, svmd, worker, beat, flower or mail."""
+    """Run one daemon in the foreground.
+
+    ROLE is plc, agent, nodemgr, simnodes, svmd, worker, beat, flower or mail.
+    """
     from testbed.roles import MAINS, run
 
     if role not in MAINS:

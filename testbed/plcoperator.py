@@ -18,7 +18,10 @@ from trust.errors import Code, Refusal
 @click.option("--admin", is_flag=True, help="An admin of all sites.")
 @click.pass_obj
 def add_account(office: Office, email: str, name: str, site: str, title: str, pi: bool, admin: bool) -> None:
-    """Add an account that is enabled at once; asks for its password."""
+    """Add an account, enabled at once.
+
+    Asks for its password.
+    """
     from plc import accounts as ledger
     from plc.accounts import OPERATOR, Application
 
@@ -49,7 +52,10 @@ def make_admin(office: Office, email: str, take: bool) -> None:
 @click.argument("email")
 @click.pass_obj
 def passwd(office: Office, email: str) -> None:
-    """Give somebody who forgot it a new password, which is asked for; with --as-me, change your own."""
+    """Set a new password, which is asked for.
+
+    For somebody who forgot it; with --as-me, your own.
+    """
     from plc.accounts import OPERATOR, set_password
     from testbed.plcdesk import member
 
@@ -70,7 +76,10 @@ def passwd(office: Office, email: str) -> None:
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 @click.pass_obj
 def token(office: Office, role: str, name: str, addresses: Sequence[str]) -> None:
-    """Print an enrolment token for a service at these addresses: good once, for an hour."""
+    """Print an enrolment token for a service.
+
+    At these addresses; good once, for an hour.
+    """
     from plc.accounts import OPERATOR
     from plc.enrolment import Place, make_tokens
     from trust.identity import Identity, Role
@@ -98,7 +107,10 @@ def services(office: Office, as_json: bool) -> None:
 @click.option("--reason", required=True)
 @click.pass_obj
 def revoke(office: Office, whom: str, reason: str) -> None:
-    """Revoke every certificate of WHOM: an e-mail, or ROLE/NAME of a service, which then needs a new token."""
+    """Revoke every certificate of WHOM.
+
+    An e-mail, or ROLE/NAME of a service, which then needs a new token.
+    """
     from plc.accounts import OPERATOR
     from plc.standing import revoke_all
 
@@ -111,7 +123,10 @@ def revoke(office: Office, whom: str, reason: str) -> None:
 @click.argument("whom")
 @click.pass_obj
 def history(office: Office, whom: str) -> None:
-    """Who did what to WHOM: an e-mail, or ROLE/NAME of a service."""
+    """Show who did what to WHOM.
+
+    An e-mail, or ROLE/NAME of a service.
+    """
     from plc.journal import about
 
     identity = _identity(whom)
@@ -124,7 +139,10 @@ def history(office: Office, whom: str) -> None:
 @click.option("--pem", is_flag=True, help="The certificate itself.")
 @click.pass_obj
 def ca(office: Office, pem: bool) -> None:
-    """Print the SHA-256 of the CA's certificate: what users compare before they trust plc."""
+    """Print the SHA-256 of the CA's certificate.
+
+    What users compare before they trust plc.
+    """
     from trust.certificates import certificate_to_pem, fingerprint
 
     with office.operator() as desk:

@@ -25,7 +25,10 @@ from trust.errors import Refusal
 @click.option("--as-me", is_flag=True, help="Act over the network, with your own certificate.")
 @click.pass_context
 def plc(context: click.Context, folder: Path | None, as_me: bool) -> None:
-    """Accounts, sites, certificate requests and enrolment tokens of PlanetLab Central."""
+    """Accounts, sites and certificates of plc.
+
+    The operator's verbs, and those of PIs and users with --as-me.
+    """
     context.obj = Office(folder, as_me)
 
 
@@ -33,7 +36,10 @@ def plc(context: click.Context, folder: Path | None, as_me: bool) -> None:
 @json_option
 @click.pass_obj
 def requests(office: Office, as_json: bool) -> None:
-    """List the certificate requests that wait, the oldest first."""
+    """List the certificate requests that wait.
+
+    The oldest first.
+    """
     with office.desk() as desk:
         found = desk.requests()
     for one in found:
@@ -55,7 +61,10 @@ def requests(office: Office, as_json: bool) -> None:
 @click.option("--all", "everyone", is_flag=True, help="Every request that waits.")
 @click.pass_obj
 def approve(office: Office, which: tuple[str, ...], everyone: bool) -> None:
-    """Issue the certificates that e-mails, or the ids of requests, ask for."""
+    """Issue certificates that were asked for.
+
+    Named by e-mail, or by the request's id.
+    """
     if bool(which) == everyone:
         raise click.UsageError("name e-mails, or say --all")
     failed = 0
@@ -110,7 +119,10 @@ def add_site(office: Office, name: str) -> None:
 @json_option
 @click.pass_obj
 def accounts(office: Office, site: str | None, as_json: bool) -> None:
-    """List the accounts: all of them for the operator and admins, those of the own site for a PI."""
+    """List the accounts.
+
+    All of them for the operator and admins, those of the own site for a PI.
+    """
     with office.desk() as desk:
         found = [user for user in desk.users() if site in (None, user.site)]
     for user in found:
@@ -129,7 +141,10 @@ def accounts(office: Office, site: str | None, as_json: bool) -> None:
     "--contact", multiple=True, metavar="FIELD=TEXT", help="address, city, state, zip, country, phone or url."
 )
 def sign_up(email: str, name: str, site: str, title: str, contact: tuple[str, ...]) -> None:
-    """Ask for an account; a PI of the site enables it. Asks for the password that you want; over the network."""
+    """Ask for an account; a PI enables it.
+
+    Asks for the password that you want; over the network.
+    """
     from plc.client import Plc
     from svm.certification import Keys
     from svm.home import Home
@@ -149,7 +164,10 @@ def sign_up(email: str, name: str, site: str, title: str, contact: tuple[str, ..
 @click.argument("email")
 @click.pass_obj
 def enable(office: Office, email: str) -> None:
-    """Enable an account: a PI those asked for at the own site, admins and the operator any."""
+    """Enable an account.
+
+    A PI those asked for at the own site, admins and the operator any.
+    """
     with office.desk() as desk:
         desk.enable(email)
     click.echo(f"Account {email} enabled.")
@@ -161,7 +179,10 @@ def enable(office: Office, email: str) -> None:
 @click.option("--stop", is_flag=True, help="Also end the user's sessions and slivers now, on every node.")
 @click.pass_obj
 def disable(office: Office, email: str, reason: str, stop: bool) -> None:
-    """Disable an account and revoke its certificates: new tickets and leases are refused within a minute."""
+    """Disable an account, revoke its certificates.
+
+    New tickets and leases are refused within a minute.
+    """
     with office.desk() as desk:
         held = desk.disable(email, reason, stop=stop)
     click.echo(f"Account {email} disabled.")
@@ -174,7 +195,7 @@ def disable(office: Office, email: str, reason: str, stop: bool) -> None:
 @click.argument("email")
 @click.pass_obj
 def make_pi(office: Office, email: str) -> None:
-    """Make somebody a principal investigator of their site."""
+    """Make somebody a PI of their site."""
     with office.desk() as desk:
         desk.set_pi(email, True)
     click.echo(f"{email} is a PI.")
@@ -184,7 +205,10 @@ def make_pi(office: Office, email: str) -> None:
 @click.argument("email")
 @click.pass_obj
 def no_pi(office: Office, email: str) -> None:
-    """Take the PI flag away; certificates that carry it are revoked."""
+    """Take the PI flag away.
+
+    Certificates that carry it are revoked.
+    """
     with office.desk() as desk:
         desk.set_pi(email, False)
     click.echo(f"{email} is no PI.")
@@ -196,7 +220,10 @@ def no_pi(office: Office, email: str) -> None:
 @click.option("--remove", metavar="FINGERPRINT", help="Remove this one (SHA256:…).")
 @click.pass_obj
 def sshkeys(office: Office, email: str, add: IO[str] | None, remove: str | None) -> None:
-    """List, add and remove the SSH public keys of an account."""
+    """List, add and remove SSH public keys.
+
+    Those of an account, as pluserinfo shows them.
+    """
     from trust.sshkeys import parse_public_key
 
     with office.desk() as desk:
@@ -204,8 +231,11 @@ def sshkeys(office: Office, email: str, add: IO[str] | None, remove: str | None)
             desk.add_key(email, add.read(20_000))
         if remove is not None:
             desk.remove_key(email, remove)
-        for line in desk.keys(email):
-            click.echo(f"{parse_public_key(line).fingerprint}  {line}")
+        found = desk.keys(email)
+    for line in found:
+        click.echo(f"{parse_public_key(line).fingerprint}  {line}")
+    if not found:
+        click.echo(f"{email} has no SSH key.", err=True)
 
 
 @click.command()
@@ -221,7 +251,10 @@ def sshkeys(office: Office, email: str, add: IO[str] | None, remove: str | None)
     help="The service's state folder (DSLICE_STATE_DIR).",
 )
 def enroll(token: str | None, token_file: IO[str] | None, plc_url: str, directory: Path) -> None:
-    """Trade an enrolment token for the key and certificate of a service, on the service's own machine."""
+    """Enrol a service with its token.
+
+    Run on the service's own machine, it trades the token for a key and a certificate.
+    """
     from plc.client.member import enrol
     from plc.client.token import Token
     from rpc.credentials import Credentials

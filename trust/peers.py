@@ -48,7 +48,7 @@ def verify_certificate(
     if not key_fits(identity.role, leaf.public_key()):
         raise _not_authenticated(f"the certificate of {identity} has a key of the wrong type")
     if leaf.serial_number in revoked:
-        raise Refusal(Code.REVOKED, f"the certificate of {identity} is revoked; get a new one")
+        raise Refusal(Code.REVOKED, f"the certificate of {identity.name} is revoked; get a new one")
     if identity.role not in roles:
         raise Refusal(Code.NOT_ALLOWED, f"{identity} is not one of those who may do this: {', '.join(sorted(roles))}")
     return Peer(

@@ -13,6 +13,8 @@ from sqlalchemy import Engine, text
 from svm.main import VERBS
 from svm.pluserinfo import main as pluserinfo_main
 from tests.integration.svm.conftest import Lab, Running, Svm, slice_file
+from trust.certificates import key_to_pem, new_private_key
+from trust.identity import Role
 from trust.sshkeys import new_ssh_key_pair
 
 # Every verb that names a slice, as it is typed; NAME and KEY are filled in.
@@ -188,3 +190,15 @@ def test_a_key_directory_that_others_can_get_at(
         pluserinfo_main()
     said = capsys.readouterr().err
     assert (ended.value.code, said.count("\n"), advice in said) == (4, 1, True), said
+
+
+def test_a_certificate_that_is_no_good(refused: Says, home: Path) -> None:
+    """Each is told apart, and none is called missing but the one that is."""
+    certificate = home / "cert.pem"
+    (home / "key.pem").write_text(key_to_pem(new_private_key(Role.USER)))
+    (home / "key.pem").chmod(0o600)
+    assert "belongs to another key" in (said := refused(4, "getads")), said
+    certificate.write_text("junk")
+    assert f"{certificate}: not a PEM certificate; get a new one with plkeygen" in refused(4, "getads")
+    certificate.unlink()
+    assert "no certificate in" in refused(4, "getads")
