@@ -25,6 +25,7 @@ from aiohttp.tracing import Trace
 from rpc import tls
 from rpc.credentials import Credentials
 from rpc.reply import CONNECT_TIMEOUT, DEADLINE, MAX_BODY, Reply, Target, encoded
+from rpc.tracing import outgoing
 from trust.identity import Identity
 
 KEEP_ALIVE = 30  # idle seconds; servers wait longer (rpc/server.py)
@@ -97,7 +98,9 @@ class Session:
         a new one: every call of dslice is idempotent by its content.
         """
         target = Target.of(url, expect)
-        attempt = functools.partial(self._attempt, method, url, target, json, dict(headers or {}), connect_timeout)
+        attempt = functools.partial(
+            self._attempt, method, url, target, json, {**(headers or {}), **outgoing()}, connect_timeout
+        )
         dial = Dial(target)
         try:
             async with asyncio.timeout(deadline):

@@ -1,16 +1,22 @@
 """What stands before every app: whole bodies only, bounded in size and time, and streams that end at shutdown."""
 
 import asyncio
+import logging
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from rpc import counting, problems
+from rpc.tracing import incoming
 from trust.errors import Code, Refusal
 
 MAX_BODY = 1024 * 1024  # bytes
 BODY_SECONDS = 30
 EVENT_STREAM = b"text/event-stream"
+STATUS = "dslice.status"  # the key in the ASGI scope: of the answer
+
+log = logging.getLogger(__name__)
 
 
 class Door:
@@ -37,7 +43,11 @@ class Door:
         except Refusal as refusal:
             return await _refuse(scope, send, refusal, 413)
         if body is not None:
-            await self._serve(scope, _Rest(body, receive), send)
+            about = incoming(scope)
+            with bound_contextvars(**about):
+                await self._serve(scope, _Rest(body, receive), send)
+                if about:
+                    _tell(scope)
         return None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,6 +58,7 @@ class Door:
             nonlocal complete
             await send(message)
             if message["type"] == "http.response.start":
+                scope[STATUS] = message["status"]
                 counting.count(scope, message["status"])
             if message["type"] == "http.response.start" and _is_stream(message):
                 self.streams.add(task)
@@ -65,6 +76,12 @@ class Door:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self.streams.discard(task)
+
+
+def _tell(scope: Scope) -> None:
+    """One line for a call that a worker's step made, with the ids that are bound now."""
+    route, code = getattr(scope.get("route"), "path", counting.OTHER), scope.get(problems.CODE)
+    log.info("%s %s: %s", scope["method"], route, code or scope.get(STATUS, "broken off"))
 
 
 class _Rest:

@@ -1,5 +1,6 @@
 """Operations: ask for one, follow it, cancel it."""
 
+import logging
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from trust.actions import Action
 from trust.errors import Code, Refusal
 from trust.identity import Role
 from trust.peers import Peer
+
+log = logging.getLogger(__name__)
 
 LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, le=2**31 - 1)]
 
@@ -37,6 +40,7 @@ def add_operations(app: FastAPI, service: Service, guard: Guard) -> None:
         service.agents.named(asked.agents)
         with service.engine.begin() as connection:
             started = operations.start(connection, asked)
+        _log("asked for", started.operation, peer, verb=asked.verb, slice=started.slice)
         # After the answer: the sweep publishes what this loses, so nobody has to wait for the broker.
         after.add_task(service.publish, started.publish)
         response.headers["Location"] = f"/operations/{started.operation}"
@@ -60,6 +64,7 @@ def add_following(app: FastAPI, service: Service, guard: Guard) -> None:
         own_operation(service, operation, peer)
         with service.engine.begin() as connection:
             due = operations.cancel(connection, operation)
+        _log("cancelled", operation, peer)
         after.add_task(service.publish, due)
         return operation_json(own_operation(service, operation, peer))
 
@@ -68,6 +73,10 @@ def add_following(app: FastAPI, service: Service, guard: Guard) -> None:
         own_operation(service, operation, peer)
         stream = events_of(service, guard, operation, peer, last_event_id)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _log(what: str, operation: UUID, peer: Peer, **more: str) -> None:
+    log.info("operation %s", what, extra={"operation": str(operation), "by": peer.identity.name, **more})
 
 
 def own_operation(service: Service, operation: UUID, peer: Peer) -> operations.Operation:
