@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from svm.certification import Confirm, Keys
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+MODES = ("--refresh", "--renew", "--rotate", "--status")
+
+
+class OneMode(click.Command):
+    """click lets the last of several modes win, which is never what somebody meant who gave two."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = [mode for mode in MODES if mode in args]
+        if len(given) > 1:
+            raise click.UsageError(f"{' and '.join(given)} are {len(given)} things to do; give one", ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=OneMode, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="dslice", prog_name="plkeygen")
 @click.option("--refresh", "mode", flag_value="refresh", help="Download the certificate once it is approved.")
 @click.option(

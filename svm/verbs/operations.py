@@ -78,7 +78,7 @@ def _retry(verb: str, name: str) -> Retry | None:
             return lambda failures: lower_commands(name, failures, flags)
         case "addkey" | "delkey":
             return lambda _failures: [f"Try again with: {command(verb, name, 'KEYFILE')}"]
-        case "deleteslice" | "renewslice" | "nukekeys":
+        case "deleteslice" | "renewslice" | "nukekeys" | "rekey":
             return lambda _failures: [f"Try again with: {command(verb, name)}"]
         case _:
             return None

@@ -329,6 +329,7 @@ def test_the_way_back_after_the_end(laptop: Laptop) -> None:
         (["--renew"], "", 4, "run plkeygen"),
         (["--rotate"], "", 4, "run plkeygen"),
         (["--force", "--renew"], "", 2, "does not go with --renew"),
+        (["--refresh", "--status"], "", 2, "--refresh and --status are 2 things to do"),
         ([], "", 2, "no email on stdin"),
         ([], "a@example.org\n", 2, "no password on stdin"),
         ([], "not an e-mail\nsecret-password\n", 2, "not a lower-case e-mail"),
