@@ -1,6 +1,5 @@
-"""A daemon as a forked child: its imports are there already, which saves most of its start.
+"""A daemon as a forked child: its imports are there already, which saves most of its start (docs/adr/0002).
 
-Measured on two cores, 14 daemons: all ready N s after forking, M s when each is a program of its own (README).
 Forking is sound because the supervisor has one thread; `fork` refuses otherwise.
 """
 
