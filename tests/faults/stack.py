@@ -162,7 +162,8 @@ class Stack:
     def environment(self, name: str) -> dict[str, str]:
         """The settings of one of its daemons, to run another like it."""
         spec = next(spec for spec in self._layout.others() if spec.name == name)
-        return {**self.env, **spec.env}
+        # Two cannot show their metrics at one address.
+        return {key: value for key, value in {**self.env, **spec.env}.items() if key != "DSLICE_METRICS_LISTEN"}
 
     @cached_property
     def _layout(self) -> Layout:
