@@ -5,15 +5,18 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from models.endings import empty_slices
+from models.transitions import MAY_LAST
 from trust.identity import Identity
 
-_PURGEABLE = """
+# Nor is anything purged that a node may hold longer than svmd knows.
+_PURGEABLE = f"""
     FROM svm.slice x
     WHERE x.state = 'open' AND (CAST(:owner AS text) IS NULL OR x.owner = :owner)
       AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL)
       AND NOT EXISTS (SELECT 1 FROM svm.sliver v WHERE v.slice = x.id AND (v.state = 'deleting'
           OR (v.state IN ('ticketed', 'leased', 'running') AND v.expires_at > now())))
-"""
+      AND NOT EXISTS (SELECT 1 FROM svm.sliver v WHERE v.slice = x.id AND {MAY_LAST} > now())
+"""  # noqa: S608 - made of constants
 FIND = text(f"SELECT x.id {_PURGEABLE} ORDER BY x.name")
 _LOCK = text(f"SELECT x.id {_PURGEABLE} ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED")
 

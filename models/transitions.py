@@ -86,18 +86,27 @@ _ADVANCE = text("""
     RETURNING v.slice, v.node, u.before, v.state AS after
 """)
 
+# Until when the lease of sliver `v` of slice `x` may last by a renewal whose answer never came; NULL without one.
+MAY_LAST = """
+    (SELECT max(coalesce(s.claim_until, s.ended_at, now())) + make_interval(secs => x.leaselen)
+     FROM svm.operation o JOIN svm.step s ON s.operation = o.id AND s.node = v.node AND s.kind = 'renew'
+     WHERE o.slice = x.id AND v.lease IS NOT NULL AND s.started_at < v.expires_at AND s.state <> 'done'
+       AND coalesce(s.error_code, 'cancelled') IN ('cancelled', 'internal', 'timeout', 'unreachable'))
+"""
+
 # A ticket whose redemption was sent without an answer may have become a lease: until then it may be held.
-_CONDEMN = text("""
+_CONDEMN = text(f"""
     UPDATE svm.sliver AS v SET state = 'deleting', renew_at = NULL, changed_at = now(),
         expires_at = CASE WHEN v.lease IS NULL AND v.redeemed_at IS NOT NULL
-            THEN v.expires_at + make_interval(secs => u.leaselen) ELSE v.expires_at END
-    FROM (SELECT v.slice, v.node, v.state AS before, x.leaselen FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
+            THEN v.expires_at + make_interval(secs => u.leaselen) ELSE greatest(v.expires_at, u.may_last) END
+    FROM (SELECT v.slice, v.node, v.state AS before, x.leaselen, {MAY_LAST} AS may_last
+          FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
           WHERE v.slice = :slice AND v.state = ANY(:sources)
             AND (CAST(:nodes AS text[]) IS NULL OR v.node = ANY(:nodes))
           ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
     WHERE v.slice = u.slice AND v.node = u.node
     RETURNING v.node, u.before
-""")
+""")  # noqa: S608 - made of constants of this file
 
 _EXPIRE = text("""
     UPDATE svm.sliver AS v SET state = 'expired', renew_at = NULL, changed_at = now()

@@ -41,7 +41,7 @@ _TOLD_TWICE = """
     SELECT operation, node, kind FROM svm.event WHERE type = 'node' GROUP BY 1, 2, 3 HAVING count(*) > 1
 """
 
-_HELD = "SELECT id, kind, claim_token, claim_until FROM svm.step WHERE state = 'running'"
+_HELD = "SELECT id, kind, state, attempts, claim_until FROM svm.step WHERE state = 'running' OR id = ANY(:held)"
 _RENEWALS = """
     SELECT v.node, x.slice_id, count(s.id) AS steps FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
     LEFT JOIN svm.step s ON s.slice = v.slice AND s.node = v.node AND s.kind = 'renew' GROUP BY 1, 2
@@ -148,11 +148,12 @@ class Watch:
     def _claims(self) -> None:
         """A claim is its worker's alone until it lapses."""
         now, held = self.whole.clock.now(), {}
-        for row in self.whole.rows(_HELD):
+        for row in self.whole.rows(_HELD, held=list(self.held)):
             before = self.held.get(row.id)
-            taken = before is not None and before.claim_token != row.claim_token and before.claim_until > now
+            taken = before is not None and before.attempts < row.attempts and before.claim_until > now
             assert not taken, f"doubled: {row.kind} step {row.id} was claimed while another worker held it"
-            held[row.id] = row
+            if row.state == "running":
+                held[row.id] = row
         self.held = held
 
     def _renewals(self) -> None:

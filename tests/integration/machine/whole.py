@@ -2,8 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,8 @@ from models.writer import Writer, _Entry
 from nodemgr.api import at
 from nodemgr.api import create_app as node_app
 from plc.client import PLC, AgentEntry, Directory
+from tasks import publish as publishing
+from tasks import workshop
 from tasks.addkey import addkey
 from tasks.canary import canary
 from tasks.delete import delete
@@ -33,6 +35,7 @@ from tasks.newvms import newvms
 from tasks.nukekeys import nukekeys
 from tasks.publish import publish
 from tasks.reconcile import reconcile
+from tasks.rekey import rekey
 from tasks.release import release
 from tasks.renew import renew
 from tasks.replace import replace
@@ -64,6 +67,7 @@ TASKS: dict[Kind, Any] = {
     Kind.ADDKEY: addkey,
     Kind.DELKEY: delkey,
     Kind.NUKEKEYS: nukekeys,
+    Kind.REKEY: rekey,
     Kind.RENEW: renew,
     Kind.DELETE: delete,
     Kind.RELEASE: release,
@@ -132,6 +136,18 @@ class Ground:
         """As plc signs one each minute."""
         self.lists += 1
         self.trust.update(authority().sign_crl([], number=self.lists, now=self.clock.now()))
+
+
+@contextmanager
+def at_work(whole: "Whole") -> Iterator["Whole"]:
+    """The process's workshop and queue are this one's, whatever other tests have put there."""
+    before, send = workshop._current, publishing._send
+    workshop.open_workshop(whole.shop)
+    publishing._send = lambda app, messages: whole.put(messages)
+    try:
+        yield whole
+    finally:
+        workshop._current, publishing._send = before, send
 
 
 @dataclass
@@ -258,6 +274,14 @@ class Whole:
         self.advertise()
         self.mortal(lambda: TASKS[kind](list(ids)))
         self.wire.doom(Fate.ARRIVES)
+
+    def work_off(self) -> None:
+        """Workers take messages until there are none."""
+        for _ in range(500):
+            if not self.queue:
+                return
+            self.deliver(self.queue.pop(0))
+        raise AssertionError("messages without end")
 
     def follow(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a step until it has ended, or its worker was stopped."""
