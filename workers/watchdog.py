@@ -26,7 +26,7 @@ from tasks.workshop import Workshop
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5
-LAST_WORD_SECONDS = 15  # beyond a step's deadline for a warm stop, before the process ends without one
+LAST_WORD_SECONDS = 5  # beyond a step's deadline for a warm stop, before the process ends without one
 
 
 class Watchdog:
