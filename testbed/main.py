@@ -93,7 +93,8 @@ def _started(home: Home, begun: float) -> None:
     from testbed.shell import programs, shown
 
     plan = home.plan()
-    nodes = f"{plan.nodes} nodes" + (f", {plan.simulated} simulated" if plan.simulated else "")
+    real = f"{plan.nodes} node{'' if plan.nodes == 1 else 's'}"
+    nodes = real + (f", {plan.simulated} simulated" if plan.simulated else "")
     click.echo(f"PlanetLab is up in {time.monotonic() - begun:.1f} s: {nodes}. Now type:", err=True)
     chosen = "" if home == Home.find(None) else f" --home {shown(home.directory)}"
     # Who has no `dslice` in PATH yet has started this one by its path; what the lines of `env` put there is this too.
