@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 from typing import Self
 
 from plc.client.calls import Plc
@@ -20,6 +20,7 @@ from trust.store import TrustStore
 
 CRL_SECONDS = 20  # between two looks at the revocation list (PROTOCOL "Identities")
 RENEW_AT = 2 / 3  # of a certificate's life
+LAST_LIST = "crl.pem"  # beside the certificate: a service that starts while plc is down goes on with it while it counts
 KEY_TO_COME = "enrolling.key.pem"  # kept until its certificate is saved: a lost answer can be asked for again
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ class Member:
         self._clock = clock
         self._callbacks: list[Callable[[], None]] = []
         self._keeper = Keeper([self])
+        if self.store.revocations is None:
+            self._remember()
 
     @classmethod
     def join(
@@ -60,7 +63,8 @@ class Member:
             store: one to share, for a process with many members (simulated nodes).
 
         Raises Refusal: UNREACHABLE (try again later), NOT_AUTHENTICATED (token used, expired, another's). A plc that
-        is away is no error for a service that has its certificate: the list comes later.
+        is away is no error for a service that has its certificate: it goes on with the list that it had last, whose
+        age counts from the list's own time, and a newer one comes later.
         """
         wanted, credentials = Identity(role, name), Credentials(directory)
         invitation = Token.parse(token) if token else None
@@ -68,8 +72,9 @@ class Member:
             if invitation is None:
                 raise _not_enrolled(wanted, directory)
             enrol(credentials, wanted, plc_url, addresses, invitation, clock)
+        kept_fresh = store is not None and store.revocations is not None
         member = cls(credentials, plc_url, clock, store)
-        if member.store.revocations is None:
+        if not kept_fresh:
             member.refresh()
         return member
 
@@ -108,10 +113,33 @@ class Member:
 
     def refresh(self) -> None:
         """Fetch the revocation list now; a plc that does not answer is logged and asked again later."""
+        known = self.store.revocations
         try:
-            self.store.update(self.background.crl())
+            pem = self.background.crl()
+            newest = self.store.update(pem)
         except Refusal as refusal:
             log.warning("no new revocation list: %s", refusal.reason)
+            return
+        if newest is not known:
+            self._keep(pem)
+
+    def _keep(self, pem: bytes) -> None:
+        """Whole or not at all, whichever of the service's processes is first."""
+        path = self.credentials.directory / LAST_LIST
+        staged = path.with_name(f".{LAST_LIST}.{os.getpid()}.{get_ident()}")
+        try:
+            staged.write_bytes(pem)
+            staged.replace(path)
+        except OSError as error:  # a full disk costs no more than the list after a restart
+            log.warning("the revocation list is not kept in %s: %s", path, error.strerror)
+
+    def _remember(self) -> None:
+        try:
+            self.store.update((self.credentials.directory / LAST_LIST).read_bytes())
+        except FileNotFoundError:
+            pass
+        except (OSError, Refusal) as error:  # another CA's, after a move to another plc
+            log.warning("the revocation list kept in %s is of no use: %s", self.credentials.directory, error)
 
     def renew_if_due(self) -> bool:
         """A new certificate once 2/3 of the old one's life are over; whether there is one. Failures come again."""

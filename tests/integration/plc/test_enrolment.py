@@ -15,11 +15,12 @@ from plc.accounts import OPERATOR as AS_OPERATOR
 from plc.accounts import Actor
 from plc.bootstrap import Bootstrap
 from plc.client import Keeper, Member
-from plc.client.member import KEY_TO_COME
+from plc.client.member import KEY_TO_COME, LAST_LIST
 from plc.daemon import _addresses
 from plc.enrolment import Place
 from rpc.credentials import Credentials
 from tests.integration.plc.conftest import Running, refused
+from trust.actions import Action
 from trust.certificates import (
     Authority,
     certificate_from_pem,
@@ -180,12 +181,45 @@ class TestMembers:
 
     def test_plc_may_be_away_when_a_member_starts(self, plc: Running, tmp_path: Path, joined: list[Member]) -> None:
         joined.append(join(plc, tmp_path / "a", token(plc)))
+        (tmp_path / "a" / LAST_LIST).unlink()
         away = join(plc, tmp_path / "a", None, plc_url="https://127.0.0.1:1")
         joined.append(away)
         assert away.store.revocations is None
         assert not away.renew_if_due()
         with pytest.raises(Refusal):
             join(plc, tmp_path / "b", token(plc), plc_url="https://127.0.0.1:1")
+
+    def test_it_goes_on_with_the_list_that_it_had_last(
+        self, plc: Running, tmp_path: Path, joined: list[Member]
+    ) -> None:
+        joined.append(join(plc, tmp_path / "a", token(plc)))
+        had = joined[0].store.revocations
+        away = join(plc, tmp_path / "a", None, plc_url="https://127.0.0.1:1")
+        joined.append(away)
+        assert away.store.revocations == had
+        away.store.require_fresh(Action.CREATE)
+        # Its age is the list's own: a restart makes no old list young.
+        clock = SystemClock(offset=301)
+        late = join(plc, tmp_path / "a", None, plc_url="https://127.0.0.1:1", clock=clock)
+        joined.append(late)
+        refused(lambda: late.store.require_fresh(Action.CREATE), Code.CRL_STALE, "s old")
+        late.store.require_fresh(Action.RENEW)
+
+    @pytest.mark.parametrize("damage", [b"", b"no list", None])
+    def test_a_damaged_list_is_as_none(
+        self, plc: Running, tmp_path: Path, joined: list[Member], damage: bytes | None
+    ) -> None:
+        joined.append(join(plc, tmp_path / "a", token(plc)))
+        now = plc.central.clock.now()
+        path = tmp_path / "a" / LAST_LIST
+        path.write_bytes(Authority.create(now).sign_crl([], number=2**40, now=now) if damage is None else damage)
+        away = join(plc, tmp_path / "a", None, plc_url="https://127.0.0.1:1")
+        joined.append(away)
+        assert away.store.revocations is None
+        back = join(plc, tmp_path / "a", None)
+        joined.append(back)
+        assert back.store.revocations is not None
+        assert path.read_bytes().startswith(b"-----BEGIN X509 CRL")
 
     def test_renewal_at_two_thirds_with_the_same_key(self, plc: Running, tmp_path: Path, joined: list[Member]) -> None:
         joined.append(join(plc, tmp_path / "a", token(plc)))
