@@ -14,6 +14,7 @@ from plc.client.values import PLC
 from plc.enrolment import purge_tokens
 from plc.mail import Postman
 from plc.metrics import TableCollector
+from plc.reminders import remind
 from plc.settings import Settings
 from plc.throttle import purge
 from rpc import logs, metrics, tls
@@ -59,6 +60,7 @@ class Upkeep:
             pem = current_list(connection, self.central.authority, now)
             purge(connection, now)
             purge_tokens(connection, now)
+            remind(connection, now)
         self.store.update(pem)
 
     def certify_if_due(self) -> bool:

@@ -30,6 +30,17 @@ Download it:  plkeygen --refresh
     return Letter(email, "Your PlanetLab certificate is ready", body)
 
 
+def certificate_ends(email: str, name: str, not_after: datetime) -> Letter:
+    """Some days ahead (`plc.reminders`)."""
+    body = f"""\
+{name}, your PlanetLab certificate ends on {_day(not_after)}. After that neither svm nor autorenew can
+act for you, and your slices run out with their leases.
+
+Get the next one:  plkeygen --renew
+"""
+    return Letter(email, f"Your PlanetLab certificate ends on {_day(not_after)}", body)
+
+
 def certificate_denied(email: str, name: str, reason: str, operator: str) -> Letter:
     body = f"""\
 {name}, your request for a PlanetLab certificate was denied:
