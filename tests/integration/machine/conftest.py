@@ -1,7 +1,6 @@
 """One migrated database for all examples; each empties it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,13 +10,13 @@ from tests.integration.machine.clock import settable
 from tests.integration.machine.whole import Ground
 
 
-@pytest.fixture
-def ground(postgres: Postgres, tmp_path: Path) -> Iterator[Ground]:
+@pytest.fixture(scope="session")
+def ground(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     name = "machine"
     postgres.create_database(name)
     migrate(postgres.url("svm", name), "svm")
     migrate(postgres.url("agent", name), "agent")
     database = settable(postgres.url(SUPERUSER, name))
-    yield Ground(database, tmp_path)
+    yield Ground(database, tmp_path_factory.mktemp("machine"))
     database.dispose()
     postgres.drop_database(name)
