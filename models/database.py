@@ -82,17 +82,6 @@ def check(url: str, schema: Schema) -> list[str]:
         found.dispose()
 
 
-def revise(url: str, schema: Schema, message: str) -> None:
-    """Write a new revision file from the difference between a migrated database and the models; read it before use."""
-    found = engine(url, pool_size=1)
-    try:
-        with found.begin() as connection:
-            number = len(list(_versions(schema).glob(f"{schema}_*.py"))) + 1
-            command.revision(config(schema, connection), message, autogenerate=True, rev_id=f"{schema}_{number:04}")
-    finally:
-        found.dispose()
-
-
 def options(schema: Schema) -> dict[str, object]:
     """Alembic's options for one schema; `models/migrations/env.py` uses the same."""
 

@@ -92,15 +92,11 @@ class Session:
 
         No byte of the request leaves before the server's address and identity (``expect``) are checked. Raises
         Refusal: UNREACHABLE, TIMEOUT, WRONG_CERTIFICATE, NOT_AUTHENTICATED (our certificate is refused), INTERNAL
-        (the answer makes no sense), or what the server said.
-
-        If a kept-alive connection turns out closed before a byte of the answer came, the call is made once more on
-        a new one: every call of dslice is idempotent by its content.
+        (the answer makes no sense), or what the server said. If a kept-alive connection turns out closed before a
+        byte of the answer came, the call is made once more on a new one: every call is idempotent by its content.
         """
-        target = Target.of(url, expect)
-        attempt = functools.partial(
-            self._attempt, method, url, target, json, {**(headers or {}), **outgoing()}, connect_timeout
-        )
+        target, sent = Target.of(url, expect), {**(headers or {}), **outgoing()}
+        attempt = functools.partial(self._attempt, method, url, target, json, sent, connect_timeout)
         dial = Dial(target)
         try:
             async with asyncio.timeout(deadline):

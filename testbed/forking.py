@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -48,22 +49,13 @@ def fork(
     # Until `_become` has set them back the child has our handlers: a signal that comes at once would be lost in them.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
     pid = os.fork()
-    if pid:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-        os.close(write)
-        os.set_blocking(read, False)
-        return Child(pid, read)
-    code = 70
-    try:
+    if not pid:
         os.close(read)
-        _become(name, parent, write, log, leave)
-        os.environ.update(env)
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-        code = _run(main)
-    except BaseException:  # noqa: BLE001 the child must never return into the parent's code
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+        _live(main, env, lambda: _become(name, parent, write, log, leave), held)
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    os.close(write)
+    os.set_blocking(read, False)
+    return Child(pid, read)
 
 
 def adopt_orphans() -> None:
@@ -76,6 +68,22 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we asked
         os._exit(1)
+
+
+def _live(
+    main: Callable[[], object], env: Mapping[str, str], become: Callable[[], None], held: Iterable[int]
+) -> NoReturn:
+    """The child's whole life, which never returns into the parent's code."""
+    code = 70
+    try:
+        become()
+        os.environ.update(env)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        code = _run(main)
+    except BaseException:  # noqa: BLE001 whatever it was
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def _become(name: str, parent: int, stdout: int, log: Path, leave: Iterable[Callable[[], None]]) -> None:

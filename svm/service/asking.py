@@ -40,9 +40,8 @@ WITHOUT_WORKING = (Verb.CLEAN, Verb.AUTORENEW, Verb.DELEGATE, Verb.HEAL, Verb.UN
 def wanted(
     body: OperationBody, peer: Peer, store: TrustStore, svm: Identity, token: str | None, key: str | None
 ) -> Wanted:
-    """What `models.operations.start` is to do for this caller, all of it checked but for the rows.
-
-    Raises Refusal: NOT_ALLOWED (no PI, a delegation that is missing, old or another's), CRL_STALE, BAD_INPUT, or as
+    """What `models.operations.start` is to do for this caller, all of it checked but for the rows. Raises Refusal:
+    NOT_ALLOWED (no PI, a delegation that is missing, old or another's), CRL_STALE, BAD_INPUT, or as
     `trust.documents.verify_delegation`.
     """
     verb = Verb(body.verb)
