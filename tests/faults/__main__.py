@@ -13,13 +13,18 @@ import click
 from tests.faults import report
 from tests.faults.cases import CASES, Case
 from tests.faults.leases import LEASE_CASES, run_leases
-from tests.faults.putback import PUT_BACK, run_put_back
+from tests.faults.putback import PUT_BACK_CASES, run_put_back
+from tests.faults.replacing import REPLACING_CASES, run_replacing
 from tests.faults.runner import Outcome, Runner
 from tests.faults.stack import Stack
 
 SHORT_NODES, SHORT_SLICES, SHORT_HOLD = 16, 1, 4
 INTERRUPTED = 130
-ALONE: dict[str, Callable[[Stack, str], Outcome]] = {PUT_BACK: run_put_back, **dict.fromkeys(LEASE_CASES, run_leases)}
+ALONE: dict[str, Callable[[Stack, str], Outcome]] = {
+    **dict.fromkeys(REPLACING_CASES, run_replacing),
+    **dict.fromkeys(PUT_BACK_CASES, run_put_back),
+    **dict.fromkeys(LEASE_CASES, run_leases),
+}
 """Cases that are no round of slices under a fault, and how each is run."""
 
 

@@ -17,19 +17,27 @@ from tests.faults.stack import Stack
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair
 
-REPEATABLE = ("addkey", "renewslice")
+REPEATABLE = ("addkey", "renewslice", "nukekeys")
 """Verbs that may be asked for as often as one likes, so that there is work for as long as the fault lasts."""
 VERBS = ("createslice", "addkey", "renewslice", "deleteslice")
+ALL_VERBS = ("createslice", "addkey", "renewslice", "delkey", "nukekeys", "deleteslice")
 ACCEPTED_WITHIN = 90
 PASSING = (Code.UNREACHABLE, Code.TIMEOUT, Code.INTERNAL, Code.CRL_STALE, Code.WRONG_CERTIFICATE)
 LEASELEN = 3_600
 
 # Not yet as the verb wants it: the slices for which a user would type the command again.
+_WITH_KEYS = """SELECT DISTINCT x.name FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
+    WHERE x.name = ANY(%s) AND x.state = 'open' AND ((v.state = 'running' AND v.key_generation < x.key_generation)
+        OR (SELECT count(*) FROM svm.slice_key k WHERE k.slice = x.id) {than})"""
 _UNDONE = {
+    "delkey": _WITH_KEYS.format(than="> 1"),
+    "nukekeys": _WITH_KEYS.format(than="> 0"),
+    "heal": "SELECT name FROM svm.slice WHERE name = ANY(%s) AND NOT heal",
     "createslice": """SELECT n FROM unnest(%s::text[], %s::int[]) AS w(n, m) WHERE m > (SELECT count(*)
         FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id WHERE x.name = n AND v.state = 'running')""",
     "addkey": """SELECT DISTINCT x.name FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
-        WHERE x.name = ANY(%s) AND (x.key_generation = 0 OR v.key_generation < x.key_generation)""",
+        WHERE x.name = ANY(%s) AND (x.key_generation = 0
+            OR (v.state IN ('leased', 'running') AND v.key_generation < x.key_generation))""",
     "renewslice": """SELECT DISTINCT x.name FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
         WHERE x.name = ANY(%s) AND v.generation < 2""",
     "deleteslice": """SELECT DISTINCT x.name FROM svm.slice x LEFT JOIN svm.sliver v ON v.slice = x.id
@@ -42,6 +50,7 @@ class Life:
     """Slices of one round: `names`, each on `nodes`.
 
     Args:
+        numnodes: as many of `nodes`, which the agent chooses, and others in the place of those that fail; None = all.
         again: how often a verb was asked for again because it had ended with errors.
         refusals: what svmd said instead of taking a request.
     """
@@ -49,12 +58,13 @@ class Life:
     stack: Stack
     names: Sequence[str]
     nodes: Sequence[str]
+    numnodes: int | None = None
     parallelism: int = 16
     leaselen: int = LEASELEN
     autorenew: bool | None = None
     again: int = 0
     refusals: list[str] = field(default_factory=list)
-    key: str = field(default_factory=lambda: new_ssh_key_pair("user")[1])
+    keys: tuple[str, ...] = field(default_factory=lambda: tuple(new_ssh_key_pair("user")[1] for _ in range(2)))
 
     def ask(self, verb: str, names: Sequence[str]) -> None:
         """Ask for a verb on these slices, until svmd has written each down. Refusal when it does not in time."""
@@ -64,7 +74,7 @@ class Life:
     def undone(self, verb: str) -> list[str]:
         """Slices on which the verb has not done all of its work."""
         with self.stack.connect() as database:
-            sizes = [[len(self.nodes)] * len(self.names)] if verb == "createslice" else []
+            sizes = [[self.numnodes or len(self.nodes)] * len(self.names)] if verb == "createslice" else []
             return [str(row[0]) for row in database.execute(_UNDONE[verb], [list(self.names), *sizes])]
 
     def open(self) -> int:
@@ -84,9 +94,13 @@ class Life:
 
     def _request(self, verb: str, name: str) -> Request:
         if verb == "createslice":
+            if self.numnodes:
+                return Request(verb, name, file=SliceFile(name, self.numnodes, self.leaselen, ()), replace=True)
             file = SliceFile(name, len(self.nodes), self.leaselen, tuple(self.nodes))
             return Request(verb, name, file=file, autorenew=self.autorenew)
-        return Request(verb, name, keys=(self.key,) if verb == "addkey" else ())
+        if verb == "heal":
+            return Request(verb, name, heal=True, standing_heal=True)
+        return Request(verb, name, keys={"addkey": self.keys, "delkey": self.keys[:1]}.get(verb, ()))
 
     def _accepted(self, request: Request) -> None:
         deadline = time.monotonic() + ACCEPTED_WITHIN
@@ -95,7 +109,7 @@ class Life:
             try:
                 svmd.start(request)
             except Refusal as refusal:
-                if refusal.code in (Code.BUSY, Code.NAME_TAKEN):  # an earlier try was heard
+                if refusal.code in (Code.BUSY, Code.NAME_TAKEN) or _was_heard(request, refusal):
                     return
                 self.refusals.append(f"{request.verb} {request.slice}: {refusal.reason}")
                 if refusal.code not in PASSING or time.monotonic() > deadline:
@@ -110,6 +124,11 @@ class Life:
         home, plan = self.stack.home, self.stack.home.plan()
         user = UserHome(home.user(PI), url(plan, "plc"), url(plan, "svmd"), ca_file=home.ca_file)
         return Svmd(user, Flags(parallelism=self.parallelism, connect_timeout=2))
+
+
+def _was_heard(request: Request, refusal: Refusal) -> bool:
+    """Whether an earlier try has taken the key away already."""
+    return request.verb == "delkey" and refusal.code is Code.NOT_FOUND
 
 
 def settled(condition: Callable[[], bool], longest: float, pause: float = 0.25) -> bool:

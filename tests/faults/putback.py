@@ -7,11 +7,12 @@ is lost is renewed, a sliver that is lost is reported as missing, one that was d
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 
 from tests.faults import evidence, invariants
+from tests.faults.breaking import points
 from tests.faults.breaking.rhythm import until
 from tests.faults.invariants import Breach
 from tests.faults.life import VERBS, Life, settled
@@ -20,15 +21,17 @@ from tests.faults.stack import DICE, GRACE, Counted, Stack
 from tests.faults.watch import Watch
 
 PUT_BACK = "nodes come back with an old database"
+DEADLY = f"{PUT_BACK}, a worker dies at each point of reconcile"
+PUT_BACK_CASES = (PUT_BACK, DEADLY)
 NODES = 12
 """At most so many for each slice; half of them are put back."""
 DONE_WITHIN = 60
 _numbers = count(1)
 
 
-def run_put_back(stack: Stack, name: str = PUT_BACK) -> Outcome:
-    """For each verb a slice on nodes of its own; then half of these have the databases of before that verb."""
-    stack.counted, outcome = Counted(), Outcome(name, runs=1)
+def run_put_back(stack: Stack, name: str) -> Outcome:
+    """One of `PUT_BACK_CASES`: each verb on nodes of its own, half of which then have the databases of before it."""
+    stack.counted, outcome = Counted("reconcile"), Outcome(name, runs=1)
     size = min(NODES, len(stack.addresses) // len(VERBS))
     lives = {
         verb: Life(stack, [f"o{next(_numbers)}"], stack.addresses[place * size : (place + 1) * size])
@@ -43,13 +46,16 @@ def run_put_back(stack: Stack, name: str = PUT_BACK) -> Outcome:
         for verb, life in lives.items():
             outcome.note(_done(life, verb))
     ended = time.monotonic()
-    outcome.note(_converged(stack))
+    with points.each("worker")(stack) if name == DEADLY else nullcontext():
+        found = _converged(stack)
+    outcome.note(found)
     outcome.seconds = time.monotonic() - ended
     for verb in VERBS[:-1]:
         outcome.note(_done(lives[verb], "deleteslice"))
     outcome.note(_converged(stack))
     watch.stop()
     outcome.steps, outcome.kills = sum(life.steps() for life in lives.values()), stack.counted.kills
+    outcome.why += [f"nobody died at: {point}" for point in stack.counted.missed]
     outcome.note(Breach("doubled", name, why) for why in watch.breaches)
     return outcome
 
@@ -92,7 +98,9 @@ def _done(life: Life, verb: str) -> list[Breach]:
 def _converged(stack: Stack) -> list[Breach]:
     """Once svmd has seen that what it finds is no mere overlap (30 s), and has looked again."""
     deadline = time.monotonic() + CONVERGED_WITHIN
-    while (found := invariants.breaches(evidence.look(stack), grace=GRACE)) and time.monotonic() < deadline:
+    while (found := invariants.breaches(evidence.look(stack), grace=GRACE)) or stack.counted.unmet():
+        if time.monotonic() > deadline:
+            break
         stack.knock("reconcile-all")
         time.sleep(2)
     return found

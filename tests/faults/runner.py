@@ -20,6 +20,9 @@ from trust.errors import Refusal
 CONVERGED_WITHIN = 120
 """Seconds after the fault's end in which everything must be right (the bar of the issue)."""
 
+TYPED_EVERY = 1
+"""Seconds between two tries of somebody who types a command again."""
+
 Tell = Callable[[str], None]
 
 
@@ -70,7 +73,7 @@ class Runner:
         for case in cases:
             self.outcomes.setdefault(case.name, Outcome(case.name)).runs += 1
         try:
-            for verb, case in zip(VERBS, cycle(cases), strict=False):
+            for verb, case in zip(cases[0].verbs if len(cases) == 1 else VERBS, cycle(cases), strict=False):
                 self._verb(case, verb, life, self.outcomes[case.name])
         except (Refusal, HomeError, psycopg.Error) as error:
             # Not taken within the patience of `Life`, or a part of the testbed that did not come back.
@@ -128,7 +131,7 @@ class Runner:
                 found = self._left(verb, life)
                 if not found:
                     return []
-            time.sleep(0.5)
+            time.sleep(TYPED_EVERY if any(breach.what == "lost" for breach in found) else 0.5)
         return found
 
     def _left(self, verb: str, life: Life) -> list[Breach]:
