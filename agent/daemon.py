@@ -74,8 +74,7 @@ async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
 
     def ready(addresses: list[tuple[str, int]]) -> None:
         host, port = addresses[0]
-        # In a thread: plc may take its time, and the agent answers meanwhile.
-        announced.append(asyncio.ensure_future(_announce(member, settings.url or f"https://{host}:{port}")))
+        announced.append(asyncio.ensure_future(member.keep_announcing(settings.url or f"https://{host}:{port}")))
         sys.stdout.write(f"ready {host}:{port}\n")
         sys.stdout.flush()
 
@@ -94,18 +93,6 @@ def _allow_many_connections() -> None:
     """Every node keeps one open; the usual soft limit of 1,024 files is for fewer."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def _announce(member: Member, url: str) -> None:
-    """Enter this agent into plc's directory, however long plc is away."""
-    while True:
-        try:
-            await asyncio.to_thread(member.announce, url)
-        except Exception:
-            log.exception("cannot announce this agent to plc; trying again")
-            await asyncio.sleep(5)
-        else:
-            return
 
 
 async def _purge(agent: Agent) -> None:

@@ -1,5 +1,6 @@
 """A service's standing with plc: how it gets in, keeps its certificate and its revocation list fresh."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from trust.identity import Identity, Role
 from trust.store import TrustStore
 
 CRL_SECONDS = 20  # between two looks at the revocation list (PROTOCOL "Identities")
+ANNOUNCE_SECONDS = 5  # between two tries while plc is away
 RENEW_AT = 2 / 3  # of a certificate's life
 LAST_LIST = "crl.pem"  # beside the certificate: a service that starts while plc is down goes on with it while it counts
 KEY_TO_COME = "enrolling.key.pem"  # kept until its certificate is saved: a lost answer can be asked for again
@@ -91,6 +93,17 @@ class Member:
     def announce(self, url: str) -> None:
         """Agents and svmd: put the base URL into the directory, again at each start."""
         self.plc.announce(url)
+
+    async def keep_announcing(self, url: str) -> None:
+        """The same, until plc has heard it: in a thread, for plc may take its time or be away."""
+        while True:
+            try:
+                await asyncio.to_thread(self.announce, url)
+            except Exception:
+                log.exception("cannot announce %s to plc; trying again", self.identity)
+                await asyncio.sleep(ANNOUNCE_SECONDS)
+            else:
+                return
 
     def on_renew(self, callback: Callable[[], None]) -> None:
         """Called in the background thread after a new certificate was saved, to reload TLS contexts."""

@@ -1,7 +1,6 @@
 """`dslice run svmd`: the service manager's front in the foreground."""
 
 import asyncio
-import logging
 import sys
 from contextlib import suppress
 
@@ -20,10 +19,6 @@ from svm.service.watching import Watchers
 from trust.clock import system_clock
 from trust.errors import Refusal
 from trust.identity import Role
-
-ANNOUNCE_SECONDS = 5
-
-log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -86,8 +81,7 @@ async def _serve(settings: Settings, member: Member, service: Service) -> None:
 
     def ready(addresses: list[tuple[str, int]]) -> None:
         host, port = addresses[0]
-        # In a thread: plc may take its time, and svmd answers meanwhile.
-        announced.append(asyncio.ensure_future(_announce(member, settings.url or f"https://{host}:{port}")))
+        announced.append(asyncio.ensure_future(member.keep_announcing(settings.url or f"https://{host}:{port}")))
         sys.stdout.write(f"ready {host}:{port}\n")
         sys.stdout.flush()
 
@@ -98,18 +92,6 @@ async def _serve(settings: Settings, member: Member, service: Service) -> None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-async def _announce(member: Member, url: str) -> None:
-    """Enter this svmd into plc's directory, however long plc is away."""
-    while True:
-        try:
-            await asyncio.to_thread(member.announce, url)
-        except Exception:
-            log.exception("cannot announce this svmd to plc; trying again")
-            await asyncio.sleep(ANNOUNCE_SECONDS)
-        else:
-            return
 
 
 if __name__ == "__main__":
