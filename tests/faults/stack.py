@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,8 +127,9 @@ class Stack:
         control.ask(self.home, "stop", name)
         self.counted.kills += 1
 
-    def all_ready(self) -> bool:
-        return all(row["state"] == "ready" for row in self.ps())
+    def all_ready(self, names: Collection[str] = ()) -> bool:
+        """All of these answer; of none: all that there are."""
+        return all(row["state"] == "ready" for row in self.ps() if not names or row["name"] in names)
 
     def misbehave(self, node: str, fault: str) -> None:
         """`dslice fault`. Nothing is said when the process of that node is down just now."""

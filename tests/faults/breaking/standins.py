@@ -36,7 +36,7 @@ def aside(stack: Stack, names: Sequence[str]) -> Iterator[None]:
     finally:
         for name in names:
             stack.start(name)
-        until(stack.all_ready, READY_WITHIN)
+        until(lambda: stack.all_ready(names), READY_WITHIN)
 
 
 @contextmanager

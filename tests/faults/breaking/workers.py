@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from tests.faults.breaking.rhythm import again_and_again
+from tests.faults.breaking.standins import RUN, standing_in
 from tests.faults.stack import DICE, LAPSE, Stack
 
 
@@ -56,21 +55,20 @@ def stopped_past_their_claims(stack: Stack) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def two_beats(stack: Stack) -> Iterator[None]:
-    """A second beat knocks as well, while workers are killed."""
-    folder = stack.folder / "second-beat"
-    folder.mkdir(exist_ok=True)
-    env = {**stack.environment("beat"), "DSLICE_STATE_DIR": str(folder)}
-    argv = [sys.executable, "-c", "from workers.daemon import main_beat; main_beat()"]
-    second = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
-    names = stack.names("worker")
-    try:
-        with again_and_again(lambda: stack.kill(DICE.choice(names)), (1, 2)):
+def two_beats(*, one_folder: bool) -> Callable[[Stack], AbstractContextManager[None]]:
+    """A second beat knocks as well, with a schedule file of its own or the same one, while workers and beat die."""
+
+    @contextmanager
+    def break_(stack: Stack) -> Iterator[None]:
+        folder = stack.folder / "second-beat"
+        folder.mkdir(exist_ok=True)
+        more = {} if one_folder else {"DSLICE_STATE_DIR": str(folder)}
+        names = [*stack.names("worker"), "beat"]
+        dying = again_and_again(lambda: stack.kill(DICE.choice(names)), (1, 2))
+        with standing_in(stack, "beat", ["-c", RUN, "beat"], more), dying:
             yield
-    finally:
-        second.kill()
-        second.wait()
+
+    return break_
 
 
 @contextmanager
