@@ -31,7 +31,7 @@ ALONE: dict[str, Callable[[Stack, str], Outcome]] = {
 @click.command()
 @click.option("--nodes", default=200, show_default=True, help="Simulated nodes.")
 @click.option("--workers", default=4, show_default=True, help="Celery workers.")
-@click.option("--slices", default=2, show_default=True, help="Slices under way at once, each on all nodes.")
+@click.option("--slices", default=1, show_default=True, help="Slices under way at once, each on all nodes.")
 @click.option("--times", default=1, show_default=True, help="How often each case is run.")
 @click.option("--latency", default=100, show_default=True, help="Answer time of the nodes, milliseconds.")
 @click.option("--only", multiple=True, metavar="WORDS", help="Cases whose name has these words.")
