@@ -20,8 +20,8 @@ from trust.errors import Refusal
 CONVERGED_WITHIN = 120
 """Seconds after the fault's end in which everything must be right (the bar of the issue)."""
 
-TYPED_EVERY = 1
-"""Seconds between two tries of somebody who types a command again."""
+TYPED_EVERY = 5
+"""Seconds between two tries of somebody who types a command again: more would only add steps that fail."""
 
 Tell = Callable[[str], None]
 
@@ -61,6 +61,7 @@ class Runner:
     slices: int
     tell: Tell
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    _typed: float = 0
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     def run(self, cases: Sequence[Case]) -> list[Outcome]:
@@ -124,14 +125,14 @@ class Runner:
     def converge(self, verb: str, life: Life) -> list[Breach]:
         """Wait until nothing is under way, the verb has done its work everywhere, and all agree; what is left after
         two minutes. Where a node had failed for good the command is typed again, as users would."""
-        deadline = time.monotonic() + CONVERGED_WITHIN
+        deadline, self._typed = time.monotonic() + CONVERGED_WITHIN, 0
         found: list[Breach] = []
         while time.monotonic() < deadline:
             with suppress(psycopg.OperationalError, HomeError):
                 found = self._left(verb, life)
                 if not found:
                     return []
-            time.sleep(TYPED_EVERY if any(breach.what == "lost" for breach in found) else 0.5)
+            time.sleep(0.5)
         return found
 
     def _left(self, verb: str, life: Life) -> list[Breach]:
@@ -139,7 +140,9 @@ class Runner:
             if found := [Breach("lost", "operation", line) for line in evidence.unended(database)]:
                 return found
         if found := [Breach("lost", name, f"{verb} has not done all of its work") for name in life.undone(verb)]:
-            life.again += len(found)
-            life.ask(verb, [breach.where for breach in found])
+            if time.monotonic() > self._typed + TYPED_EVERY:
+                self._typed = time.monotonic()
+                life.again += len(found)
+                life.ask(verb, [breach.where for breach in found])
             return found
         return invariants.breaches(evidence.look(self.stack), grace=GRACE)
