@@ -1,5 +1,6 @@
 """The two real servers that integration and acceptance tests share: one start a session, in a folder of pytest's."""
 
+import signal
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from testbed.embedded import Postgres, Valkey
 
 _numbers = count(1)
+
+# A shell's background job ignores Ctrl-C, and so would everything that tests start and then interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
