@@ -13,7 +13,12 @@ from tests.faults.stack import Stack
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A sliver of svmd's table. `renewals`: renew operations of its slice so far; `wanted_keys`: the slice's."""
+    """A sliver of svmd's table.
+
+    Args:
+        wanted_keys: the slice's; `pair`: the generation of the slice's key pair that svmd believes it to have.
+        renewals: renew operations of its slice so far.
+    """
 
     slice: str
     slice_id: str
@@ -25,11 +30,13 @@ class Row:
     keys: int
     wanted_keys: int
     renewals: int
+    pair: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease in a node's own store. `overdue`: seconds since its end, negative while it lives."""
+    """A lease in a node's own store. `overdue`: seconds since its end, negative while it lives; `pair`: the generation
+    of the slice's key pair that is there."""
 
     node: str
     slice: str
@@ -39,6 +46,7 @@ class Lease:
     keys: int
     state: str
     overdue: int
+    pair: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,8 @@ class Evidence:
 
 _ROWS = """
     SELECT x.name, x.slice_id::text, x.state, v.node, v.state, v.generation, v.jti, v.key_generation, x.key_generation,
-        (SELECT count(*) FROM svm.operation o WHERE o.slice = x.id AND o.verb = 'renewslice')
+        (SELECT count(*) FROM svm.operation o WHERE o.slice = x.id AND o.verb = 'renewslice'),
+        v.pair_generation
     FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice WHERE x.slice_id IS NOT NULL
 """
 # A node ends once in an operation, an operation ends once.
@@ -91,7 +100,8 @@ _UNENDED = """
            WHERE s.operation = o.id AND s.state IN ('held', 'released', 'running')))
 """
 _LEASES = """
-    SELECT slice, slice_id, jti, generation, key_generation, state, CAST(strftime('%s','now') AS INTEGER) - expires_at
+    SELECT slice, slice_id, jti, generation, key_generation, state, CAST(strftime('%s','now') AS INTEGER) - expires_at,
+        pair_generation
     FROM lease
 """
 

@@ -54,6 +54,8 @@ def _compared(row: Row, lease: Lease | None, found: Evidence) -> Iterator[Breach
         yield Breach("lost", where, "running in the table, no sliver at the node")
     if row.state == "running" and lease.keys < row.wanted_keys:
         yield Breach("lost", where, f"key set {lease.keys} at the node, {row.wanted_keys} wanted")
+    if row.state == "running" and lease.pair < row.pair:
+        yield Breach("lost", where, f"key pair {lease.pair} at the node, {row.pair} in the table")
     if lease.generation < row.generation:
         yield Breach("lost", where, f"I4: generation {lease.generation} at the node, {row.generation} in the table")
     if lease.generation > row.generation:

@@ -20,7 +20,7 @@ from trust.sshkeys import new_ssh_key_pair
 REPEATABLE = ("addkey", "renewslice", "nukekeys")
 """Verbs that may be asked for as often as one likes, so that there is work for as long as the fault lasts."""
 VERBS = ("createslice", "addkey", "renewslice", "deleteslice")
-ALL_VERBS = ("createslice", "addkey", "renewslice", "delkey", "nukekeys", "deleteslice")
+ALL_VERBS = ("createslice", "addkey", "renewslice", "delkey", "nukekeys", "rekey", "deleteslice")
 ACCEPTED_WITHIN = 90
 PASSING = (Code.UNREACHABLE, Code.TIMEOUT, Code.INTERNAL, Code.CRL_STALE, Code.WRONG_CERTIFICATE)
 LEASELEN = 3_600
@@ -32,6 +32,9 @@ _WITH_KEYS = """SELECT DISTINCT x.name FROM svm.slice x JOIN svm.sliver v ON v.s
 _UNDONE = {
     "delkey": _WITH_KEYS.format(than="> 1"),
     "nukekeys": _WITH_KEYS.format(than="> 0"),
+    "rekey": """SELECT DISTINCT x.name FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
+        WHERE x.name = ANY(%s) AND (x.pair_wanted = 0 OR x.pair_generation < x.pair_wanted
+            OR (v.state = 'running' AND v.pair_generation < x.pair_wanted))""",
     "heal": "SELECT name FROM svm.slice WHERE name = ANY(%s) AND NOT heal",
     "createslice": """SELECT n FROM unnest(%s::text[], %s::int[]) AS w(n, m) WHERE m > (SELECT count(*)
         FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id WHERE x.name = n AND v.state = 'running')""",

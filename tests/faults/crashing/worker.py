@@ -26,6 +26,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "renewslice": ("renew",),
     "delkey": ("delkey",),
     "nukekeys": ("nukekeys",),
+    "rekey": ("rekey",),
     "deleteslice": ("delete", "release"),
     "replace": ("replace",),
     "reconcile": ("reconcile",),

@@ -24,6 +24,7 @@ def test_what_agrees_is_good() -> None:
         (replace(WHOLE, leases=[], slivers=frozenset()), "lost", "no lease at the node"),
         (replace(WHOLE, slivers=frozenset()), "lost", "no sliver at the node"),
         (replace(WHOLE, leases=[replace(LEASE, keys=0)]), "lost", "key set 0"),
+        (replace(WHOLE, rows=[replace(ROW, pair=1)]), "lost", "key pair 0"),
         (replace(WHOLE, leases=[replace(LEASE, generation=1)]), "lost", "I4"),
         (replace(WHOLE, leases=[replace(LEASE, generation=3)]), "doubled", "generation 3 at the node"),
         (replace(WHOLE, leases=[replace(LEASE, jti="t2")]), "doubled", "I2"),
