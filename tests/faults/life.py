@@ -130,8 +130,8 @@ class Life:
 
 
 def _was_heard(request: Request, refusal: Refusal) -> bool:
-    """Whether an earlier try has taken the key away already."""
-    return request.verb == "delkey" and refusal.code is Code.NOT_FOUND
+    """Whether an earlier try has taken the key, or the whole slice, away already."""
+    return request.verb in ("delkey", "deleteslice") and refusal.code is Code.NOT_FOUND
 
 
 def settled(condition: Callable[[], bool], longest: float, pause: float = 0.25) -> bool:
