@@ -20,6 +20,7 @@ from agent.client import Ad, FrontDoor
 from agent.issuing import Agent, digest
 from agent.metrics import TICKETS
 from agent.tickets import Wanted
+from models.outage import say_when_away
 from rpc.server import Guard, application, open_route
 from trust.authorize import Action, authorize
 from trust.documents import MAX_LEASELEN, Delegation, verify_delegation
@@ -107,6 +108,7 @@ class ReleaseBody(BaseModel):
 def create_app(agent: Agent) -> FastAPI:
     """The agent's server application."""
     app = application("dslice agent")
+    say_when_away(app, "the agent")
     guard = Guard(agent.store)
     _add_ads(app, agent, guard)
     _add_tickets(app, agent, guard)

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from models.outage import say_when_away
 from plc.api.accounts import key_routes, sign_up_routes, user_routes
 from plc.api.callers import Callers
 from plc.api.certificates import decision_routes, renewal_routes, request_routes
@@ -14,6 +15,7 @@ from trust.store import TrustStore
 def build(central: Central, store: TrustStore) -> FastAPI:
     """The app of one plc; ``store`` has plc's own root and revocations."""
     app = application("plc")
+    say_when_away(app, "plc")
     callers = Callers(central, Guard(store))
     for routes in (open_routes, list_routes, request_routes):
         app.include_router(routes(central))
