@@ -11,6 +11,13 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _ad()
+    _registration()
+    _request()
+    _ticket()
+
+
+def _ad() -> None:
     op.create_table(
         "ad",
         sa.Column("node", sa.Text(), nullable=False),
@@ -32,6 +39,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("address", name=op.f("uq_ad_address")),
         schema="agent",
     )
+
+
+def _registration() -> None:
     op.create_table(
         "registration",
         sa.Column("slice_id", sa.Uuid(), nullable=False),
@@ -41,6 +51,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("slice_id", name=op.f("pk_registration")),
         schema="agent",
     )
+
+
+def _request() -> None:
     op.create_table(
         "request",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -57,6 +70,9 @@ def upgrade() -> None:
         schema="agent",
     )
     op.create_index(op.f("ix_request_made_at"), "request", ["made_at"], unique=False, schema="agent")
+
+
+def _ticket() -> None:
     op.create_table(
         "ticket",
         sa.Column("jti", sa.Text(), nullable=False),

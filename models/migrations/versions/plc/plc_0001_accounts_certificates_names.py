@@ -21,6 +21,22 @@ CREATE TRIGGER keep_email BEFORE UPDATE ON plc.account FOR EACH ROW
 
 
 def upgrade() -> None:
+    _certificate()
+    _enrolment_token()
+    _event()
+    _letter()
+    _revocation_list()
+    _service()
+    _site()
+    _throttle()
+    _account()
+    _certificate_request()
+    _slice_name()
+    _ssh_key()
+    _slice_agent()
+
+
+def _certificate() -> None:
     op.create_table(
         "certificate",
         sa.Column("serial", sa.Text(), nullable=False),
@@ -48,6 +64,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("revoked_at IS NOT NULL"),
     )
     op.create_index(op.f("ix_certificate_role_name"), "certificate", ["role", "name"], unique=False, schema="plc")
+
+
+def _enrolment_token() -> None:
     op.create_table(
         "enrolment_token",
         sa.Column("secret_sha256", sa.Text(), nullable=False),
@@ -65,6 +84,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("secret_sha256", name=op.f("pk_enrolment_token")),
         schema="plc",
     )
+
+
+def _event() -> None:
     op.create_table(
         "event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -77,6 +99,9 @@ def upgrade() -> None:
         schema="plc",
     )
     op.create_index(op.f("ix_event_whom"), "event", ["whom"], unique=False, schema="plc")
+
+
+def _letter() -> None:
     op.create_table(
         "letter",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -102,6 +127,9 @@ def upgrade() -> None:
         schema="plc",
         postgresql_where=sa.text("sent_at IS NULL AND given_up_at IS NULL"),
     )
+
+
+def _revocation_list() -> None:
     op.create_table(
         "revocation_list",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -113,6 +141,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_revocation_list")),
         schema="plc",
     )
+
+
+def _service() -> None:
     op.create_table(
         "service",
         sa.Column("role", sa.Text(), nullable=False),
@@ -126,6 +157,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("role", "name", name=op.f("pk_service")),
         schema="plc",
     )
+
+
+def _site() -> None:
     op.create_table(
         "site",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -136,6 +170,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_site_name")),
         schema="plc",
     )
+
+
+def _throttle() -> None:
     op.create_table(
         "throttle",
         sa.Column("subject", sa.Text(), nullable=False),
@@ -147,6 +184,9 @@ def upgrade() -> None:
         schema="plc",
     )
     op.create_index(op.f("ix_throttle_last_at"), "throttle", ["last_at"], unique=False, schema="plc")
+
+
+def _account() -> None:
     op.create_table(
         "account",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -179,6 +219,9 @@ def upgrade() -> None:
         schema="plc",
     )
     op.create_index(op.f("ix_account_site_id"), "account", ["site_id"], unique=False, schema="plc")
+
+
+def _certificate_request() -> None:
     op.create_table(
         "certificate_request",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -222,6 +265,9 @@ def upgrade() -> None:
         schema="plc",
         postgresql_where=sa.text("state = 'pending'"),
     )
+
+
+def _slice_name() -> None:
     op.create_table(
         "slice_name",
         sa.Column("name", sa.Text(), nullable=False),
@@ -237,6 +283,9 @@ def upgrade() -> None:
         schema="plc",
     )
     op.create_index(op.f("ix_slice_name_account_id"), "slice_name", ["account_id"], unique=False, schema="plc")
+
+
+def _ssh_key() -> None:
     op.create_table(
         "ssh_key",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -250,6 +299,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("account_id", "fingerprint", name=op.f("uq_ssh_key_account_id_fingerprint")),
         schema="plc",
     )
+
+
+def _slice_agent() -> None:
     op.create_table(
         "slice_agent",
         sa.Column("slice_id", sa.Uuid(), nullable=False),
