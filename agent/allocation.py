@@ -79,7 +79,7 @@ def _too_few(available: int, numnodes: int, *, of_list: bool) -> Refusal:
     listed = " of those listed" if of_list else ""
     return Refusal(
         Code.TOO_FEW_NODES,
-        f"{numnodes} nodes asked for, {available}{listed} available and nothing taken; {advice}",
+        f"too few nodes: {numnodes} asked for, {available}{listed} available, nothing taken; {advice}",
         available=available,
         asked=numnodes,
     )

@@ -54,7 +54,7 @@ async def take(claim: Claim, shop: Workshop, missing: int, taken: list[str], gra
         slice_id=found[0].slice_id,
         public_key=public_key,
         sealed_key=sealed_key,
-        reason=f"{len(granted)} tickets from {names}",
+        reason=f"{len(granted)} {'ticket' if len(granted) == 1 else 'tickets'} from {names}",
     )
 
 
@@ -93,9 +93,11 @@ class _Broker:
             if not missing:
                 return found
         await self._return(found)
-        reason = f"{available + missing} nodes asked for" if not found else f"{missing} nodes are missing"
+        reason = f"{available + missing} asked for" if not found else f"{missing} missing"
         raise Refusal(
-            Code.TOO_FEW_NODES, f"{reason}, {available} available: ask for fewer, or later", available=available
+            Code.TOO_FEW_NODES,
+            f"too few nodes: {reason}, {available} available; ask for fewer, or later",
+            available=available,
         )
 
     async def _from_one(

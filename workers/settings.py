@@ -50,7 +50,7 @@ class Settings(DaemonSettings):
     claim_slack: int = Field(30, ge=1, validation_alias="DSLICE_CLAIM_SLACK_SECONDS")
 
     sweep: int = Field(15, ge=1, validation_alias="DSLICE_SWEEP_SECONDS")
-    autorenew: int = Field(60, ge=1, validation_alias="DSLICE_AUTORENEW_SECONDS")
+    autorenew: int = Field(15, ge=1, validation_alias="DSLICE_AUTORENEW_SECONDS")
     clean: int = Field(300, ge=1, validation_alias="DSLICE_CLEAN_SECONDS")
     notify: int = Field(300, ge=1, validation_alias="DSLICE_NOTIFY_SECONDS")
     reconcile: int = Field(120, ge=1, validation_alias="DSLICE_RECONCILE_SECONDS")

@@ -148,12 +148,12 @@ class TestPartialFailures:
     def test_no_tickets_is_a_refusal_of_the_whole(
         self, svm: Svm, demo: Path, svmd: Running, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        few = Failed(Code.TOO_FEW_NODES, "3 nodes asked for, 2 available and nothing taken; ask for fewer")
+        few = Failed(Code.TOO_FEW_NODES, "too few nodes: 3 asked for, 2 available, nothing taken; ask for fewer")
         svmd.worker.results = lambda step: few if step.kind is Kind.NEWTICKETS else succeed(step)
         assert svm("createslice", demo) == 1
         out, err = capsys.readouterr()
         assert out == ""
-        assert err == "svm: 3 nodes asked for, 2 available and nothing taken; ask for fewer\n"
+        assert err == "svm: too few nodes: 3 asked for, 2 available, nothing taken; ask for fewer\n"
 
     def test_json(self, svm: Svm, demo: Path, svmd: Running, capsys: pytest.CaptureFixture[str]) -> None:
         svmd.worker.results = failing(Kind.NEWVMS, {"127.0.1.2": DOWN})
