@@ -1,4 +1,5 @@
-"""`svm clean`: slices with no valid ticket and no valid lease are purged, by the database's clock."""
+"""`svm clean`: slices with no valid ticket and no valid lease are purged, by the database's clock; and what is history
+for long is forgotten, so that the tables do not grow for ever."""
 
 from uuid import UUID
 
@@ -34,9 +35,23 @@ _UNRELEASED = text("""
     LIMIT 100
 """)
 
-_FORGET = text("""
+_FORGET_HOUSEKEEPING = text("""
     DELETE FROM svm.operation
     WHERE slice IS NULL AND verb IN ('reconcile', 'canary') AND ended_at < now() - interval '1 hour'
+""")
+# Their steps and events go with operations, slivers with slices; a few at once, so that nobody waits for it.
+_FORGET_OPERATIONS = text("""
+    DELETE FROM svm.operation WHERE id IN (
+        SELECT id FROM svm.operation WHERE ended_at < now() - make_interval(days => :days)
+        ORDER BY ended_at LIMIT 100)
+""")
+_FORGET_SLICES = text("""
+    DELETE FROM svm.slice WHERE id IN (
+        SELECT x.id FROM svm.slice x
+        WHERE x.state = 'deleted' AND x.ended_at < now() - make_interval(days => :days)
+          AND (x.released_at IS NOT NULL OR x.slice_id IS NULL)
+          AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id)
+        ORDER BY x.id LIMIT 100)
 """)
 
 
@@ -61,6 +76,9 @@ def unreleased(connection: Connection) -> list[tuple[UUID, str, str]]:
     return [(row.id, row.name, row.owner) for row in connection.execute(_UNRELEASED)]
 
 
-def forget_housekeeping(connection: Connection) -> None:
-    """Operations without a slice that ended an hour ago: nobody reads their history."""
-    connection.execute(_FORGET)
+def forget(connection: Connection, days: int) -> None:
+    """Some of the operations that ended so many days ago, and of the deleted slices that have none left; and operations
+    without a slice that ended an hour ago, whose history nobody reads."""
+    connection.execute(_FORGET_HOUSEKEEPING)
+    connection.execute(_FORGET_OPERATIONS, {"days": days})
+    connection.execute(_FORGET_SLICES, {"days": days})

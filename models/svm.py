@@ -206,6 +206,7 @@ operation = Table(
         postgresql_where=text("idempotency_key IS NOT NULL"),
     ),
     Index("ix_operation_slice", "slice", "started_at"),
+    Index("ix_operation_ended_at", "ended_at"),
     Index("ix_operation_unended", "id", postgresql_where=text("ended_at IS NULL")),
 )
 

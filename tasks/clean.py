@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from models.clean import forget_housekeeping, purge, unreleased
+from models.clean import forget, purge, unreleased
 from models.endings import outlive
 from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
 from models.states import Kind
@@ -18,7 +18,7 @@ def clean() -> None:
     transaction(expire)
     transaction(outlive, workshop().policy.grace)
     transaction(purge, None)
-    transaction(forget_housekeeping)
+    transaction(forget, workshop().policy.history)
     refs: list[StepRef] = []
     for slice_row, name, owner in transaction(unreleased):
         wanted = Wanted(Verb.RELEASE, "", Identity.parse(owner), actor=BEAT)

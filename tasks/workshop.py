@@ -40,6 +40,7 @@ class Policy:
         publish_again: when a released step that nobody took is published again.
         grace: nodes end a sliver this long after its lease.
         silent: a node that has not answered for this long is replaced in slices that heal.
+        history: days for which ended operations and deleted slices are kept.
         smtp_url, mail_from: how owners get letters; without a server they get none.
     """
 
@@ -50,6 +51,7 @@ class Policy:
     publish_again: int = 60
     grace: int = 60
     silent: int = 900
+    history: int = 365
     smtp_url: str = ""
     mail_from: str = "svm@localhost"
 

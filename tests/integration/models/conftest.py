@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from models.database import engine, migrate
 from testbed.embedded import Postgres
+from tests.integration.models.world import World
 
 TEMPLATE = "models_svm"
 
@@ -29,3 +30,9 @@ def database(database_url: str) -> Iterator[Engine]:
     made = engine(database_url, pool_size=20)
     yield made
     made.dispose()
+
+
+@pytest.fixture
+def world(database: Engine) -> World:
+    """Drives operations in it."""
+    return World(database)

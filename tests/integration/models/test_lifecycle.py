@@ -1,7 +1,7 @@
 """One operation after another, as a single worker would do them."""
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from models.events import CHANNEL, events_since, history
 from models.operations import SliceSpec, read
@@ -9,11 +9,6 @@ from models.slices import expirations, find, nodelist, owned, slivers
 from models.states import Kind, Outcome, SliverState, Verb
 from tests.integration.models.world import KEY, KEY_TWO, OTHER, OWNER, World, final, given, tickets
 from trust.errors import Code, Refusal
-
-
-@pytest.fixture
-def world(database: Engine) -> World:
-    return World(database)
 
 
 def refused(world: World, code: Code, verb: Verb, name: str = "demo", **options: object) -> Refusal:

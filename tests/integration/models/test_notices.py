@@ -1,19 +1,11 @@
 """What owners are told, once, in time."""
 
-import pytest
-from sqlalchemy import Engine
-
 from models.notices import announce, sent, to_send
 from models.operations import SliceSpec
 from models.states import Verb
 from tests.integration.models.world import World, given
 
 WEEK = 7 * 86_400
-
-
-@pytest.fixture
-def world(database: Engine) -> World:
-    return World(database)
 
 
 def told(world: World) -> list[tuple[str, int]]:

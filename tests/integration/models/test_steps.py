@@ -8,18 +8,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine
 
 from models.operations import SliceSpec, cancel, start
 from models.states import Kind, Queue, Verb
 from models.steps import StepRef
 from tests.integration.models.world import KEY, World, final, lapsed, tickets, transient, wanted
 from trust.errors import Code, Refusal
-
-
-@pytest.fixture
-def world(database: Engine) -> World:
-    return World(database)
 
 
 def begun(world: World, nodes: int = 4, **options: Any) -> tuple[list[StepRef], UUID]:

@@ -14,11 +14,6 @@ from tests.integration.models.world import World, tickets
 
 
 @pytest.fixture
-def world(database: Engine) -> World:
-    return World(database)
-
-
-@pytest.fixture
 def published() -> list[StepRef]:
     return []
 
