@@ -55,7 +55,8 @@ def _perform(ids: Sequence[int], act: Act, shop: Workshop) -> None:
         with shop.database.begin() as connection:
             claims = claim(connection, ids, seconds=shop.policy.step + shop.policy.slack)
     except DBAPIError as error:
-        # Nothing was claimed: the sweep publishes these steps again.
+        # Nothing was claimed, and the messages are gone: these steps are published again once the database is back.
+        shop.missed.set()
         log.warning("no claim on steps %s: %s", list(ids), type(error).__name__)
         return
     if claims:

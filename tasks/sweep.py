@@ -15,7 +15,12 @@ log = logging.getLogger(__name__)
 @shared_task(name="sweep")
 def sweep() -> None:
     """One look; what it finds was lost with a message, a worker or a queue, or has finished backing off."""
-    refs, lapsed = transaction(republish, workshop().policy.publish_again)
+    look(workshop().policy.publish_again)
+
+
+def look(again: int) -> None:
+    """Publish what is due and unheld, and was published more than `again` seconds ago."""
+    refs, lapsed = transaction(republish, again)
     operations = transaction(stuck)
     refilled = transaction(refill, operations) if operations else []
     SWEPT.labels("claimed").inc(lapsed)

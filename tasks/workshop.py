@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
@@ -58,7 +59,12 @@ class Policy:
 
 @dataclass(slots=True)
 class Workshop:
-    """One for each worker process, made at its start (`workers.process`). `heard`: when the last message came."""
+    """One for each worker process, made at its start (`workers.process`).
+
+    Args:
+        heard: when the last message came.
+        missed: set when broker or database were away, so that messages may be lost (`workers.comeback`).
+    """
 
     identity: Identity
     database: Engine
@@ -71,6 +77,7 @@ class Workshop:
     policy: Policy = field(default_factory=Policy)
     reserve: Reserve = field(default_factory=lambda: Reserve(32))
     heard: float = field(default_factory=time.monotonic)
+    missed: Event = field(default_factory=Event)
     directory: Directory | None = None
     directory_at: float = float("-inf")
 

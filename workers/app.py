@@ -6,6 +6,7 @@ from celery import Celery
 from kombu import Queue as KombuQueue
 
 from models.states import Queue
+from workers.broker import Broker
 from workers.settings import Settings
 
 STEPS = (
@@ -73,7 +74,7 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def make_app(settings: Settings) -> Celery:
     """An app for these settings, made the default one of this process, in every thread."""
-    made = Celery("dslice", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    made = Celery("dslice", broker=settings.broker_url.get_secret_value(), set_as_current=False, amqp=Broker)
     made.conf.update(
         **REQUIRED,
         task_queues=[KombuQueue(name) for name in Queue],

@@ -17,6 +17,7 @@ from celery.exceptions import SecurityWarning
 
 from rpc import logs, metrics
 from workers.app import app
+from workers.comeback import Connected
 from workers.process import Process
 from workers.settings import Settings
 
@@ -28,6 +29,7 @@ def main_worker() -> None:
     # Its concern is pickle, which this app refuses.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     process = Process(settings)
+    app.steps["consumer"].add(Connected)
     worker = app.Worker(
         hostname=f"worker-{os.getpid()}@{socket.gethostname()}",
         queues=settings.queues.split(","),

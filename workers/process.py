@@ -19,6 +19,7 @@ from tasks.reserve import Reserve
 from tasks.workshop import Workshop, open_workshop
 from trust.clock import system_clock
 from workers.broker import survive_lost_connections
+from workers.comeback import Comeback
 from workers.settings import Settings
 from workers.standing import Standing, wait_for_credentials
 from workers.watchdog import Watchdog
@@ -61,6 +62,8 @@ class Process:
             self.database, self.workshop, settings.served, settings.stuck, publish=self.publisher.put
         )
         self._watchdog.start()
+        self._comeback = Comeback(self.workshop.missed)
+        self._comeback.start()
         HEARD.set_function(lambda: time.monotonic() - self.workshop.heard)
 
     def heard(self) -> None:
@@ -75,6 +78,7 @@ class Process:
     def stop(self) -> None:
         """After the last step has ended: write what is to be written, then close. What backs off is in PostgreSQL."""
         self._watchdog.stop()
+        self._comeback.stop()
         self.writer.stop()
         self.publisher.stop()
         self.standing.stop()

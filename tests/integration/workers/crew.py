@@ -11,13 +11,14 @@ from pathlib import Path
 
 from celery import Celery
 from pydantic import SecretStr
+from sqlalchemy import create_engine, text
 
 from models.database import migrate
 from models.operations import Started, Verb
 from rpc.credentials import Credentials
 from tasks.delete import delete
 from tasks.newtickets import newtickets
-from testbed.embedded import Postgres, Valkey
+from testbed.embedded import SUPERUSER, Postgres, Valkey
 from tests.integration.agent.lab import Lab
 from tests.integration.tasks.farm import Farm, known_agents, settings_for, until
 from tests.integration.workers.child import PRELOAD, run
@@ -51,6 +52,7 @@ class Crew:
     """What there is: a broker, a database, and the daemons of this test."""
 
     farm: Farm
+    postgres: Postgres
     valkey: Valkey
     folder: Path
     environment: dict[str, str]
@@ -83,6 +85,24 @@ class Crew:
         for row in self.farm.rows("SELECT name FROM svm.slice WHERE state = 'open'"):
             started = self.farm.start(Verb.DELETESLICE, row.name, self.farm.owners[row.name], publish=False)
             delete([ref.id for ref in started.publish])
+
+    @contextmanager
+    def without_database(self) -> Iterator[None]:
+        """Nobody gets a connection to it meanwhile, and those that there were are cut."""
+        self._admit(False)
+        try:
+            yield
+        finally:
+            self._admit(True)
+
+    def _admit(self, anyone: bool) -> None:
+        name = self.farm.database.url.database
+        server = create_engine(self.postgres.url(SUPERUSER, "postgres"), isolation_level="AUTOCOMMIT")
+        with server.connect() as connection:
+            connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {anyone}'))
+            cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+            connection.execute(cut, {"name": name})
+        server.dispose()
 
     def all_leased_once(self, name: str) -> None:
         """I1, I2, I4: each node holds one lease, the first, and the table has that one."""
@@ -130,7 +150,7 @@ def gathered(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Iter
         "DSLICE_SWEEP_SECONDS": "1",
         "DSLICE_PUBLISH_AGAIN_SECONDS": "1",
     }
-    crew = Crew(Farm(lab, process.database, process), valkey, folder, environment, app)
+    crew = Crew(Farm(lab, process.database, process), postgres, valkey, folder, environment, app)
     try:
         yield crew
     finally:

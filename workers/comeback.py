@@ -1,0 +1,68 @@
+"""After the broker or PostgreSQL were away, what was lost meanwhile is published again at once.
+
+The sweep would do it too, but waits before it calls a step lost, and beat may be slow to find its broker again.
+"""
+
+import logging
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any
+
+from celery import bootsteps
+from sqlalchemy.exc import SQLAlchemyError
+
+from tasks.sweep import look
+from tasks.workshop import workshop
+
+log = logging.getLogger(__name__)
+
+PAUSE = 1
+"""Seconds from the comeback to the look, and the age from which a message counts as lost: what was sent in vain is
+older by then, and of many workers that come back together the first one finds it all."""
+
+
+class Connected(bootsteps.StartStopStep):
+    """Celery starts it each time the worker has connected to the broker and consumes again."""
+
+    requires = ("celery.worker.consumer:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        """What was published until now may be lost."""
+        workshop().missed.set()
+
+
+class Comeback:
+    """A thread that looks once both are there again.
+
+    Args:
+        missed: when this is set, something may have been lost.
+        look: publishes what was; raises SQLAlchemyError while PostgreSQL is away.
+    """
+
+    def __init__(self, missed: Event, look: Callable[[int], None] = look, pause: float = PAUSE) -> None:
+        self._missed = missed
+        self._look = look
+        self._pause = pause
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="comeback", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._missed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._missed.wait() and not self._stop.wait(self._pause):
+            self._missed.clear()
+            try:
+                self._look(PAUSE)
+                log.info("broker and database are there: looked for lost steps")
+            except SQLAlchemyError:
+                self._missed.set()
+            except Exception:
+                log.exception("no look for lost steps; the sweep finds them")
