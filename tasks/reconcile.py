@@ -1,12 +1,12 @@
-"""reconcile: each node's inventory against the tables. It finishes deletions, pushes missing keys and renews leases of
-which a node has lost the renewal; it reports orphans and missing slivers, and deletes nothing that svmd did not make.
-Nodes that stay silent are replaced where a slice's owner wants that (heal), and VMs that a rekey did not reach get the
-slice's newest key pair."""
+"""reconcile: each node's inventory against the tables. It finishes deletions, pushes missing keys, renews leases of
+which a node has lost the renewal and learns of renewals whose answer was lost; it reports orphans and missing slivers,
+and deletes nothing that svmd did not make. Nodes that stay silent are replaced where a slice's owner wants that (heal),
+and VMs that a rekey did not reach get the slice's newest key pair."""
 
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from celery import shared_task
@@ -85,7 +85,8 @@ class Differences:
         delete: slivers there that are to be deleted, or were.
         gone: slices whose sliver is being deleted and is not there any more.
         push: VMs whose keys are behind.
-        renew: VMs whose lease is older than the one that the node gave last: its store was put back since.
+        renew: VMs whose lease is another than the table has, with the generation to renew from: the node's store was
+            put back and it has forgotten one, or its answer to a renewal was lost; then it gives that lease again.
         report: what nobody asked svmd to change.
     """
 
@@ -128,8 +129,8 @@ def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
     elif row.state is SliverState.RUNNING and item.has_vm:
         if min(row.key_generation, item.key_generation) < row.wanted_keys:
             found.push.append(row)
-        if row.settled and item.generation < row.generation:
-            found.renew.append(row)
+        if row.settled and item.generation != row.generation:
+            found.renew.append(replace(row, generation=max(row.generation, item.generation - 1)))
     elif row.state is SliverState.RUNNING and row.settled:
         found.report.append(Finding(row.name, "missing", row.slice_id))
 
@@ -187,7 +188,8 @@ async def _push(client: NodeClient, shop: Workshop, rows: Sequence[Expected], no
 
 
 async def _renew(client: NodeClient, shop: Workshop, rows: Sequence[Expected], node: str) -> list[Change]:
-    """Its owner was told of a lease that the node no longer knows: one at least as long takes its place."""
+    """Where the owner was told of a lease that the node no longer knows, one at least as long takes its place; one
+    that he was not told of is written down."""
     done = []
     for row in rows:
         try:

@@ -82,6 +82,24 @@ def test_a_renewal_that_a_node_has_lost_is_made_again(farm: Farm, owner: Credent
     assert farm.rows(query, n=node) == [(3, after.token, after.expires_at)]
 
 
+def test_a_renewal_whose_answer_was_lost_is_learned_of(farm: Farm, owner: Credentials) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    node = next(iter(farm.states(name)))
+    (found,) = [one for one in farm.lab.population.nodes if one.row.address == node]
+    farm.fault(node, "lose-answer")
+    farm.run(Verb.RENEWSLICE, name, owner)
+    farm.fault(node, "ok")
+    there = found.node.store.lease(name)
+    assert there
+    query = "SELECT v.generation, v.lease, v.expires_at FROM svm.sliver v WHERE v.node = :n AND v.lease IS NOT NULL"
+    assert farm.rows(query, n=node)[0].generation == 1
+    farm.execute("UPDATE svm.sliver SET changed_at = now() - interval '1 minute'")
+    reconciled(farm)
+    assert found.node.store.lease(name) == there
+    assert farm.rows(query, n=node) == [(2, there.token, there.expires_at)]
+
+
 def test_what_is_there_again_after_its_deletion_is_reported(farm: Farm, owner: Credentials) -> None:
     name = slice_name()
     farm.run(Verb.CREATESLICE, name, owner)

@@ -75,6 +75,15 @@ def test_a_lease_whose_renewal_the_node_has_lost_is_renewed_once_things_have_set
     assert compare([young], [item(young, generation=1)]).renew == ()
 
 
+@pytest.mark.parametrize(("there", "renewed_from"), [(2, 1), (3, 2), (7, 6)])
+def test_a_lease_whose_answer_was_lost_is_asked_for_again(there: int, renewed_from: int) -> None:
+    """Renewing from the generation before it, which makes no new one."""
+    one = row(generation=1)
+    assert compare([one], [item(one, generation=there)]).renew == (replace(one, generation=renewed_from),)
+    young = replace(one, settled=False)
+    assert compare([young], [item(young, generation=there)]).renew == ()
+
+
 def test_what_came_back_after_its_owners_permission_had_gone_is_reported() -> None:
     one = row(SliverState.DELETED, delegation=None)
     found = compare([one], [item(one)])
