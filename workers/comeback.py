@@ -4,7 +4,6 @@ The sweep would do it too, but waits before it calls a step lost, and beat may b
 """
 
 import logging
-from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
@@ -32,17 +31,10 @@ class Connected(bootsteps.StartStopStep):
 
 
 class Comeback:
-    """A thread that looks once both are there again.
+    """A thread that looks once both are there again. `missed` is set when something may have been lost."""
 
-    Args:
-        missed: when this is set, something may have been lost.
-        look: publishes what was; raises SQLAlchemyError while PostgreSQL is away.
-    """
-
-    def __init__(self, missed: Event, look: Callable[[int], None] = look, pause: float = PAUSE) -> None:
+    def __init__(self, missed: Event) -> None:
         self._missed = missed
-        self._look = look
-        self._pause = pause
         self._stop = Event()
         self._thread = Thread(target=self._run, name="comeback", daemon=True)
 
@@ -57,10 +49,10 @@ class Comeback:
         self._thread.join()
 
     def _run(self) -> None:
-        while self._missed.wait() and not self._stop.wait(self._pause):
+        while self._missed.wait() and not self._stop.wait(PAUSE):
             self._missed.clear()
             try:
-                self._look(PAUSE)
+                look(PAUSE)
                 log.info("broker and database are there: looked for lost steps")
             except SQLAlchemyError:
                 self._missed.set()
