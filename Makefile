@@ -26,8 +26,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Two processes, for much of a test is waiting; a folder's tests stay in one (tests/conftest.py).
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 bench: install
 	$(BIN)/python -m bench

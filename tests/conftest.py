@@ -10,9 +10,23 @@ import pytest
 from testbed.embedded import Postgres, Valkey
 
 _numbers = count(1)
+_ROOT = Path(__file__).parent
 
 # A shell's background job ignores Ctrl-C, and so would everything that tests start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long texts make no good names, and new keys none that processes side by side agree on."""
+    return argname if isinstance(val, str | bytes) and len(val) > 60 else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (`pytest -n 3 --dist loadgroup`) a folder's tests stay together: they share what it starts once."""
+    for item in items:
+        folder = item.path.parent.relative_to(_ROOT)
+        item.add_marker(pytest.mark.xdist_group(str(folder)))
 
 
 @pytest.fixture(scope="session")

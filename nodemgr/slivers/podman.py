@@ -15,7 +15,7 @@ import io
 import os
 import tarfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _API = "/v4.0.0/libpod"
 _LABEL = "dslice.node"
 _START_SECONDS = 20
+_BUSY_TRIES, _BUSY_PAUSE = 25, 0.2  # seconds
 _MIB = 1 << 20
 # Beyond the sliver's own ceiling: a way in for somebody who comes to kill processes.
 _SPARE_PROCESSES = 32
@@ -127,11 +128,24 @@ class PodmanDriver(LocalDriver):
     def _remove(self, slice: str) -> None:
         import docker.errors
 
-        with _refusing("podman did not remove the sliver"):
-            try:
-                self._client.containers.get(self._name(slice)).remove(force=True)
-            except docker.errors.NotFound:
-                return
+        with _refusing("podman did not remove the sliver"), contextlib.suppress(docker.errors.NotFound):
+            once_free(lambda: self._client.containers.get(self._name(slice)).remove(force=True))
+
+
+def once_free(remove: Callable[[], None], pause: float = _BUSY_PAUSE) -> None:
+    """Remove a container, again while podman says that something of it is busy: on a loaded machine its own cleaning up
+    after the container's end is not done yet. Raises the last `docker.errors.APIError`."""
+    import docker.errors
+
+    for left in reversed(range(_BUSY_TRIES)):
+        try:
+            remove()
+        except docker.errors.APIError as error:
+            if not left or "busy" not in str(error):
+                raise
+            time.sleep(pause)
+        else:
+            return
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,21 @@
-"""What podman is asked for."""
+"""What podman is asked for, and what is done when it is busy."""
 
 from __future__ import annotations
 
 import io
 import tarfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
+import docker.errors
+import pytest
+
 from nodemgr.slivers.folder import Record
-from nodemgr.slivers.podman import frame, specification
+from nodemgr.slivers.podman import frame, once_free, specification
 from nodemgr.slivers.view import Folders, entries
 
+BUSY = "unlinkat …/userdata/shm: device or resource busy"
 FOLDERS = Folders(home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh"))
 RECORD = Record("ocean", uuid.UUID(int=1), "ocean_n1", 64, 10, 5000)
 
@@ -40,3 +45,33 @@ def test_the_image_is_the_same_each_time_and_holds_no_file() -> None:
     with tarfile.open(fileobj=io.BytesIO(frame())) as tar:
         assert {"usr", "etc", "home", "tmp"} <= set(tar.getnames())
         assert not any(member.isfile() for member in tar)
+
+
+def removal(*errors: str) -> tuple[list[str], Callable[[], None]]:
+    """What is left of `errors`, one raised at each call, and the call."""
+    left = list(errors)
+
+    def remove() -> None:
+        if left:
+            raise docker.errors.APIError(left.pop(0))
+
+    return left, remove
+
+
+def test_it_is_tried_again_while_the_container_is_busy() -> None:
+    left, remove = removal(BUSY, BUSY)
+    once_free(remove, 0)
+    assert left == []
+
+
+def test_another_error_is_no_reason_to_try_again() -> None:
+    left, remove = removal("no space left on device", BUSY)
+    with pytest.raises(docker.errors.APIError, match="no space"):
+        once_free(remove, 0)
+    assert left == [BUSY]
+
+
+def test_one_that_stays_busy_is_given_up() -> None:
+    _, remove = removal(*[BUSY] * 100)
+    with pytest.raises(docker.errors.APIError, match="busy"):
+        once_free(remove, 0)
