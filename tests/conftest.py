@@ -21,12 +21,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, str | bytes) and len(val) > 60 else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`pytest -n 3 --dist loadgroup`) a folder's tests stay together: they share what it starts once."""
-    for item in items:
-        folder = item.path.parent.relative_to(_ROOT)
-        item.add_marker(pytest.mark.xdist_group(str(folder)))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Side by side (`pytest -n 2 --dist loadgroup`) a folder's tests stay together: they share what it starts once."""
+    item.add_marker(pytest.mark.xdist_group(str(item.path.parent.relative_to(_ROOT))))
 
 
 @pytest.fixture(scope="session")

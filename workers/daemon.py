@@ -57,8 +57,7 @@ def main_beat() -> None:
 
     def stop(signal_number: int, frame: FrameType | None) -> NoReturn:
         del signal_number, frame
-        service.sync()
-        raise SystemExit(0)
+        raise SystemExit(0)  # `start` writes the schedule down; here it may be about to be opened
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
