@@ -28,7 +28,7 @@ check: install
 
 # Two processes, for much of a test is waiting; a folder's tests stay in one (tests/conftest.py).
 test: check
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 bench: install
 	$(BIN)/python -m bench
