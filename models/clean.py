@@ -77,8 +77,8 @@ def unreleased(connection: Connection) -> list[tuple[UUID, str, str]]:
 
 
 def forget(connection: Connection, days: int) -> None:
-    """Some of the operations that ended so many days ago, and of the deleted slices that have none left; and operations
-    without a slice that ended an hour ago, whose history nobody reads."""
+    """Delete up to 100 operations that ended so many days ago, and up to 100 slices deleted so long ago that have none
+    left; and operations without a slice that ended an hour ago, whose history nobody reads."""
     connection.execute(_FORGET_HOUSEKEEPING)
     connection.execute(_FORGET_OPERATIONS, {"days": days})
     connection.execute(_FORGET_SLICES, {"days": days})

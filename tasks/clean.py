@@ -18,7 +18,7 @@ def clean() -> None:
     transaction(expire)
     transaction(outlive, workshop().policy.grace)
     transaction(purge, None)
-    transaction(forget, workshop().policy.history)
+    transaction(forget, workshop().policy.history_days)
     refs: list[StepRef] = []
     for slice_row, name, owner in transaction(unreleased):
         wanted = Wanted(Verb.RELEASE, "", Identity.parse(owner), actor=BEAT)

@@ -130,6 +130,7 @@ def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
         if min(row.key_generation, item.key_generation) < row.wanted_keys:
             found.push.append(row)
         if row.settled and item.generation != row.generation:
+            # From the generation before its own a node gives the lease that it has, and makes no new one.
             found.renew.append(replace(row, generation=max(row.generation, item.generation - 1)))
     elif row.state is SliverState.RUNNING and row.settled:
         found.report.append(Finding(row.name, "missing", row.slice_id))

@@ -19,7 +19,10 @@ def sweep() -> None:
 
 
 def look(again: int) -> None:
-    """Publish what is due and unheld, and was published more than `again` seconds ago."""
+    """Publish what is due and unheld, and was published more than `again` seconds ago.
+
+    Raises sqlalchemy.exc.SQLAlchemyError while PostgreSQL is away.
+    """
     refs, lapsed = transaction(republish, again)
     operations = transaction(stuck)
     refilled = transaction(refill, operations) if operations else []

@@ -41,7 +41,7 @@ class Policy:
         publish_again: when a released step that nobody took is published again.
         grace: nodes end a sliver this long after its lease.
         silent: a node that has not answered for this long is replaced in slices that heal.
-        history: days for which ended operations and deleted slices are kept.
+        history_days: how long ended operations and deleted slices are kept.
         smtp_url, mail_from: how owners get letters; without a server they get none.
     """
 
@@ -52,7 +52,7 @@ class Policy:
     publish_again: int = 60
     grace: int = 60
     silent: int = 900
-    history: int = 365
+    history_days: int = 365
     smtp_url: str = ""
     mail_from: str = "svm@localhost"
 

@@ -110,13 +110,17 @@ class Postgres:
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
         """A database with the three empty schemas, or a copy of `template` (which nobody may be using)."""
-        self._execute(
+        self.execute(
             "template1" if template != "template1" else "postgres", f'CREATE DATABASE "{name}" TEMPLATE "{template}"'
         )
 
     def drop_database(self, name: str) -> None:
         """Drop it with whoever is connected; absent is fine."""
-        self._execute("postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        self.execute("postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def execute(self, database: str, statement: str) -> None:
+        """As the superuser, outside any transaction."""
+        self._run(database, statement)
 
     def _settings(self) -> dict[str, str]:
         return {**_POSTGRES_SETTINGS, **(_SCRATCH if self._scratch else {})}
@@ -161,12 +165,9 @@ class Postgres:
         known = self._rows("template1", "SELECT rolname FROM pg_roles")
         for role in OWNERS:
             if (role,) not in known:
-                self._execute("template1", f"CREATE ROLE {role} LOGIN")
-            self._execute("template1", f"CREATE SCHEMA IF NOT EXISTS {role} AUTHORIZATION {role}")
+                self.execute("template1", f"CREATE ROLE {role} LOGIN")
+            self.execute("template1", f"CREATE SCHEMA IF NOT EXISTS {role} AUTHORIZATION {role}")
         self.create_database(DATABASE)
-
-    def _execute(self, database: str, statement: str) -> None:
-        self._run(database, statement)
 
     def _rows(self, database: str, query: str) -> Sequence[tuple[object, ...]]:
         return self._run(database, query)

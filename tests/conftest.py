@@ -1,4 +1,5 @@
-"""The two real servers that integration and acceptance tests share: one start a session, in a folder of pytest's."""
+"""The two real servers that integration and acceptance tests share, one start a session, in a folder of pytest's; and
+which tests stay together when several processes run them."""
 
 import signal
 from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from kombu import Connection
 from kombu.transport import redis as transport
 from redis.exceptions import ConnectionError as Gone
 
-EVERY_SECOND = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
+_EVERY_SECOND = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
 _parameters: Any = vars(transport.Channel)["_connparams"]
 
 
@@ -31,15 +31,15 @@ def _parameters_or_gone(self: Any, asynchronous: bool = False) -> Any:
     return _parameters(self, asynchronous)
 
 
-class PatientConnection(Connection):
-    """Tries again every second, for as long as its caller wants."""
+class SteadyConnection(Connection):
+    """A connection to the broker that is tried again every second, as often as its caller wants."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """As kombu's, at another pace."""
-        return super().ensure_connection(*args, **{**EVERY_SECOND, **kwargs})
+        """As kombu's, but for the pace."""
+        return super().ensure_connection(*args, **{**_EVERY_SECOND, **kwargs})
 
 
 class Broker(AMQP):
-    """For `Celery(amqp=…)`."""
+    """Where Celery takes its connections from (`Celery(amqp=Broker)`), workers and beat alike."""
 
-    Connection = PatientConnection
+    Connection = SteadyConnection

@@ -25,7 +25,7 @@ class Settings(DaemonSettings):
         publish_again: a released step that nobody has taken is published again after this, then after twice that …
         grace: nodes end a sliver this long after its lease.
         silent: a node that has not answered for this long is replaced in slices that heal.
-        history: days for which ended operations and deleted slices are kept, for `svm history`.
+        history_days: for how long ended operations and deleted slices are kept, for `svm history`.
         stuck: a worker that hears nothing for so long while a canary waits ends itself, to be started anew; 0: never.
         smtp_url, mail_from: the mail server, as in `rpc.smtp`, and the sender of letters to owners; empty: no letters.
         flower_listen, flower_auth: where Flower answers, and its `user:password`.
@@ -59,7 +59,7 @@ class Settings(DaemonSettings):
     publish_again: int = Field(60, ge=1, validation_alias="DSLICE_PUBLISH_AGAIN_SECONDS")
     grace: int = Field(60, ge=0)
     silent: int = Field(900, ge=1, validation_alias="DSLICE_SILENT_SECONDS")
-    history: int = Field(365, ge=15, validation_alias="DSLICE_HISTORY_DAYS")  # longer than any lease
+    history_days: int = Field(365, ge=15)  # longer than any lease
     stuck: int = Field(240, ge=0, validation_alias="DSLICE_STUCK_SECONDS")
 
     flower_listen: str = "127.0.0.1:5555"
@@ -89,7 +89,7 @@ class Settings(DaemonSettings):
             publish_again=self.publish_again,
             grace=self.grace,
             silent=self.silent,
-            history=self.history,
+            history_days=self.history_days,
             smtp_url=self.smtp_url,
             mail_from=self.mail_from,
         )

@@ -9,15 +9,10 @@ from tests.integration.models.world import World
 YEAR = 365
 
 
-def later(world: World, days: int, name: str = "demo") -> None:
-    """As if all that has ended of this slice had ended so many days ago."""
-    world.execute(
-        "UPDATE svm.operation SET ended_at = ended_at - make_interval(days => :d) WHERE slice_name = :n",
-        d=days, n=name,
-    )  # fmt: skip
-    world.execute(
-        "UPDATE svm.slice SET ended_at = ended_at - make_interval(days => :d) WHERE name = :n", d=days, n=name
-    )
+def later(world: World, days: int) -> None:
+    """As if all that has ended had ended so many days ago."""
+    for table in ("operation", "slice"):
+        world.execute(f"UPDATE svm.{table} SET ended_at = ended_at - make_interval(days => :d)", d=days)  # noqa: S608
 
 
 def forgotten(world: World) -> None:

@@ -7,6 +7,7 @@ import pytest
 from models.operations import Verb
 from models.reconciling import findings
 from models.states import Outcome
+from nodemgr.simulation.population import SimulatedNode
 from rpc.credentials import Credentials
 from tasks.canary import canary_all
 from tasks.reconcile import reconcile_all
@@ -16,6 +17,7 @@ from trust.documents import DelegationKind
 from trust.sshkeys import new_ssh_key_pair
 
 KEY = new_ssh_key_pair("one")[1]
+LEASE = "SELECT v.generation, v.lease, v.expires_at FROM svm.sliver v WHERE v.node = :n AND v.lease IS NOT NULL"
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,13 @@ def reconciled(farm: Farm) -> None:
 def reported(farm: Farm) -> list[tuple[str, str]]:
     with farm.database.connect() as connection:
         return [(found.slice_name, found.what) for found in findings(connection)]
+
+
+def first(farm: Farm, name: str) -> tuple[str, SimulatedNode]:
+    """The slice's first node: its address and itself."""
+    address = next(iter(farm.states(name)))
+    (found,) = [one for one in farm.lab.population.nodes if one.row.address == address]
+    return address, found
 
 
 def test_a_deletion_is_finished_when_the_node_is_back(farm: Farm, owner: Credentials) -> None:
@@ -67,8 +76,7 @@ def test_keys_that_a_node_missed_are_pushed(farm: Farm, owner: Credentials) -> N
 def test_a_renewal_that_a_node_has_lost_is_made_again(farm: Farm, owner: Credentials) -> None:
     name = slice_name()
     farm.run(Verb.CREATESLICE, name, owner)
-    node = next(iter(farm.states(name)))
-    (found,) = [one for one in farm.lab.population.nodes if one.row.address == node]
+    node, found = first(farm, name)
     before = found.node.store.lease(name)
     assert before
     farm.run(Verb.RENEWSLICE, name, owner)
@@ -78,33 +86,29 @@ def test_a_renewal_that_a_node_has_lost_is_made_again(farm: Farm, owner: Credent
     after = found.node.store.lease(name)
     assert after
     assert after.generation == 3
-    query = "SELECT v.generation, v.lease, v.expires_at FROM svm.sliver v WHERE v.node = :n AND v.lease IS NOT NULL"
-    assert farm.rows(query, n=node) == [(3, after.token, after.expires_at)]
+    assert farm.rows(LEASE, n=node) == [(3, after.token, after.expires_at)]
 
 
 def test_a_renewal_whose_answer_was_lost_is_learned_of(farm: Farm, owner: Credentials) -> None:
     name = slice_name()
     farm.run(Verb.CREATESLICE, name, owner)
-    node = next(iter(farm.states(name)))
-    (found,) = [one for one in farm.lab.population.nodes if one.row.address == node]
+    node, found = first(farm, name)
     farm.fault(node, "lose-answer")
     farm.run(Verb.RENEWSLICE, name, owner)
     farm.fault(node, "ok")
     there = found.node.store.lease(name)
     assert there
-    query = "SELECT v.generation, v.lease, v.expires_at FROM svm.sliver v WHERE v.node = :n AND v.lease IS NOT NULL"
-    assert farm.rows(query, n=node)[0].generation == 1
+    assert farm.rows(LEASE, n=node)[0].generation == 1
     farm.execute("UPDATE svm.sliver SET changed_at = now() - interval '1 minute'")
     reconciled(farm)
     assert found.node.store.lease(name) == there
-    assert farm.rows(query, n=node) == [(2, there.token, there.expires_at)]
+    assert farm.rows(LEASE, n=node) == [(2, there.token, there.expires_at)]
 
 
 def test_what_is_there_again_after_its_deletion_is_reported(farm: Farm, owner: Credentials) -> None:
     name = slice_name()
     farm.run(Verb.CREATESLICE, name, owner)
-    node = next(iter(farm.states(name)))
-    (found,) = [one for one in farm.lab.population.nodes if one.row.address == node]
+    _, found = first(farm, name)
     before = found.node.store.lease(name)
     assert before
     farm.run(Verb.DELETESLICE, name, owner)
@@ -121,8 +125,7 @@ def test_orphans_and_missing_slivers_are_reported_and_left_alone(farm: Farm, own
     farm.run(Verb.CREATESLICE, lost, owner)
     farm.run(Verb.CREATESLICE, gone, owner)
     reconciled(farm)
-    node = next(iter(farm.states(gone)))
-    (found,) = [one for one in farm.lab.population.nodes if one.row.address == node]
+    _, found = first(farm, gone)
     lease = found.node.store.lease(gone)
     assert lease
     with found.node.store.transaction():

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from celery import Celery
 from pydantic import SecretStr
-from sqlalchemy import create_engine, text
 
 from models.database import migrate
 from models.operations import Started, Verb
 from rpc.credentials import Credentials
 from tasks.delete import delete
 from tasks.newtickets import newtickets
-from testbed.embedded import SUPERUSER, Postgres, Valkey
+from testbed.embedded import Postgres, Valkey
 from tests.integration.agent.lab import Lab
 from tests.integration.tasks.farm import Farm, known_agents, settings_for, until
 from tests.integration.workers.child import PRELOAD, run
@@ -97,12 +96,9 @@ class Crew:
 
     def _admit(self, anyone: bool) -> None:
         name = self.farm.database.url.database
-        server = create_engine(self.postgres.url(SUPERUSER, "postgres"), isolation_level="AUTOCOMMIT")
-        with server.connect() as connection:
-            connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {anyone}'))
-            cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
-            connection.execute(cut, {"name": name})
-        server.dispose()
+        cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
+        self.postgres.execute("postgres", f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {anyone}')
+        self.postgres.execute("postgres", cut)
 
     def all_leased_once(self, name: str) -> None:
         """I1, I2, I4: each node holds one lease, the first, and the table has that one."""

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from kombu.exceptions import OperationalError
 
 from models.states import Kind, Queue
 from trust.errors import Code, Refusal
-from workers.app import PERIODIC, STEPS, make_app, schedule
+from workers.app import PERIODIC, STEPS, app, make_app, schedule
+from workers.broker import SteadyConnection
 from workers.settings import Settings
 
 
@@ -70,3 +72,14 @@ def test_secrets_are_not_shown() -> None:
     from pydantic import SecretStr
 
     assert "hunter2" not in repr(Settings(flower_auth=SecretStr("u:hunter2"), database_url=SecretStr("hunter2")))
+
+
+def test_a_broker_that_is_away_is_tried_every_second() -> None:
+    """kombu's own pace is 2, 4, 6 … 30 s; workers and beat get their connections from the app."""
+    assert type(app.connection_for_read()) is type(app.connection_for_write()) is SteadyConnection
+    waits: list[float] = []
+    with pytest.raises(OperationalError):
+        SteadyConnection("redis+socket:///nowhere/valkey.sock").ensure_connection(
+            lambda error, wait: waits.append(wait), 3
+        )
+    assert waits == [1, 1, 1]
