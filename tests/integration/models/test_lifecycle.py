@@ -191,6 +191,14 @@ def test_renewslice_replaces_leases(world: World) -> None:
     assert all(row.valid for row in rows)
 
 
+def test_renewal_is_due_past_two_thirds_of_the_lease_and_not_everywhere_at_once(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    parts = world.rows("""SELECT extract(epoch FROM renew_at - changed_at) / extract(epoch FROM expires_at - changed_at)
+                          FROM svm.sliver""")
+    assert all(2 / 3 - 0.01 < part < 0.73 for (part,) in parts)
+    assert len(set(parts)) == len(parts) == 4
+
+
 def test_a_failed_renewal_is_due_again_before_the_lease_ends(world: World) -> None:
     world.run(Verb.CREATESLICE)
     world.run(Verb.RENEWSLICE, failing={(Kind.RENEW, "127.0.1.1"): final()})
