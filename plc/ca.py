@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.plc import account, certificate, revocation_list
 from plc.client.proofs import key_sha256, sign_stops
+from rpc.files import replace_file
 from trust.certificates import Authority, CertificateKey, certificate_to_pem
 from trust.errors import Code, Refusal
 from trust.identity import Identity
@@ -39,7 +40,7 @@ def load_authority(state_dir: Path, now: datetime, *, first: bool) -> Authority:
         if not first:
             raise Refusal(Code.INTERNAL, f"{path} is gone, but the database has its certificates: restore the file")
         authority = Authority.create(now)
-        _write_secret(path, authority.to_pem())
+        replace_file(path, authority.to_pem().encode())
         return authority
 
 
@@ -166,13 +167,3 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _write_secret(path: Path, text: str) -> None:
-    staged = path.with_suffix(".new")
-    staged.unlink(missing_ok=True)
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.rename(path)

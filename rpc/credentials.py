@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from rpc.files import sync_folder, write_file
 from trust.certificates import PrivateKey, certificate_from_pem, key_from_pem
 from trust.errors import Code, Refusal
 from trust.identity import Identity
@@ -96,24 +97,16 @@ class Credentials:
                     raise Refusal(Code.BAD_INPUT, "the certificate is for another key than the one here; ask again")
             names = [name for name, pem in given.items() if pem is not None]
             for name in names:
-                self._stage(name, (given[name] or "").encode())
+                write_file(self._staged(name), (given[name] or "").encode(), MODES[name])
             for name in names:
                 self._staged(name).replace(self._path(name))
-            _sync(self.directory)
+            sync_folder(self.directory)
 
     def _path(self, name: str) -> Path:
         return self.directory / name
 
     def _staged(self, name: str) -> Path:
         return self.directory / f".{name}.new"
-
-    def _stage(self, name: str, pem: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(self._staged(name), flags, MODES[name]), "wb") as file:
-            os.fchmod(file.fileno(), MODES[name])
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _read(self, name: str) -> bytes:
         try:
@@ -147,11 +140,3 @@ def uri_names(certificate: x509.Certificate) -> list[str]:
 
 def _belong(key_pem: bytes, certificate_pem: bytes) -> bool:
     return key_from_pem(key_pem).public_key() == certificate_from_pem(certificate_pem).public_key()
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,9 +5,9 @@ All of them can be made again, so a file that cannot be written is never an erro
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
+from rpc.files import replace_file
 from trust.errors import Code, Refusal
 
 
@@ -18,14 +18,7 @@ def write_private(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).replace(path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(path, text.encode())
     except OSError as error:
         raise Refusal(
             Code.NOT_ALLOWED, f"{path} cannot be written ({(error.strerror or 'failed').lower()}); see who owns it"

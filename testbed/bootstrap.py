@@ -11,6 +11,7 @@ from pathlib import Path
 
 from plc.bootstrap import Bootstrap, Person
 from plc.settings import Settings
+from rpc.files import replace_file
 from testbed.addresses import LOOPBACK, NODE_API_PORT
 from testbed.daemons import AGENT, SITES, SVM, Layout, Node, real_nodes, secret, simulated_groups, token_file, url
 from testbed.home import ACCOUNTS, CERTIFIED, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, Plan, write_private
@@ -27,8 +28,8 @@ def prepare(layout: Layout) -> None:
     for spec in (layout.plc(), *layout.others()):
         Path(spec.env["DSLICE_STATE_DIR"]).mkdir(parents=True, exist_ok=True, mode=0o700)
     with Bootstrap.open(Settings.load()) as plc:
-        home.ca_file.write_text(plc.ca_pem)
-        home.metrics.write_text(json.dumps(layout.metrics(), indent=1))
+        replace_file(home.ca_file, plc.ca_pem.encode(), 0o644)
+        replace_file(home.metrics, json.dumps(layout.metrics(), indent=1).encode(), 0o644)
         plc.sites(SITES)
         plc.accounts(_people(_passwords(home)))
         for email in ACCOUNTS:

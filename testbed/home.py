@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from rpc.files import replace_file
 from testbed.embedded import reachable
 
 PRIVATE_FOLDER = 0o700
@@ -191,8 +192,4 @@ class Lock:
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file that only its owner may read, at once or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "w") as out:
-        out.write(text)
-    fresh.rename(path)
+    replace_file(path, text.encode(), PRIVATE_FILE)

@@ -14,6 +14,8 @@ from email import message_from_bytes, policy
 from itertools import count
 from pathlib import Path
 
+from rpc.files import replace_file
+
 MOST_BYTES = 1_048_576
 _numbers = count(1)
 
@@ -58,9 +60,7 @@ class Deliver:
     async def handle_DATA(self, _server: object, _session: object, envelope: object) -> str:  # noqa: N802 aiosmtpd's name
         content = getattr(envelope, "content", b"")
         name = f"{time.time_ns():020}-{os.getpid()}-{next(_numbers)}"
-        part = self._folder / f".{name}.part"
-        part.write_bytes(content)
-        part.rename(self._folder / f"{name}.eml")
+        replace_file(self._folder / f"{name}.eml", content, 0o644)
         return "250 OK"
 
 

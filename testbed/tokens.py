@@ -6,6 +6,7 @@ from pathlib import Path
 
 from plc.bootstrap import Bootstrap
 from plc.settings import Settings
+from rpc.files import replace_file
 from testbed.home import write_private
 from trust.errors import Code, Refusal
 from trust.identity import Role
@@ -25,7 +26,7 @@ def write(folder: Path, words: Sequence[str]) -> list[Path]:
         made = plc.tokens(places)
         root = plc.ca_pem
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (folder / "ca.pem").write_text(root)
+    replace_file(folder / "ca.pem", root.encode(), 0o644)
     written = []
     for (role, name, _), token in zip(places, made, strict=True):
         written.append(folder / f"{role}-{name}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import paramiko
 
+from rpc.files import replace_file
 from trust.sshkeys import new_ssh_key_pair
 
 
@@ -15,13 +15,7 @@ def open_host_key(path: Path) -> paramiko.Ed25519Key:
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         private, _public = new_ssh_key_pair("front door")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(private)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_file(path, private.encode())
     return paramiko.Ed25519Key.from_private_key_file(str(path))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodemgr.slivers import sftp
 from nodemgr.slivers.view import home_of, host_etc
+from rpc.files import replace_file
 
 SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
 PATH = "/etc/slice/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -94,13 +97,13 @@ def write_etc(folder: Path, names: Names) -> None:
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
     for name, text in _texts(names).items():
-        replace(folder / name, text.encode(), 0o644)
-    replace(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
-    replace(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
-    replace(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+        _put(folder / name, text.encode(), 0o644)
+    _put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
+    _put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
+    _put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
     for name in _COPIED:
         if os.path.isfile(f"/etc/{name}"):
-            replace(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
+            _put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
 
 
 def write_slice_key(folder: Path, private_key: str, public_key: str, owner: int | None) -> None:
@@ -108,8 +111,8 @@ def write_slice_key(folder: Path, private_key: str, public_key: str, owner: int 
 
     ssh(1) refuses a private key that is its caller's own and readable by others; hence 0400 and that owner.
     """
-    replace(folder / "slice/ssh_key.pub", (public_key.strip() + "\n").encode(), 0o644)
-    replace(folder / "slice/ssh_key", (private_key.strip() + "\n").encode(), 0o400, owner)
+    replace_file(folder / "slice/ssh_key.pub", (public_key.strip() + "\n").encode(), 0o644)
+    replace_file(folder / "slice/ssh_key", (private_key.strip() + "\n").encode(), 0o400, owner)
 
 
 def ssh_config(text: str) -> str:
@@ -117,17 +120,12 @@ def ssh_config(text: str) -> str:
     return text.rstrip("\n") + "\n" + _SSH_CONFIG_TAIL
 
 
-def replace(path: Path, content: bytes, mode: int, owner: int | None = None) -> None:
-    """Write a file in one step (rename), never through what stands there."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        if owner is not None:
-            os.fchown(file.fileno(), owner, owner)
-    os.replace(temporary, path)
+def _put(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file unless it is just that already: a sliver starts again without a byte of room on the disk."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == content and stat.S_IMODE(path.stat().st_mode) == mode:
+            return
+    replace_file(path, content, mode)
 
 
 def _texts(names: Names) -> dict[str, str]:

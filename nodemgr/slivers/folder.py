@@ -21,9 +21,9 @@ from pathlib import Path
 from uuid import UUID
 
 from nodemgr.slivers.driver import SliverSpec
-from nodemgr.slivers.etc import replace
 from nodemgr.slivers.processes import Process
 from nodemgr.slivers.spawn import run_helper
+from rpc.files import replace_file
 from trust.names import check_slice_name
 
 _TRASH = ".removed-"
@@ -75,7 +75,7 @@ class SliverFolder:
     def write(self, record: Record) -> None:
         """Replace the record in one step."""
         stored = dataclasses.asdict(record) | {"slice_id": str(record.slice_id)}
-        replace(self.path / "sliver.json", json.dumps(stored).encode(), 0o600)
+        replace_file(self.path / "sliver.json", json.dumps(stored).encode())
 
     def keeper(self) -> Process | None:
         """The keeper that was started last, alive or not; None when there never was one."""
@@ -90,7 +90,7 @@ class SliverFolder:
         if keeper is None:
             path.unlink(missing_ok=True)
         else:
-            replace(path, json.dumps(dataclasses.asdict(keeper)).encode(), 0o600)
+            replace_file(path, json.dumps(dataclasses.asdict(keeper)).encode())
 
     def remove(self, host_uid: int | None) -> None:
         """Remove everything. The name is free at once, even if emptying a big home takes a while."""

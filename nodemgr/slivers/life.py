@@ -24,6 +24,7 @@ from nodemgr.slivers.keyring import leave_session_keyring
 from nodemgr.slivers.processes import Process, members, namespace, resident_kib
 from nodemgr.slivers.session import Door, KeeperSession, enter
 from nodemgr.slivers.view import Entry, Folders, entries
+from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.names import check_slice_name
 
@@ -108,8 +109,8 @@ class LocalDriver:
         return {record.slice: record.slice_id for record in await asyncio.to_thread(self._records)}
 
     def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
-        etc.replace(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
-        etc.replace(self._ssh / "ssh_config", etc.ssh_config(ssh_config).encode(), 0o644)
+        replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
+        replace_file(self._ssh / "ssh_config", etc.ssh_config(ssh_config).encode(), 0o644)
 
     def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> KeeperSession:
         sliver = SliverFolder(self.directory, slice)

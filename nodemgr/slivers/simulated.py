@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from nodemgr.slivers.driver import Pty, Session, SliverSpec, Usage
+from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair
 
@@ -19,9 +20,7 @@ def simulated_host_key(directory: Path) -> str:
     path = directory / "ssh_host_key.pub"
     if not path.exists():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(new_ssh_key_pair("")[1] + "\n")
-        temporary.replace(path)
+        replace_file(path, f"{new_ssh_key_pair('')[1]}\n".encode(), 0o644)
     return path.read_text().strip()
 
 

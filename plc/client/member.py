@@ -2,17 +2,17 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from threading import Event, Thread, get_ident
+from threading import Event, Thread
 from typing import Self
 
 from plc.client.calls import Plc
 from plc.client.token import Token
 from plc.client.trusting import root_with_fingerprint
 from rpc.credentials import Credentials
+from rpc.files import replace_file
 from trust.certificates import PrivateKey, fingerprint, key_from_pem, key_to_pem, new_private_key, new_request
 from trust.clock import Clock
 from trust.errors import Code, Refusal
@@ -137,12 +137,9 @@ class Member:
             self._keep(pem)
 
     def _keep(self, pem: bytes) -> None:
-        """Whole or not at all, whichever of the service's processes is first."""
         path = self.credentials.directory / LAST_LIST
-        staged = path.with_name(f".{LAST_LIST}.{os.getpid()}.{get_ident()}")
         try:
-            staged.write_bytes(pem)
-            staged.replace(path)
+            replace_file(path, pem, 0o644)
         except OSError as error:  # a full disk costs no more than the list after a restart
             log.warning("the revocation list is not kept in %s: %s", path, error.strerror)
 
@@ -266,9 +263,5 @@ def _key_to_come(directory: Path, role: Role) -> PrivateKey:
     if path.exists():
         return key_from_pem(path.read_bytes())
     key = new_private_key(role)
-    staged = path.with_suffix(".new")
-    staged.unlink(missing_ok=True)
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key_to_pem(key))
-    staged.rename(path)
+    replace_file(path, key_to_pem(key).encode())
     return key

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nodemgr.slivers import etc
-from nodemgr.slivers.etc import Names, replace, ssh_config, write_etc, write_slice_key
+from nodemgr.slivers.etc import Names, ssh_config, write_etc, write_slice_key
 from nodemgr.slivers.folder import Record, SliverFolder
 from nodemgr.slivers.processes import Process
 from trust.errors import Refusal
@@ -47,14 +47,14 @@ def test_the_slice_key_is_its_owners_alone(tmp_path: Path) -> None:
     assert (tmp_path / "etc/slice/ssh_key").read_text() == "PRIVATE\n"
 
 
-def test_a_file_is_never_written_through_a_link(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("mine")
-    (tmp_path / "file").symlink_to(victim)
-    (tmp_path / ".file.new").symlink_to(victim)
-    replace(tmp_path / "file", b"theirs", 0o644)
-    assert victim.read_text() == "mine"
-    assert not (tmp_path / "file").is_symlink()
+def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:
+    write_etc(tmp_path, Names("ocean", "n1"))
+    before = {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "passwd").write_bytes(b"torn")
+    write_etc(tmp_path, Names("ocean", "n1"))
+    after = {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path.name for path in after if after[path] != before[path]} == {"passwd"}
+    assert (tmp_path / "passwd").read_text().startswith("ocean:")
 
 
 def test_ssh_config_ends_with_the_slices_key() -> None:
