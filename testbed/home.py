@@ -115,7 +115,7 @@ class Home:
             for folder in (self.directory, self.logs, self.mail, self.secrets, self.run):
                 folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
             self.directory.chmod(PRIVATE_FOLDER)
-            (self.directory / ".gitignore").write_text(MARK)
+            replace_file(self.directory / ".gitignore", MARK.encode(), 0o644)
         except OSError as error:
             raise HomeError(
                 f"cannot use {self.directory}: {error.strerror}; name another folder with --home"
