@@ -1,26 +1,27 @@
 """One node's own database: burnt tickets, leases, key sets, and slivers still to be removed.
 
-SQLite, one file a node, WAL with synchronous=FULL: what was answered is on disk, whatever kills the process. One
-connection behind one lock; every change runs in `transaction()`. Statements only: what to do is decided in `node.py`.
+Statements only: what to do is decided in `node.py`, and how it gets to disk in `database.py`.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import RLock
 from typing import Any
 from uuid import UUID
 
+from nodemgr.database import Database
+from nodemgr.databasefile import Statement, cannot_write
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
 VERSION = 2
 KEPT = 7 * 86_400  # seconds that a burnt ticket is remembered past its end, in case a clock steps back
 PAST_KEPT = 90 * 86_400  # seconds that the last generation of a lease that is gone is remembered
+
+OWNERS = ".owners"  # stands beside the names of slices, and no slice is called so
 
 SCHEMA = """
 CREATE TABLE node (uri TEXT PRIMARY KEY) STRICT;
@@ -114,44 +115,27 @@ class Burnt:
     expires_at: datetime
 
 
-class Store:
+class Store(Database):
     """The database of `node` in the file `path`, made when it is not there.
 
+    Args:
+        reserve: bytes on the disk that are kept for it.
+
     Raises:
-        Refusal: BAD_INPUT for a file of another node or of another version of this program.
+        Refusal: BAD_INPUT for a file of another node or of another version of this program; DISK_FULL.
     """
 
-    def __init__(self, path: Path, node: Identity) -> None:
-        self._lock = RLock()
-        path.touch(mode=0o600)
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
-            self._connection.execute(f"PRAGMA {pragma}")
+    def __init__(self, path: Path, node: Identity, reserve: int = 0) -> None:
+        super().__init__(path, reserve)
         try:
-            with self.transaction():
-                self._prepare(path, node)
+            self._prepare(path, node)
+            behind = self._load()
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing, on disk at its end; one at a time. May stand inside another one, of which it is a part."""
-        with self._lock:
-            if self._connection.in_transaction:
-                yield
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._commit()
+        self._unknown = {OWNERS}.intersection(behind)
+        for slice in behind:
+            self._take("UPDATE lease SET keys = '[]' WHERE slice = ?", slice)
 
     # Leases
 
@@ -237,44 +221,42 @@ class Store:
     def stopped(self) -> frozenset[Identity]:
         return frozenset(Identity.parse(row[0]) for row in self._all("SELECT owner FROM stopped"))
 
+    @property
+    def owners_unknown(self) -> bool:
+        """Whether the last run ended before it could write whom plc has stopped, and nobody has said it since."""
+        return OWNERS in self._unknown
+
     def set_stopped(self, owners: Iterable[Identity]) -> None:
-        with self.transaction():
-            self._connection.execute("DELETE FROM stopped")
-            self._connection.executemany("INSERT INTO stopped VALUES (?)", [(owner.uri,) for owner in owners])
+        self._unknown = set()
+        with self.transaction(ahead=OWNERS):
+            self._do("DELETE FROM stopped")
+            for owner in owners:
+                self._do("INSERT INTO stopped VALUES (?)", owner.uri)
 
     def purge(self, now: datetime) -> None:
         """Drop what can no longer matter."""
         ended = "DELETE FROM burnt WHERE expires_at < ? AND jti NOT IN (SELECT jti FROM lease)"
         self._do(ended, _seconds(now - timedelta(seconds=KEPT)))
         self._do("DELETE FROM past WHERE ended_at < ?", _seconds(now - timedelta(seconds=PAST_KEPT)))
+        self._file.widen()
 
     def _prepare(self, path: Path, node: Identity) -> None:
-        found = self._all("PRAGMA user_version")[0][0]
-        while found in UPGRADES:
-            self._connection.execute(UPGRADES[found])
-            found += 1
-            self._connection.execute(f"PRAGMA user_version = {found}")
-        if found not in (0, VERSION):
+        found = self._file.rows("PRAGMA user_version")[0][0]
+        if found not in (0, VERSION, *UPGRADES):
             raise Refusal(Code.BAD_INPUT, f"{path} is of version {found}, this program reads {VERSION}; upgrade it")
+        steps: list[Statement] = []
         if found == 0:
-            for statement in SCHEMA.split(";\n"):
-                self._connection.execute(statement)
-            self._do("INSERT INTO node VALUES (?)", node.uri)
-            self._connection.execute(f"PRAGMA user_version = {VERSION}")
-        owner = self._all("SELECT uri FROM node")[0][0]
+            steps += [(statement, ()) for statement in SCHEMA.split(";\n") if statement]
+            steps += [("INSERT INTO node VALUES (?)", (node.uri,))]
+        steps += [(UPGRADES[version], ()) for version in range(found, VERSION) if found]
+        try:
+            if steps:
+                self._file.write([*steps, (f"PRAGMA user_version = {VERSION}", ())])
+        except sqlite3.OperationalError as error:
+            raise cannot_write(error) from error
+        owner = self._file.rows("SELECT uri FROM node")[0][0]
         if owner != node.uri:
             raise Refusal(Code.BAD_INPUT, f"{path} belongs to {owner}, not to {node}; give each node its own folder")
-
-    def _commit(self) -> None:
-        self._connection.execute("COMMIT")
-
-    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
-
-    def _do(self, sql: str, *values: object) -> None:
-        with self.transaction():
-            self._connection.execute(sql, values)
 
 
 _COLUMNS = ", ".join(COLUMNS)

@@ -40,6 +40,7 @@ STATUS: Mapping[Code, int] = {
     Code.CRL_STALE: 503,
     Code.OVER_CAPACITY: 503,
     Code.TIMEOUT: 504,
+    Code.DISK_FULL: 507,
 }
 
 log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ class Code(StrEnum):
     TIMEOUT = "timeout"
     WRONG_CERTIFICATE = "wrong-certificate"
     OVER_CAPACITY = "over-capacity"
+    DISK_FULL = "disk-full"
     TICKET_EXPIRED = "ticket-expired"
     STALE_GENERATION = "stale-generation"
     NOT_FOUND = "not-found"

@@ -62,7 +62,7 @@ class Site:
 
     def _open(self) -> None:
         self.store = FusedStore(self.folder / "node.db", self.identity)
-        self.store._connection.execute("PRAGMA synchronous = OFF")  # the test's process does not die
+        self.store._file.connection.execute("PRAGMA synchronous = OFF")  # the test's process does not die
         self.store.fuse = self.fuse
         self.node = Node(
             identity=self.identity,

@@ -111,7 +111,7 @@ class NodeMachine(RuleBasedStateMachine):
         store = FusedStore(self.world.folder / "node.db", NODE)
         self.world.start()
         self.world.store.close()
-        store._connection.execute("PRAGMA synchronous = OFF")  # the test's process does not die
+        store._file.connection.execute("PRAGMA synchronous = OFF")  # the test's process does not die
         store.fuse = self.fuse
         self.world.store = self.world.node.store = store
         self.world.node.driver = FusedDriver(self.world.driver, self.fuse)

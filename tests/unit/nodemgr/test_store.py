@@ -157,7 +157,9 @@ def test_another_nodes_file_and_another_versions_are_refused(store: Store, tmp_p
 
 
 def test_it_is_as_durable_as_sqlite_can_be(store: Store) -> None:
-    pragmas = {name: store._all(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "foreign_keys")}
+    pragmas = {
+        name: store._file.rows(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "foreign_keys")
+    }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
