@@ -6,7 +6,7 @@ node manager's event loop and never block it; `enter` is called from the front d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -92,8 +92,9 @@ class Driver(Protocol):
         """True when there is nothing to log in to; shown wherever the node is."""
 
     async def create(self, spec: SliverSpec) -> None:
-        """Make and start the sliver. One that is there under the same slice_id stays as it is (but runs afterwards);
-        one under another slice_id is removed first, for the store has already let its lease go."""
+        """Make and start the sliver. One that is there under the same slice_id stays as it is (but runs afterwards),
+        as does one whose record is damaged: that is written anew. One under another slice_id is removed first, for the
+        store has already let its lease go."""
 
     async def start(self, slice: str) -> None:
         """Start a stopped sliver; nothing to do when it runs. Refusal(NOT_FOUND) when there is none."""
@@ -113,8 +114,15 @@ class Driver(Protocol):
     async def usage(self, slice: str) -> Usage:
         """What it uses now. Refusal(NOT_FOUND) when there is none."""
 
-    async def list(self) -> dict[str, UUID]:
-        """Every sliver of this node that is there, running or not: slice name to slice_id."""
+    async def list(self) -> dict[str, UUID | None]:
+        """Every sliver of this node that is there, running or not: slice name to slice_id, None where its record is
+        damaged. `create` mends that one, for the sliver of whose lease it is called."""
+
+    async def ended(self, slices: Collection[str]) -> Sequence[str]:
+        """Which of these ended without being told to: the first process died, what is there is damaged or gone.
+
+        One that `stop` ended is none of them, nor one that another call is at work on.
+        """
 
     def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> Session:
         """Run `argv` inside (an empty one: the login shell). Blocking, from any thread.

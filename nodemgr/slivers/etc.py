@@ -20,6 +20,11 @@ PATH = "/etc/slice/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 SLICE_KEY = "/etc/slice/ssh_key"
 SFTP_SERVER = "/etc/slice/sftp-server"
 
+# What a sliver's first process runs in the end: a copy of the host's, of the same name for a host with one program for
+# all, that nobody inside may read. The kernel lets nobody trace what he may not read (ptrace(2), execve(2)), and so
+# end the whole sliver, or put words into its mouth.
+SLEEP = "/etc/slice/sleep"
+
 # Small public files of the host that programs look for; copied, so that a replaced one does not leave a stale bind.
 _COPIED = ("ld.so.cache", "localtime", "resolv.conf", "services", "protocols", "ssl/openssl.cnf", "debian_version")
 
@@ -113,6 +118,16 @@ def write_slice_key(folder: Path, private_key: str, public_key: str, owner: int 
     """
     replace_file(folder / "slice/ssh_key.pub", (public_key.strip() + "\n").encode(), 0o644)
     replace_file(folder / "slice/ssh_key", (private_key.strip() + "\n").encode(), 0o400, owner)
+
+
+def write_first_process(folder: Path, owner: int | None) -> None:
+    """Put `SLEEP` there, as the sliver's root: of another owner, the kernel would keep us out as well."""
+    content, path = Path("/usr/bin/sleep").read_bytes(), folder / "slice/sleep"
+    with contextlib.suppress(FileNotFoundError):
+        there = path.stat()
+        if (there.st_size, stat.S_IMODE(there.st_mode)) == (len(content), 0o111):
+            return
+    replace_file(path, content, 0o111, owner)
 
 
 def ssh_config(text: str) -> str:

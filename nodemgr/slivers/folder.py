@@ -12,21 +12,28 @@ whose processes are all dead: neither follows a link.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 from uuid import UUID
 
 from nodemgr.slivers.driver import SliverSpec
 from nodemgr.slivers.processes import Process
 from nodemgr.slivers.spawn import run_helper
 from rpc.files import replace_file
+from trust.errors import Code, Refusal
 from trust.names import check_slice_name
 
+T = TypeVar("T")
 _TRASH = ".removed-"
+# Why a whole file may be out of reach for a while: that is the node manager's trouble, not the file's.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +71,17 @@ class SliverFolder:
             if host_uid is not None:
                 os.chown(folder, host_uid, host_uid)
 
-    def record(self) -> Record | None:
-        """What was written by `write`; None when there is no whole sliver here."""
+    def owner(self) -> int | None:
+        """The host user that the sliver's home belongs to, whatever its record says; None: our own, or no home."""
         try:
-            stored = json.loads((self.path / "sliver.json").read_text(encoding="utf-8"))
+            uid = self.home.stat(follow_symlinks=False).st_uid
         except FileNotFoundError:
             return None
-        return Record(**stored | {"slice_id": UUID(stored["slice_id"])})
+        return None if uid == os.geteuid() else uid
+
+    def record(self) -> Record | None:
+        """What was written by `write`; None when there is no whole sliver here. Refusal(INTERNAL): it is damaged."""
+        return self._read("sliver.json", lambda stored: Record(**stored | {"slice_id": UUID(stored["slice_id"])}))
 
     def write(self, record: Record) -> None:
         """Replace the record in one step."""
@@ -78,11 +89,11 @@ class SliverFolder:
         replace_file(self.path / "sliver.json", json.dumps(stored).encode())
 
     def keeper(self) -> Process | None:
-        """The keeper that was started last, alive or not; None when there never was one."""
-        try:
-            return Process(**json.loads((self.path / "keeper.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
+        """The keeper that was started last, alive or not; None when there never was one, or it was ended on purpose.
+
+        Refusal(INTERNAL): its record is damaged.
+        """
+        return self._read("keeper.json", lambda stored: Process(**stored))
 
     def write_keeper(self, keeper: Process | None) -> None:
         """Remember the keeper before anything enters it; None forgets it."""
@@ -92,13 +103,28 @@ class SliverFolder:
         else:
             replace_file(path, json.dumps(dataclasses.asdict(keeper)).encode())
 
-    def remove(self, host_uid: int | None) -> None:
+    def remove(self) -> None:
         """Remove everything. The name is free at once, even if emptying a big home takes a while."""
         if not self.path.exists():
             return
-        away = self.path.with_name(f"{_TRASH}{host_uid if host_uid is not None else 'own'}-{uuid.uuid4().hex}")
+        owner = self.owner()
+        away = self.path.with_name(f"{_TRASH}{owner if owner is not None else 'own'}-{uuid.uuid4().hex}")
         self.path.rename(away)
         discard(away)
+
+    def _read(self, name: str, made: Callable[[dict[str, Any]], T]) -> T | None:
+        path = self.path / name
+        try:
+            return made(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, OSError) and error.errno in _SCARCE:
+                raise
+            slice = self.path.name
+            raise Refusal(
+                Code.INTERNAL, f"the node's record of the sliver of {slice} is damaged ({name}); svm newvms {slice}"
+            ) from error
 
 
 def sweep(directory: Path) -> None:

@@ -11,10 +11,11 @@ from nodemgr.slivers.hangup import cut_off
 from nodemgr.slivers.launch import as_host_user, launch, program, staged
 from nodemgr.slivers.life import LocalDriver
 from nodemgr.slivers.limits import rlimits
-from nodemgr.slivers.processes import Process, entrants, first_processes, namespace
+from nodemgr.slivers.processes import Process, boot_id, entrants, first_processes, namespace, start_time
 from nodemgr.slivers.session import NamespaceDoor
 from nodemgr.slivers.spawn import run_helper
 from nodemgr.slivers.view import Entry
+from trust.errors import Refusal
 
 
 class KeeperDriver(LocalDriver):
@@ -39,14 +40,14 @@ class KeeperDriver(LocalDriver):
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
         prefix, view = staged(view, record.host_uid)
         hostname = record.hostname.replace("_", "-")
-        keeper = launch([*prefix, *self.keeper_command(hostname, view)], self.mark + record.slice)
         try:
+            keeper = launch([*prefix, *self.keeper_command(hostname, view)], self.mark + record.slice)
             close_user_namespaces(keeper.pid, record.host_uid)
             if self._cgroups:
                 limits = {"memory_mb": record.memory_mb, "processes": record.processes}
                 self._cgroups.hold(record.slice, keeper.pid, **limits)
         except BaseException:
-            self.let_go(record.slice, keeper)
+            self.end_unrecorded((), record.slice)
             raise
         return keeper
 
@@ -69,9 +70,17 @@ class KeeperDriver(LocalDriver):
         if self._cgroups:
             self._cgroups.limit(slice, memory_mb=memory_mb, processes=processes)
 
-    def end_unrecorded(self, recorded: Collection[int]) -> None:
-        for pid in first_processes(self.mark).keys() - recorded:
-            Process.of(pid).kill()
+    def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
+        stuck = None
+        for pid, marked in first_processes(self.mark).items():
+            name, started = marked.removeprefix(self.mark), start_time(pid)
+            if pid not in recorded and slice in (None, name) and started is not None:
+                try:
+                    self.let_go(name, Process(pid, started, boot_id()))
+                except Refusal as refusal:
+                    stuck = refusal
+        if stuck is not None:
+            raise stuck
 
 
 def close_user_namespaces(keeper: int, host_uid: int | None, *, owned: bool = True) -> None:

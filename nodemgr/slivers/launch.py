@@ -14,11 +14,13 @@ import select
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from nodemgr.slivers.processes import KEEPER_VARIABLE, Process
-from nodemgr.slivers.spawn import HELPER_ENVIRONMENT, spawn
+from nodemgr.slivers.etc import SLEEP
+from nodemgr.slivers.processes import KEEPER_VARIABLE, PROC, Process
+from nodemgr.slivers.spawn import HELPER_ENVIRONMENT, open_null, open_pipe, spawn
 from nodemgr.slivers.view import Bind, Entry
 from trust.errors import Code, Refusal
 
@@ -28,7 +30,7 @@ START_SECONDS = 20
 KEEPER = (
     "/bin/sh",
     "-c",
-    "echo ready; exec /usr/bin/env --ignore-signal=CHLD /usr/bin/sleep infinity </dev/null >/dev/null 2>&1",
+    f"echo ready; exec /usr/bin/env --ignore-signal=CHLD {SLEEP} infinity </dev/null >/dev/null 2>&1",
 )
 
 # $1 is a folder that every user can reach; the folders of the sliver are shown below it, in a mount namespace that only
@@ -89,25 +91,40 @@ def launch(argv: Sequence[str], mark: str) -> Process:
     Raises:
         Refusal: INTERNAL with the command's own words when the keeper did not start.
     """
-    info_read, info_write = os.pipe()
-    out_read, out_write = os.pipe()
-    null = os.open(os.devnull, os.O_RDONLY)
-    try:
-        command = [program("setsid"), "--fork", *argv]
-        environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
-        pid = spawn(command, environment, {0: null, 1: out_write, 2: out_write, 3: info_write}, session=True)
-        for descriptor in (null, out_write, info_write):
-            os.close(descriptor)
+    command = [program("setsid"), "--fork", *argv]
+    environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
+    with ExitStack() as ours:
+        with ExitStack() as theirs:
+            info_read, info_write = open_pipe(ours, theirs)
+            out_read, out_write = open_pipe(ours, theirs)
+            null = open_null(theirs)
+            pid = spawn(command, environment, {0: null, 1: out_write, 2: out_write, 3: info_write}, session=True)
         os.waitpid(pid, 0)
         said = _read_until_ready(out_read)
         info = os.read(info_read, 4096)
-    finally:
-        os.close(out_read)
-        os.close(info_read)
     if not said.endswith(b"ready\n") or not info:
         words = said.decode(errors="replace").strip()[-300:]
         raise Refusal(Code.INTERNAL, f"the sliver's first process did not start: {words or 'no answer'}")
-    return Process.of(int(json.loads(info)["child-pid"]))
+    return when_settled(int(json.loads(info)["child-pid"]))
+
+
+def when_settled(pid: int) -> Process:
+    """The keeper, once it is the program that it stays: only then is nothing of the host in sight any more, and nobody
+    who enters can take hold of it. Refusal(INTERNAL) when that is not so within START_SECONDS."""
+    end = time.monotonic() + START_SECONDS
+    while b"infinity" not in words(pid):
+        if time.monotonic() > end:
+            raise Refusal(Code.INTERNAL, "the sliver's first process did not start; see the node's log")
+        time.sleep(0.005)
+    return Process.of(pid)
+
+
+def words(pid: int) -> list[bytes]:
+    """The command line of a process; empty when it is gone."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _read_until_ready(descriptor: int) -> bytes:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -27,6 +29,8 @@ from nodemgr.slivers.view import Entry, Folders, entries
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.names import check_slice_name
+
+log = logging.getLogger(__name__)
 
 
 class LocalDriver:
@@ -80,8 +84,8 @@ class LocalDriver:
         """Change what bounds a running sliver as a whole; its record, which bounds later sessions, is written."""
         raise NotImplementedError
 
-    def end_unrecorded(self, recorded: Collection[int]) -> None:
-        """End first processes of this node's that are none of the `recorded` pids."""
+    def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
+        """End first processes of this node's (of one slice) that are none of the `recorded` pids."""
         raise NotImplementedError
 
     async def create(self, spec: SliverSpec) -> None:
@@ -105,8 +109,12 @@ class LocalDriver:
     async def usage(self, slice: str) -> Usage:
         return await asyncio.to_thread(self._usage, slice)
 
-    async def list(self) -> dict[str, UUID]:
-        return {record.slice: record.slice_id for record in await asyncio.to_thread(self._records)}
+    async def list(self) -> dict[str, UUID | None]:
+        there = await asyncio.to_thread(self._there)
+        return {slice: record.slice_id if record else None for slice, record in there.items()}
+
+    async def ended(self, slices: Collection[str]) -> Sequence[str]:
+        return await asyncio.to_thread(lambda: [slice for slice in slices if self._ended(slice)])
 
     def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
         replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
@@ -121,25 +129,40 @@ class LocalDriver:
 
     def owns_port(self, slice: str, address: str, port: int) -> bool:
         """Whether a connection to `address` (one of this host's own) and `port` reaches a process of the sliver."""
-        keeper = SliverFolder(self.directory, slice).keeper()
-        inside = namespace(keeper.pid, "pid") if keeper is not None and keeper.alive else None
-        if inside is None:
-            return False
-        return ports.answers(ports.listeners(), ports.sockets(members(inside)), address, port)
+        inside = self._inside(slice)
+        return bool(inside) and ports.answers(ports.listeners(), ports.sockets(inside), address, port)
+
+    def _lock(self, slice: str) -> threading.RLock:
+        with self._guard:
+            return self._locks.setdefault(check_slice_name(slice), threading.RLock())
 
     def _locked(self, slice: str, work: Callable[[], None]) -> None:
-        with self._guard:
-            lock = self._locks.setdefault(check_slice_name(slice), threading.RLock())
-        with lock:
+        with self._lock(slice):
             work()
 
     def _create(self, spec: SliverSpec) -> None:
         sliver = SliverFolder(self.directory, spec.slice)
-        record = sliver.record()
+        try:
+            record = sliver.record()
+        except Refusal:
+            record = self._mend(sliver, spec)
         if record is None or record.slice_id != spec.slice_id:
             self._delete(spec.slice)
             self._make(sliver, spec)
         self._start(spec.slice)
+
+    def _mend(self, sliver: SliverFolder, spec: SliverSpec) -> Record | None:
+        """Write a damaged record anew. It is of the lease's sliver: an earlier one of the name would have been removed
+        before. The first process was started by a record that nobody can read any more, and is ended."""
+        if not sliver.home.is_dir():
+            return None
+        log.warning("the record of the sliver of %s is damaged; written anew, its home stays", spec.slice)
+        self._stop(spec.slice)
+        record = Record.of(spec, sliver.owner())
+        sliver.write(record)
+        etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
+        etc.write_slice_key(sliver.etc, spec.private_key, spec.public_key, record.host_uid)
+        return record
 
     def _make(self, sliver: SliverFolder, spec: SliverSpec) -> None:
         record = Record.of(spec, self._give_uid(spec))
@@ -156,17 +179,18 @@ class LocalDriver:
         if self._uids is None or spec.host_uid is not None:
             return spec.host_uid if os.geteuid() == 0 else None
         with self._guard:
-            taken = {record.host_uid for record in self._records() if record.host_uid is not None}
+            # Of whatever is there: two slivers of one host user would own one another's files.
+            taken = {uid for slice in self._folders() if (uid := SliverFolder(self.directory, slice).owner())}
             uid = hostuids.first_free(self._uids, taken | self._given)
             self._given.add(uid)  # until its record is there
             return uid
 
     def _start(self, slice: str) -> None:
         sliver, record = self._existing(slice)
-        keeper = sliver.keeper()
-        if keeper is not None and keeper.alive:
+        if self._keeper(slice) is not None:
             return
         etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
+        etc.write_first_process(sliver.etc, record.host_uid)
         folders = Folders(sliver.home, sliver.tmp, sliver.etc, self._ssh, etc.python_folder())
         keeper = self.hold(record, entries(slice, folders))
         try:
@@ -177,18 +201,36 @@ class LocalDriver:
 
     def _stop(self, slice: str) -> None:
         sliver = SliverFolder(self.directory, slice)
-        keeper = sliver.keeper()
-        if keeper is None:
-            return
-        if keeper.alive:
+        keeper = self._keeper(slice)
+        if keeper is not None:
             self.let_go(slice, keeper)
         sliver.write_keeper(None)
 
     def _delete(self, slice: str) -> None:
-        sliver = SliverFolder(self.directory, slice)
-        record = sliver.record()
         self._stop(slice)
-        sliver.remove(record.host_uid if record else None)
+        SliverFolder(self.directory, slice).remove()
+
+    def _keeper(self, slice: str) -> Process | None:
+        """The living first process. One whose record is damaged or gone is ended here: nobody could enter it."""
+        with suppress(Refusal):
+            keeper = SliverFolder(self.directory, slice).keeper()
+            if keeper is not None and keeper.alive:
+                return keeper
+        self.end_unrecorded((), slice)
+        return None
+
+    def _ended(self, slice: str) -> bool:
+        lock = self._lock(slice)
+        if not lock.acquire(blocking=False):
+            return False
+        try:
+            sliver = SliverFolder(self.directory, slice)
+            keeper = sliver.keeper()
+            return sliver.record() is None or (keeper is not None and not keeper.alive)
+        except Refusal:
+            return True
+        finally:
+            lock.release()
 
     def _set_limits(self, slice: str, memory_mb: int, processes: int) -> None:
         sliver, record = self._existing(slice)
@@ -200,10 +242,8 @@ class LocalDriver:
         etc.write_slice_key(sliver.etc, private_key, public_key, record.host_uid)
 
     def _usage(self, slice: str) -> Usage:
-        sliver, _record = self._existing(slice)
-        keeper = sliver.keeper()
-        inside = namespace(keeper.pid, "pid") if keeper is not None and keeper.alive else None
-        pids = members(inside) if inside else []
+        self._existing(slice)
+        pids = self._inside(slice)
         return Usage(processes=len(pids), memory_mb=-(-sum(map(resident_kib, pids)) // 1024))
 
     def _existing(self, slice: str) -> tuple[SliverFolder, Record]:
@@ -213,16 +253,48 @@ class LocalDriver:
             raise Refusal(Code.NOT_FOUND, f"there is no sliver of {slice} on this node")
         return sliver, record
 
-    def _records(self) -> Sequence[Record]:
-        names = [path.parent.name for path in self.directory.glob("[a-z]*/sliver.json")]
-        return [record for name in names if (record := SliverFolder(self.directory, name).record())]
+    def _inside(self, slice: str) -> Sequence[int]:
+        """The processes of a sliver; none when it does not run."""
+        keeper = SliverFolder(self.directory, slice).keeper()
+        inside = namespace(keeper.pid, "pid") if keeper is not None and keeper.alive else None
+        return members(inside) if inside else []
+
+    def _folders(self) -> Sequence[str]:
+        return [path.name for path in self.directory.glob("[a-z]*") if path.is_dir()]
+
+    def _there(self) -> Mapping[str, Record | None]:
+        """Every whole sliver by its name; None for one whose record is damaged."""
+        found: dict[str, Record | None] = {}
+        for slice in self._folders():
+            try:
+                record = SliverFolder(self.directory, slice).record()
+            except Refusal:
+                found[slice] = None
+            else:
+                found |= {slice: record} if record else {}
+        return found
+
+    def _recorded(self) -> Mapping[str, Process]:
+        """The living first process of each sliver whose records can be read; a word in the log for the others."""
+        found = {}
+        for slice in self._folders():
+            sliver = SliverFolder(self.directory, slice)
+            try:
+                keeper = sliver.keeper() if sliver.record() else None
+            except Refusal as refusal:
+                log.error("%s", refusal.reason)
+            else:
+                found |= {slice: keeper} if keeper and keeper.alive else {}
+        return found
 
     def _end_strays(self) -> None:
         """What an earlier node manager left: sessions with nobody at their other end, and keepers that it started and
-        died before recording. Daemons in slivers stay."""
-        keepers = {record.slice: SliverFolder(self.directory, record.slice).keeper() for record in self._records()}
-        alive = {slice: keeper for slice, keeper in keepers.items() if keeper is not None and keeper.alive}
-        self.end_unrecorded({keeper.pid for keeper in alive.values()})
+        died before recording, or whose records are damaged. Daemons in slivers stay."""
+        alive = self._recorded()
+        try:
+            self.end_unrecorded({keeper.pid for keeper in alive.values()})
+        except Refusal as refusal:
+            log.error("a sliver's first process without a record stays: %s", refusal.reason)
         strays = [pid for slice, keeper in alive.items() for pid in self.entrants(slice, keeper)]
         groups = [group for pid in strays for group in hang_up(pid)]
         if strays:

@@ -24,10 +24,10 @@ from nodemgr.slivers.etc import environment
 from nodemgr.slivers.folder import Record
 from nodemgr.slivers.hangup import cut_off
 from nodemgr.slivers.keeper import close_user_namespaces
-from nodemgr.slivers.launch import KEEPER, program
+from nodemgr.slivers.launch import KEEPER, program, when_settled, words
 from nodemgr.slivers.life import LocalDriver
 from nodemgr.slivers.limits import rlimits
-from nodemgr.slivers.processes import PROC, Process, pids
+from nodemgr.slivers.processes import Process, pids
 from nodemgr.slivers.session import AT_HOME, Terminal
 from nodemgr.slivers.spawn import run_helper
 from nodemgr.slivers.view import Bind, Entry, Symlink, Tmpfs
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _API = "/v4.0.0/libpod"
 _LABEL = "dslice.node"
-_START_SECONDS = 20
 _BUSY_TRIES, _BUSY_PAUSE = 25, 0.2  # seconds
 _MIB = 1 << 20
 # Beyond the sliver's own ceiling: a way in for somebody who comes to kill processes.
@@ -90,7 +89,7 @@ class PodmanDriver(LocalDriver):
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
         identity = self._id(slice).encode()
-        return [pid for pid in pids() if identity in _words(pid) and b"exec" in _words(pid)]
+        return [pid for pid in pids() if identity in (said := words(pid)) and b"exec" in said]
 
     def change_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
         """Podman 4.3 changes no running container's ceilings by API; runc does."""
@@ -98,11 +97,12 @@ class PodmanDriver(LocalDriver):
         ceilings = ["--memory", memory, "--memory-swap", memory, "--pids-limit", str(processes + _SPARE_PROCESSES)]
         run_helper([self._runc, "update", *ceilings, self._id(slice)], f"the ceilings of {slice} were not changed")
 
-    def end_unrecorded(self, recorded: Collection[int]) -> None:
+    def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         with _refusing("podman does not say what runs"):
             for container in self._client.containers.list(all=True, filters={"label": f"{_LABEL}={self.mark}"}):
                 container.reload()
-                if container.attrs["State"]["Pid"] not in recorded:
+                meant = slice is None or container.name == self._name(slice)
+                if meant and container.attrs["State"]["Pid"] not in recorded:
                     container.remove(force=True)
 
     def _run(self, record: Record, spec: dict[str, Any]) -> Process:
@@ -113,7 +113,7 @@ class PodmanDriver(LocalDriver):
             container = self._client.containers.get(self._name(record.slice))
             container.start()
             container.reload()
-        keeper = _when_ready(int(container.attrs["State"]["Pid"]))
+        keeper = when_settled(int(container.attrs["State"]["Pid"]))
         if record.host_uid is not None:  # else the user namespace is not the sliver's own
             close_user_namespaces(keeper.pid, record.host_uid, owned=False)
         return keeper
@@ -253,24 +253,6 @@ def _import_frame(client: docker.DockerClient) -> str:
     with _refusing("podman did not take the slivers' image"):
         client.api.import_image_from_data(frame(), repository="localhost/dslice-sliver")
         return str(client.images.get("localhost/dslice-sliver").id)
-
-
-def _when_ready(pid: int) -> Process:
-    """The keeper, once the runtime has made way for it: only then is nothing of the host in sight any more."""
-    end = time.monotonic() + _START_SECONDS
-    while b"infinity" not in _words(pid):
-        if time.monotonic() > end:
-            raise Refusal(Code.INTERNAL, "the sliver's first process did not start; see podman's log")
-        time.sleep(0.005)
-    return Process.of(pid)
-
-
-def _words(pid: int) -> list[bytes]:
-    """The command line of a process; empty when it is gone."""
-    try:
-        return (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return []
 
 
 @contextlib.contextmanager

@@ -21,6 +21,10 @@ PROC = Path("/proc")
 # In a keeper's environment: whose it is, so that one that was started and never recorded is found.
 KEEPER_VARIABLE = "DSLICE_KEEPER"
 
+# What /proc answers of a process that ended, or is another user's. From anything else (no descriptor left, say) nobody
+# may conclude that the process is gone.
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+
 
 def boot_id() -> str:
     """The kernel's name for this boot: pids and start times mean nothing beyond it."""
@@ -31,7 +35,7 @@ def start_time(pid: int) -> int | None:
     """Clock ticks since boot at which `pid` began (proc(5), stat field 22); None when it is gone or a zombie."""
     try:
         fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
+    except _GONE:
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
@@ -82,7 +86,7 @@ def first_processes(mark: str) -> dict[int, str]:
     """
     found = {}
     for pid in pids():
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_GONE):
             environment = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
             wanted = f"{KEEPER_VARIABLE}={mark}".encode()
             marked = [entry for entry in environment if entry.startswith(wanted)]

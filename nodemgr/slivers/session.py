@@ -14,6 +14,7 @@ import termios
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -21,7 +22,7 @@ from nodemgr.slivers.driver import Pty
 from nodemgr.slivers.etc import environment
 from nodemgr.slivers.hangup import HANGUP_SECONDS, Group, finish, hang_up
 from nodemgr.slivers.launch import as_host_user, program
-from nodemgr.slivers.spawn import exit_status, spawn
+from nodemgr.slivers.spawn import exit_status, open_null, open_pipe, spawn
 from trust.errors import Code, Refusal
 
 # ioctl_tty(2): not in termios before Python 3.13.
@@ -132,40 +133,28 @@ def enter(door: Door, argv: Sequence[str], pty: Pty | None) -> KeeperSession:
 
 
 def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty) -> KeeperSession:
-    master, slave = open_terminal(door.keeper, door.host_uid)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with ExitStack() as ours, ExitStack() as theirs:
+        master, slave = open_terminal(door.keeper, door.host_uid)
+        ours.callback(os.close, master)
+        theirs.callback(os.close, slave)
         set_size(master, pty.columns, pty.rows)
         number = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
         terminal = Terminal(number, pty.term or "dumb")
-        stream = slave if door.hands_over else null
+        stream = slave if door.hands_over else open_null(theirs)
         command, variables = door.command(argv, terminal), environment(door.slice, terminal.term)
         pid = spawn(command, variables, {0: stream, 1: stream, 2: slave})
-    except BaseException:
-        os.close(master)
-        raise
-    finally:
-        os.close(slave)
-        os.close(null)
+        ours.pop_all()  # the session's from now on
     return KeeperSession(pid, master, master, None)
 
 
 def _enter_pipes(door: Door, argv: Sequence[str]) -> KeeperSession:
-    pipes = [os.pipe() for _ in range(3)]
-    (in_read, in_write), (out_read, out_write), (err_read, err_write) = pipes
-    try:
-        pid = spawn(
-            door.command(argv, None),
-            environment(door.slice, None),
-            {0: in_read, 1: out_write, 2: err_write},
-        )
-    except BaseException:
-        for descriptor in (in_write, out_read, err_read):
-            os.close(descriptor)
-        raise
-    finally:
-        for descriptor in (in_read, out_write, err_write):
-            os.close(descriptor)
+    with ExitStack() as ours, ExitStack() as theirs:
+        in_read, in_write = open_pipe(theirs, ours)
+        out_read, out_write = open_pipe(ours, theirs)
+        err_read, err_write = open_pipe(ours, theirs)
+        streams = {0: in_read, 1: out_write, 2: err_write}
+        pid = spawn(door.command(argv, None), environment(door.slice, None), streams)
+        ours.pop_all()  # the session's from now on
     return KeeperSession(pid, in_write, out_read, err_read)
 
 
@@ -177,17 +166,17 @@ def open_terminal(keeper: int, owner: int | None) -> tuple[int, int]:
         OSError: the keeper is gone, or what is there is no terminal multiplexer.
     """
     master = os.open(f"/proc/{keeper}/root/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
+    with ExitStack() as opened:
+        opened.callback(os.close, master)
         if os.fstat(master).st_rdev != _PTMX_DEVICE:
             raise OSError(0, "no terminals there")
         fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
         slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        opened.callback(os.close, slave)
         if owner is not None:
             os.fchown(slave, owner, owner)
-        return master, slave
-    except BaseException:
-        os.close(master)
-        raise
+        opened.pop_all()  # the caller's from now on
+    return master, slave
 
 
 def set_size(terminal: int, columns: int, rows: int) -> None:

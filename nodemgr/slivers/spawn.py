@@ -58,6 +58,21 @@ def spawn(
     return start(command[0], command, environment, setpgroup=0)
 
 
+def open_pipe(readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple[int, int]:
+    """(read, write) of a new pipe; each end is closed with its stack, whatever happens in between."""
+    read, write = os.pipe()
+    readers.callback(os.close, read)
+    writers.callback(os.close, write)
+    return read, write
+
+
+def open_null(stack: contextlib.ExitStack) -> int:
+    """/dev/null, to read and to write, closed with the stack."""
+    descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
 def exit_status(wait_status: int) -> int:
     """A shell's view of a wait(2) status: 0–255, 128 + N when signal N ended it."""
     code = os.waitstatus_to_exitcode(wait_status)
