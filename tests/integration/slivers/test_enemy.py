@@ -101,15 +101,11 @@ def test_only_its_own_processes_are_seen_and_signalled(sliver: Node) -> None:
 
 def test_process_one_gives_nothing_away(sliver: Node) -> None:
     done = sliver.run(
-        "enemy", "tr '\\0' '\\n' < /proc/1/environ; ls -l /proc/1/fd; ls -A /proc/1/root/; ls /proc/1/cwd/"
+        "enemy", "cat /proc/1/environ; ls -l /proc/1/fd; ls -A /proc/1/root/; ls /proc/1/cwd/; cat /proc/1/maps"
     )
-    assert str(sliver.folder) not in done.stdout
-    variables = {line.split("=")[0] for line in done.stdout.split("\ntotal")[0].splitlines()}
-    fixed = {"HOME", "USER", "LOGNAME", "SHELL", "LANG", "HOSTNAME", "TAR_OPTIONS"}
-    assert variables <= fixed | {"PATH", "LC_ALL", "DSLICE_KEEPER", "PWD", "OLDPWD", "_", "SHLVL"}
-    links = [line.split(" -> ")[1] for line in done.stdout.splitlines() if " -> " in line and "/dev" in line]
-    assert set(links) == {"/dev/null"}
-    assert ".old" not in done.stdout
+    for secret in ("DSLICE", " -> ", "usr", "/etc"):
+        assert secret not in done.stdout
+    assert done.stderr.count("Permission denied") >= 4
 
 
 def test_process_one_cannot_be_killed_from_inside(sliver: Node) -> None:

@@ -94,7 +94,7 @@ def test_records_come_back(tmp_path: Path) -> None:
     assert folder.keeper() == Process(1, 2, "boot")
     folder.write_keeper(None)
     assert folder.keeper() is None
-    folder.remove(None)
+    folder.remove()
     assert list(tmp_path.iterdir()) == []
 
 
