@@ -5,17 +5,19 @@ Nobody else need be up: the node's clock and its own store decide when a sliver 
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from nodemgr.liveness import start_again
 from nodemgr.node import Node
 from nodemgr.store import LeaseRow
 from trust.errors import Refusal
 from trust.identity import Identity
 
 PURGE_SECONDS = 3_600
+UNKNOWN = UUID(int=0)  # the registration of a sliver without a lease whose record is damaged
 
 log = logging.getLogger(__name__)
 
@@ -24,27 +26,37 @@ async def recover(node: Node) -> None:
     """Make store and driver agree after a start, however the last run ended.
 
     A sliver that was being made goes back to its lease and is removed: nobody was told that it is there. One that the
-    driver lost goes back to its lease as well. One without a lease is removed. What runs is found again.
+    driver lost goes back to its lease as well, as does one whose record is damaged or that does not start; their homes
+    stay. One without a lease is removed. What runs is found again.
     """
     there = await node.driver.list()
     with node.store.transaction():
         for lease in node.store.leases():
-            found = there.get(lease.slice) == lease.slice_id
-            if lease.state == "creating" or (lease.state == "running" and not found):
-                log.warning("%s: sliver %s was %s and is not whole", node.identity.name, lease.slice, lease.state)
-                node.store.put(replace(lease, state="leased"))
-                # Also when the driver does not list it: what is half made may not be listed.
-                node.store.add_removal(lease.slice, lease.slice_id)
-        running = [lease for lease in node.store.leases() if lease.state == "running"]
-        kept = {(lease.slice, lease.slice_id) for lease in running}
+            _agree(node, lease, there)
+        kept = {lease.slice: lease for lease in node.store.leases() if lease.has_sliver}
         for slice, slice_id in there.items():
-            if (slice, slice_id) not in kept:
-                node.store.add_removal(slice, slice_id)
+            if slice not in kept or slice_id not in (kept[slice].slice_id, None):
+                node.store.add_removal(slice, slice_id or UNKNOWN)
     node.stopped = node.store.stopped()
-    for lease in running:
-        if lease.owner not in node.stopped:
-            await _quietly(node, f"start {lease.slice}", node.driver.start(lease.slice))
+    for lease in kept.values():
+        if lease.state == "running" and lease.owner not in node.stopped:
+            await start_again(node, lease.slice)
+        elif lease.state == "leased":  # the last run may have died while it was to run again
+            await _quietly(node, f"stop {lease.slice}", node.driver.stop(lease.slice))
     await Expiry(node).tick()
+
+
+def _agree(node: Node, lease: LeaseRow, there: Mapping[str, UUID | None]) -> None:
+    """Write down what became of one lease's sliver."""
+    found = lease.slice in there and there[lease.slice] in (lease.slice_id, None)
+    if lease.state == "creating" or (lease.has_sliver and not found):
+        log.warning("%s: sliver %s was %s and is not whole", node.identity.name, lease.slice, lease.state)
+        node.store.put(replace(lease, state="leased", slice_key=None))
+        # Also when the driver does not list it: what is half made may not be listed.
+        node.store.add_removal(lease.slice, lease.slice_id)
+    elif lease.state == "running" and there[lease.slice] is None:
+        log.warning("%s: the record of sliver %s is damaged; newvms makes it run", node.identity.name, lease.slice)
+        node.store.put(replace(lease, state="leased"))
 
 
 @dataclass(slots=True)
@@ -114,7 +126,7 @@ async def stop_owners(node: Node, owners: frozenset[Identity]) -> None:
             await node.close_sessions(lease.slice, None)
             await _quietly(node, f"stop {lease.slice}", node.driver.stop(lease.slice))
         elif lease.state == "running" and lease.owner in before - owners:
-            await _quietly(node, f"start {lease.slice}", node.driver.start(lease.slice))
+            await start_again(node, lease.slice)
 
 
 async def _quietly(node: Node, what: str, doing: Awaitable[None]) -> None:

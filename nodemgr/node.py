@@ -3,8 +3,9 @@
 Every effect is idempotent by content, and every change is written down before the driver acts on it:
 
     leased ──create──▶ creating ──driver.create──▶ running
-       ▲                  │ refused, or found after a crash: what was half made is on the list of removals
-       └──────────────────┘
+     ▲ ▲                  │ refused, or found after a crash: what was half made is on the list of removals │
+     │ └──────────────────┘                                                                                │
+     └──ended by itself (`liveness.py`): its folder stays, its slice_key too, and create makes it run again┘
     any ──delete, or lease end + grace──▶ forgotten, and on the list of removals until driver.delete is done
 
 A deletion does not wait for a creation that is under way: it is written at once, and who creates finds out.
@@ -116,7 +117,7 @@ class Node:
             given.refuse_older(lease.pair_generation, slice)
             spec = self._spec(lease, given)
             lease = replace(lease, pair_generation=given.generation)
-            created = await (self._keep(lease, spec) if lease.state == "running" else self._make(lease, spec))
+            created = await (self._keep(lease, spec) if lease.has_sliver else self._make(lease, spec))
         self.changed()
         self.populated()
         return created
@@ -279,7 +280,7 @@ class Node:
         return replace(lease, token=sign_lease(document, self.credentials.key, self.credentials.certificate))
 
     async def _make(self, lease: LeaseRow, spec: SliverSpec) -> LeaseRow:
-        """leased or creating → running."""
+        """leased (without a sliver) or creating → running."""
         self.store.put(replace(lease, state="creating", slice_key=spec.public_key))
         try:
             async with _deadline(f"making the sliver of {lease.slice}"):
@@ -300,12 +301,13 @@ class Node:
                 return None  # one of another slice could not be: its making waits for the lock
             if state == "leased":
                 self.store.add_removal(lease.slice, lease.slice_id)
+                current = replace(current, slice_key=None)
             current = replace(current, state=state)
             self.store.put(current)
         return current
 
     async def _keep(self, lease: LeaseRow, spec: SliverSpec) -> LeaseRow:
-        """running → running: the sliver that is there (started again if it was not), with the key pair given now."""
+        """running, or leased with one that ended, → running: the sliver that is there, with the key pair given now."""
         async with _deadline(f"starting the sliver of {lease.slice}"):
             await self.driver.create(spec)
             if lease.slice_key != spec.public_key:
@@ -314,7 +316,8 @@ class Node:
             current = self.store.lease(lease.slice)
             if current is None or current.slice_id != lease.slice_id:
                 raise Refusal(Code.NOT_FOUND, f"slice {lease.slice} was deleted meanwhile")
-            current = replace(current, slice_key=spec.public_key, pair_generation=lease.pair_generation)
+            kept = {"slice_key": spec.public_key, "pair_generation": lease.pair_generation}
+            current = replace(current, state="running", **kept)
             self.store.put(current)
         if lease.slice_key is not None and lease.slice_key != spec.public_key:
             await self.close_sessions(lease.slice, [parse_public_key(lease.slice_key).fingerprint])

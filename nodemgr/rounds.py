@@ -9,6 +9,7 @@ from typing import Any
 from nodemgr.advertise import Advertiser, Place
 from nodemgr.agents import Agents
 from nodemgr.expiry import Expiry, stop_owners
+from nodemgr.liveness import Liveness
 from nodemgr.neighbours import Neighbours
 from nodemgr.node import Node
 from nodemgr.settings import CommonSettings
@@ -50,6 +51,7 @@ def look_after(rounds: Rounds, node: Node, place: Place, agents: Agents, setting
     rounds.begin(agents.run())
     rounds.begin(advertiser.run())
     rounds.begin(Expiry(node, settings.expiry_seconds).run())
+    rounds.begin(Liveness(node).run())
     if not node.driver.simulated:
         node.populated = neighbours.wanted
         rounds.begin(neighbours.run())

@@ -79,8 +79,9 @@ class LeaseRow:
         via: the service manager through which it was made; None for the owner himself.
         jti: of the ticket that was burnt for it.
         token: the signed lease as it was given out.
-        state: `leased` (no sliver), `creating` (being made; after a crash nobody knows how far) or `running`.
-        slice_key: public half of the slice's key pair, one line; None while leased.
+        state: `leased` (no sliver, or one that ended), `creating` (being made; after a crash nobody knows how far) or
+            `running`.
+        slice_key: public half of the slice's key pair, one line; None while there is no sliver.
         keys: users' keys, one line each.
         pair_generation: of the pair that slice_key is one half of.
     """
@@ -99,6 +100,11 @@ class LeaseRow:
     key_generation: int
     keys: tuple[str, ...]
     pair_generation: int = 0
+
+    @property
+    def has_sliver(self) -> bool:
+        """Whether a whole sliver is there, running or ended."""
+        return self.slice_key is not None and self.state != "creating"
 
 
 COLUMNS = tuple(column.name for column in fields(LeaseRow))
@@ -169,7 +175,7 @@ class Store(Database):
             lease.generation,
             _seconds(now),
         )
-        if lease.state != "leased":
+        if lease.slice_key is not None:
             self.add_removal(lease.slice, lease.slice_id)
 
     def past_generation(self, slice_id: UUID) -> int:

@@ -4,7 +4,7 @@ What a sliver is, one empty file `SLICE@UUID` in the driver's folder, survives t
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -73,7 +73,12 @@ class SimulatedDriver:
         self._find(slice)
         return Usage(processes=1, memory_mb=1)
 
-    async def list(self) -> dict[str, UUID]:
+    async def ended(self, slices: Collection[str]) -> Sequence[str]:
+        """A simulated sliver ends when its file goes."""
+        there = await self.list()
+        return [slice for slice in slices if slice not in there]
+
+    async def list(self) -> dict[str, UUID | None]:
         names = (path.name.partition("@") for path in self.directory.iterdir())
         return {slice: UUID(slice_id) for slice, _, slice_id in names}
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from nodemgr.expiry import Expiry, recover
+from nodemgr.liveness import Liveness
 from nodemgr.store import Store
 from tests.unit.nodemgr.world import GRACE, SLICE_KEYS, USER_KEYS, World
 from tests.unit.trust.factories import NODE, NOW
@@ -213,6 +214,14 @@ class NodeMachine(RuleBasedStateMachine):
         there = self.loop.run_until_complete(self.world.driver.list())
         assert there.keys() <= {row.slice for row in rows}
 
+    @rule(slice=SLICE)
+    def end_by_itself(self, slice: str) -> None:
+        for path in self.world.driver.directory.glob(f"{slice}@*"):
+            path.unlink()
+        self.do(Liveness(self.world.node).tick())
+        row = self.world.store.lease(slice)
+        assert row is None or row.state != "running"
+
     @rule()
     def restart(self) -> None:
         self.start()
@@ -222,7 +231,7 @@ class NodeMachine(RuleBasedStateMachine):
     def store_and_driver_agree(self) -> None:
         """I1: what the driver has is leased, or on the list of removals; nothing is there twice."""
         there = self.loop.run_until_complete(self.world.driver.list())
-        known = {(row.slice, row.slice_id) for row in self.world.store.leases() if row.state != "leased"}
+        known = {(row.slice, row.slice_id) for row in self.world.store.leases() if row.slice_key}
         known |= set(self.world.store.removals())
         assert set(there.items()) <= known
         running = {row.slice for row in self.world.store.leases() if row.state == "running"}

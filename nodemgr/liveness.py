@@ -1,0 +1,72 @@
+"""A sliver that ended without being told to: the node says so within a few seconds, and keeps what is its user's.
+
+Its lease goes from `running` back to `leased`, its folder and its keys stay, and newvms makes it run again.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+
+from nodemgr.node import Node
+from trust.errors import Refusal
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Liveness:
+    """Looks at the slivers that should run, every `seconds`."""
+
+    node: Node
+    seconds: float = 2
+
+    async def run(self) -> None:
+        """For ever; nothing that goes wrong in one round ends it."""
+        while True:
+            try:
+                await self.tick()
+            except Exception:
+                log.exception("%s cannot look after its slivers; trying again", self.node.identity.name)
+            await asyncio.sleep(self.seconds)
+
+    async def tick(self) -> None:
+        """One round. A slice that a call is at work on is left to the next one."""
+        node = self.node
+        for slice in await node.driver.ended(_meant_to_run(node)):
+            if not node.lock(slice).locked():
+                async with node.lock(slice):
+                    if await node.driver.ended([slice]):
+                        await _back_to_lease(node, slice, "ended by itself")
+
+
+async def start_again(node: Node, slice: str) -> None:
+    """Have a sliver run that was stopped with its node or its owner; one that does not goes back to its lease."""
+    async with node.lock(slice):
+        try:
+            await node.driver.start(slice)
+        except Refusal as refusal:
+            await _back_to_lease(node, slice, f"does not start ({refusal.reason})")
+        except Exception:
+            log.exception("%s cannot start %s", node.identity.name, slice)
+            await _back_to_lease(node, slice, "does not start")
+
+
+async def _back_to_lease(node: Node, slice: str, why: str) -> None:
+    """running → leased, if it should run; for who holds the slice's lock."""
+    with node.store.transaction():
+        lease = node.store.lease(slice)
+        if lease is None or slice not in _meant_to_run(node):
+            return
+        node.store.put(replace(lease, state="leased"))
+    log.warning("%s: the sliver of %s %s; newvms makes it run", node.identity.name, slice, why)
+    try:
+        await node.driver.stop(slice)  # whatever is left of it
+    except (Refusal, OSError) as error:
+        log.warning("%s: what is left of the sliver of %s stays for now: %s", node.identity.name, slice, error)
+    await node.close_sessions(slice, None)
+    node.changed()
+
+
+def _meant_to_run(node: Node) -> list[str]:
+    leases = node.store.leases()
+    return [lease.slice for lease in leases if lease.state == "running" and lease.owner not in node.stopped]
