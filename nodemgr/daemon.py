@@ -15,11 +15,12 @@ from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
-from nodemgr.rounds import Rounds, heed_stops, look_after
+from nodemgr.rounds import Rounds, look_after
 from nodemgr.settings import Settings
 from nodemgr.slivers.choice import open_driver
 from nodemgr.slivers.driver import Driver
 from nodemgr.slivers.simulated import SimulatedDriver, simulated_host_key
+from nodemgr.stops import heed_stops
 from nodemgr.store import Store
 from plc.client import Member
 from rpc import logs, metrics, tls

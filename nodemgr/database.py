@@ -82,6 +82,10 @@ class Database:
             else:
                 self._file.ballast.make()
 
+    def make_room(self) -> bool:
+        """Give the disk back what is kept of it; whether that was anything."""
+        return self._file.ballast.give_back()
+
     def _load(self) -> list[str]:
         """Have in memory what is on disk; the names of whom that says too much (the caller takes it from them)."""
         for (sql,) in self._file.rows("SELECT sql FROM sqlite_schema WHERE type = 'table' ORDER BY rowid"):

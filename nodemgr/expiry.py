@@ -5,19 +5,21 @@ Nobody else need be up: the node's clock and its own store decide when a sliver 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
+from nodemgr.beside import Beside
 from nodemgr.liveness import start_again
 from nodemgr.node import Node
+from nodemgr.stops import halt
 from nodemgr.store import LeaseRow
-from trust.errors import Refusal
-from trust.identity import Identity
 
 PURGE_SECONDS = 3_600
 UNKNOWN = UUID(int=0)  # the registration of a sliver without a lease whose record is damaged
+AT_START = 5  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ async def recover(node: Node) -> None:
     stay. One without a lease is removed. What runs is found again.
     """
     there = await node.driver.list()
-    with node.store.transaction():
+    with node.store.transaction(ahead=""):
         for lease in node.store.leases():
             _agree(node, lease, there)
         kept = {lease.slice: lease for lease in node.store.leases() if lease.has_sliver}
@@ -39,11 +41,15 @@ async def recover(node: Node) -> None:
                 node.store.add_removal(slice, slice_id or UNKNOWN)
     node.stopped = node.store.stopped()
     for lease in kept.values():
-        if lease.state == "running" and lease.owner not in node.stopped:
-            await start_again(node, lease.slice)
-        elif lease.state == "leased":  # the last run may have died while it was to run again
-            await _quietly(node, f"stop {lease.slice}", node.driver.stop(lease.slice))
-    await Expiry(node).tick()
+        if lease.state == "leased":  # the last run may have died while it was to run again
+            node.beside.begin("stop the sliver of", lease.slice, partial(node.driver.stop, lease.slice))
+        elif lease.owner in node.stopped:
+            node.halted[lease.slice_id] = False
+        else:
+            node.beside.begin("start the sliver of", lease.slice, partial(start_again, node, lease.slice))
+    await node.beside.finished()
+    # What is quick is done before anybody calls; what is stuck is tried again while they do.
+    await Expiry(node).tick(AT_START)
 
 
 def _agree(node: Node, lease: LeaseRow, there: Mapping[str, UUID | None]) -> None:
@@ -61,14 +67,15 @@ def _agree(node: Node, lease: LeaseRow, there: Mapping[str, UUID | None]) -> Non
 
 @dataclass(slots=True)
 class Expiry:
-    """Ends what has run out, every `seconds`.
+    """Ends what has run out, every `seconds`, and what plc has stopped.
 
     At a lease's end its sessions are closed (the front door lets nobody in any more); `node.grace` seconds later the
-    sliver goes. What the driver could not remove is tried again.
+    sliver goes. Nothing here waits for a driver, and what is not done yet is seen in the next round.
     """
 
     node: Node
     seconds: float = 1
+    closing: Beside = field(default_factory=lambda: Beside(most=64))
     _closed: set[tuple[UUID, int]] = field(default_factory=set)
     _purged: datetime | None = None
 
@@ -76,64 +83,49 @@ class Expiry:
         """For ever; nothing that goes wrong in one round ends it."""
         while True:
             try:
-                await self.tick()
+                self.look()
             except Exception:
                 log.exception("expiry on %s failed; trying again", self.node.identity.name)
             await asyncio.sleep(self.seconds)
 
-    async def tick(self) -> None:
-        """One round."""
+    async def tick(self, seconds: float | None = None) -> None:
+        """One round, and (for so long at most) what it began."""
+        self.look()
+        await self.closing.finished(seconds)
+        await self.node.beside.finished(seconds)
+
+    def look(self) -> None:
+        """One round: begins what is to be done."""
         node, now = self.node, self.node.now()
-        ended = node.store.ended(now)
-        for lease in ended:
-            if (lease.slice_id, lease.generation) not in self._closed:
-                await node.close_sessions(lease.slice, None)
-        self._closed = {(lease.slice_id, lease.generation) for lease in ended}
+        node.store.settle()
+        ended = {(lease.slice_id, lease.generation): lease for lease in node.store.ended(now)}
+        self._closed &= ended.keys()
+        for key in ended.keys() - self._closed:
+            slice = ended[key].slice
+            self.closing.begin("close the sessions of", slice, partial(self._close, slice, key))
         for lease in node.store.ended(now - timedelta(seconds=node.grace)):
             self._forget(lease, now)
         for slice in dict(node.store.removals()):
-            await _quietly(node, f"remove {slice}", node.remove(slice))
+            node.beside.begin("remove the sliver of", slice, partial(node.remove, slice))
+        halt(node)
         self._purge(now)
 
+    async def _close(self, slice: str, ended: tuple[UUID, int]) -> None:
+        await self.node.close_sessions(slice, None)
+        self._closed.add(ended)
+
     def _forget(self, lease: LeaseRow, now: datetime) -> None:
+        """One lease's trouble is not the others'."""
         node = self.node
-        with node.store.transaction():
-            # It may have been renewed while sessions were closed.
-            if node.store.lease(lease.slice) == lease:
-                log.info("the lease of %s on %s ran out", lease.slice, node.identity.name)
-                node.store.forget(lease, now)
+        try:
+            node.store.forget(lease, now)
+        except Exception:
+            log.exception("cannot end the lease of %s on %s; trying again", lease.slice, node.identity.name)
+            return
+        log.info("the lease of %s on %s ran out", lease.slice, node.identity.name)
         node.changed()
 
     def _purge(self, now: datetime) -> None:
         if self._purged is None or abs((now - self._purged).total_seconds()) > PURGE_SECONDS:
-            with self.node.store.transaction():
-                self.node.store.purge(now)
+            self.node.store.purge(now)
             self._purged = now
-
-
-async def stop_owners(node: Node, owners: frozenset[Identity]) -> None:
-    """Have exactly these owners' slivers stopped and their sessions closed (`dslice plc disable --stop`).
-
-    The slivers of an owner who is no longer among them run again. Kept over restarts; leases end as ever.
-    """
-    before = node.stopped
-    if owners == before:
-        return
-    node.stopped = owners
-    node.store.set_stopped(owners)
-    for lease in node.store.leases():
-        if lease.state == "running" and lease.owner in owners - before:
-            await node.close_sessions(lease.slice, None)
-            await _quietly(node, f"stop {lease.slice}", node.driver.stop(lease.slice))
-        elif lease.state == "running" and lease.owner in before - owners:
-            await start_again(node, lease.slice)
-
-
-async def _quietly(node: Node, what: str, doing: Awaitable[None]) -> None:
-    """One sliver's trouble is not the others'."""
-    try:
-        await doing
-    except Refusal as refusal:
-        log.warning("%s cannot %s: %s", node.identity.name, what, refusal.reason)
-    except Exception:
-        log.exception("%s cannot %s", node.identity.name, what)

@@ -36,24 +36,24 @@ class Liveness:
             if not node.lock(slice).locked():
                 async with node.lock(slice):
                     if await node.driver.ended([slice]):
-                        await _back_to_lease(node, slice, "ended by itself")
+                        await back_to_lease(node, slice, "ended by itself")
 
 
 async def start_again(node: Node, slice: str) -> None:
     """Have a sliver run that was stopped with its node or its owner; one that does not goes back to its lease."""
     async with node.lock(slice):
         try:
-            await node.driver.start(slice)
+            await node.with_room(lambda: node.driver.start(slice))
         except Refusal as refusal:
-            await _back_to_lease(node, slice, f"does not start ({refusal.reason})")
+            await back_to_lease(node, slice, f"does not start ({refusal.reason})")
         except Exception:
             log.exception("%s cannot start %s", node.identity.name, slice)
-            await _back_to_lease(node, slice, "does not start")
+            await back_to_lease(node, slice, "does not start")
 
 
-async def _back_to_lease(node: Node, slice: str, why: str) -> None:
+async def back_to_lease(node: Node, slice: str, why: str) -> None:
     """running → leased, if it should run; for who holds the slice's lock."""
-    with node.store.transaction():
+    with node.store.transaction(ahead=""):
         lease = node.store.lease(slice)
         if lease is None or slice not in _meant_to_run(node):
             return

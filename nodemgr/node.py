@@ -1,6 +1,7 @@
 """The node manager itself: tickets to leases, leases to slivers, keys, renewal, deletion.
 
-Every effect is idempotent by content, and every change is written down before the driver acts on it:
+Every effect is idempotent by content, and every change is written down before the driver acts on it. What takes
+rights away counts at once even if the disk takes nothing (`database.py`):
 
     leased ──create──▶ creating ──driver.create──▶ running
      ▲ ▲                  │ refused, or found after a crash: what was half made is on the list of removals │
@@ -13,31 +14,36 @@ What happens without a call (expiry, recovery, removals) is in `expiry.py`.
 """
 
 import asyncio
+import errno
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from functools import partial
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 from nodemgr.access import Access, SessionCloser
-from nodemgr.admission import Capacity, Held, admit, lease_end, next_generation
+from nodemgr.admission import Capacity, lease_end, next_generation
+from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
+from nodemgr.disk import Disk
+from nodemgr.granting import grant, same_lease, signed
 from nodemgr.slicekey import SlicePair, check_pair
 from nodemgr.slivers.driver import Driver, SliverSpec
 from nodemgr.store import Burnt, LeaseRow, Store
 from rpc.credentials import Credentials
 from trust.authorize import Action
-from trust.documents import SKEW, TICKET_LIFETIME, Lease, Ticket, sign_lease, verify_ticket
+from trust.documents import SKEW, TICKET_LIFETIME, verify_ticket
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 from trust.sshkeys import PublicKey, parse_public_key
 from trust.store import TrustStore
 
 MAX_KEYS = 1_000
-DRIVER_SECONDS = 40  # a whole call ends within 45 s (STACK.md)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _nothing() -> None:
@@ -57,8 +63,10 @@ class Node:
         populated: called after a sliver was made: somebody is about to log in and go on to other nodes.
         sessions: the front door; None on a simulated node.
         full: takes no new ticket (fault injection), whatever its capacity.
+        disk: what its slivers fill; None where they cannot.
         peers: front doors of all advertised nodes, kept by `neighbours.py`.
-        stopped: owners whose slivers plc has stopped, kept by `stops.py`.
+        stopped: owners whose slivers plc has stopped (`stops.py`).
+        halted: slivers, by slice_id, that may have been stopped for that; True for those that are for certain.
     """
 
     identity: Identity
@@ -73,12 +81,21 @@ class Node:
     populated: Callable[[], None] = _nothing
     sessions: SessionCloser | None = None
     full: bool = False
+    disk: Disk | None = None
     peers: frozenset[tuple[str, int]] = frozenset()
     stopped: frozenset[Identity] = frozenset()
+    halted: dict[UUID, bool] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
+    closing: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "close-sessions"))
     _busy: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def now(self) -> datetime:
         return self.trust.clock.now()
+
+    @property
+    def disk_full(self) -> bool:
+        """Takes no new sliver, for want of room on the disk."""
+        return self.store.owed > 0 or (self.disk is not None and self.disk.full)
 
     def redeem(self, caller: Caller, token: str) -> LeaseRow:
         """Ticket to lease (howto, newleases). The same holder asking again gets the same lease."""
@@ -87,10 +104,10 @@ class Node:
         with self.store.transaction():
             held = self.store.lease(ticket.slice)
             if self.store.burnt(ticket.jti, ticket.owner) is not None:
-                lease = _same_lease(ticket, held)
+                lease = same_lease(ticket, held)
                 self._require_running(lease)
                 return lease
-            lease = self._grant(ticket, caller, held)
+            lease = grant(self, ticket, caller, held)
             # Last, in the transaction that writes the lease: a ticket that was refused is good for another try.
             self.store.burn(Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.slice_id, ticket.expires_at))
             self.store.put(lease)
@@ -113,6 +130,8 @@ class Node:
                     generation=lease.generation,
                 )
             self._require_running(lease)
+            if lease.owner in self.stopped:
+                raise Refusal(Code.NOT_ALLOWED, f"{lease.owner.name} is stopped by plc; ask its operator")
             given = SlicePair(pair_generation, private_key, public_key)
             given.refuse_older(lease.pair_generation, slice)
             spec = self._spec(lease, given)
@@ -142,39 +161,49 @@ class Node:
             if generation is None:
                 return lease
             end = lease_end(self.now(), lease.leaselen, self.capacity.longest, lease.expires_at)
-            lease = self._signed(replace(lease, generation=generation, expires_at=end, via=caller.svm or lease.via))
+            lease = signed(self, replace(lease, generation=generation, expires_at=end, via=caller.svm or lease.via))
             self.store.put(lease)
         return lease
 
     async def set_access(self, caller: Caller, slice: str, slice_id: UUID, generation: int, keys: Sequence[str]) -> int:
         """Replace the whole key set (addkey, delkey, nukekeys); ends the sessions of keys that are gone."""
-        wanted = _key_set(keys)
-        with self.store.transaction():
-            lease = self._found(slice)
-            present = _key_set(lease.keys)
-            added = wanted.keys() - present.keys()
-            # Taking keys away must work whatever the revocation list's age; what adds one must not.
-            action = Action.ACCESS if added else Action.REMOVE_KEYS
-            self.trust.require_fresh(action)
-            lease = self._own(caller, slice, slice_id, action)
-            if generation < lease.key_generation or (generation == lease.key_generation and wanted != present):
-                raise Refusal(
-                    Code.STALE_GENERATION,
-                    f"the keys of slice {slice} are at generation {lease.key_generation}; run the command again",
-                    generation=lease.key_generation,
-                )
-            lines = tuple(key.line for key in wanted.values())
-            self.store.put(replace(lease, key_generation=generation, keys=lines, via=caller.svm or lease.via))
-        gone = [key.fingerprint for blob, key in present.items() if blob not in wanted]
-        if gone:
-            await self.close_sessions(slice, gone)
+        wanted, present = _key_set(keys), _key_set(self._found(slice).keys)
+        # Taking keys away must work whatever the revocation list's age; what adds one must not.
+        action = Action.ACCESS if wanted.keys() - present.keys() else Action.REMOVE_KEYS
+        self.trust.require_fresh(action)
+        lease = self._own(caller, slice, slice_id, action)
+        if generation < lease.key_generation or (generation == lease.key_generation and wanted != present):
+            raise Refusal(
+                Code.STALE_GENERATION,
+                f"the keys of slice {slice} are at generation {lease.key_generation}; run the command again",
+                generation=lease.key_generation,
+            )
+        try:
+            self._put_keys(replace(lease, via=caller.svm or lease.via), generation, wanted)
+        finally:
+            gone = [key.fingerprint for blob, key in present.items() if blob not in wanted]
+            if gone:
+                await self.close_sessions(slice, gone)
         return generation
+
+    def _put_keys(self, lease: LeaseRow, generation: int, wanted: Mapping[bytes, PublicKey]) -> None:
+        """Those that are taken away go even if the disk takes nothing; then what is added has to come again."""
+        kept = [line for line in lease.keys if parse_public_key(line).blob in wanted]
+        lines = [key.line for key in wanted.values()]
+        try:
+            with self.store.transaction(ahead=lease.slice if len(kept) == len(lines) else None):
+                self.store.put(replace(lease, key_generation=generation, keys=tuple(lines)))
+        except Refusal:
+            with self.store.transaction(ahead=lease.slice):
+                self.store.put(replace(lease, keys=tuple(kept)))
+            raise
 
     async def delete(self, caller: Caller, slice: str, slice_id: UUID, jti: str | None) -> None:
         """Burn the ticket, forget the lease, remove the sliver. Idempotent, also for a ticket that never came here."""
         caller.require(caller.owner, slice, Action.DELETE)
-        with self.store.transaction():
-            lease = self.store.lease(slice)
+        held = self.store.lease(slice)
+        with self.store.transaction(ahead=slice if held and held.slice_id == slice_id else ""):
+            lease = held
             if lease is not None and lease.slice_id == slice_id:
                 caller.require(lease.owner, slice, Action.DELETE)
             else:
@@ -207,7 +236,7 @@ class Node:
         lease = self.store.lease(slice)
         if lease is None or lease.state != "running" or lease.slice_key is None:
             return None
-        if lease.expires_at <= self.now() or lease.owner in self.stopped:
+        if lease.expires_at <= self.now() or lease.owner in self.stopped or self.store.owners_unknown:
             return None
         return Access(
             slice=slice,
@@ -218,6 +247,15 @@ class Node:
             peers=self.peers,
         )
 
+    async def with_room(self, work: Callable[[], Awaitable[None]]) -> None:
+        """A driver's call; once more, with the room that is kept for such a time, when the disk is full."""
+        try:
+            await work()
+        except OSError as error:
+            if error.errno not in NO_ROOM or not self.store.make_room():
+                raise
+            await work()
+
     def lock(self, slice: str) -> asyncio.Lock:
         """One at a time asks the driver to do something about a slice."""
         return self._busy.setdefault(slice, asyncio.Lock())
@@ -225,7 +263,9 @@ class Node:
     async def close_sessions(self, slice: str, keys: Collection[str] | None) -> None:
         """Have the front door end the sessions that came in with these keys (fingerprints); None: all of them."""
         if self.sessions is not None:
-            await asyncio.to_thread(self.sessions.close_sessions, slice, keys=keys)
+            # In threads of its own: whatever else is stuck, nobody stays inside for that.
+            close = partial(self.sessions.close_sessions, slice, keys=keys)
+            await asyncio.get_running_loop().run_in_executor(self.closing, close)
 
     async def remove(self, slice: str) -> None:
         """Remove what is on the list of removals under that name, if anything."""
@@ -236,55 +276,17 @@ class Node:
         """The same, for who holds the slice's lock. Refusal when the driver cannot: it stays on the list then."""
         if all(name != slice for name, _ in self.store.removals()):
             return
-        async with _deadline(f"removing the sliver of {slice}"):
+        async with deadline(f"removing the sliver of {slice}"):
             await self.driver.delete(slice)
         self.store.removed(slice)
         self.changed()
-
-    def _grant(self, ticket: Ticket, caller: Caller, held: LeaseRow | None) -> LeaseRow:
-        """The lease that a ticket earns: a first one, or another for a slice that is here already."""
-        capacity = replace(self.capacity, slots=0) if self.full else self.capacity
-        holder = Held(held.slice_id, held.owner) if held else None
-        admit(ticket, agents=self.agents, held=holder, taken=self.store.taken(), capacity=capacity)
-        before = held.generation if held else self.store.past_generation(ticket.slice_id)
-        return self._signed(
-            LeaseRow(
-                slice=ticket.slice,
-                slice_id=ticket.slice_id,
-                owner=ticket.owner,
-                via=caller.svm,
-                jti=ticket.jti,
-                leaselen=ticket.leaselen,
-                generation=before + 1,
-                token="",
-                expires_at=lease_end(self.now(), ticket.leaselen, capacity.longest, held.expires_at if held else None),
-                state=held.state if held else "leased",
-                slice_key=held.slice_key if held else None,
-                key_generation=held.key_generation if held else 0,
-                keys=held.keys if held else (),
-                pair_generation=held.pair_generation if held else 0,
-            )
-        )
-
-    def _signed(self, lease: LeaseRow) -> LeaseRow:
-        document = Lease(
-            issuer=self.identity,
-            owner=lease.owner,
-            slice=lease.slice,
-            slice_id=lease.slice_id,
-            generation=lease.generation,
-            jti=str(uuid4()),
-            issued_at=self.now().replace(microsecond=0),
-            expires_at=lease.expires_at,
-        )
-        return replace(lease, token=sign_lease(document, self.credentials.key, self.credentials.certificate))
 
     async def _make(self, lease: LeaseRow, spec: SliverSpec) -> LeaseRow:
         """leased (without a sliver) or creating → running."""
         self.store.put(replace(lease, state="creating", slice_key=spec.public_key))
         try:
-            async with _deadline(f"making the sliver of {lease.slice}"):
-                await self.driver.create(spec)
+            async with deadline(f"making the sliver of {lease.slice}"):
+                await self.with_room(lambda: self.driver.create(spec))
         except Exception:
             self._made(lease, "leased")
             raise
@@ -295,7 +297,7 @@ class Node:
 
     def _made(self, lease: LeaseRow, state: str) -> LeaseRow | None:
         """Write down how a creation ended; None when the lease is gone meanwhile (its removal is on the list)."""
-        with self.store.transaction():
+        with self.store.transaction(ahead="" if state == "leased" else None):
             current = self.store.lease(lease.slice)
             if current is None or current.state != "creating":
                 return None  # one of another slice could not be: its making waits for the lock
@@ -308,8 +310,8 @@ class Node:
 
     async def _keep(self, lease: LeaseRow, spec: SliverSpec) -> LeaseRow:
         """running, or leased with one that ended, → running: the sliver that is there, with the key pair given now."""
-        async with _deadline(f"starting the sliver of {lease.slice}"):
-            await self.driver.create(spec)
+        async with deadline(f"starting the sliver of {lease.slice}"):
+            await self.with_room(lambda: self.driver.create(spec))
             if lease.slice_key != spec.public_key:
                 await self.driver.set_slice_key(lease.slice, private_key=spec.private_key, public_key=spec.public_key)
         with self.store.transaction():
@@ -363,21 +365,6 @@ class Node:
         Then a late or repeated deletion is about a sliver that is gone; the one there now is not meant.
         """
         return lease is not None and lease.jti != jti and self.store.burnt(jti, owner) is not None
-
-
-def _same_lease(ticket: Ticket, held: LeaseRow | None) -> LeaseRow:
-    if held is None or held.jti != ticket.jti:
-        raise Refusal(Code.TICKET_EXPIRED, "this ticket was used, and its lease is gone or replaced; get a new ticket")
-    return held
-
-
-@asynccontextmanager
-async def _deadline(what: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(DRIVER_SECONDS):
-            yield
-    except TimeoutError:
-        raise Refusal(Code.TIMEOUT, f"{what} took more than {DRIVER_SECONDS} s; try again") from None
 
 
 def _key_set(lines: Sequence[str]) -> dict[bytes, PublicKey]:

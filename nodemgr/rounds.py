@@ -1,22 +1,17 @@
 """What a node does again and again beside answering, as tasks of its loop."""
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
 from nodemgr.advertise import Advertiser, Place
 from nodemgr.agents import Agents
-from nodemgr.expiry import Expiry, stop_owners
+from nodemgr.expiry import Expiry
 from nodemgr.liveness import Liveness
 from nodemgr.neighbours import Neighbours
 from nodemgr.node import Node
 from nodemgr.settings import CommonSettings
-from plc.client import StopList
-from trust.errors import Refusal
-
-log = logging.getLogger(__name__)
 
 
 class Rounds:
@@ -56,17 +51,3 @@ def look_after(rounds: Rounds, node: Node, place: Place, agents: Agents, setting
         node.populated = neighbours.wanted
         rounds.begin(neighbours.run())
     return advertiser
-
-
-async def heed_stops(stops: Callable[[], StopList], nodes: Sequence[Node], seconds: float) -> None:
-    """Stop the slivers of whom plc has stopped; while plc does not answer, what it said last counts."""
-    while True:
-        try:
-            owners = (await asyncio.to_thread(stops)).owners
-            for node in nodes:
-                await stop_owners(node, owners)
-        except Refusal as refusal:
-            log.warning("cannot ask plc whom it has stopped: %s", refusal.reason)
-        except Exception:
-            log.exception("cannot heed plc's stops; trying again")
-        await asyncio.sleep(seconds)

@@ -167,16 +167,17 @@ class Store(Database):
 
     def forget(self, lease: LeaseRow, now: datetime) -> None:
         """Drop a lease; its generation stays known, its sliver (if it has one) is to be removed."""
-        self._do("DELETE FROM lease WHERE slice = ?", lease.slice)
-        self._do(
-            "INSERT INTO past VALUES (?, ?, ?) ON CONFLICT (slice_id) DO UPDATE SET"
-            " generation = max(generation, excluded.generation), ended_at = excluded.ended_at",
-            str(lease.slice_id),
-            lease.generation,
-            _seconds(now),
-        )
-        if lease.slice_key is not None:
-            self.add_removal(lease.slice, lease.slice_id)
+        with self.transaction(ahead=lease.slice):
+            self._do("DELETE FROM lease WHERE slice = ?", lease.slice)
+            self._do(
+                "INSERT INTO past VALUES (?, ?, ?) ON CONFLICT (slice_id) DO UPDATE SET"
+                " generation = max(generation, excluded.generation), ended_at = excluded.ended_at",
+                str(lease.slice_id),
+                lease.generation,
+                _seconds(now),
+            )
+            if lease.slice_key is not None:
+                self.add_removal(lease.slice, lease.slice_id)
 
     def past_generation(self, slice_id: UUID) -> int:
         """The last generation of the slice's earlier leases here, 0 when there was none."""
@@ -215,7 +216,8 @@ class Store(Database):
 
     def removed(self, slice: str) -> None:
         """The driver has nothing under that name any more."""
-        self._do("DELETE FROM removal WHERE slice = ?", slice)
+        with self.transaction(ahead=""):
+            self._do("DELETE FROM removal WHERE slice = ?", slice)
 
     def taken(self) -> int:
         """Places that are promised, used, or not yet free again."""

@@ -17,10 +17,11 @@ from nodemgr.agents import Agents
 from nodemgr.api import create_app
 from nodemgr.expiry import recover
 from nodemgr.metrics import NodeCollector
-from nodemgr.rounds import Rounds, heed_stops, look_after
+from nodemgr.rounds import Rounds, look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.simulation.control import serve_control
 from nodemgr.simulation.population import Population, Row, SimulatedNode, read_rows
+from nodemgr.stops import heed_stops
 from plc.client import Directory, Keeper, Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session

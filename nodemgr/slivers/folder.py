@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -30,6 +31,7 @@ from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.names import check_slice_name
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 _TRASH = ".removed-"
 # Why a whole file may be out of reach for a while: that is the node manager's trouble, not the file's.
@@ -104,13 +106,14 @@ class SliverFolder:
             replace_file(path, json.dumps(dataclasses.asdict(keeper)).encode())
 
     def remove(self) -> None:
-        """Remove everything. The name is free at once, even if emptying a big home takes a while."""
-        if not self.path.exists():
-            return
-        owner = self.owner()
-        away = self.path.with_name(f"{_TRASH}{owner if owner is not None else 'own'}-{uuid.uuid4().hex}")
-        self.path.rename(away)
-        discard(away)
+        """Remove everything, and what an earlier removal of that name could not. The name is free at once, even if
+        emptying a big home takes a while; what has taken too long goes on where it was when this is called again."""
+        if self.path.exists():
+            owner = self.owner()
+            name = f"{_TRASH}{owner if owner is not None else 'own'}-{self.path.name}-{uuid.uuid4().hex}"
+            self.path.rename(self.path.with_name(name))
+        for away in self.path.parent.glob(f"{_TRASH}*-{self.path.name}-*"):
+            discard(away)
 
     def _read(self, name: str, made: Callable[[dict[str, Any]], T]) -> T | None:
         path = self.path / name
@@ -128,9 +131,12 @@ class SliverFolder:
 
 
 def sweep(directory: Path) -> None:
-    """Finish the removals that a dying node manager left behind."""
+    """Finish the removals that a dying node manager left behind; one that cannot be finished keeps nobody from it."""
     for away in directory.glob(f"{_TRASH}*"):
-        discard(away)
+        try:
+            discard(away)
+        except (OSError, Refusal) as error:
+            log.warning("%s is not removed yet: %s", away, error)
 
 
 def discard(away: Path) -> None:

@@ -14,8 +14,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 from nodemgr.slivers import etc, folder, hostuids, ports
@@ -31,6 +33,8 @@ from trust.errors import Code, Refusal
 from trust.names import check_slice_name
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+MOST_AT_WORK = 64  # slivers at once; one whose call is stuck counts
 
 
 class LocalDriver:
@@ -57,6 +61,9 @@ class LocalDriver:
         self._guard = threading.Lock()
         self._uids = hostuids.available(self.directory)
         self._given: set[int] = set()
+        self._workers = ThreadPoolExecutor(MOST_AT_WORK, "sliver")
+        self._readers = ThreadPoolExecutor(2, "slivers-read")
+        self._under_way: dict[str, asyncio.Future[None]] = {}
         self._ssh.mkdir(exist_ok=True)
         self._ssh.chmod(0o755)
         if not (self._ssh / "ssh_config").exists():
@@ -89,32 +96,32 @@ class LocalDriver:
         raise NotImplementedError
 
     async def create(self, spec: SliverSpec) -> None:
-        await asyncio.to_thread(self._locked, spec.slice, lambda: self._create(spec))
+        await self._work(spec.slice, lambda: self._create(spec))
 
     async def start(self, slice: str) -> None:
-        await asyncio.to_thread(self._locked, slice, lambda: self._start(slice))
+        await self._work(slice, lambda: self._start(slice))
 
     async def stop(self, slice: str) -> None:
-        await asyncio.to_thread(self._locked, slice, lambda: self._stop(slice))
+        await self._work(slice, lambda: self._stop(slice))
 
     async def delete(self, slice: str) -> None:
-        await asyncio.to_thread(self._locked, slice, lambda: self._delete(slice))
+        await self._work(slice, lambda: self._delete(slice))
 
     async def set_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
-        await asyncio.to_thread(self._locked, slice, lambda: self._set_limits(slice, memory_mb, processes))
+        await self._work(slice, lambda: self._set_limits(slice, memory_mb, processes))
 
     async def set_slice_key(self, slice: str, *, private_key: str, public_key: str) -> None:
-        await asyncio.to_thread(self._locked, slice, lambda: self._set_slice_key(slice, private_key, public_key))
+        await self._work(slice, lambda: self._set_slice_key(slice, private_key, public_key))
 
     async def usage(self, slice: str) -> Usage:
-        return await asyncio.to_thread(self._usage, slice)
+        return await self._read(lambda: self._usage(slice))
 
     async def list(self) -> dict[str, UUID | None]:
-        there = await asyncio.to_thread(self._there)
+        there = await self._read(self._there)
         return {slice: record.slice_id if record else None for slice, record in there.items()}
 
     async def ended(self, slices: Collection[str]) -> Sequence[str]:
-        return await asyncio.to_thread(lambda: [slice for slice in slices if self._ended(slice)])
+        return await self._read(lambda: [slice for slice in slices if self._ended(slice)])
 
     def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
         replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
@@ -131,6 +138,20 @@ class LocalDriver:
         """Whether a connection to `address` (one of this host's own) and `port` reaches a process of the sliver."""
         inside = self._inside(slice)
         return bool(inside) and ports.answers(ports.listeners(), ports.sockets(inside), address, port)
+
+    async def _read(self, look: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, look)
+
+    async def _work(self, slice: str, work: Callable[[], None]) -> None:
+        """In a thread of the drivers' own, once the one before has ended that works on the slice: a call that its
+        caller gave up and that is stuck holds one thread, however often it is tried again."""
+        while (before := self._under_way.get(slice)) is not None:
+            await asyncio.wait([before])
+        doing = asyncio.get_running_loop().run_in_executor(self._workers, self._locked, slice, work)
+        self._under_way[slice] = doing
+        doing.add_done_callback(lambda _: self._under_way.pop(slice))
+        doing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+        await asyncio.shield(doing)
 
     def _lock(self, slice: str) -> threading.RLock:
         with self._guard:

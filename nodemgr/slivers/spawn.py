@@ -12,12 +12,15 @@ import functools
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trust.errors import Code, Refusal
 
 _RESETTABLE = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
+
+HELPER_SECONDS = 30  # a driver's whole call has 40 (beside.py)
 
 # What a helper of the node manager sees of its environment: nothing of the node manager's own.
 HELPER_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -79,11 +82,40 @@ def exit_status(wait_status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def run_helper(argv: Sequence[str], what: str, *, cwd: Path | None = None) -> None:
-    """Run one of the host's tools to its end. Refusal(INTERNAL): `what`, and the tool's own words, when it fails."""
-    done = subprocess.run(
-        argv, cwd=cwd, env=HELPER_ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, check=False
+def run_helper(argv: Sequence[str], what: str, *, cwd: Path | None = None, timeout: float = HELPER_SECONDS) -> str:
+    """Run one of the host's tools to its end, and give back what it wrote.
+
+    Args:
+        what: went wrong, should it.
+        timeout: seconds until it is killed, and all that it started.
+
+    Raises:
+        Refusal: INTERNAL with `what` and the tool's own words when it fails; TIMEOUT.
+    """
+    helper = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=HELPER_ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip()[-200:]
-        raise Refusal(Code.INTERNAL, f"{what}: {words}")
+    try:
+        said, words = helper.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(helper.pid, signal.SIGKILL)
+        _forget(helper)
+        raise Refusal(Code.TIMEOUT, f"{what}: {argv[0]} took more than {timeout:.0f} s; tried again later") from None
+    if helper.returncode:
+        raise Refusal(Code.INTERNAL, f"{what}: {words.decode(errors='replace').strip()[-200:]}")
+    return said.decode(errors="replace")
+
+
+def _forget(helper: subprocess.Popen[bytes]) -> None:
+    """Close its pipes and have it reaped, without waiting for one that the kernel does not let go of."""
+    for stream in (helper.stdout, helper.stderr):
+        if stream is not None:
+            stream.close()
+    threading.Thread(target=helper.wait, name=f"helper-{helper.pid}", daemon=True).start()

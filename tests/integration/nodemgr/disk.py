@@ -30,7 +30,8 @@ def on_small_disk(folder: Path, size: str, command: list[str]) -> list[str]:
 def play(scenario: Callable[[Path], None], folder: Path, size: str = "12m") -> None:
     """Run a function of a test's module, which asserts, in a process that sees `folder` as a small disk."""
     assert isinstance(scenario, FunctionType)
-    program = f"from pathlib import Path; from {scenario.__module__} import {scenario.__name__} as play; play(Path({str(folder)!r}))"
+    played = f"from {scenario.__module__} import {scenario.__name__} as play"
+    program = f"from pathlib import Path; {played}; play(Path({str(folder)!r}))"
     command = on_small_disk(folder, size, [sys.executable, "-c", program])
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,9 +46,8 @@ def fill(folder: Path) -> Path:
             while True:
                 os.write(descriptor, bytes(size))
     os.close(descriptor)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         (folder / "no-room").write_bytes(b"x")
-    assert caught.value.errno == errno.ENOSPC
     (folder / "no-room").unlink()
     return path
 

@@ -7,8 +7,7 @@ from uuid import uuid4
 import pytest
 
 from nodemgr.client import NodeClient
-from nodemgr.expiry import stop_owners
-from nodemgr.rounds import heed_stops
+from nodemgr.stops import heed_stops, stop_owners
 from plc.accounts import OPERATOR
 from plc.client import Plc
 from plc.standing import disable
@@ -188,7 +187,7 @@ async def test_nodes_stop_the_slivers_of_whom_plc_has_stopped(lab: Lab) -> None:
         heeding.cancel()
     assert node.stopped == {owner.identity}
     assert node.lookup(name) is None
-    lab.run(stop_owners(node, frozenset()))
+    lab.loop.call_soon_threadsafe(stop_owners, node, frozenset())
     # What is left of it ends with its lease; here the store is told at once.
     row = node.store.lease(name)
     assert row is not None

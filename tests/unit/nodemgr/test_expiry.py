@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from nodemgr.expiry import Expiry, recover, stop_owners
+from nodemgr.expiry import Expiry, recover
 from nodemgr.slivers.driver import SliverSpec
+from nodemgr.stops import stop_owners
 from tests.unit.nodemgr.world import GRACE, OTHER_ID, OTHER_USER, SLICE, SLICE_KEYS, World
 from tests.unit.trust.factories import SLICE_ID, USER
 from trust.errors import Refusal
@@ -133,14 +134,15 @@ async def test_one_slivers_trouble_is_not_the_others(world: World) -> None:
 async def test_stopped_owners_slivers_stop_and_run_again(world: World) -> None:
     await world.running()
     await world.running("t-2", slice="other", slice_id=OTHER_ID, owner=OTHER_USER)
-    await stop_owners(world.node, frozenset([USER]))
+    stop_owners(world.node, frozenset([USER]))
+    await world.node.beside.finished()
     assert world.closer.closed == [(SLICE, None)]
     assert world.node.lookup(SLICE) is None
     assert world.node.lookup("other") is not None
     world.restart()
     await recover(world.node)
     assert world.node.lookup(SLICE) is None
-    await stop_owners(world.node, frozenset())
+    stop_owners(world.node, frozenset())
     assert world.node.lookup(SLICE) is not None
 
 

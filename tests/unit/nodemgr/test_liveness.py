@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from nodemgr.expiry import Expiry, recover, stop_owners
+from nodemgr.expiry import Expiry, recover
 from nodemgr.liveness import Liveness
 from nodemgr.slivers.driver import SliverSpec
 from nodemgr.slivers.simulated import SimulatedDriver
+from nodemgr.stops import stop_owners
 from tests.unit.nodemgr.world import GRACE, OTHER_ID, OTHER_USER, SLICE, SLICE_KEYS, USER_KEYS, World, only, refused
 from tests.unit.trust.factories import SLICE_ID, USER
 from trust.errors import Code, Refusal
@@ -108,20 +109,23 @@ async def test_one_that_does_not_start_again_with_its_owner_goes_back_to_its_lea
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.running()
-    await stop_owners(world.node, frozenset([USER]))
+    stop_owners(world.node, frozenset([USER]))
+    await world.node.beside.finished()
 
     async def start(self: SimulatedDriver, slice: str) -> None:
         raise Refusal(Code.INTERNAL, "no memory")
 
     monkeypatch.setattr(SimulatedDriver, "start", start)
-    await stop_owners(world.node, frozenset())
+    stop_owners(world.node, frozenset())
+    await world.node.beside.finished()
     assert (only(world).state, world.store.removals()) == ("leased", [])
 
 
 async def test_one_whose_owner_is_stopped_did_not_end_by_itself(world: World) -> None:
     await world.running()
     await world.running("t-2", slice="other", slice_id=OTHER_ID, owner=OTHER_USER)
-    await stop_owners(world.node, frozenset([USER]))
+    stop_owners(world.node, frozenset([USER]))
+    await world.node.beside.finished()
     kill(world)
     await Liveness(world.node).tick()
     assert {lease.state for lease in world.store.leases()} == {"running"}

@@ -1,0 +1,67 @@
+"""From a ticket to the lease that it earns, signed by the node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from nodemgr.admission import Held, admit, lease_end
+from nodemgr.caller import Caller
+from nodemgr.store import LeaseRow
+from trust.documents import Lease, Ticket, sign_lease
+from trust.errors import Code, Refusal
+
+if TYPE_CHECKING:
+    from nodemgr.node import Node
+
+
+def grant(node: Node, ticket: Ticket, caller: Caller, held: LeaseRow | None) -> LeaseRow:
+    """The lease that a ticket earns: a first one, or another for a slice that is here already."""
+    if held is None and node.disk_full:
+        raise Refusal(Code.OVER_CAPACITY, "the disk of this node is full; take another node")
+    capacity = replace(node.capacity, slots=0) if node.full else node.capacity
+    holder = Held(held.slice_id, held.owner) if held else None
+    admit(ticket, agents=node.agents, held=holder, taken=node.store.taken(), capacity=capacity)
+    before = held.generation if held else node.store.past_generation(ticket.slice_id)
+    return signed(
+        node,
+        LeaseRow(
+            slice=ticket.slice,
+            slice_id=ticket.slice_id,
+            owner=ticket.owner,
+            via=caller.svm,
+            jti=ticket.jti,
+            leaselen=ticket.leaselen,
+            generation=before + 1,
+            token="",
+            expires_at=lease_end(node.now(), ticket.leaselen, capacity.longest, held.expires_at if held else None),
+            state=held.state if held else "leased",
+            slice_key=held.slice_key if held else None,
+            key_generation=held.key_generation if held else 0,
+            keys=held.keys if held else (),
+            pair_generation=held.pair_generation if held else 0,
+        ),
+    )
+
+
+def signed(node: Node, lease: LeaseRow) -> LeaseRow:
+    """The same with the document that says so."""
+    document = Lease(
+        issuer=node.identity,
+        owner=lease.owner,
+        slice=lease.slice,
+        slice_id=lease.slice_id,
+        generation=lease.generation,
+        jti=str(uuid4()),
+        issued_at=node.now().replace(microsecond=0),
+        expires_at=lease.expires_at,
+    )
+    return replace(lease, token=sign_lease(document, node.credentials.key, node.credentials.certificate))
+
+
+def same_lease(ticket: Ticket, held: LeaseRow | None) -> LeaseRow:
+    """What a ticket that was used made. Refusal(TICKET_EXPIRED) when that is gone."""
+    if held is None or held.jti != ticket.jti:
+        raise Refusal(Code.TICKET_EXPIRED, "this ticket was used, and its lease is gone or replaced; get a new ticket")
+    return held

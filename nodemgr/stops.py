@@ -1,0 +1,75 @@
+"""Whom plc has stopped (`dslice plc disable --stop`): nobody is inside their slivers, and none of these runs.
+
+What is wanted is compared with what runs, again and again: a stop that failed is repeated, and a sliver that was being
+made meanwhile is seen in the next round.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from nodemgr.liveness import start_again
+from nodemgr.node import Node
+from nodemgr.store import LeaseRow
+from plc.client import StopList
+from trust.errors import Refusal
+from trust.identity import Identity
+
+log = logging.getLogger(__name__)
+
+
+def stop_owners(node: Node, owners: frozenset[Identity]) -> None:
+    """Have exactly these owners stopped. Kept over restarts; leases end as ever.
+
+    The slivers of an owner who is no longer among them run again.
+    """
+    if owners != node.stopped or node.store.owners_unknown:
+        node.stopped = owners
+        node.store.set_stopped(owners)
+    halt(node)
+
+
+def halt(node: Node) -> None:
+    """One round: begin to stop what must not run, and to start again what may."""
+    running = {lease.slice_id: lease for lease in node.store.leases() if lease.state == "running"}
+    node.halted = {slice_id: done for slice_id, done in node.halted.items() if slice_id in running}
+    for slice_id, lease in running.items():
+        if lease.owner in node.stopped and not node.halted.get(slice_id):
+            node.beside.begin("stop the sliver of", lease.slice, partial(_stop, node, lease))
+        elif lease.owner not in node.stopped and slice_id in node.halted:
+            node.beside.begin("start the sliver of", lease.slice, partial(_start, node, lease))
+
+
+async def heed_stops(stops: Callable[[], StopList], nodes: Sequence[Node], seconds: float) -> None:
+    """Ask plc for ever; while it does not answer, what it said last counts."""
+    while True:
+        try:
+            owners = (await asyncio.to_thread(stops)).owners
+            for node in nodes:
+                stop_owners(node, owners)
+        except Refusal as refusal:
+            log.warning("cannot ask plc whom it has stopped: %s", refusal.reason)
+        except Exception:
+            log.exception("cannot heed plc's stops; trying again")
+        await asyncio.sleep(seconds)
+
+
+async def _stop(node: Node, lease: LeaseRow) -> None:
+    await node.close_sessions(lease.slice, None)
+    async with node.lock(lease.slice):
+        if _runs(node, lease) and lease.owner in node.stopped:
+            node.halted[lease.slice_id] = False
+            await node.driver.stop(lease.slice)
+            node.halted[lease.slice_id] = True
+
+
+async def _start(node: Node, lease: LeaseRow) -> None:
+    await start_again(node, lease.slice)
+    node.halted.pop(lease.slice_id, None)
+
+
+def _runs(node: Node, lease: LeaseRow) -> bool:
+    """Whether it is still there and said to run, now that the lock is held."""
+    current = node.store.lease(lease.slice)
+    return current is not None and current.slice_id == lease.slice_id and current.state == "running"
