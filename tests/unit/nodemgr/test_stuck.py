@@ -76,7 +76,7 @@ async def test_a_lease_ends_in_time_while_removals_hang(world: World) -> None:
     async with expiring(world):
         world.clock.forward(10 + GRACE)
         await until(lambda: len(driver.begun) == MOST)
-        assert {name for name, _ in world.closer.closed} == set(stuck)
+        await until(lambda: {name for name, _ in world.closer.closed} == set(stuck))
         world.clock.forward(500)
         await until(lambda: {name for name, _ in world.closer.closed} == {*stuck, *later})
         await until(lambda: world.store.leases() == [])
