@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from threading import Lock
@@ -60,16 +61,26 @@ class Board:
         self._lock = Lock()
         self._read = float("-inf")
         self._content, self._tag = b"", ""
+        self._disks: dict[str, int | None] = {}
+
+    def note(self, new: Ad) -> None:
+        """Remember what is said of a node's disk: it is of the moment, and in no table."""
+        with self._lock:
+            self._disks[new.node] = new.disk_free_mb
 
     def content(self) -> tuple[bytes, str]:
         """The body of `GET /ads` and its ETag, which is the same for the same advertisements however often repeated."""
         with self._lock:
             if monotonic() - self._read > BOARD_SECONDS:
                 with self._engine.connect() as connection:
-                    found = current(connection, self._clock.now())
+                    found = [self._whole(ad) for ad in current(connection, self._clock.now())]
+                self._disks = {ad.node: ad.disk_free_mb for ad in found}
                 self._content = json.dumps({"ads": [ad_to_json(ad) for ad in found]}).encode()
                 self._tag, self._read = etag(found), monotonic()
             return self._content, self._tag
+
+    def _whole(self, stored: Ad) -> Ad:
+        return replace(stored, disk_free_mb=self._disks.get(stored.node))
 
 
 def etag(found: Sequence[Ad]) -> str:
@@ -95,12 +106,13 @@ def from_row(row: Row[*tuple[object, ...]]) -> Ad:
     """The advertisement in a row of `ad`."""
     stored = row._mapping
     door = FrontDoor(stored["address"], stored["frontdoor_port"], stored["host_key"])
-    plain = {name: stored[name] for name in Ad.__slots__ if name != "frontdoor"}
+    plain = {name: stored[name] for name in Ad.__slots__ if name not in {"frontdoor", "disk_free_mb"}}
     return Ad(frontdoor=door, **plain)
 
 
 def _values(new: Ad, expires_at: datetime) -> dict[str, object]:
-    plain = {name: getattr(new, name) for name in Ad.__slots__ if name not in {"frontdoor", "expires_at"}}
+    kept_apart = {"frontdoor", "expires_at", "disk_free_mb"}
+    plain = {name: getattr(new, name) for name in Ad.__slots__ if name not in kept_apart}
     door = {"frontdoor_port": new.frontdoor.port, "host_key": new.frontdoor.host_key}
     return {**plain, **door, "expires_at": expires_at}
 

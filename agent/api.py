@@ -78,6 +78,7 @@ class AdBody(BaseModel):
     frontdoor: FrontDoorBody
     simulated: bool
     burnt: Annotated[list[Jti], Field(max_length=MAX_LISTED)] = []
+    disk_free_mb: Count | None = None
 
     def ad(self, now: datetime) -> Ad:
         """As stored; its end is the agent's to set."""
@@ -148,6 +149,7 @@ def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:
             with agent.engine.begin() as connection:
                 ads.free_address(connection, ad, now)
                 ads.put(connection, ad, body.burnt, now)
+        board.note(ad)
 
 
 def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:

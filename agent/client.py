@@ -40,6 +40,8 @@ class Ad:
         max_leaselen: the longest lease it grants, seconds.
         simulated: nothing to log in to there.
         expires_at: when the advertisement stops counting (set by the agent).
+        disk_free_mb: about so much room its slivers have on its disk, MiB; 0: it counts as full, and the node takes no
+            new sliver. None where the node does not say it.
     """
 
     node: str
@@ -53,6 +55,7 @@ class Ad:
     frontdoor: FrontDoor
     simulated: bool
     expires_at: datetime
+    disk_free_mb: int | None = None
 
     @property
     def identity(self) -> Identity:
@@ -200,6 +203,7 @@ def ad_to_json(ad: Ad) -> dict[str, Any]:
         "frontdoor": frontdoor_to_json(ad.frontdoor),
         "simulated": ad.simulated,
         "expires_at": ad.expires_at.isoformat(),
+        **({} if ad.disk_free_mb is None else {"disk_free_mb": ad.disk_free_mb}),
     }
 
 
@@ -217,6 +221,7 @@ def ad_from_json(value: Mapping[str, Any]) -> Ad:
         frontdoor=frontdoor_from_json(value["frontdoor"]),
         simulated=bool(value["simulated"]),
         expires_at=datetime.fromisoformat(value["expires_at"]),
+        disk_free_mb=int(value["disk_free_mb"]) if value.get("disk_free_mb") is not None else None,
     )
 
 

@@ -44,14 +44,26 @@ def advertisement(node: Node, place: Place) -> Ad:
         address=place.address,
         api=place.api,
         site=place.site,
-        slots_free=node.capacity.free(taken),
+        slots_free=0 if node.disk_full else node.capacity.free(taken),
         slots=node.capacity.places,
         memory_free_mb=node.capacity.memory_free_mb(taken),
         max_leaselen=node.capacity.longest,
         frontdoor=place.frontdoor,
         simulated=node.driver.simulated,
         expires_at=node.now() + timedelta(seconds=AD_LIFETIME),
+        disk_free_mb=_disk_free_mb(node),
     )
+
+
+def _disk_free_mb(node: Node) -> int | None:
+    """About what is free, so that the advertisement does not change with every file; 0 where it counts as full."""
+    if node.disk_full:
+        return 0
+    if node.disk is None:
+        return None
+    free = node.disk.free_mb
+    step = 1 << max(free.bit_length() - 2, 0)
+    return free // step * step
 
 
 @dataclass(slots=True)

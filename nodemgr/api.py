@@ -181,7 +181,8 @@ def _add_reads(app: FastAPI, guard: Guard) -> None:
     @app.get("/healthz")
     @open_route
     async def healthz(node: Here) -> Any:
-        return {"status": "ok", "slivers": node.store.taken()}
+        found: dict[str, Any] = {"status": "disk-full" if node.disk_full else "ok", "slivers": node.store.taken()}
+        return found | ({"disk_free_mb": node.disk.free_mb} if node.disk else {})
 
 
 def _lease(lease: LeaseRow) -> dict[str, Any]:

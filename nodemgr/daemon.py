@@ -11,6 +11,7 @@ from agent.client import FrontDoor
 from nodemgr.advertise import Place
 from nodemgr.agents import Agents
 from nodemgr.api import at, create_app
+from nodemgr.disk import Disk
 from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.metrics import NodeCollector
@@ -56,7 +57,7 @@ def run() -> None:
         token=settings.token,
         clock=system_clock(),
     )
-    store = Store(settings.state_dir / "node.db", member.identity)
+    store = Store(settings.state_dir / "node.db", member.identity, settings.disk_reserve_mb << 20)
     node = Node(
         identity=member.identity,
         credentials=member.credentials,
@@ -66,6 +67,7 @@ def run() -> None:
         capacity=settings.capacity,
         agents=frozenset(settings.agent_urls),
         grace=settings.grace,
+        disk=Disk(settings.state_dir, settings.disk_floor_mb),
     )
     member.start()
     try:

@@ -26,7 +26,7 @@ class NodeCollector(Collector):
         for node in self._nodes:
             try:
                 _measure(node, *found)
-            except sqlite3.Error:
+            except (sqlite3.Error, OSError):
                 continue
         yield from found
 
@@ -41,6 +41,9 @@ def _families() -> tuple[GaugeMetricFamily, ...]:
         GaugeMetricFamily("dslice_node_slots_used", "Places promised, used or not yet free again", labels=["node"]),
         GaugeMetricFamily("dslice_node_sessions", "Connections logged in at the front door", labels=["node"]),
         GaugeMetricFamily("dslice_node_slivers", "Leases by state of their sliver", labels=["node", "state"]),
+        GaugeMetricFamily("dslice_node_disk_free_bytes", "Free on the disk of its slivers", labels=["node"]),
+        GaugeMetricFamily("dslice_node_disk_full", "1 while it takes no new sliver for want of room", labels=["node"]),
+        GaugeMetricFamily("dslice_node_unwritten", "Statements done and not yet on its disk", labels=["node"]),
         GaugeMetricFamily("dslice_node_leases", "Leases with at most le seconds left", labels=["node", "le"]),
     )
 
@@ -51,12 +54,19 @@ def _measure(
     used: GaugeMetricFamily,
     sessions: GaugeMetricFamily,
     slivers: GaugeMetricFamily,
+    free: GaugeMetricFamily,
+    full: GaugeMetricFamily,
+    unwritten: GaugeMetricFamily,
     leases: GaugeMetricFamily,
 ) -> None:
     name, now, held, taken = node.identity.name, node.now(), node.store.leases(), node.store.taken()
     slots.add_metric([name], node.capacity.slots)
     used.add_metric([name], taken)
     sessions.add_metric([name], node.sessions.logged_in() if node.sessions else 0)
+    if node.disk is not None:
+        free.add_metric([name], node.disk.free_mb << 20)
+    full.add_metric([name], node.disk_full)
+    unwritten.add_metric([name], node.store.owed)
     states = Counter(lease.state for lease in held)
     for state in STATES:
         slivers.add_metric([name, state], states[state])

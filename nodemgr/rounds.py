@@ -12,6 +12,7 @@ from nodemgr.liveness import Liveness
 from nodemgr.neighbours import Neighbours
 from nodemgr.node import Node
 from nodemgr.settings import CommonSettings
+from nodemgr.watch import Watch
 
 
 class Rounds:
@@ -47,6 +48,8 @@ def look_after(rounds: Rounds, node: Node, place: Place, agents: Agents, setting
     rounds.begin(advertiser.run())
     rounds.begin(Expiry(node, settings.expiry_seconds).run())
     rounds.begin(Liveness(node).run())
+    if node.disk is not None:
+        rounds.begin(Watch(node, node.disk, settings.disk_seconds).run())
     if not node.driver.simulated:
         node.populated = neighbours.wanted
         rounds.begin(neighbours.run())

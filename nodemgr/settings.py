@@ -25,7 +25,10 @@ class CommonSettings(MemberSettings):
         processes: most processes of one sliver.
         longest: longest lease, seconds.
         grace: seconds that a sliver outlives its lease.
-        advertise_seconds, neighbours_seconds, expiry_seconds, stops_seconds: between two rounds of each.
+        disk_reserve_mb: MiB on the disk that are kept for the node's own store (twice; simulated nodes keep none).
+        disk_floor_mb: with fewer MiB free the disk counts as full: no new sliver, and the one that takes it is
+            stopped; 0: never.
+        disk_seconds, advertise_seconds, neighbours_seconds, expiry_seconds, stops_seconds: between two rounds of each.
     """
 
     agents: str = "agent"
@@ -37,6 +40,9 @@ class CommonSettings(MemberSettings):
         default=MAX_LEASELEN, validation_alias="DSLICE_MAX_LEASELEN"
     )
     grace: Annotated[int, Field(ge=0, le=86_400)] = 60
+    disk_reserve_mb: Annotated[int, Field(ge=0, le=1024)] = 4
+    disk_floor_mb: Annotated[int, Field(ge=0)] = 256
+    disk_seconds: Seconds = 5
     advertise_seconds: Seconds = 20
     neighbours_seconds: Seconds = 60
     expiry_seconds: Seconds = 1

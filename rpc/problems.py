@@ -3,6 +3,7 @@
 Importing this needs no web framework: the command line reads problems too.
 """
 
+import errno
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -109,12 +110,18 @@ class Surprises:
 
         try:
             await self.app(scope, receive, watched)
-        except Exception:
+        except Exception as error:
             if started or scope["type"] != "http":
                 raise  # half an answer is out: the server breaks the connection, and logs
             log.exception("unexpected error in %s %s", scope["method"], printable(scope["path"]))
-            refusal = Refusal(Code.INTERNAL, "something went wrong in the service; its operator finds it in the log")
-            await response(refusal)(scope, receive, send)
+            await response(_of_surprise(error))(scope, receive, send)
+
+
+def _of_surprise(error: Exception) -> Refusal:
+    """All that its caller learns of it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refusal(Code.DISK_FULL, "the disk of the service is full; try again later, or tell its operator")
+    return Refusal(Code.INTERNAL, "something went wrong in the service; its operator finds it in the log")
 
 
 async def _on_refusal(request: "Request", refusal: Exception) -> "Response":

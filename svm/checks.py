@@ -18,6 +18,7 @@ _TROUBLES = {
     "missing": "its node has no VM of it any more; svm deleteslice {slice} and svm createslice make it anew",
     "keys": "it has not got the newest keys yet: svm addkey with any of them pushes them now",
     "pair": "its VM has an older key pair than the others: svm rekey {slice} gives all of them a new one",
+    "disk": "the disk of this node is full: svm ssh {slice} to it and delete what you can do without",
     "silent": "it has not answered since {since}: svm heal {slice} on replaces silent nodes",
 }
 

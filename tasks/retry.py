@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trust.errors import Code
 
 # What may be over in a moment; everything else is an answer and will be the same next time.
-TRANSIENT = frozenset({Code.UNREACHABLE, Code.TIMEOUT, Code.CRL_STALE, Code.INTERNAL})
+TRANSIENT = frozenset({Code.UNREACHABLE, Code.TIMEOUT, Code.CRL_STALE, Code.DISK_FULL, Code.INTERNAL})
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def examine(home: Home) -> list[Finding]:
     if Lock(home).holder() is None:
         return [*findings, Finding(True, f"the testbed in {home.directory} is down"), *_orphans(home)]
     plan = home.plan()
+    findings.append(_disk(home))
     return [*findings, *_processes(home), *_plc(home, plan), *_database(home), *_advertised(home, plan)]
 
 
@@ -105,6 +106,16 @@ def _processes(home: Home) -> Iterator[Finding]:
     bad = [f"{row['name']} is {row['state']}" for row in rows if row["state"] != "ready"]
     advice = f"{', '.join(bad)}; see {home.logs}, or 'dslice start NAME'" if bad else ""
     yield Finding(not bad, f"{len(rows)} processes", advice)
+
+
+def _disk(home: Home) -> Finding:
+    """The one that all nodes of a testbed share."""
+    from nodemgr.settings import CommonSettings
+
+    least = CommonSettings.model_fields["disk_floor_mb"].default
+    free = shutil.disk_usage(home.directory).free >> 20
+    what = f"{free} MiB free on the disk of {home.directory}"
+    return Finding(free >= least, what, "" if free >= least else "nodes take no new slivers: make room")
 
 
 def _plc(home: Home, plan: Plan) -> Iterator[Finding]:
@@ -175,6 +186,8 @@ def _advertised(home: Home, plan: Plan) -> Iterator[Finding]:
     wanted = plan.nodes + plan.simulated
     advice = "" if len(nodes) >= wanted else asked.stderr.strip()[-200:] or "see the logs of the nodes that are missing"
     yield Finding(len(nodes) >= wanted, f"{len(nodes)} of {wanted} nodes are advertised", advice)
+    full = [str(row["address"]) for row in nodes if row.get("disk_free_mb") == 0]
+    yield Finding(not full, "no node's disk is full", f"{', '.join(full)}: delete files there" if full else "")
 
 
 def _orphans(home: Home) -> Iterator[Finding]:

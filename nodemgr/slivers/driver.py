@@ -114,6 +114,9 @@ class Driver(Protocol):
     async def usage(self, slice: str) -> Usage:
         """What it uses now. Refusal(NOT_FOUND) when there is none."""
 
+    async def disk_kib(self, slice: str) -> int:
+        """KiB that its user's files take on the disk. Refusal(TIMEOUT) when they are too many to be counted."""
+
     async def list(self) -> dict[str, UUID | None]:
         """Every sliver of this node that is there, running or not: slice name to slice_id, None where its record is
         damaged. `create` mends that one, for the sliver of whose lease it is called."""

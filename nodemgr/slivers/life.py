@@ -116,6 +116,9 @@ class LocalDriver:
     async def usage(self, slice: str) -> Usage:
         return await self._read(lambda: self._usage(slice))
 
+    async def disk_kib(self, slice: str) -> int:
+        return await self._read(lambda: SliverFolder(self.directory, slice).disk_kib())
+
     async def list(self) -> dict[str, UUID | None]:
         there = await self._read(self._there)
         return {slice: record.slice_id if record else None for slice, record in there.items()}

@@ -93,4 +93,5 @@ def ad_json(agent: str, ad: Ad) -> dict[str, Any]:
         "memory_free_mb": ad.memory_free_mb,
         "max_leaselen": ad.max_leaselen,
         "simulated": ad.simulated,
+        "disk_free_mb": ad.disk_free_mb,
     }

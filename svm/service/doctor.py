@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from models.diagnosis import Ailment, ailments
 from models.slices import owned
+from models.svm import slice_table, sliver
 from plc.client import AgentEntry
 from rpc.aio import Session
 from rpc.server import Guard
@@ -28,6 +29,8 @@ def add_doctor(app: FastAPI, service: Service, guard: Guard, session: Session) -
         found, agents = await asyncio.gather(
             asyncio.to_thread(_look, service, peer.identity), _agents(service, session)
         )
+        full = sorted({node for agent in agents for node in agent.pop("full", ())})
+        found["troubles"] += await asyncio.to_thread(_on_full_disks, service, peer.identity, full)
         return {**found, "agents": agents}
 
 
@@ -53,7 +56,21 @@ async def _agent(session: Session, entry: AgentEntry) -> dict[str, Any]:
         ads = await ask(session, entry)
     except Refusal as refusal:
         return {"name": entry.name, "ok": False, "reason": refusal.reason}
-    return {"name": entry.name, "ok": True, "nodes": len(ads)}
+    full = [ad.address for ad in ads if ad.disk_free_mb == 0]
+    return {"name": entry.name, "ok": True, "nodes": len(ads), "full": full}
+
+
+def _on_full_disks(service: Service, owner: Identity, nodes: list[str]) -> list[dict[str, Any]]:
+    """The owner's slivers on nodes whose disk counts as full."""
+    if not nodes:
+        return []
+    wanted = (slice_table.c.owner == owner.uri, sliver.c.node.in_(nodes), sliver.c.state == "running")
+    query = (
+        select(slice_table.c.name, sliver.c.node).join(slice_table, slice_table.c.id == sliver.c.slice).where(*wanted)
+    )
+    with service.engine.connect() as connection:
+        rows = connection.execute(query.order_by(slice_table.c.name, sliver.c.node)).all()
+    return [{"slice": name, "node": node, "what": "disk", "since": None, "reason": None} for name, node in rows]
 
 
 def _trouble(found: Ailment) -> dict[str, Any]:

@@ -55,12 +55,18 @@ _numbers = count(1)
 
 
 @contextmanager
-def daemon(module: str, environment: dict[str, str], log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A daemon's process and the address it said it answers at; ended with SIGTERM, which must work."""
+def daemon(
+    module: str, environment: dict[str, str], log: Path, prefix: Sequence[str] = ()
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A daemon's process and the address it said it answers at; ended with SIGTERM, which must work.
+
+    Args:
+        prefix: of its command line, for one that is to run in other namespaces.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DSLICE_")}
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", f"from {module} import main; main()"],
+            [*prefix, sys.executable, "-c", f"from {module} import main; main()"],
             env={**clean, **environment},
             stdout=subprocess.PIPE,
             stderr=file,

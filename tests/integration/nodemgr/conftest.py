@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from rpc.aio import Session
 from rpc.credentials import Credentials
 from testbed.embedded import Postgres
 from tests.integration.agent.lab import Lab, laboratory, slice_name
+from tests.integration.nodemgr.daemons import Daemons
 from trust.sshkeys import new_ssh_key_pair
 
 KEY_PAIR = new_ssh_key_pair("slice")
@@ -87,3 +89,11 @@ async def hold(lab: Lab, as_pi: Session) -> AsyncIterator[Holding]:
         lab.run(lab.population.misbehave(one.promise.node, "ok"))
         await one.client(as_pi).delete(one.slice, one.slice_id, one.promise.jti, None)
         await lab.agent_client(as_pi).return_ticket(one.promise.jti, None)
+
+
+@pytest.fixture
+def daemons(lab: Lab, postgres: Postgres, tmp_path: Path) -> Iterator[Daemons]:
+    database = f"daemons_{uuid4().hex[:12]}"
+    postgres.create_database(database)
+    yield Daemons(lab, tmp_path, postgres.url("agent", database))
+    postgres.drop_database(database)

@@ -37,6 +37,22 @@ def play(scenario: Callable[[Path], None], folder: Path, size: str = "12m") -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@contextlib.contextmanager
+def lasting_disk(folder: Path, size: str) -> Iterator[tuple[list[str], Path]]:
+    """The same disk for several processes: the prefix of their command lines, and where this process sees it."""
+    command = on_small_disk(folder, size, ["sh", "-c", "echo ready; exec sleep infinity"])
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == b"ready\n"
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        yield ["nsenter", f"--target={holder.pid}", "--mount", *user, "--"], Path(f"/proc/{holder.pid}/root{folder}")
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
 def fill(folder: Path) -> Path:
     """Take every byte that the disk gives; the file that has them."""
     path = folder / "greedy"

@@ -1,110 +1,25 @@
 """The processes as `dslice run` starts them: enrolled by token, found through plc, killed and started again."""
 
 import asyncio
-import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from agent.client import AdList, AgentClient, Promise, Tickets
+from agent.client import AdList, AgentClient, Promise
 from nodemgr.client import NodeClient, SliverReply
 from nodemgr.simulation.control import set_fault
 from plc.client import Plc
 from rpc.aio import Session
 from rpc.credentials import Credentials
-from testbed.embedded import Postgres
-from tests.integration.agent.lab import HOST, Lab, daemon, slice_name
+from tests.integration.agent.lab import Lab
 from tests.integration.nodemgr.conftest import KEY_PAIR
+from tests.integration.nodemgr.daemons import AGENT, Daemons, ask
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
-
-AGENT = Identity(Role.AGENT, "second")
-
-
-@dataclass
-class Daemons:
-    """Environments of an agent, a node manager and a process of three simulated nodes, ready to be started."""
-
-    lab: Lab
-    folder: Path
-    database_url: str
-
-    def token(self, role: Role, name: str, *addresses: str) -> str:
-        (token,) = self.lab.bootstrap.tokens([(role, name, addresses)])
-        return token
-
-    def common(self, name: str) -> dict[str, str]:
-        return {"DSLICE_STATE_DIR": str(self.folder / name), "DSLICE_PLC_URL": self.lab.plc_url, "DSLICE_NAME": name}
-
-    @contextmanager
-    def started(self, module: str, environment: dict[str, str], *, kill: bool = False) -> Iterator[str]:
-        """The daemon's address; `kill` ends it with SIGKILL."""
-        log = self.folder / f"{module}.log"
-        with daemon(module, environment, log) as (process, address):
-            yield address
-            if kill:
-                process.kill()
-                process.wait()
-
-    def agent(self, listen: str = f"{HOST}:0", **options: bool) -> AbstractContextManager[str]:
-        token = self.token(Role.AGENT, AGENT.name, HOST)
-        environment = {
-            **self.common(AGENT.name),
-            "DSLICE_DATABASE_URL": self.database_url,
-            "DSLICE_LISTEN": listen,
-            "DSLICE_ENROLL_TOKEN": token,
-        }
-        return self.started("agent.daemon", environment, **options)
-
-    def node(self, number: int = 200, **options: bool) -> AbstractContextManager[str]:
-        name, address = f"d{number}", f"{self.lab.network}.{number}"
-        token_file = self.folder / f"token-{name}"
-        token_file.write_text(self.token(Role.NODE, name, address) + "\n")
-        environment = {
-            **self.common(name),
-            "DSLICE_NODE_ADDRESS": address,
-            "DSLICE_NODE_SITE": "Princeton",
-            "DSLICE_SLIVER_DRIVER": "simulated",
-            "DSLICE_AGENTS": AGENT.name,
-            "DSLICE_ENROLL_TOKEN_FILE": str(token_file),
-            "DSLICE_GRACE": "0",
-            "DSLICE_EXPIRY_SECONDS": "0.2",
-        }
-        return self.started("nodemgr.daemon", environment, **options)
-
-    def simulated(self, **options: bool) -> AbstractContextManager[str]:
-        rows = [
-            {
-                "name": f"x{number}",
-                "address": f"{self.lab.network}.{number}",
-                "site": "Berkeley",
-                "token": self.token(Role.NODE, f"x{number}", f"{self.lab.network}.{number}"),
-                "port": 0,
-            }
-            for number in (201, 202, 203)
-        ]
-        (self.folder / "nodes.json").write_text(json.dumps(rows))
-        environment = {
-            **self.common("simulated"),
-            "DSLICE_SIMULATED_NODES": str(self.folder / "nodes.json"),
-            "DSLICE_CONTROL_SOCKET": str(self.folder / "c.sock"),
-            "DSLICE_AGENTS": AGENT.name,
-        }
-        return self.started("nodemgr.simulation", environment, **options)
-
-
-@pytest.fixture
-def daemons(lab: Lab, postgres: Postgres, tmp_path: Path) -> Iterator[Daemons]:
-    database = f"daemons_{uuid4().hex[:12]}"
-    postgres.create_database(database)
-    yield Daemons(lab, tmp_path, postgres.url("agent", database))
-    postgres.drop_database(database)
 
 
 @pytest.fixture
@@ -117,14 +32,6 @@ async def ads(client: AgentClient) -> list[str]:
     found = await client.ads()
     assert isinstance(found, AdList)
     return [ad.address.rpartition(".")[2] for ad in found.ads]
-
-
-async def ask(client: AgentClient, numnodes: int, leaselen: int = 600) -> tuple[str, Tickets]:
-    name = slice_name()
-    found = await client.tickets(
-        slice=name, numnodes=numnodes, leaselen=leaselen, delegation=None, idempotency_key=str(uuid4())
-    )
-    return name, found
 
 
 def node_client(session: Session, promise: Promise) -> NodeClient:

@@ -191,7 +191,7 @@ async def test_a_sliver_that_was_being_made_is_stopped_too(world: World) -> None
         await until(lambda: len(driver.begun) == 1)
         stop_owners(world.node, frozenset([USER]))
         assert stopped == []
-        driver.release.set()
+        driver.let_go.set()
         assert (await making).state == "running"
         await until(lambda: stopped == [lease.slice])
     with refused(Code.NOT_ALLOWED):
