@@ -27,8 +27,10 @@ class Ballast:
 
     def make(self) -> bool:
         """Make it where it is missing and the disk has room for it twice; whether it is there now."""
-        if self.size == 0 or self.held:
-            return self.held
+        if self.size == 0:
+            return False
+        if self.held:
+            return True
         with contextlib.suppress(OSError):
             if free_bytes(self.path.parent) >= 2 * self.size:
                 write_file(self.path, bytes(self.size))

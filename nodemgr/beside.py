@@ -16,15 +16,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Beside:
-    """The work of one node; at most `most` of it at once, so that a crowd of it leaves the node to its callers."""
+    """The work of one node; of each kind at most `most` at once, so that a crowd of it leaves the node to its callers,
+    and removals that are stuck hold up no stop."""
 
     most: int = MOST
 
     _tasks: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
-    _room: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._room = asyncio.Semaphore(self.most)
+    _rooms: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
     def begin(self, what: str, slice: str, work: Callable[[], Awaitable[None]]) -> None:
         """Begin it, unless it is under way. What goes wrong is logged: who begins it looks again whether it is done.
@@ -34,7 +32,8 @@ class Beside:
         """
         key = (what, slice)
         if key not in self._tasks:
-            task = asyncio.create_task(self._quietly(f"{what} {slice}", work))
+            room = self._rooms.setdefault(what, asyncio.Semaphore(self.most))
+            task = asyncio.create_task(self._quietly(f"{what} {slice}", room, work))
             self._tasks[key] = task
             task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
@@ -43,9 +42,9 @@ class Beside:
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=seconds)
 
-    async def _quietly(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _quietly(self, what: str, room: asyncio.Semaphore, work: Callable[[], Awaitable[None]]) -> None:
         """One sliver's trouble is not the others'."""
-        async with self._room:
+        async with room:
             try:
                 async with deadline(f"to {what}"):
                     await work()

@@ -32,6 +32,8 @@ def stop_owners(node: Node, owners: frozenset[Identity]) -> None:
 
 def halt(node: Node) -> None:
     """One round: begin to stop what must not run, and to start again what may."""
+    if not node.stopped and not node.halted:
+        return
     running = {lease.slice_id: lease for lease in node.store.leases() if lease.state == "running"}
     node.halted = {slice_id: done for slice_id, done in node.halted.items() if slice_id in running}
     for slice_id, lease in running.items():

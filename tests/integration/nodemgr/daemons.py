@@ -42,7 +42,7 @@ class Daemons:
                 process.kill()
                 process.wait()
 
-    def agent(self, listen: str = f"{HOST}:0", **options: bool) -> AbstractContextManager[str]:
+    def agent(self, listen: str = f"{HOST}:0", **options: Any) -> AbstractContextManager[str]:
         token = self.token(Role.AGENT, AGENT.name, HOST)
         environment = {
             **self.common(AGENT.name),
@@ -70,7 +70,7 @@ class Daemons:
         }
         return self.started("nodemgr.daemon", environment | (settings or {}), **options)
 
-    def simulated(self, **options: bool) -> AbstractContextManager[str]:
+    def simulated(self, **options: Any) -> AbstractContextManager[str]:
         rows = [
             {
                 "name": f"x{number}",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -9,10 +10,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, func, select, text
 
+from agent.client import Ad
 from models.svm import finding, node_table, slice_table
 from plc.client import AgentEntry
 from svm.main import run
 from tests.integration.svm.conftest import Lab, Running, Svm, running
+from tests.unit.nodemgr.test_around import AD
 
 NODE = "127.0.1.2"
 
@@ -74,6 +77,32 @@ def test_an_agent_that_is_away_and_json(lab: Lab, database: Engine, capsys: pyte
     assert {row["type"] for row in rows} == {"row"}
     assert [row["what"] for row in rows if not row["ok"]] == ["agent nobody"]
     assert summary == {"type": "summary", "operation": None, "ok": len(rows) - 1, "failed": 1, "exit": 1}
+
+
+def test_a_node_whose_disk_is_full(
+    lab: Lab,
+    svm: Svm,
+    demo: Path,
+    database: Engine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the agent passes it on (tests/integration/nodemgr/test_full_disk.py has a real one)."""
+
+    async def ads(*_: object) -> tuple[Ad, ...]:
+        return tuple(
+            replace(AD, node=f"n{number}", address=f"127.0.1.{number}", disk_free_mb=free)
+            for number, free in ((1, 5_000), (2, 0), (3, None))
+        )
+
+    assert svm("createslice", demo) == 0
+    monkeypatch.setattr("svm.service.doctor.ask", ads)
+    with running(lab, database, (AgentEntry("agent", "https://127.0.0.1:1"),)) as svmd:
+        monkeypatch.setenv("PLANETLAB_HOME", str(svmd.home(lab.user())))
+        capsys.readouterr()
+        assert run(["doctor"]) == 1
+    (line,) = bad(capsys.readouterr().out)
+    assert line.startswith("BAD  slice demo, 127.0.1.2: the disk of this node is full: svm ssh demo")
 
 
 def test_a_setup_that_is_not_one(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

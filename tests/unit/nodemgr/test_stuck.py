@@ -177,6 +177,26 @@ async def test_a_stop_that_failed_is_repeated_until_it_is_done(world: World) -> 
         assert len(tried) == 6
 
 
+async def test_removals_that_hang_hold_up_no_stop(world: World) -> None:
+    stuck = await many(world, 2 * MOST, 10)
+    (name,) = await many(world, 1, 10_000)
+    stopped: list[str] = []
+
+    class Noting(Hanging):
+        async def stop(self, slice: str) -> None:
+            stopped.append(slice)
+
+    world.node.driver = driver = Noting(world.driver, "delete")
+    async with expiring(world):
+        world.clock.forward(10 + GRACE)
+        await until(lambda: len(driver.begun) == MOST)
+        stop_owners(world.node, frozenset([USER]))
+        await until(lambda: stopped == [name])
+        assert len(world.store.removals()) == len(stuck)
+        driver.let_go.set()
+        await until(lambda: world.store.removals() == [])
+
+
 async def test_a_sliver_that_was_being_made_is_stopped_too(world: World) -> None:
     lease = world.leased()
     stopped: list[str] = []
