@@ -103,6 +103,7 @@ def disk(daemons: Daemons, tmp_path: Path) -> Any:
         yield found
 
 
+@pytest.mark.timeout(500)
 async def test_a_sliver_that_fills_the_disk_takes_nothing_from_the_others(
     daemons: Daemons, as_pi: Session, disk: tuple[list[str], Path], tmp_path: Path
 ) -> None:
