@@ -36,7 +36,10 @@ class OfferedKey:
         if len(signature.asbytes()) > MAX_SIGNATURE:
             return False
         try:
-            kind = paramiko.Transport._key_info[self._algorithm]  # type: ignore[attr-defined]
-            return bool(kind(Message(self._blob)).verify_ssh_sig(data, signature))
+            return self._read().verify_ssh_sig(data, signature)
         except Exception:  # noqa: BLE001 whatever a key or signature does to the parsers, it is none
             return False
+
+    def _read(self) -> paramiko.PKey:
+        kind: type[paramiko.PKey] = paramiko.Transport._key_info[self._algorithm]  # type: ignore[attr-defined]
+        return kind(Message(self._blob))
