@@ -38,7 +38,8 @@ LATENCY = 20  # milliseconds that each simulated node takes to answer
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, testbed(Home(Path(folder))) as variables:
+    nodes = ("--nodes", "0", "--simulated", str(NODES), "--latency", str(LATENCY))
+    with tempfile.TemporaryDirectory() as folder, testbed(Home(Path(folder)), *nodes) as variables:
         home = Home(Path(folder))
         bare, whole = [], []
         for number in range(ROUNDS):  # in turns, so that other load on the machine hits both
@@ -97,12 +98,11 @@ def by_engine(home: Home, variables: Mapping[str, str], name: str) -> float:
 
 
 @contextmanager
-def testbed(home: Home) -> Iterator[dict[str, str]]:
-    """A running one; the environment of its PI."""
+def testbed(home: Home, *nodes: str) -> Iterator[dict[str, str]]:
+    """A running one with such nodes (options of `dslice up`); the environment of its PI."""
     dslice = [str(Path(sys.executable).with_name("dslice"))]
     here = ["--home", str(home.directory)]
-    simulated = ["--nodes", "0", "--simulated", str(NODES), "--latency", str(LATENCY)]
-    subprocess.run([*dslice, "up", *here, *simulated, "--detach"], check=True, capture_output=True)
+    subprocess.run([*dslice, "up", *here, *nodes, "--detach"], check=True, capture_output=True)
     try:
         told = subprocess.run([*dslice, "env", *here], check=True, capture_output=True, text=True).stdout
         yield {**os.environ, **exported(told)}

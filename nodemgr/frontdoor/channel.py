@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import paramiko
 
 from nodemgr.frontdoor import terminal
-from nodemgr.frontdoor.pump import ChannelGoneError, inwards, outwards
+from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
 from nodemgr.slivers.driver import Pty, Session
 from trust.errors import Refusal
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 MAX_COLUMNS = 10_000
 NOT_STARTED = 255
+BROKEN = "this session broke on the node; try again, and tell the node's operator if it stays so"
 # A client that wants no reply gets output after this long at the latest.
 REPLY_SECONDS = 1
 
@@ -40,7 +41,7 @@ class SessionChannel:
         self._session: Session | None = None
         self._started = False
         self._replied = threading.Event()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        self._wake = -1
         self._gone = False
         self._lock = threading.Lock()
 
@@ -54,11 +55,21 @@ class SessionChannel:
         return True
 
     def start(self, argv: Sequence[str]) -> bool:
-        """Start the one command of this channel; refused for a second one (RFC 4254, 6.5)."""
+        """Start the one command of this channel; refused for a second one (RFC 4254, 6.5).
+
+        Raises:
+            OSError, RuntimeError: no descriptor or thread to be had.
+        """
         if self._started:
             return False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._started = True
-        threading.Thread(target=self._run, args=(list(argv),), name="session", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(list(argv),), name="session", daemon=True).start()
+        except BaseException:
+            self._started = False
+            os.close(self._wake)
+            raise
         return True
 
     def replied(self) -> None:
@@ -84,18 +95,17 @@ class SessionChannel:
             self._gone = True
             if self._started:
                 os.eventfd_write(self._wake, 1)
-            else:
-                os.close(self._wake)
             if self._session is not None:
-                self._session.hangup()
+                _hang_up(self._session)
 
     def _run(self, argv: list[str]) -> None:
         try:
-            session = self._begin(argv)
+            self._serve(self._begin(argv))
         except Refusal as refusal:
-            self._refuse(refusal)
-        else:
-            self._serve(session)
+            self._refuse(refusal.reason)
+        except Exception:
+            log.exception("front door: a session broke")
+            self._refuse(BROKEN)
         finally:
             with self._lock:
                 self._session = None
@@ -105,27 +115,43 @@ class SessionChannel:
     def _begin(self, argv: list[str]) -> Session:
         with self._lock:
             self._session = session = self._enter(argv, self._pty)
+        return session
+
+    def _prepare(self, session: Session) -> None:
+        with self._lock:
             if self._pty is not None:
                 session.resize(self._pty.columns, self._pty.rows)
                 terminal.apply(session.stdout, self._modes)
             if self._gone:
-                session.hangup()
-        return session
+                _hang_up(session)
+        for descriptor in (session.stdin, session.stdout):
+            os.set_blocking(descriptor, False)
 
     def _serve(self, session: Session) -> None:
         """Both directions until the command's output ends; then its exit status, and the channel is closed."""
-        self._replied.wait(REPLY_SECONDS)
-        for descriptor in (session.stdin, session.stdout):
-            os.set_blocking(descriptor, False)
         feeder = threading.Thread(target=self._feed, args=(session,), name="session-input", daemon=True)
-        feeder.start()
         try:
+            self._prepare(session)
+            self._replied.wait(REPLY_SECONDS)
+            feeder.start()
             outwards(self._senders(session), self._wake)
             self._channel.send_exit_status(session.wait())
-        except (ChannelGoneError, OSError, EOFError, paramiko.SSHException):
-            session.hangup()
-        self._close()
-        feeder.join()
+        except CHANNEL_LOST:
+            _hang_up(session)
+        except Exception:
+            log.exception("front door: a session broke")
+            _hang_up(session)
+            self._say(BROKEN)
+        finally:
+            self._close()
+            self._let_go(session, feeder)
+
+    def _let_go(self, session: Session, feeder: threading.Thread) -> None:
+        """Close the session's descriptors; its input is closed by who feeds it."""
+        if feeder.ident is not None:
+            feeder.join()
+        elif session.stderr is not None:
+            os.close(session.stdin)
         os.close(session.stdout)
         if session.stderr is not None:
             os.close(session.stderr)
@@ -138,21 +164,37 @@ class SessionChannel:
 
     def _feed(self, session: Session) -> None:
         """What the client types, until its EOF: then a command without a terminal sees the end of its input."""
-        inwards(self._channel, session.stdin, self._wake)
-        if session.stderr is not None:
-            os.close(session.stdin)
+        try:
+            inwards(self._channel, session.stdin, self._wake)
+        except Exception:
+            log.exception("front door: a session's input broke")
+            _hang_up(session)
+        finally:
+            if session.stderr is not None:
+                os.close(session.stdin)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, reason: str) -> None:
         """There is nothing to run: say why where a command's errors go."""
         self._replied.wait(REPLY_SECONDS)
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._channel.sendall_stderr(f"{refusal.reason}\r\n".encode())
-            self._channel.send_exit_status(NOT_STARTED)
+        self._say(reason)
         self._close()
 
+    def _say(self, reason: str) -> None:
+        with contextlib.suppress(*CHANNEL_LOST):
+            self._channel.sendall_stderr(f"{reason}\r\n".encode())
+            self._channel.send_exit_status(NOT_STARTED)
+
     def _close(self) -> None:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(*CHANNEL_LOST):
             self._channel.close()
         with self._lock:
             self._gone = True
             os.eventfd_write(self._wake, 1)
+
+
+def _hang_up(session: Session) -> None:
+    """Whatever comes of it: who hangs up has other channels to end."""
+    try:
+        session.hangup()
+    except Exception:
+        log.exception("front door: a session could not be hung up on")

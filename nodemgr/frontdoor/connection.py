@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import paramiko
 from paramiko.common import (
@@ -22,14 +24,35 @@ from paramiko.common import (
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.channel import SessionChannel
 from nodemgr.frontdoor.forward import Forward, allowed
-from nodemgr.frontdoor.room import MAX_CHANNELS_EVER, MAX_CHANNELS_PER_CONNECTION, Guest, may_open, may_stay
+from nodemgr.frontdoor.room import MAX_CHANNELS_EVER, MAX_CHANNELS_PER_CONNECTION, Guest, may_open, may_stay, window
 from nodemgr.frontdoor.transport import BoundedTransport
 from nodemgr.slivers.driver import Driver, Pty, Session
 from nodemgr.slivers.etc import SFTP_SERVER, SHELL
+from rpc.room import source_of
 from trust.clock import Clock
 from trust.sshkeys import PublicKey
 
 log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _otherwise(answer: _T) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """What a client is answered when its request meets an error of ours, which would end all its channels."""
+
+    def guard(asked: Callable[_P, _T]) -> Callable[_P, _T]:
+        @functools.wraps(asked)
+        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            try:
+                return asked(*args, **kwargs)
+            except Exception:
+                log.exception("front door: a request could not be answered")
+                return answer
+
+        return guarded
+
+    return guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +68,9 @@ class House:
 class Connection(paramiko.ServerInterface):
     """Authentication and channel requests of one client, asked by paramiko on the transport's thread."""
 
-    def __init__(self, sock: socket.socket, source: str, house: House) -> None:
-        self.source = source
+    def __init__(self, sock: socket.socket, address: str, house: House) -> None:
+        self.address = address
+        self.source = source_of(address)
         self.key: PublicKey | None = None
         self.granted: Access | None = None
         self._sock = sock
@@ -54,6 +78,7 @@ class Connection(paramiko.ServerInterface):
         self._kinds: dict[int, tuple[str, int] | None] = {}
         self._channels: dict[int, SessionChannel | Forward] = {}
         self._ever = 0
+        self._closed = False
         self._done = threading.Event()
         self._transport = BoundedTransport(sock, self)
 
@@ -73,8 +98,14 @@ class Connection(paramiko.ServerInterface):
         slice = self.granted.slice if self.logged_in and self.granted is not None else None
         return Guest(self.source, slice, len(self._channels))
 
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it takes up a stranger's place: there, not told to go, and not logged in."""
+        return not self.logged_in and not self._closed and not self.over
+
     def close(self) -> None:
         """End it from any thread, without waiting: the transport reads the end of its socket and closes all."""
+        self._closed = True
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -105,18 +136,25 @@ class Connection(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         """Asked without a signature first and with one after; only the last yes before the login counts."""
-        access = self._lookup(username)
+        try:
+            access = self._lookup(username)
+        except Exception:
+            log.exception("front door: who may log in to %.64r could not be looked up", username)
+            self._transport.unavailable()
+            return AUTH_FAILED
         held = _holds(access, key.asbytes()) if access else None
         if access is None or held is None:
             return AUTH_FAILED
         self.granted, self.key = access, held
         return AUTH_SUCCESSFUL
 
+    @_otherwise(OPEN_FAILED_RESOURCE_SHORTAGE)
     def check_channel_request(self, kind: str, chanid: int) -> int:
         if kind != "session":
             return OPEN_FAILED_UNKNOWN_CHANNEL_TYPE
         return self._open(chanid, None)
 
+    @_otherwise(OPEN_FAILED_RESOURCE_SHORTAGE)
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> int:
@@ -128,6 +166,7 @@ class Connection(paramiko.ServerInterface):
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         return self._open(chanid, target)
 
+    @_otherwise(False)
     def check_channel_pty_request(
         self,
         channel: paramiko.Channel,
@@ -141,20 +180,24 @@ class Connection(paramiko.ServerInterface):
         session = self._session(channel)
         return session is not None and session.request_pty(term.decode("ascii", "replace"), width, height, modes)
 
+    @_otherwise(False)
     def check_channel_window_change_request(
         self, channel: paramiko.Channel, width: int, height: int, pixelwidth: int, pixelheight: int
     ) -> bool:
         session = self._session(channel)
         return session is not None and session.resize(width, height)
 
+    @_otherwise(False)
     def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
         return self._start(channel, [])
 
+    @_otherwise(False)
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         if b"\0" in command:
             return False
         return self._start(channel, [SHELL, "-c", os.fsdecode(command)])
 
+    @_otherwise(False)
     def check_channel_subsystem_request(self, channel: paramiko.Channel, name: str) -> bool:
         return name == "sftp" and self._start(channel, [SFTP_SERVER])
 
@@ -163,21 +206,29 @@ class Connection(paramiko.ServerInterface):
     def authenticated(self) -> None:
         assert self.granted is not None  # noqa: S101 the last key that was accepted
         assert self.key is not None  # noqa: S101
-        log.info("front door: %s logged in from %s with %s", self.granted.slice, self.source, self.key.fingerprint)
+        log.info("front door: %s logged in from %s with %s", self.granted.slice, self.address, self.key.fingerprint)
         if not may_stay(self.granted.slice, self._house.guests()):
             self.close()
 
     def channel_opened(self, channel: paramiko.Channel) -> None:
         destination = self._kinds.pop(channel.chanid, None)
-        if destination is None:
-            self._channels[channel.chanid] = SessionChannel(channel, self._enter)
-        else:
-            self._channels[channel.chanid] = Forward(channel, destination)
+        try:
+            if destination is None:
+                self._channels[channel.chanid] = SessionChannel(channel, self._enter)
+            else:
+                self._channels[channel.chanid] = Forward(channel, destination)
+        except Exception:  # no descriptor or thread to be had: the other channels go on
+            log.exception("front door: a channel could not be served")
+            channel.close()
 
     def channel_gone(self, number: int) -> None:
         channel = self._channels.pop(number, None)
-        if channel is not None:
+        if channel is None:
+            return
+        try:
             channel.gone()
+        except Exception:
+            log.exception("front door: a channel could not be ended")
 
     def ended(self) -> None:
         for number in list(self._channels):
@@ -191,8 +242,10 @@ class Connection(paramiko.ServerInterface):
             self.close()
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         full = len(self._channels) >= MAX_CHANNELS_PER_CONNECTION or self._ever > MAX_CHANNELS_EVER
-        if full or not may_open(self.granted.slice, self._house.guests()):
+        guests = self._house.guests()
+        if full or not may_open(self.granted.slice, guests):
             return OPEN_FAILED_RESOURCE_SHORTAGE
+        self._transport.default_window_size = window(self.granted.slice, guests)
         self._kinds[number] = destination
         return OPEN_SUCCEEDED
 

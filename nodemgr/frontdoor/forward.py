@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -11,7 +12,9 @@ from typing import Protocol, runtime_checkable
 import paramiko
 
 from nodemgr.access import Access
-from nodemgr.frontdoor.pump import ChannelGoneError, inwards, outwards
+from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
 
@@ -47,7 +50,11 @@ class Forward:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._lock = threading.Lock()
         self._over = False
-        threading.Thread(target=self._run, name="forward", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="forward", daemon=True).start()
+        except RuntimeError:
+            os.close(self._wake)
+            raise
 
     def gone(self) -> None:
         """The client closed the channel, or is lost."""
@@ -61,9 +68,10 @@ class Forward:
                 self._serve(peer)
         except OSError:
             pass
+        except Exception:
+            log.exception("front door: a forwarded connection broke")
         finally:
-            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-                self._channel.close()
+            self._close()
             with self._lock:
                 self._over = True
                 os.close(self._wake)
@@ -72,13 +80,26 @@ class Forward:
         peer.setblocking(False)
         feeder = threading.Thread(target=self._feed, args=(peer,), name="forward-input", daemon=True)
         feeder.start()
-        with contextlib.suppress(ChannelGoneError):
+        try:
             outwards({peer.fileno(): self._channel.sendall}, self._wake)
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             self._channel.shutdown_write()
-        feeder.join()
+        except CHANNEL_LOST:
+            pass
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            feeder.join()
 
     def _feed(self, peer: socket.socket) -> None:
-        inwards(self._channel, peer.fileno(), self._wake)
-        with contextlib.suppress(OSError):
-            peer.shutdown(socket.SHUT_WR)
+        try:
+            inwards(self._channel, peer.fileno(), self._wake)
+        except Exception:
+            log.exception("front door: the input of a forwarded connection broke")
+        finally:
+            with contextlib.suppress(OSError):
+                peer.shutdown(socket.SHUT_WR)
+
+    def _close(self) -> None:
+        with contextlib.suppress(*CHANNEL_LOST):
+            self._channel.close()

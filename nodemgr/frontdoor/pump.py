@@ -19,6 +19,10 @@ class ChannelGoneError(Exception):
     """The channel is gone."""
 
 
+# What paramiko and the socket below say on a channel, or a connection, that has ended.
+CHANNEL_LOST = (ChannelGoneError, OSError, EOFError, paramiko.SSHException)
+
+
 def outwards(sources: dict[int, Callable[[bytes], None]], wake: int) -> None:
     """Send what the descriptors of `sources` give, each to its own sender, until all are at their end.
 
@@ -57,7 +61,7 @@ def _receive(channel: paramiko.Channel) -> bytes:
     """The client's next bytes; none at its EOF, and none when the connection is lost while it is told to go on."""
     try:
         return channel.recv(CHUNK)
-    except (OSError, EOFError, paramiko.SSHException):
+    except CHANNEL_LOST:
         return b""
 
 
@@ -73,7 +77,7 @@ def _forward(source: int, send: Callable[[bytes], None]) -> bool:
         return False
     try:
         send(data)
-    except (OSError, EOFError, paramiko.SSHException) as error:
+    except CHANNEL_LOST as error:
         raise ChannelGoneError from error
     return True
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import resource
+import select
 import socket
 import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
 
-from nodemgr.access import AccessTable
+from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.connection import Connection, House
 from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
-from nodemgr.frontdoor.room import Guest, may_knock
+from nodemgr.frontdoor.room import MAX_STRANGERS, MAX_STRANGERS_PER_SOURCE, Guest
 from nodemgr.slivers.driver import Driver
+from rpc.room import leaver, source_of
 from trust.clock import Clock
 
 log = logging.getLogger(__name__)
 
 LOGIN_SECONDS = 20
 CHECK_SECONDS = 1
+LEAVE_SECONDS = 1
 
 
 class FrontDoorServer:
@@ -55,6 +60,7 @@ class FrontDoorServer:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
+        self._spare = -1
         self._threads: list[threading.Thread] = []
 
     @property
@@ -67,6 +73,7 @@ class FrontDoorServer:
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         _raise_descriptor_limit()
         self._listener = socket.create_server(self._address, family=family, backlog=128)
+        self._spare = os.open(os.devnull, os.O_RDONLY)
         for name, work in (("front-door", self._accept), ("front-door-watch", self._watch)):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
@@ -84,6 +91,7 @@ class FrontDoorServer:
             thread.join()
         if self._listener is not None:
             self._listener.close()
+            os.close(self._spare)
         for connection in self._all():
             connection.close()
         for connection in self._all():
@@ -111,9 +119,10 @@ class FrontDoorServer:
         while not self._stopping.is_set():
             try:
                 sock, address = self._listener.accept()
-            except OSError:
-                if self._stopping.wait(0.1):  # out of descriptors, or we are stopping
-                    return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._turn_away(self._listener)
+                self._stopping.wait(0.1)
                 continue
             try:
                 self._welcome(sock, address[0])
@@ -121,17 +130,36 @@ class FrontDoorServer:
                 log.exception("front door: a connection could not be started")
                 sock.close()
 
-    def _welcome(self, sock: socket.socket, source: str) -> None:
-        if not may_knock(source, self._guests()):
-            sock.close()
+    def _turn_away(self, listener: socket.socket) -> None:
+        """Out of descriptors: close the newcomer's connection with the spare one, so that nobody waits in vain."""
+        poller = select.poll()
+        poller.register(listener, select.POLLIN)
+        if not poller.poll(0):  # accept(2) wants a descriptor before anybody comes
             return
+        with contextlib.suppress(OSError):
+            os.close(self._spare)
+            listener.accept()[0].close()
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _welcome(self, sock: socket.socket, address: str) -> None:
+        self._make_room(source_of(address))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in _KEEPALIVE:
             sock.setsockopt(level, option, value)
-        connection = Connection(sock, source, self._house)
+        connection = Connection(sock, address, self._house)
         connection.start(self._host_key)
         with self._lock:
             self._connections[connection] = time.monotonic()
+
+    def _make_room(self, newcomer: str) -> None:
+        """One stranger leaves where there are too many; waited for, so that threads do not pile up either."""
+        strangers = [connection for connection in self._all() if connection.is_stranger]
+        sources = [connection.source for connection in strangers]
+        place = leaver(sources, newcomer, most=MAX_STRANGERS, most_per_source=MAX_STRANGERS_PER_SOURCE)
+        if place is not None:
+            strangers[place].close()
+            strangers[place].join(LEAVE_SECONDS)
 
     def _guests(self) -> list[Guest]:
         return [connection.guest for connection in self._all() if not connection.over]
@@ -149,17 +177,29 @@ class FrontDoorServer:
             for connection in [c for c in self._connections if c.over]:
                 del self._connections[connection]
             present = dict(self._connections)
-        slices = {c.granted.slice for c in present if c.logged_in and c.granted is not None}
-        table = {slice: self._house.access.lookup(slice) for slice in slices}
         late = time.monotonic() - self._login_seconds
+        table: dict[str, Access | None] = {}
         for connection, since in present.items():
-            granted = connection.granted
-            if not connection.logged_in or granted is None:
-                if since < late:
-                    connection.close()
-            elif granted.slice in table and not connection.welcome(table[granted.slice]):
-                log.info("front door: sessions of %s closed: key or lease ended", granted.slice)
+            if connection.logged_in:
+                self._check_access(connection, table)
+            elif since < late:
                 connection.close()
+
+    def _check_access(self, connection: Connection, table: dict[str, Access | None]) -> None:
+        """End the sessions of who may no longer be inside; `table`: what this round has already looked up."""
+        granted = connection.granted
+        if granted is None:
+            return
+        try:
+            if granted.slice not in table:
+                table[granted.slice] = self._house.access.lookup(granted.slice)
+            welcome = connection.welcome(table[granted.slice])
+        except Exception:
+            log.exception("front door: the access to %s could not be looked up; trying again", granted.slice)
+            return
+        if not welcome:
+            log.info("front door: sessions of %s closed: key or lease ended", granted.slice)
+            connection.close()
 
 
 def _raise_descriptor_limit() -> None:

@@ -24,6 +24,7 @@ from trust.clock import SystemClock
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
 
 SLICE = "oceanstore"
+PATIENCE = 300  # seconds for a login; this machine may be busy
 CONFIG = """\
 Host *
     BatchMode yes
@@ -32,7 +33,7 @@ Host *
     UserKnownHostsFile {known_hosts}
     GlobalKnownHostsFile /dev/null
     LogLevel ERROR
-    ConnectTimeout 20
+    ConnectTimeout 120
 """
 
 
@@ -117,7 +118,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     driver = open_driver(os.environ.get("DSLICE_TEST_DRIVER", "auto"), folder / "slivers")
     table = Table()
     clock = SystemClock()
-    server = FrontDoorServer(driver, table, folder / "host_key", "127.0.0.1", 0, clock, login_seconds=2)
+    server = FrontDoorServer(driver, table, folder / "host_key", "127.0.0.1", 0, clock, login_seconds=PATIENCE)
     address, port = server.start()
     (folder / "known_hosts").write_text(f"[{address}]:{port} {server.host_key_line}\n")
     (folder / "config").write_text(CONFIG.format(known_hosts=folder / "known_hosts"))
@@ -129,6 +130,20 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     for slice in list(table.entries):
         run_async(driver.delete(slice))
     assert [t.name for t in threading.enumerate() if t.name.startswith(("front-door", "session"))] == []
+
+
+@contextlib.contextmanager
+def another_door(node: Node, *, login_seconds: int) -> Iterator[Node]:
+    """The same node with a second front door, which gives its clients so long to log in."""
+    key, known_hosts = node.folder / "host_key", node.folder / "known_hosts"
+    server = FrontDoorServer(node.driver, node.table, key, "127.0.0.1", 0, SystemClock(), login_seconds=login_seconds)
+    address, port = server.start()
+    with known_hosts.open("a") as file:
+        file.write(f"[{address}]:{port} {server.host_key_line}\n")
+    try:
+        yield dataclasses.replace(node, server=server, address=address, port=port)
+    finally:
+        server.stop()
 
 
 def add_slice(node: Node, slice: str) -> Access:

@@ -10,7 +10,13 @@ import paramiko
 import pytest
 
 from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
-from nodemgr.frontdoor.transport import MAX_BANNER, MAX_BEFORE_LOGIN, MAX_PACKET, BoundedPacketizer
+from nodemgr.frontdoor.transport import (
+    MAX_BANNER,
+    MAX_BEFORE_LOGIN,
+    MAX_PACKET,
+    MAX_PACKET_BEFORE_LOGIN,
+    BoundedPacketizer,
+)
 from trust.sshkeys import parse_public_key
 
 
@@ -29,6 +35,14 @@ def test_a_packet_that_is_too_long_is_not_waited_for(ends: tuple[BoundedPacketiz
     packetizer.logged_in = True
     with pytest.raises(paramiko.SSHException, match="packet too long"):
         packetizer.read_all(MAX_PACKET + 1)
+
+
+def test_before_the_login_packets_are_short(ends: tuple[BoundedPacketizer, socket.socket]) -> None:
+    packetizer, theirs = ends
+    theirs.sendall(bytes(MAX_PACKET_BEFORE_LOGIN))
+    assert len(packetizer.read_all(MAX_PACKET_BEFORE_LOGIN)) == MAX_PACKET_BEFORE_LOGIN
+    with pytest.raises(paramiko.SSHException, match="packet too long"):
+        packetizer.read_all(MAX_PACKET_BEFORE_LOGIN + 1)
 
 
 def test_before_the_login_little_is_read(ends: tuple[BoundedPacketizer, socket.socket]) -> None:

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-
 from nodemgr.frontdoor import room
-from nodemgr.frontdoor.room import Guest, may_knock, may_open, may_stay
-
-
-def strangers(source: str, count: int) -> list[Guest]:
-    return [Guest(source, None, 0)] * count
+from nodemgr.frontdoor.room import Guest, may_open, may_stay, window
 
 
 def users(slice: str, count: int, channels: int = 1) -> list[Guest]:
     return [Guest("10.0.0.1", slice, channels)] * count
 
 
-@pytest.mark.parametrize(
-    ("guests", "allowed"),
-    [
-        ([], True),
-        (strangers("a", room.MAX_STRANGERS_PER_SOURCE - 1), True),
-        (strangers("a", room.MAX_STRANGERS_PER_SOURCE), False),
-        (strangers("b", room.MAX_STRANGERS_PER_SOURCE), True),
-        (strangers("b", 99) + strangers("c", 99) + strangers("d", 2), False),
-        (users("ocean", room.MAX_CONNECTIONS - 1), True),
-        (users("ocean", room.MAX_CONNECTIONS), False),
-    ],
-)
-def test_who_may_knock(guests: list[Guest], allowed: bool) -> None:
-    assert may_knock("a", guests) is allowed
+def test_those_inside_are_bounded_and_strangers_do_not_count() -> None:
+    most = [guest for n in range(5) for guest in users(f"ocean{n}", room.MAX_CONNECTIONS // 5)]
+    assert may_stay("ocean1", [*most, *[Guest("10.0.0.2", None, 0)] * room.MAX_STRANGERS])
+    assert not may_stay("lake", [*most, *users("lake", 1)])
 
 
 def test_one_slice_cannot_take_the_whole_house() -> None:
@@ -44,3 +28,11 @@ def test_channels_of_a_slice_are_counted_over_its_connections() -> None:
     assert may_open("ocean", users("ocean", 1, half) + users("lake", 5, half))
     assert not may_open("ocean", users("ocean", 2, half))
     assert may_open("lake", users("ocean", 2, half))
+
+
+def test_what_a_slices_clients_can_have_kept_here_is_bounded() -> None:
+    kept, guests = 0, [Guest("10.0.0.9", "lake", 64)]
+    for open_already in range(room.MAX_CHANNELS_PER_SLICE):
+        kept += window("ocean", [*guests, *users("ocean", open_already)])
+    assert window("ocean", guests) == room.WINDOW
+    assert kept < 48 << 20

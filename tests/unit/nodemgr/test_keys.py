@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from nodemgr.access import Access
 from tests.unit.nodemgr.world import (
     OTHER_ID,
     OTHER_USER,
@@ -15,7 +18,7 @@ from tests.unit.nodemgr.world import (
 from tests.unit.trust.factories import SLICE_ID, USER
 from trust.documents import DelegationKind
 from trust.errors import Code
-from trust.sshkeys import parse_public_key
+from trust.sshkeys import PublicKey, parse_public_key
 
 
 async def test_the_whole_key_set_is_replaced_and_sessions_of_gone_keys_end(world: World) -> None:
@@ -24,6 +27,33 @@ async def test_the_whole_key_set_is_replaced_and_sessions_of_gone_keys_end(world
     assert await world.node.set_access(world.svm(), SLICE, SLICE_ID, 2, USER_KEYS[1:]) == 2
     assert only(world).keys == tuple(parse_public_key(line).line for line in USER_KEYS[1:])
     assert world.closer.closed == [(SLICE, (parse_public_key(USER_KEYS[0]).fingerprint,))]
+
+
+async def test_keys_are_read_when_they_change_and_not_at_each_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers have them looked up as often as they like, and reading 999 takes 18 ms."""
+    await world.running()
+    read: list[str] = []
+
+    def noted(line: str) -> PublicKey:
+        read.append(line)
+        return parse_public_key(line)
+
+    monkeypatch.setattr("nodemgr.node.parse_public_key", noted)
+    for generation, keys in enumerate((USER_KEYS[:2], USER_KEYS[1:]), 1):
+        await world.node.set_access(world.svm(), SLICE, SLICE_ID, generation, keys)
+        assert [key.blob for key in found(world).keys] == [parse_public_key(line).blob for line in keys]
+        read.clear()
+        for _ in range(3):
+            found(world)
+        assert read == []
+
+
+def found(world: World) -> Access:
+    access = world.node.lookup(SLICE)
+    assert access is not None
+    return access
 
 
 async def test_an_older_key_set_is_refused_and_the_same_one_is_not(world: World) -> None:
