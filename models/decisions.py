@@ -8,9 +8,9 @@ from models.claims import Claim
 from models.events import EventType
 from models.results import Done, Failed
 from models.states import MOVES, Kind, SliverState, StepState, Verb, next_kind
+from models.transitions import Moved
 from trust.errors import Code
 
-Moved = tuple[SliverState, SliverState]
 NODELESS = (Kind.NEWTICKETS, Kind.RELEASE, Kind.RECONCILE, Kind.CANARY)
 REPLACEABLE = (Kind.NEWLEASES, Kind.NEWVMS)
 _TAKEN = {"ok": False, "code": Code.BUSY, "reason": "an older sliver of this slice is still being deleted there"}

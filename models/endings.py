@@ -1,6 +1,6 @@
 """How slices end: purged by clean, or deleted once no node can hold a sliver of them any more."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -16,6 +16,8 @@ _OUTLIVED = text("""
         ORDER BY slice, node FOR UPDATE SKIP LOCKED)
     RETURNING slice
 """)
+
+_LOCK = text("SELECT id, key_generation FROM svm.slice WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 
 _CLOSE = text("""
     UPDATE svm.slice SET state = 'deleted', ended_at = now(), sealed_key = NULL, public_key = NULL
@@ -45,6 +47,11 @@ _EMPTY = (
             WHERE slice = ANY(:ids)"""),
     text("DELETE FROM svm.slice_key WHERE slice = ANY(:ids)"),
 )
+
+
+def lock_slices(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Lock these slices until the transaction ends, as is done before their slivers; the generations of their keys."""
+    return {row.id: row.key_generation for row in connection.execute(_LOCK, {"ids": list(ids)})}
 
 
 def close_slices(connection: Connection, ids: Sequence[UUID], *, given_back: Sequence[UUID] = ()) -> list[UUID]:

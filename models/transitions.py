@@ -12,8 +12,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from models.rounds import rounds
 from models.states import MOVES, Kind, SliverState
 
+Moved = tuple[SliverState, SliverState]  # before and after
 Key = tuple[UUID, str]  # a sliver's row: slice and node
 
 
@@ -30,6 +32,11 @@ class Change:
     frontdoor: tuple[str, int, str] | None = None
     key_generation: int | None = None
     pair_generation: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """Of the sliver's row."""
+        return self.slice, self.node
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,28 +152,28 @@ _TROUBLE = text("""
           JOIN svm.sliver v ON v.slice = c.slice AND v.node = c.node
           ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
     WHERE v.slice = u.of_slice AND v.node = u.on_node
-    RETURNING v.slice, v.node, v.state
 """)
 
 
-def advance(connection: Connection, changes: Sequence[Change]) -> dict[Key, tuple[SliverState, SliverState]]:
-    """Move slivers as their steps' kinds say. What moved: (before, after); a row that is missing was not allowed to."""
-    if not changes:
-        return {}
-    rows = connection.execute(_ADVANCE, {"rows": json.dumps([_change(change) for change in changes])})
-    return {(row.slice, row.node): (SliverState(row.before), SliverState(row.after)) for row in rows}
+def advance(connection: Connection, changes: Sequence[Change]) -> list[Moved | None]:
+    """Move slivers as their steps' kinds say, those of one sliver one after another. For each change the states
+    (before, after), or None where its row is missing or was not allowed to move."""
+    moved: dict[int, Moved] = {}
+    for few in rounds(enumerate(changes), lambda numbered: numbered[1].key):
+        rows = connection.execute(_ADVANCE, {"rows": json.dumps([_change(change) for _, change in few])})
+        found = {(row.slice, row.node): (SliverState(row.before), SliverState(row.after)) for row in rows}
+        moved |= {at: found[change.key] for at, change in few if change.key in found}
+    return [moved.get(at) for at in range(len(changes))]
 
 
 def grant(connection: Connection, slice_row: UUID, tickets: Sequence[Granted]) -> list[str]:
     """Slivers in state ticketed: new rows, or expired and deleted ones again (the generation goes on counting)."""
-    rows = [_ticket(position, ticket) for position, ticket in enumerate(tickets, 1)]
-    bound = {
-        "slice": slice_row,
-        "rows": json.dumps(rows),
-        "sources": list(MOVES[Kind.NEWTICKETS].sources),
-        "living": list(MOVES["expire"].sources),
-    }
-    return list(connection.scalars(_GRANT, bound))
+    states = {"sources": list(MOVES[Kind.NEWTICKETS].sources), "living": list(MOVES["expire"].sources)}
+    granted: list[str] = []
+    for few in rounds(tickets, lambda ticket: ticket.node):
+        rows = [_ticket(position, ticket) for position, ticket in enumerate(few, 1)]
+        granted += connection.scalars(_GRANT, {"slice": slice_row, "rows": json.dumps(rows), **states})
+    return granted
 
 
 def condemn(connection: Connection, slice_row: UUID, nodes: Sequence[str] | None = None) -> dict[str, SliverState]:
@@ -185,15 +192,13 @@ def expire(connection: Connection) -> dict[Key, SliverState]:
     return {(row.slice, row.node): SliverState(row.before) for row in rows}
 
 
-def trouble(connection: Connection, troubles: Sequence[Trouble]) -> dict[Key, SliverState]:
-    """Note why steps failed; the state stays where it is. The states, by row."""
-    if not troubles:
-        return {}
-    rows = [
-        {"slice": str(t.slice), "node": t.node, "kind": t.kind, "code": t.code, "reason": t.reason} for t in troubles
-    ]
-    found = connection.execute(_TROUBLE, {"rows": json.dumps(rows)})
-    return {(row.slice, row.node): SliverState(row.state) for row in found}
+def trouble(connection: Connection, troubles: Sequence[Trouble]) -> None:
+    """Note why steps failed; the state stays where it is."""
+    for few in rounds(troubles, lambda one: (one.slice, one.node)):
+        rows = [
+            {"slice": str(t.slice), "node": t.node, "kind": t.kind, "code": t.code, "reason": t.reason} for t in few
+        ]
+        connection.execute(_TROUBLE, {"rows": json.dumps(rows)})
 
 
 def _change(change: Change) -> dict[str, object]:
