@@ -55,6 +55,7 @@ def start(connection: Connection, wanted: Wanted) -> Started:
     Raises Refusal: BUSY (detail `operation`: the open one), NOT_FOUND, NOT_OWNER, NAME_TAKEN (a complete slice that
     lives, or somebody else's name), NOT_ALLOWED (a delegation that was withdrawn), BAD_INPUT.
     """
+    _wait_for_same_request(connection, wanted)
     ledger, row = Ledger(connection), None
     if wanted.verb in CANCELLING:
         ledger, row = _lock_everything(connection, wanted)
@@ -86,7 +87,7 @@ def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
         raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
     tally = ledger[operation]
     if tally.verb is Verb.DELETESLICE:
-        raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: what it has begun it finishes")
+        raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: svm watch SLICE follows it to its end")
     if tally.ended or tally.cancelled:
         return []
     _cancel(connection, [tally], "svm cancel", ledger, running=False)
@@ -145,6 +146,13 @@ def _newest(wanted: Wanted) -> Any:
     table = svm.slice_table
     found = select(table.c.id).where(table.c.name == wanted.slice, table.c.state != "deleted")
     return found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
+
+
+def _wait_for_same_request(connection: Connection, wanted: Wanted) -> None:
+    """Until the same request, sent twice at once, is written down; then the second finds the first's operation."""
+    if wanted.idempotency_key is not None:
+        request = f"{wanted.owner} {wanted.verb} {wanted.idempotency_key}"
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:request, 0))"), {"request": request})
 
 
 def _same_request(connection: Connection, wanted: Wanted) -> Started | None:

@@ -276,7 +276,8 @@ def _refuse_busy(connection: Connection, row: Row[Any], but_for: Sequence[Verb] 
     )
     other = connection.execute(open_ones.limit(1)).one_or_none()
     if other is not None:
-        reason = f"{other.verb} is under way on {row.name}: svm watch {row.name} follows it, svm cancel ends it"
+        ends = "it is not cancelled" if other.verb == Verb.DELETESLICE else f"svm cancel {row.name} ends it"
+        reason = f"{other.verb} is under way on {row.name}: svm watch {row.name} follows it, {ends}"
         raise Refusal(Code.BUSY, reason, operation=str(other.id), verb=other.verb)
 
 
