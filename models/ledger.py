@@ -84,8 +84,8 @@ class Tally:
 
     @property
     def silent(self) -> bool:
-        """Operations without a slice (reconcile, canary) have no reader: nothing but their counters is kept."""
-        return self.verb in (Verb.RECONCILE, Verb.CANARY)
+        """Rounds over all nodes (reconcile, canary) have no reader: nothing but their counters is kept."""
+        return self.slice is None and self.verb in (Verb.RECONCILE, Verb.CANARY)
 
     def say(self, type: EventType, **fields: Any) -> None:
         """Add an event under the next number."""

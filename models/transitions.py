@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from models.rounds import rounds
 from models.states import MOVES, Kind, SliverState
+from trust.errors import Code
 
 Moved = tuple[SliverState, SliverState]  # before and after
 Key = tuple[UUID, str]  # a sliver's row: slice and node
@@ -64,6 +65,7 @@ class Trouble:
     reason: str
 
 
+# What success does to a sliver. One that has stopped stays so whatever else is done to it, until newvms makes it run.
 # A renewed lease is due again after two thirds of it, spread so that a slice's nodes are not all renewed at once.
 _ADVANCE = text("""
     UPDATE svm.sliver AS v SET
@@ -81,7 +83,10 @@ _ADVANCE = text("""
                               ELSE greatest(v.key_generation, coalesce(u.keys, 0)) END,
         pair_generation = CASE WHEN u.target = 'deleted' THEN 0
                                ELSE greatest(v.pair_generation, coalesce(u.pair, 0)) END,
-        attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
+        stopped_at = CASE WHEN u.target IS NULL THEN v.stopped_at END,
+        attempts = 0, changed_at = now(),
+        error_code = CASE WHEN u.target IS NULL AND v.stopped_at IS NOT NULL THEN v.error_code END,
+        last_error = CASE WHEN u.target IS NULL AND v.stopped_at IS NOT NULL THEN v.last_error END
     FROM (SELECT v.slice AS of_slice, v.node AS on_node, v.state AS before, c.*
           FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(slice uuid, node text, sources jsonb, target text,
                new_lease text, new_generation int, new_end timestamptz, address text, port int, key text, keys int,
@@ -136,9 +141,20 @@ _GRANT = text("""
         frontdoor_address = excluded.frontdoor_address, frontdoor_port = excluded.frontdoor_port,
         host_key = excluded.host_key, state = 'ticketed', ticket = excluded.ticket, jti = excluded.jti,
         expires_at = excluded.expires_at, redeemed_at = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
-        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
+        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, stopped_at = NULL, changed_at = now()
     WHERE v.state = ANY(:sources) OR (v.state = ANY(:living) AND v.expires_at <= now())
     RETURNING v.node
+""")
+
+# Looked at again under the lock: what has changed since the node was asked is no longer what it spoke of.
+_STOP = text("""
+    UPDATE svm.sliver AS v SET state = 'leased', stopped_at = now(), attempts = 0, changed_at = now(),
+        error_code = :code, last_error = :reason
+    FROM (SELECT slice, node, state AS before FROM svm.sliver
+          WHERE slice = :slice AND node = :node AND state = ANY(:sources)
+            AND changed_at < now() - interval '30 seconds' FOR UPDATE) AS u
+    WHERE v.slice = u.slice AND v.node = u.node
+    RETURNING u.before, v.state AS after
 """)
 
 # A renewal that failed is tried again well before the lease that is still valid ends.
@@ -190,6 +206,13 @@ def expire(connection: Connection) -> dict[Key, SliverState]:
     """Write down what has run out, by the database's clock."""
     rows = connection.execute(_EXPIRE, {"sources": list(MOVES["expire"].sources)})
     return {(row.slice, row.node): SliverState(row.before) for row in rows}
+
+
+def stop(connection: Connection, slice_row: UUID, node: str, code: Code, reason: str) -> Moved | None:
+    """Its node has the lease, and the VM does not run any more: (before, after), None when it was not to be moved."""
+    bound = {"slice": slice_row, "node": node, "sources": list(MOVES["stop"].sources), "code": code, "reason": reason}
+    row = connection.execute(_STOP, bound).one_or_none()
+    return (SliverState(row.before), SliverState(row.after)) if row else None
 
 
 def trouble(connection: Connection, troubles: Sequence[Trouble]) -> None:

@@ -19,7 +19,7 @@ from models.pairs import behind
 from models.reconciling import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
 from models.results import Done
 from models.states import Kind, SliverState
-from models.transitions import Change
+from models.transitions import Change, stop
 from nodemgr.client import NodeClient, SliverReply
 from tasks.access import Place, set_keys
 from tasks.newleases import receipt
@@ -88,6 +88,7 @@ class Differences:
         push: VMs whose keys are behind or others than are wanted.
         renew: VMs whose lease is another than the table has, with the generation to renew from: the node's store was
             put back and it has forgotten one, or its answer to a renewal was lost; then it gives that lease again.
+        stopped: slices whose lease is there and whose VM does not run any more.
         report: what nobody asked svmd to change.
     """
 
@@ -95,6 +96,7 @@ class Differences:
     gone: tuple[UUID, ...] = ()
     push: tuple[Expected, ...] = ()
     renew: tuple[Expected, ...] = ()
+    stopped: tuple[Expected, ...] = ()
     report: tuple[Finding, ...] = ()
 
 
@@ -103,6 +105,7 @@ class _Sorted:
     delete: list[Expected] = field(default_factory=list)
     push: list[Expected] = field(default_factory=list)
     renew: list[Expected] = field(default_factory=list)
+    stopped: list[Expected] = field(default_factory=list)
     report: list[Finding] = field(default_factory=list)
 
 
@@ -117,7 +120,14 @@ def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply]) -> Diffe
         if row.state is SliverState.RUNNING and row.settled and key not in there:
             found.report.append(Finding(row.name, "missing", row.slice_id))
     gone = [row.slice for key, row in known.items() if row.state is SliverState.DELETING and key not in there]
-    return Differences(tuple(found.delete), tuple(gone), tuple(found.push), tuple(found.renew), tuple(found.report))
+    return Differences(
+        delete=tuple(found.delete),
+        gone=tuple(gone),
+        push=tuple(found.push),
+        renew=tuple(found.renew),
+        stopped=tuple(found.stopped),
+        report=tuple(found.report),
+    )
 
 
 def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
@@ -132,6 +142,8 @@ def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
             found.push.append(row)
         if row.settled and item.generation != row.generation:
             found.renew.append(replace(row, generation=to_learn(row.generation, item.generation)))
+    elif row.state is SliverState.RUNNING and row.settled and item.state == "leased":
+        found.stopped.append(row)
     elif row.state is SliverState.RUNNING and row.settled:
         found.report.append(Finding(row.name, "missing", row.slice_id))
 
@@ -167,7 +179,17 @@ async def look(claim: Claim, shop: Workshop) -> Done:
         _delete(client, found.delete), _push(client, shop, found.push, node), _renew(client, shop, found.renew, node)
     )
     await shop.read(answered, node, [*found.gone, *deleted], [*pushed, *renewed], found.report)
+    for row in found.stopped:
+        await shop.read(stopped, row, node)
     return Done()
+
+
+def stopped(connection: Connection, row: Expected, node: str) -> None:
+    """Its VM has ended by itself: the table and the slice's history say so, with what makes it run again."""
+    reason = f"its VM has ended by itself, its files and keys are kept: svm newvms {row.name} {node} starts it again"
+    if stop(connection, row.slice, node, Code.NOT_FOUND, reason) is not None:
+        wanted = Wanted(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
+        open_planned(connection, wanted, Plan(row.slice, row.name, notes=(f"{node}: {reason}",)))
 
 
 async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:

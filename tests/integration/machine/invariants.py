@@ -19,7 +19,7 @@ _SLIVERS = """
 """
 # Counters that disagree with the steps, steps that nothing will ever take up, ends that came twice or not at all.
 _OPERATIONS = """
-    SELECT o.id, o.verb, o.ended_at, o.outcome, o.open_steps, o.in_flight, o.seq, o.parallelism,
+    SELECT o.id, o.slice, o.verb, o.ended_at, o.outcome, o.open_steps, o.in_flight, o.seq, o.parallelism,
         count(s.id) FILTER (WHERE s.state IN ('held', 'released', 'running')) AS open,
         count(s.id) FILTER (WHERE s.state IN ('released', 'running')) AS flying,
         (SELECT count(*) FROM svm.event e WHERE e.operation = o.id) AS events,
@@ -143,7 +143,7 @@ class Watch:
             assert (o.open_steps, o.in_flight) == (o.open, o.flying), f"{where}: its counters are wrong"
             assert (o.ended_at is None) == (o.open > 0), f"I3: {where} has {o.open} open steps and ended {o.ended_at}"
             assert o.events == (o.last or 0) == o.seq, f"{where}: events {o.events}, last {o.last}, seq {o.seq}"
-            told = o.verb not in ("reconcile", "canary")
+            told = o.slice is not None or o.verb not in ("reconcile", "canary")
             assert o.ends == int(told and o.ended_at is not None), f"{where}: {o.ends} ends were told"
             assert o.in_flight <= o.parallelism, f"{where}: more in flight than its window"
         for query, why in ((_UNSCHEDULED, "I3: not scheduled"), (_OUTLAWS, "delete wins: still to be done")):
