@@ -36,8 +36,11 @@ _FORGET_PERMISSIONS = text("""
 """)
 
 _AGENTS = text("SELECT DISTINCT agent FROM svm.sliver WHERE slice = :slice ORDER BY agent")
-_LATEST = text("""
-    SELECT max(expires_at) + make_interval(secs => :grace) FROM svm.sliver WHERE slice = :slice AND state = 'deleting'
+# Of every slice of that name and owner: the name is not free before the last of their slivers has ended.
+_LEFT = text("""
+    SELECT v.node, v.expires_at + make_interval(secs => :grace) AS until
+    FROM svm.slice x JOIN svm.slice y ON y.owner = x.owner AND y.name = x.name JOIN svm.sliver v ON v.slice = y.id
+    WHERE x.id = :slice AND y.state <> 'deleted' AND v.state = 'deleting' ORDER BY v.node
 """)
 
 _EMPTY = (
@@ -75,10 +78,11 @@ def empty_slices(connection: Connection, ids: Sequence[UUID]) -> None:
         connection.execute(statement, {"ids": list(ids)})
 
 
-def agents_and_end(connection: Connection, slice_row: UUID, grace: int) -> tuple[list[str], datetime | None]:
-    """The agents that registered the slice, and until when a node may still hold a sliver of it."""
+def left_of(connection: Connection, slice_row: UUID, grace: int) -> tuple[list[str], dict[str, datetime | None]]:
+    """The agents that registered the slice; nodes that may still hold a sliver of that name, and until when."""
     agents = connection.scalars(_AGENTS, {"slice": slice_row})
-    return list(agents), connection.scalar(_LATEST, {"slice": slice_row, "grace": grace})
+    left = connection.execute(_LEFT, {"slice": slice_row, "grace": grace})
+    return list(agents), {row.node: row.until for row in left}
 
 
 def outlive(connection: Connection, grace: int) -> list[UUID]:

@@ -213,8 +213,9 @@ def _end_if_empty(tally: Tally) -> None:
 
 def _new_step(step: NewStep, tally: Tally) -> dict[str, Any]:
     state = StepState.RELEASED if step.released else StepState.HELD
-    slice_row = str(tally.slice) if tally.slice else None
-    return {"operation": str(tally.id), "slice": slice_row, "node": step.node, "kind": step.kind, "state": state}
+    slice_row = step.slice or tally.slice
+    about = {"operation": str(tally.id), "slice": str(slice_row) if slice_row else None}
+    return {**about, "node": step.node, "kind": step.kind, "state": state}
 
 
 def _saved(tally: Tally) -> dict[str, Any]:

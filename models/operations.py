@@ -13,7 +13,7 @@ from models import svm
 from models.events import EventType
 from models.ledger import Ledger, Tally
 from models.requests import Given, Operation, Plan, SliceSpec, Started, Wanted
-from models.states import Outcome, Queue, Verb
+from models.states import Kind, Outcome, Queue, Verb
 from models.steps import NewStep, StepRef
 from models.verbs import PLANS
 from trust.errors import Code, Refusal
@@ -117,12 +117,13 @@ def latest_of(connection: Connection, slice_row: UUID, limit: int = 20) -> list[
 
 
 def _lock_slice(connection: Connection, wanted: Wanted) -> Row[Any] | None:
-    """The open slice of that name, else the newest that is being deleted; locked until the transaction ends."""
+    """The open slice of that name, else the newest that is being deleted; all of them are locked until the transaction
+    ends."""
     table = svm.slice_table
-    found = select(table).where(table.c.name == wanted.slice, table.c.state != "deleted")
-    newest = found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
+    named = select(table).where(table.c.name == wanted.slice, table.c.state != "deleted").order_by(table.c.id)
     # KEY SHARE, which inserted steps and events take on their slice, may go on beside this.
-    return connection.execute(newest.with_for_update(key_share=True)).one_or_none()
+    rows = connection.execute(named.with_for_update(key_share=True)).all()
+    return max(rows, key=lambda row: (row.state, row.created_at), default=None)
 
 
 def _lock_everything(connection: Connection, wanted: Wanted) -> tuple[Ledger, Row[Any] | None]:
@@ -185,8 +186,10 @@ def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, lis
     }
     row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()
     tally = ledger.add(row)
+    ledger.add_steps(NewStep(row.id, Kind.DELETE, node, slice=of) for of, node in plan.earlier)
     ledger.add_steps(NewStep(row.id, kind, node) for kind, node in plan.steps)
-    tally.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": len(plan.steps), "nodes": plan.nodes})
+    steps = len(plan.earlier) + len(plan.steps)
+    tally.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": steps, "nodes": plan.nodes})
     for note in plan.notes:
         tally.say(EventType.NOTE, reason=note)
     return row.id, ledger.settle()

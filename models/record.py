@@ -32,6 +32,18 @@ _STILL_OURS = text("""
 # here or sees the new VM.
 OF_SLICES = (Kind.NEWTICKETS, Kind.REPLACE, Kind.NEWVMS, Kind.DELETE, Kind.RELEASE)
 
+# After a deletion the name goes back; a slice is created where an earlier one of that name has ended.
+AFTER_DELETIONS = {
+    Verb.DELETESLICE: Kind.RELEASE,
+    Verb.CREATESLICE: Kind.NEWTICKETS,
+    Verb.NEWTICKETS: Kind.NEWTICKETS,
+}
+
+_STILL_DELETING = text("""
+    SELECT DISTINCT operation FROM svm.step
+    WHERE operation = ANY(:operations) AND kind = 'delete' AND state IN ('held', 'released', 'running')
+""")
+
 _END_STEPS = text("""
     UPDATE svm.step AS s SET state = u.state, claim_token = NULL, claim_until = NULL,
         error_code = u.code, error = u.reason,
@@ -220,13 +232,25 @@ def _count(tally: Tally, decision: Decision) -> None:
 
 def _close(connection: Connection, ledger: Ledger, kept: Sequence[Record]) -> list[StepRef]:
     """After a deletion's last node the name goes back to plc; after that nothing of the slice is kept."""
-    deletions = {r.claim.operation for r in kept if r.claim.kind is Kind.DELETE}
-    last = [id for id in deletions if ledger[id].verb is Verb.DELETESLICE and not ledger[id].open_steps]
-    refs = ledger.add_steps(NewStep(id, Kind.RELEASE, released=True) for id in last)
+    deletions = [r.claim for r in kept if r.claim.kind is Kind.DELETE]
+    refs = _follow_deletions(connection, ledger, {claim.operation for claim in deletions})
+    of_others = {c.slice.id for c in deletions if c.slice and c.slice.id != ledger[c.operation].slice}
+    close_slices(connection, sorted(of_others))
     released = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice]
     given = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice and _is_done(r)]
     close_slices(connection, released, given_back=given)
     return refs
+
+
+def _follow_deletions(connection: Connection, ledger: Ledger, operations: set[UUID]) -> list[StepRef]:
+    """What waits for the last of an operation's deletions."""
+    if not operations:
+        return []
+    deleting = set(connection.scalars(_STILL_DELETING, {"operations": list(operations)}))
+    over = [tally for tally in map(ledger.__getitem__, sorted(operations - deleting)) if tally.verb in AFTER_DELETIONS]
+    # A deletion's end is a part of it; whatever else was cancelled goes no further.
+    going_on = [tally for tally in over if tally.verb is Verb.DELETESLICE or not tally.cancelled]
+    return ledger.add_steps(NewStep(tally.id, AFTER_DELETIONS[tally.verb]) for tally in going_on)
 
 
 def _is_done(record: Record) -> bool:
