@@ -7,15 +7,16 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 # A sliver that is being deleted is gone when its node said so, or when its lease's end and the grace have passed.
-_OUTLIVED = text("""
+_OVERDUE = "state = 'deleting' AND coalesce(expires_at, '-infinity') + make_interval(secs => :grace) < now()"
+_WITH_OVERDUE = text(f"SELECT DISTINCT slice FROM svm.sliver WHERE {_OVERDUE}")  # noqa: S608 - made of constants
+_OUTLIVED = text(f"""
     UPDATE svm.sliver SET state = 'deleted', ticket = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
         changed_at = now()
     WHERE (slice, node) IN (
-        SELECT slice, node FROM svm.sliver
-        WHERE state = 'deleting' AND coalesce(expires_at, '-infinity') + make_interval(secs => :grace) < now()
+        SELECT slice, node FROM svm.sliver WHERE slice = ANY(:ids) AND {_OVERDUE}
         ORDER BY slice, node FOR UPDATE SKIP LOCKED)
     RETURNING slice
-""")
+""")  # noqa: S608 - made of constants of this file
 
 _LOCK = text("SELECT id, key_generation FROM svm.slice WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 
@@ -47,7 +48,8 @@ _EMPTY = (
     text("""UPDATE svm.slice SET sealed_key = NULL, public_key = NULL, autorenew = false, heal = false
             WHERE id = ANY(:ids)"""),
     text("""UPDATE svm.sliver SET state = 'deleted', ticket = NULL, lease = NULL, renew_at = NULL, key_generation = 0
-            WHERE slice = ANY(:ids)"""),
+            WHERE (slice, node) IN (SELECT slice, node FROM svm.sliver WHERE slice = ANY(:ids)
+                ORDER BY slice, node FOR UPDATE)"""),
     text("DELETE FROM svm.slice_key WHERE slice = ANY(:ids)"),
 )
 
@@ -87,5 +89,8 @@ def left_of(connection: Connection, slice_row: UUID, grace: int) -> tuple[list[s
 
 def outlive(connection: Connection, grace: int) -> list[UUID]:
     """Write down deletions that the leases' ends have finished; the slices that are now closed."""
-    slices = list(set(connection.scalars(_OUTLIVED, {"grace": grace})))
-    return close_slices(connection, sorted(slices))
+    found = list(connection.scalars(_WITH_OVERDUE, {"grace": grace}))
+    if not found:
+        return []
+    lock_slices(connection, found)
+    return close_slices(connection, sorted(set(connection.scalars(_OUTLIVED, {"ids": found, "grace": grace}))))

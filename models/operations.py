@@ -60,7 +60,7 @@ def start(connection: Connection, wanted: Wanted) -> Started:
     if wanted.verb in CANCELLING:
         ledger, row = _lock_everything(connection, wanted)
     elif wanted.slice:
-        row = _lock_slice(connection, wanted)
+        row = lock_named(connection, wanted.slice)
     if (again := _same_request(connection, wanted)) is not None:
         return again
     plan = PLANS[wanted.verb](connection, wanted, row)
@@ -116,11 +116,11 @@ def latest_of(connection: Connection, slice_row: UUID, limit: int = 20) -> list[
     return [_operation(row) for row in connection.execute(wanted)]
 
 
-def _lock_slice(connection: Connection, wanted: Wanted) -> Row[Any] | None:
+def lock_named(connection: Connection, name: str) -> Row[Any] | None:
     """The open slice of that name, else the newest that is being deleted; all of them are locked until the transaction
     ends."""
     table = svm.slice_table
-    named = select(table).where(table.c.name == wanted.slice, table.c.state != "deleted").order_by(table.c.id)
+    named = select(table).where(table.c.name == name, table.c.state != "deleted").order_by(table.c.id)
     # KEY SHARE, which inserted steps and events take on their slice, may go on beside this.
     rows = connection.execute(named.with_for_update(key_share=True)).all()
     return max(rows, key=lambda row: (row.state, row.created_at), default=None)
@@ -136,7 +136,7 @@ def _lock_everything(connection: Connection, wanted: Wanted) -> tuple[Ledger, Ro
         seen = connection.scalar(_newest(wanted))
         if seen is not None:
             ledger.lock_open(seen)
-        row = _lock_slice(connection, wanted)
+        row = lock_named(connection, wanted.slice)
         if row is None or (row.id == seen and ledger.has_all_of(row.id)):
             attempt.commit()
             return ledger, row

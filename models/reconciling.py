@@ -43,6 +43,7 @@ _EXPECTED = text("""
         CASE WHEN x.standing_until > now() THEN x.standing END AS standing
     FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
     WHERE v.node = :node AND x.slice_id IS NOT NULL
+      AND (v.state NOT IN ('expired', 'deleted') OR x.slice_id = ANY(:there))
     ORDER BY x.name, x.created_at
 """)
 
@@ -141,8 +142,8 @@ def node_of(connection: Connection, node: str) -> tuple[str, str] | None:
     return (row.node_name, row.api) if row else None
 
 
-def expected(connection: Connection, node: str) -> list[Expected]:
-    """All rows of a node."""
+def expected(connection: Connection, node: str, there: Iterable[UUID]) -> list[Expected]:
+    """The rows of a node that are to be compared with what it has, `there` (registrations): not what was there once."""
     return [
         Expected(
             slice=row.slice,
@@ -161,7 +162,7 @@ def expected(connection: Connection, node: str) -> list[Expected]:
             delegation=row.working or row.standing,
             keys=key_set_digest(row.keys),
         )
-        for row in connection.execute(_EXPECTED, {"node": node})
+        for row in connection.execute(_EXPECTED, {"node": node, "there": list(there)})
     ]
 
 

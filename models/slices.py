@@ -36,11 +36,14 @@ _SLICES = f"""
 _FIND = text(f"""
     {_SLICES} WHERE x.name = :name AND x.state <> 'deleted' ORDER BY x.state DESC, x.created_at DESC LIMIT 1
 """)
+_LAST = text(f"""
+    {_SLICES} WHERE x.name = :name AND x.owner = :owner ORDER BY x.created_at DESC LIMIT 1
+""")
 _OWNED = text(f"""
-    {_SLICES} WHERE x.owner = :owner AND (:deleted OR x.state <> 'deleted' AND NOT EXISTS (
+    {_SLICES} WHERE x.owner = :owner AND x.state <> 'deleted' AND NOT EXISTS (
         SELECT 1 FROM svm.slice y WHERE y.owner = x.owner AND y.name = x.name AND y.state <> 'deleted'
-            AND (y.state, y.created_at) > (x.state, x.created_at)))
-    ORDER BY x.name, x.created_at
+            AND (y.state, y.created_at) > (x.state, x.created_at))
+    ORDER BY x.name
 """)  # noqa: S608 - made of constants of this file
 _THESE = text(f"{_SLICES} WHERE x.id = ANY(:ids) ORDER BY x.name")
 
@@ -136,9 +139,15 @@ def find(connection: Connection, name: str, caller: Identity | None) -> Slice:
     return found
 
 
-def owned(connection: Connection, owner: Identity, *, deleted: bool = False) -> list[Slice]:
-    """The owner's slices by name; `deleted` adds those that are gone (history)."""
-    return [_slice(row) for row in connection.execute(_OWNED, {"owner": str(owner), "deleted": deleted})]
+def last_of(connection: Connection, name: str, owner: Identity) -> Slice | None:
+    """The owner's newest slice of that name, also one that is gone (history)."""
+    row = connection.execute(_LAST, {"name": name, "owner": str(owner)}).one_or_none()
+    return _slice(row) if row else None
+
+
+def owned(connection: Connection, owner: Identity) -> list[Slice]:
+    """The owner's slices, one for each name: the open one, else the newest that is being deleted."""
+    return [_slice(row) for row in connection.execute(_OWNED, {"owner": str(owner)})]
 
 
 def slivers(connection: Connection, slice_row: UUID) -> list[Sliver]:

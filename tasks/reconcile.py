@@ -174,7 +174,8 @@ async def look(claim: Claim, shop: Workshop) -> Done:
     except Refusal as refusal:
         await shop.read(silent, node, refusal.code, refusal.reason)
         raise
-    found = compare(await shop.read(expected, node), inventory)
+    rows = await shop.read(expected, node, [item.slice_id for item in inventory])
+    found = compare(rows, inventory)
     deleted, pushed, renewed = await asyncio.gather(
         _delete(client, found.delete), _push(client, shop, found.push, node), _renew(client, shop, found.renew, node)
     )

@@ -213,7 +213,7 @@ def test_a_vm_that_has_ended_by_itself_is_said_and_newvms_starts_it_again(farm: 
     with farm.database.connect() as connection:
         row = find(connection, name, owner.identity)
         assert f"svm newvms {name} {node}" in str(slivers(connection, row.id)[0].last_error)
-        assert any(f"svm newvms {name} {node}" in str(event.reason) for event in history(connection, row.id))
+        assert any(f"svm newvms {name} {node}" in str(event.reason) for event, _ in history(connection, row.id))
         assert len(expirations(connection, row.id)) == 4
     assert reported(farm) == []
     made = farm.run(Verb.NEWVMS, name, owner)
