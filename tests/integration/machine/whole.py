@@ -89,16 +89,12 @@ class PromptWriter(Writer):
     held: tuple[_Entry, ...] = ()
 
     def submit(self, record: Any) -> Any:
-        entry = _Entry(record)
-        if self.hold is not None:
-            self.held = (*self.held, entry)
-            self.hold()
-        else:
-            self.flush(entry)
+        self.held = (*self.held, entry := _Entry(record))
+        (self.hold or self.flush)()
         return entry.done
 
-    def flush(self, *more: _Entry) -> None:
-        entries, self.held = [*self.held, *more], ()
+    def flush(self) -> None:
+        entries, self.held = self.held, ()
         if entries:
             self._write(entries)
 
