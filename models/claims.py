@@ -43,8 +43,10 @@ _TAKE = text("""
 
 # From now on the ticket may be burnt at its node, whatever becomes of the answer.
 _MARK_REDEEMED = text("""
-    UPDATE svm.sliver AS v SET redeemed_at = now()
-    FROM svm.step s WHERE s.id = ANY(:ids) AND v.slice = s.slice AND v.node = s.node AND v.redeemed_at IS NULL
+    UPDATE svm.sliver SET redeemed_at = now()
+    WHERE (slice, node) IN (
+        SELECT v.slice, v.node FROM svm.step s JOIN svm.sliver v ON v.slice = s.slice AND v.node = s.node
+        WHERE s.id = ANY(:ids) AND v.redeemed_at IS NULL ORDER BY v.slice, v.node FOR UPDATE OF v)
 """)
 
 

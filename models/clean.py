@@ -9,6 +9,8 @@ from models.endings import empty_slices
 from models.transitions import MAY_LAST
 from trust.identity import Identity
 
+AT_ONCE = 500  # rows that one transaction forgets, so that nobody waits long for it
+
 # Nor is anything purged that a node may hold longer than svmd knows.
 _PURGEABLE = f"""
     FROM svm.slice x
@@ -36,14 +38,16 @@ _UNRELEASED = text("""
 """)
 
 _FORGET_HOUSEKEEPING = text("""
-    DELETE FROM svm.operation
-    WHERE slice IS NULL AND verb IN ('reconcile', 'canary') AND ended_at < now() - interval '1 hour'
+    DELETE FROM svm.operation WHERE id IN (
+        SELECT id FROM svm.operation
+        WHERE slice IS NULL AND verb IN ('reconcile', 'canary') AND ended_at < now() - interval '1 hour'
+        ORDER BY ended_at LIMIT :most FOR UPDATE SKIP LOCKED)
 """)
-# Their steps and events go with operations, slivers with slices; a few at once, so that nobody waits for it.
+# Their steps and events go with operations, slivers with slices.
 _FORGET_OPERATIONS = text("""
     DELETE FROM svm.operation WHERE id IN (
         SELECT id FROM svm.operation WHERE ended_at < now() - make_interval(days => :days)
-        ORDER BY ended_at LIMIT 100)
+        ORDER BY ended_at LIMIT :most FOR UPDATE SKIP LOCKED)
 """)
 _FORGET_SLICES = text("""
     DELETE FROM svm.slice WHERE id IN (
@@ -51,8 +55,21 @@ _FORGET_SLICES = text("""
         WHERE x.state = 'deleted' AND x.ended_at < now() - make_interval(days => :days)
           AND (x.released_at IS NOT NULL OR x.slice_id IS NULL)
           AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id)
-        ORDER BY x.id LIMIT 100)
+        ORDER BY x.id LIMIT :most FOR UPDATE OF x SKIP LOCKED)
 """)
+# Findings of a node that nobody asks any more go with it.
+_FORGET_NODES = text("""
+    WITH gone AS (
+        DELETE FROM svm.node WHERE node IN (
+            SELECT n.node FROM svm.node n
+            WHERE coalesce(n.seen_at, n.silent_since, '-infinity') < now() - make_interval(days => :days)
+              AND NOT EXISTS (SELECT 1 FROM svm.sliver v WHERE v.node = n.node)
+            ORDER BY n.node LIMIT :most FOR UPDATE OF n SKIP LOCKED)
+        RETURNING node),
+    findings AS (DELETE FROM svm.finding f USING gone WHERE f.node = gone.node)
+    SELECT node FROM gone
+""")
+_FORGET = (_FORGET_HOUSEKEEPING, _FORGET_OPERATIONS, _FORGET_SLICES, _FORGET_NODES)
 
 
 def purgeable_ids(connection: Connection, owner: Identity | None) -> list[UUID]:
@@ -76,9 +93,9 @@ def unreleased(connection: Connection) -> list[tuple[UUID, str, str]]:
     return [(row.id, row.name, row.owner) for row in connection.execute(_UNRELEASED)]
 
 
-def forget(connection: Connection, days: int) -> None:
-    """Delete up to 100 operations that ended so many days ago, and up to 100 slices deleted so long ago that have none
-    left; and operations without a slice that ended an hour ago, whose history nobody reads."""
-    connection.execute(_FORGET_HOUSEKEEPING)
-    connection.execute(_FORGET_OPERATIONS, {"days": days})
-    connection.execute(_FORGET_SLICES, {"days": days})
+def forget(connection: Connection, days: int) -> int:
+    """Delete some operations that ended so many days ago, slices deleted so long ago that have none left, operations
+    without a slice that ended an hour ago, whose history nobody reads, and nodes not seen for so long that nothing is
+    on. How many: 0 when there is nothing left to forget."""
+    bound = {"days": days, "most": AT_ONCE}
+    return sum(connection.execute(statement, bound).rowcount for statement in _FORGET)

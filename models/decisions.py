@@ -8,9 +8,9 @@ from models.claims import Claim
 from models.events import EventType
 from models.results import Done, Failed
 from models.states import MOVES, Kind, SliverState, StepState, Verb, next_kind
+from models.transitions import Moved
 from trust.errors import Code
 
-Moved = tuple[SliverState, SliverState]
 NODELESS = (Kind.NEWTICKETS, Kind.RELEASE, Kind.RECONCILE, Kind.CANARY)
 REPLACEABLE = (Kind.NEWLEASES, Kind.NEWVMS)
 _TAKEN = {"ok": False, "code": Code.BUSY, "reason": "an older sliver of this slice is still being deleted there"}
@@ -66,6 +66,10 @@ class Decision:
 
 def decide(claim: Claim, result: Done | Failed, facts: Facts) -> Decision:
     """One step's end."""
+    if isinstance(result, Failed) and result.again_in is not None and not facts.cancelled:
+        return _again(claim, result)
+    if claim.kind is Kind.DELETE and facts.verb is not Verb.DELETESLICE:
+        return _made_room(claim, result)
     if isinstance(result, Failed):
         return _failed(claim, result, facts)
     if claim.kind in (Kind.NEWTICKETS, Kind.REPLACE):
@@ -79,12 +83,19 @@ def decide(claim: Claim, result: Done | Failed, facts: Facts) -> Decision:
     return _moved_on(claim, result, facts)
 
 
+def _told_failed(claim: Claim, failed: Failed) -> dict[str, Any]:
+    return {"node": claim.node, "kind": claim.kind, "code": failed.code, "reason": failed.reason}
+
+
+def _again(claim: Claim, failed: Failed) -> Decision:
+    again = {"again_in": round(failed.again_in or 0, 1)}
+    return Decision(
+        StepState.HELD, (Say(EventType.STEP, {**_told_failed(claim, failed), "detail": again}),), error=failed
+    )
+
+
 def _failed(claim: Claim, failed: Failed, facts: Facts) -> Decision:
-    said: dict[str, Any] = {"node": claim.node, "kind": claim.kind, "code": failed.code, "reason": failed.reason}
-    if failed.again_in is not None and not facts.cancelled:
-        again = {"again_in": round(failed.again_in, 1)}
-        return Decision(StepState.HELD, (Say(EventType.STEP, {**said, "detail": again}),), error=failed)
-    said["ok"] = False
+    said = {**_told_failed(claim, failed), "ok": False}
     if claim.kind in NODELESS:
         refused = claim.kind is Kind.NEWTICKETS
         return Decision(StepState.FAILED, (Say(EventType.NOTE, said),), error=failed, refused=refused)
@@ -93,6 +104,18 @@ def _failed(claim: Claim, failed: Failed, facts: Facts) -> Decision:
         said["detail"] = {"replaced": True}
         return Decision(StepState.FAILED, (Say(EventType.NODE, said),), follows, error=failed)
     return Decision(StepState.FAILED, (Say(EventType.NODE, said),), failed=1, error=failed)
+
+
+def _made_room(claim: Claim, result: Done | Failed) -> Decision:
+    """A sliver of an earlier slice of that name, which stood in the way of this one: no node of the operation's."""
+    gone = isinstance(result, Done)
+    reason = (
+        f"{claim.node}: its earlier sliver is gone" if gone else f"{claim.node} has an earlier sliver: {result.reason}"
+    )
+    said = {"node": claim.node, "kind": claim.kind, "ok": gone, "reason": reason}
+    if isinstance(result, Failed):
+        return Decision(StepState.FAILED, (Say(EventType.NOTE, {**said, "code": result.code}),), error=result)
+    return Decision(StepState.DONE, (Say(EventType.NOTE, said),))
 
 
 def _gives_way(claim: Claim, failed: Failed, facts: Facts) -> bool:

@@ -1,21 +1,24 @@
 """How slices end: purged by clean, or deleted once no node can hold a sliver of them any more."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 # A sliver that is being deleted is gone when its node said so, or when its lease's end and the grace have passed.
-_OUTLIVED = text("""
+_OVERDUE = "state = 'deleting' AND coalesce(expires_at, '-infinity') + make_interval(secs => :grace) < now()"
+_WITH_OVERDUE = text(f"SELECT DISTINCT slice FROM svm.sliver WHERE {_OVERDUE}")  # noqa: S608 - made of constants
+_OUTLIVED = text(f"""
     UPDATE svm.sliver SET state = 'deleted', ticket = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
         changed_at = now()
     WHERE (slice, node) IN (
-        SELECT slice, node FROM svm.sliver
-        WHERE state = 'deleting' AND coalesce(expires_at, '-infinity') + make_interval(secs => :grace) < now()
+        SELECT slice, node FROM svm.sliver WHERE slice = ANY(:ids) AND {_OVERDUE}
         ORDER BY slice, node FOR UPDATE SKIP LOCKED)
     RETURNING slice
-""")
+""")  # noqa: S608 - made of constants of this file
+
+_LOCK = text("SELECT id, key_generation FROM svm.slice WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 
 _CLOSE = text("""
     UPDATE svm.slice SET state = 'deleted', ended_at = now(), sealed_key = NULL, public_key = NULL
@@ -34,17 +37,26 @@ _FORGET_PERMISSIONS = text("""
 """)
 
 _AGENTS = text("SELECT DISTINCT agent FROM svm.sliver WHERE slice = :slice ORDER BY agent")
-_LATEST = text("""
-    SELECT max(expires_at) + make_interval(secs => :grace) FROM svm.sliver WHERE slice = :slice AND state = 'deleting'
+# Of every slice of that name and owner: the name is not free before the last of their slivers has ended.
+_LEFT = text("""
+    SELECT v.node, v.expires_at + make_interval(secs => :grace) AS until
+    FROM svm.slice x JOIN svm.slice y ON y.owner = x.owner AND y.name = x.name JOIN svm.sliver v ON v.slice = y.id
+    WHERE x.id = :slice AND y.state <> 'deleted' AND v.state = 'deleting' ORDER BY v.node
 """)
 
 _EMPTY = (
     text("""UPDATE svm.slice SET sealed_key = NULL, public_key = NULL, autorenew = false, heal = false
             WHERE id = ANY(:ids)"""),
     text("""UPDATE svm.sliver SET state = 'deleted', ticket = NULL, lease = NULL, renew_at = NULL, key_generation = 0
-            WHERE slice = ANY(:ids)"""),
+            WHERE (slice, node) IN (SELECT slice, node FROM svm.sliver WHERE slice = ANY(:ids)
+                ORDER BY slice, node FOR UPDATE)"""),
     text("DELETE FROM svm.slice_key WHERE slice = ANY(:ids)"),
 )
+
+
+def lock_slices(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Lock these slices until the transaction ends, as is done before their slivers; the generations of their keys."""
+    return {row.id: row.key_generation for row in connection.execute(_LOCK, {"ids": list(ids)})}
 
 
 def close_slices(connection: Connection, ids: Sequence[UUID], *, given_back: Sequence[UUID] = ()) -> list[UUID]:
@@ -68,13 +80,17 @@ def empty_slices(connection: Connection, ids: Sequence[UUID]) -> None:
         connection.execute(statement, {"ids": list(ids)})
 
 
-def agents_and_end(connection: Connection, slice_row: UUID, grace: int) -> tuple[list[str], datetime | None]:
-    """The agents that registered the slice, and until when a node may still hold a sliver of it."""
+def left_of(connection: Connection, slice_row: UUID, grace: int) -> tuple[list[str], dict[str, datetime | None]]:
+    """The agents that registered the slice; nodes that may still hold a sliver of that name, and until when."""
     agents = connection.scalars(_AGENTS, {"slice": slice_row})
-    return list(agents), connection.scalar(_LATEST, {"slice": slice_row, "grace": grace})
+    left = connection.execute(_LEFT, {"slice": slice_row, "grace": grace})
+    return list(agents), {row.node: row.until for row in left}
 
 
 def outlive(connection: Connection, grace: int) -> list[UUID]:
     """Write down deletions that the leases' ends have finished; the slices that are now closed."""
-    slices = list(set(connection.scalars(_OUTLIVED, {"grace": grace})))
-    return close_slices(connection, sorted(slices))
+    found = list(connection.scalars(_WITH_OVERDUE, {"grace": grace}))
+    if not found:
+        return []
+    lock_slices(connection, found)
+    return close_slices(connection, sorted(set(connection.scalars(_OUTLIVED, {"ids": found, "grace": grace}))))

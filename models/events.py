@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, select
 
 from models import svm
+from models.states import Verb
 
 CHANNEL = "dslice_operations"  # NOTIFY payload: operation ids, separated by spaces
 
@@ -61,12 +62,13 @@ def events_since(connection: Connection, operation: UUID, seq: int, limit: int =
     return [_event(row) for row in connection.execute(newer)]
 
 
-def history(connection: Connection, slice_row: UUID, limit: int = 1000) -> list[Event]:
-    """The newest events of a slice over all its operations, oldest first."""
-    table = svm.event
-    newest = select(table).where(table.c.slice == slice_row)
+def history(connection: Connection, slice_row: UUID, limit: int = 1000) -> list[tuple[Event, Verb]]:
+    """The newest events of a slice over all its operations, oldest first, with these operations' verbs."""
+    table, operation = svm.event, svm.operation
+    newest = select(table, operation.c.verb).join(operation, operation.c.id == table.c.operation)
+    newest = newest.where(table.c.slice == slice_row)
     newest = newest.order_by(table.c.at.desc(), table.c.operation, table.c.seq.desc()).limit(limit)
-    return [_event(row) for row in reversed(connection.execute(newest).all())]
+    return [(_event(row), Verb(row.verb)) for row in reversed(connection.execute(newest).all())]
 
 
 def _event(row: Row[Any]) -> Event:

@@ -1,6 +1,7 @@
 """The wanted SSH keys of a slice. Every change gives the whole set a new generation, which nodes compare."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, select, update
@@ -9,6 +10,14 @@ from sqlalchemy.dialects.postgresql import insert
 from models import svm
 from trust.errors import Code, Refusal
 from trust.sshkeys import parse_public_key
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """One generation of a slice's keys, a line each."""
+
+    generation: int
+    lines: tuple[str, ...]
 
 
 def add_keys(connection: Connection, slice_row: UUID, lines: Sequence[str]) -> None:
@@ -43,8 +52,8 @@ def remove_all_keys(connection: Connection, slice_row: UUID, lines: Sequence[str
         _next_generation(connection, slice_row)
 
 
-def wanted_keys(connection: Connection, slice_row: UUID) -> tuple[int, list[str]]:
-    """The generation and the key set that belongs to it, in one look."""
+def wanted_keys(connection: Connection, slice_row: UUID) -> KeySet:
+    """The set as it is wanted now, and its generation, in one look."""
     table = svm.slice_table
     # The row lock keeps a change from coming between the two.
     generation = connection.scalar(
@@ -52,7 +61,7 @@ def wanted_keys(connection: Connection, slice_row: UUID) -> tuple[int, list[str]
     )
     keys = select(svm.slice_key.c.line).where(svm.slice_key.c.slice == slice_row)
     lines = connection.scalars(keys.order_by(svm.slice_key.c.added_at, svm.slice_key.c.fingerprint))
-    return int(generation or 0), list(lines)
+    return KeySet(int(generation or 0), tuple(lines))
 
 
 def _behind(connection: Connection, slice_row: UUID) -> bool:

@@ -84,8 +84,8 @@ class Tally:
 
     @property
     def silent(self) -> bool:
-        """Operations without a slice (reconcile, canary) have no reader: nothing but their counters is kept."""
-        return self.verb in (Verb.RECONCILE, Verb.CANARY)
+        """Rounds over all nodes (reconcile, canary) have no reader: nothing but their counters is kept."""
+        return self.slice is None and self.verb in (Verb.RECONCILE, Verb.CANARY)
 
     def say(self, type: EventType, **fields: Any) -> None:
         """Add an event under the next number."""
@@ -213,8 +213,9 @@ def _end_if_empty(tally: Tally) -> None:
 
 def _new_step(step: NewStep, tally: Tally) -> dict[str, Any]:
     state = StepState.RELEASED if step.released else StepState.HELD
-    slice_row = str(tally.slice) if tally.slice else None
-    return {"operation": str(tally.id), "slice": slice_row, "node": step.node, "kind": step.kind, "state": state}
+    slice_row = step.slice or tally.slice
+    about = {"operation": str(tally.id), "slice": str(slice_row) if slice_row else None}
+    return {**about, "node": step.node, "kind": step.kind, "state": state}
 
 
 def _saved(tally: Tally) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from models import svm
 from models.events import EventType
 from models.ledger import Ledger, Tally
 from models.requests import Given, Operation, Plan, SliceSpec, Started, Wanted
-from models.states import Outcome, Queue, Verb
+from models.states import Kind, Outcome, Queue, Verb
 from models.steps import NewStep, StepRef
 from models.verbs import PLANS
 from trust.errors import Code, Refusal
@@ -55,11 +55,12 @@ def start(connection: Connection, wanted: Wanted) -> Started:
     Raises Refusal: BUSY (detail `operation`: the open one), NOT_FOUND, NOT_OWNER, NAME_TAKEN (a complete slice that
     lives, or somebody else's name), NOT_ALLOWED (a delegation that was withdrawn), BAD_INPUT.
     """
+    _wait_for_same_request(connection, wanted)
     ledger, row = Ledger(connection), None
     if wanted.verb in CANCELLING:
         ledger, row = _lock_everything(connection, wanted)
     elif wanted.slice:
-        row = _lock_slice(connection, wanted)
+        row = lock_named(connection, wanted.slice)
     if (again := _same_request(connection, wanted)) is not None:
         return again
     plan = PLANS[wanted.verb](connection, wanted, row)
@@ -86,7 +87,7 @@ def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
         raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
     tally = ledger[operation]
     if tally.verb is Verb.DELETESLICE:
-        raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: what it has begun it finishes")
+        raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: svm watch SLICE follows it to its end")
     if tally.ended or tally.cancelled:
         return []
     _cancel(connection, [tally], "svm cancel", ledger, running=False)
@@ -115,13 +116,14 @@ def latest_of(connection: Connection, slice_row: UUID, limit: int = 20) -> list[
     return [_operation(row) for row in connection.execute(wanted)]
 
 
-def _lock_slice(connection: Connection, wanted: Wanted) -> Row[Any] | None:
-    """The open slice of that name, else the newest that is being deleted; locked until the transaction ends."""
+def lock_named(connection: Connection, name: str) -> Row[Any] | None:
+    """The open slice of that name, else the newest that is being deleted; all of them are locked until the transaction
+    ends."""
     table = svm.slice_table
-    found = select(table).where(table.c.name == wanted.slice, table.c.state != "deleted")
-    newest = found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
+    named = select(table).where(table.c.name == name, table.c.state != "deleted").order_by(table.c.id)
     # KEY SHARE, which inserted steps and events take on their slice, may go on beside this.
-    return connection.execute(newest.with_for_update(key_share=True)).one_or_none()
+    rows = connection.execute(named.with_for_update(key_share=True)).all()
+    return max(rows, key=lambda row: (row.state, row.created_at), default=None)
 
 
 def _lock_everything(connection: Connection, wanted: Wanted) -> tuple[Ledger, Row[Any] | None]:
@@ -134,7 +136,7 @@ def _lock_everything(connection: Connection, wanted: Wanted) -> tuple[Ledger, Ro
         seen = connection.scalar(_newest(wanted))
         if seen is not None:
             ledger.lock_open(seen)
-        row = _lock_slice(connection, wanted)
+        row = lock_named(connection, wanted.slice)
         if row is None or (row.id == seen and ledger.has_all_of(row.id)):
             attempt.commit()
             return ledger, row
@@ -145,6 +147,13 @@ def _newest(wanted: Wanted) -> Any:
     table = svm.slice_table
     found = select(table.c.id).where(table.c.name == wanted.slice, table.c.state != "deleted")
     return found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
+
+
+def _wait_for_same_request(connection: Connection, wanted: Wanted) -> None:
+    """Until the same request, sent twice at once, is written down; then the second finds the first's operation."""
+    if wanted.idempotency_key is not None:
+        request = f"{wanted.owner} {wanted.verb} {wanted.idempotency_key}"
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:request, 0))"), {"request": request})
 
 
 def _same_request(connection: Connection, wanted: Wanted) -> Started | None:
@@ -177,8 +186,10 @@ def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, lis
     }
     row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()
     tally = ledger.add(row)
+    ledger.add_steps(NewStep(row.id, Kind.DELETE, node, slice=of) for of, node in plan.earlier)
     ledger.add_steps(NewStep(row.id, kind, node) for kind, node in plan.steps)
-    tally.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": len(plan.steps), "nodes": plan.nodes})
+    steps = len(plan.earlier) + len(plan.steps)
+    tally.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": steps, "nodes": plan.nodes})
     for note in plan.notes:
         tally.say(EventType.NOTE, reason=note)
     return row.id, ledger.settle()

@@ -9,10 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from models.endings import close_slices
+from models.endings import close_slices, lock_slices
 from models.states import Kind, SliverState
 from models.transitions import Change, advance
 from trust.identity import Identity
+from trust.sshkeys import key_set_digest
 
 What = Literal["orphan", "missing"]
 
@@ -34,6 +35,7 @@ _TO_ASK = text("""
 _EXPECTED = text("""
     SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, v.node_name, v.jti, v.generation, v.expires_at,
         v.key_generation, x.key_generation AS wanted_keys,
+        ARRAY(SELECT k.line FROM svm.slice_key k WHERE k.slice = x.id AND v.state = 'running') AS keys,
         v.changed_at < now() - interval '30 seconds' AS settled,
         CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired'
             ELSE v.state END AS state,
@@ -41,6 +43,7 @@ _EXPECTED = text("""
         CASE WHEN x.standing_until > now() THEN x.standing END AS standing
     FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
     WHERE v.node = :node AND x.slice_id IS NOT NULL
+      AND (v.state NOT IN ('expired', 'deleted') OR x.slice_id = ANY(:there))
     ORDER BY x.name, x.created_at
 """)
 
@@ -83,6 +86,7 @@ class Expected:
     Args:
         settled: it has not changed for a while, so that a difference is no mere overlap with a step at work.
         delegation: what its owner lets svmd show there now.
+        keys: digest of the wanted key set of a VM that runs (`trust.sshkeys.key_set_digest`).
     """
 
     slice: UUID
@@ -99,6 +103,7 @@ class Expected:
     wanted_keys: int
     settled: bool
     delegation: str | None = field(repr=False)
+    keys: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,8 @@ def node_of(connection: Connection, node: str) -> tuple[str, str] | None:
     return (row.node_name, row.api) if row else None
 
 
-def expected(connection: Connection, node: str) -> list[Expected]:
-    """All rows of a node."""
+def expected(connection: Connection, node: str, there: Iterable[UUID]) -> list[Expected]:
+    """The rows of a node that are to be compared with what it has, `there` (registrations): not what was there once."""
     return [
         Expected(
             slice=row.slice,
@@ -155,8 +160,9 @@ def expected(connection: Connection, node: str) -> list[Expected]:
             wanted_keys=row.wanted_keys,
             settled=row.settled,
             delegation=row.working or row.standing,
+            keys=key_set_digest(row.keys),
         )
-        for row in connection.execute(_EXPECTED, {"node": node})
+        for row in connection.execute(_EXPECTED, {"node": node, "there": list(there)})
     ]
 
 
@@ -164,13 +170,16 @@ def answered(
     connection: Connection, node: str, gone: Sequence[UUID], changes: Sequence[Change], findings: Iterable[Finding]
 ) -> None:
     """Write down what a node's answer came to: slices whose sliver is gone there, what was mended, what to report."""
+    lock_slices(connection, gone)
     moved = advance(connection, [*(Change(id, node, Kind.DELETE) for id in gone), *changes])
     connection.execute(_ANSWERED, {"node": node})
-    rows = [{"slice_name": f.slice_name, "what": f.what, "slice_id": str(f.slice_id)} for f in findings]
+    told = {(f.slice_name, f.what): str(f.slice_id) for f in findings}
+    rows = [{"slice_name": name, "what": what, "slice_id": id} for (name, what), id in told.items()]
     bound = {"node": node, "rows": json.dumps(rows)}
     connection.execute(_RESOLVE, bound)
     connection.execute(_FIND, bound)
-    close_slices(connection, sorted({id for (id, _), (_, after) in moved.items() if after is SliverState.DELETED}))
+    closed = {id for id, states in zip(gone, moved, strict=False) if states is not None}
+    close_slices(connection, sorted(closed))
 
 
 def silent(connection: Connection, node: str, code: str, reason: str) -> None:

@@ -4,30 +4,45 @@ Order of locks, everywhere: operations by id, steps by id, slices by id, slivers
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from models.decisions import Decision, Facts, Moved, decide
-from models.endings import close_slices
+from models.decisions import Decision, Facts, decide
+from models.endings import close_slices, lock_slices
 from models.ledger import Ledger, Tally
 from models.pairs import want_next
 from models.results import Done, Failed, Record
+from models.rounds import rounds
 from models.states import MOVES, Kind, SliverState, StepState, Verb
 from models.steps import NewStep, StepRef
-from models.transitions import Change, Granted, Key, Trouble, advance, condemn, grant, trouble
+from models.transitions import Change, Granted, Trouble, advance, condemn, grant, trouble
 
 __all__ = ["Done", "Failed", "Granted", "Record", "record"]
 
 _STILL_OURS = text("""
-    SELECT s.id FROM svm.step s JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(id, token)
+    SELECT s.id, s.claim_token
+    FROM svm.step s JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(id, token)
         ON s.id = c.id AND s.claim_token = c.token
     ORDER BY s.id FOR UPDATE OF s
 """)
 
-# Held until the commit, so that a key added meanwhile either is seen here or sees the new VM.
-_SHARE_SLICES = text("SELECT id, key_generation FROM svm.slice WHERE id = ANY(:ids) ORDER BY id FOR SHARE")
+# Their records change the slice's row. newvms: held until the commit, so that a key added meanwhile either is seen
+# here or sees the new VM.
+OF_SLICES = (Kind.NEWTICKETS, Kind.REPLACE, Kind.NEWVMS, Kind.DELETE, Kind.RELEASE)
+
+# After a deletion the name goes back; a slice is created where an earlier one of that name has ended.
+AFTER_DELETIONS = {
+    Verb.DELETESLICE: Kind.RELEASE,
+    Verb.CREATESLICE: Kind.NEWTICKETS,
+    Verb.NEWTICKETS: Kind.NEWTICKETS,
+}
+
+_STILL_DELETING = text("""
+    SELECT DISTINCT operation FROM svm.step
+    WHERE operation = ANY(:operations) AND kind = 'delete' AND state IN ('held', 'released', 'running')
+""")
 
 _END_STEPS = text("""
     UPDATE svm.step AS s SET state = u.state, claim_token = NULL, claim_until = NULL,
@@ -58,55 +73,87 @@ def record(
     ledger = Ledger(connection)
     ledger.lock([*(record.claim.operation for record in records), *wake])
     ours = _still_ours(connection, records)
-    kept = [record for record in records if record.claim.id in ours and record.claim.token == ours[record.claim.id]]
-    found = _Found(connection, ledger, kept)
-    decisions = [(record, decide(record.claim, record.result, found.facts(record))) for record in kept]
+    kept = [record for record, is_ours in zip(records, ours, strict=True) if is_ours]
+    keys = _lock_slices(connection, kept)
+    refs: list[StepRef] = []
+    for few in rounds(kept, _target):
+        refs += _write_down(connection, ledger, few, keys)
+    refs += _close(connection, ledger, kept)
+    refs += ledger.settle()
+    return ours, refs
+
+
+def _target(record: Record) -> Hashable:
+    """What it changes: a sliver, else nothing that another record of the group changes too."""
+    claim = record.claim
+    return (claim.slice.id, claim.node) if claim.slice and claim.node else claim.id
+
+
+def _write_down(
+    connection: Connection, ledger: Ledger, records: Sequence[Record], keys: Mapping[UUID, int]
+) -> list[StepRef]:
+    """Records of which no two are of one sliver."""
+    found = _Found(connection, ledger, records, keys)
+    decisions = [(record, decide(record.claim, record.result, found.facts(record))) for record in records]
     _end_steps(connection, decisions)
     _note_trouble(connection, decisions)
     refs = _follow(ledger, decisions)
     for record_, decision in decisions:
         _count(ledger[record_.claim.operation], decision)
-    refs += _close(connection, ledger, kept)
-    refs += ledger.settle()
-    return [record.claim.id in ours for record in records], refs
+    return refs
 
 
 class _Found:
-    """What the records changed in slivers and slices, and what was found there."""
+    """What the records changed in slivers and slices, and what was found there.
 
-    def __init__(self, connection: Connection, ledger: Ledger, kept: Sequence[Record]) -> None:
+    Args:
+        keys: generations of the slices' keys.
+    """
+
+    def __init__(
+        self, connection: Connection, ledger: Ledger, records: Sequence[Record], keys: Mapping[UUID, int]
+    ) -> None:
         self._ledger = ledger
-        done = [(r.claim, r.result) for r in kept if isinstance(r.result, Done)]
-        born = [claim.slice.id for claim, _ in done if claim.kind is Kind.NEWVMS and claim.slice]
-        self._keys: dict[UUID, int] = {}
-        if born:
-            self._keys = {row.id: row.key_generation for row in connection.execute(_SHARE_SLICES, {"ids": born})}
+        self._keys = keys
         self._granted: dict[int, list[str]] = {}
-        for claim, result in done:
+        for claim, result in ((r.claim, r.result) for r in records if isinstance(r.result, Done)):
             if result.tickets and claim.slice:
                 self._granted[claim.id] = _take_tickets(connection, claim.slice.id, result)
                 if claim.kind is Kind.REPLACE and claim.node:
                     _condemn(connection, claim.slice.id, claim.node)
-        self._moved: dict[Key, Moved] = advance(connection, [c for r in kept if (c := _change_of(r)) is not None])
+        changes = {r.claim.id: change for r in records if (change := _change_of(r)) is not None}
+        self._moved = dict(zip(changes, advance(connection, list(changes.values())), strict=True))
 
     def facts(self, record: Record) -> Facts:
         """For `decide`."""
         claim, tally = record.claim, self._ledger[record.claim.operation]
-        slice_row = claim.slice.id if claim.slice else None
         return Facts(
             verb=tally.verb,
             cancelled=tally.cancelled,
             replace=bool(tally.options.get("replace")),
-            moved=self._moved.get((slice_row, claim.node)) if slice_row and claim.node else None,
+            moved=self._moved.get(claim.id),
             granted=self._granted.get(claim.id, ()),
-            keys_wanted=bool(slice_row and self._keys.get(slice_row)),
+            keys_wanted=bool(claim.slice and self._keys.get(claim.slice.id)),
         )
 
 
-def _still_ours(connection: Connection, records: Sequence[Record]) -> dict[int, UUID]:
-    tokens = {record.claim.id: record.claim.token for record in records}
-    found = connection.scalars(_STILL_OURS, {"ids": list(tokens), "tokens": list(tokens.values())})
-    return {id: tokens[id] for id in found}
+def _still_ours(connection: Connection, records: Sequence[Record]) -> list[bool]:
+    """For each record whether its claim holds; a claim's second record finds that it does not any more."""
+    claims = list(dict.fromkeys((record.claim.id, record.claim.token) for record in records))
+    bound = {"ids": [id for id, _ in claims], "tokens": [token for _, token in claims]}
+    held = {(row.id, row.claim_token) for row in connection.execute(_STILL_OURS, bound)}
+    ours = []
+    for record in records:
+        claim = (record.claim.id, record.claim.token)
+        ours.append(claim in held)
+        held.discard(claim)
+    return ours
+
+
+def _lock_slices(connection: Connection, records: Sequence[Record]) -> dict[UUID, int]:
+    """All slices that these records change or look at, locked in one go; the generations of their keys."""
+    ids = {r.claim.slice.id for r in records if r.claim.slice and r.claim.kind in OF_SLICES}
+    return lock_slices(connection, ids) if ids else {}
 
 
 def _take_tickets(connection: Connection, slice_row: UUID, result: Done) -> list[str]:
@@ -185,13 +232,25 @@ def _count(tally: Tally, decision: Decision) -> None:
 
 def _close(connection: Connection, ledger: Ledger, kept: Sequence[Record]) -> list[StepRef]:
     """After a deletion's last node the name goes back to plc; after that nothing of the slice is kept."""
-    deletions = {r.claim.operation for r in kept if r.claim.kind is Kind.DELETE}
-    last = [id for id in deletions if ledger[id].verb is Verb.DELETESLICE and not ledger[id].open_steps]
-    refs = ledger.add_steps(NewStep(id, Kind.RELEASE, released=True) for id in last)
+    deletions = [r.claim for r in kept if r.claim.kind is Kind.DELETE]
+    refs = _follow_deletions(connection, ledger, {claim.operation for claim in deletions})
+    of_others = {c.slice.id for c in deletions if c.slice and c.slice.id != ledger[c.operation].slice}
+    close_slices(connection, sorted(of_others))
     released = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice]
     given = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice and _is_done(r)]
     close_slices(connection, released, given_back=given)
     return refs
+
+
+def _follow_deletions(connection: Connection, ledger: Ledger, operations: set[UUID]) -> list[StepRef]:
+    """What waits for the last of an operation's deletions."""
+    if not operations:
+        return []
+    deleting = set(connection.scalars(_STILL_DELETING, {"operations": list(operations)}))
+    over = [tally for tally in map(ledger.__getitem__, sorted(operations - deleting)) if tally.verb in AFTER_DELETIONS]
+    # A deletion's end is a part of it; whatever else was cancelled goes no further.
+    going_on = [tally for tally in over if tally.verb is Verb.DELETESLICE or not tally.cancelled]
+    return ledger.add_steps(NewStep(tally.id, AFTER_DELETIONS[tally.verb]) for tally in going_on)
 
 
 def _is_done(record: Record) -> bool:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from trust.identity import Identity
 
@@ -40,6 +41,10 @@ class Due:
     nodes: tuple[str, ...]
     standing: str = field(repr=False)
 
+    def still_holds(self, row: Row[Any]) -> bool:
+        """Whether the slice's row, locked by now, says what was seen."""
+        return bool(row.autorenew) and row.standing == self.standing
+
 
 @dataclass(frozen=True, slots=True)
 class Over:
@@ -50,6 +55,10 @@ class Over:
     owner: Identity
     end: datetime | None
     by_owner: bool
+
+    def still_holds(self, row: Row[Any]) -> bool:
+        """Whether the slice's row, locked by now, says what was seen."""
+        return bool(row.autorenew) and self.end == (row.autorenew_until if self.by_owner else row.standing_until)
 
     @property
     def reason(self) -> str:

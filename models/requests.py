@@ -115,6 +115,7 @@ class Plan:
         slice: its row; None when the verb is about no single slice.
         steps: (kind, node), in the order in which they are released.
         notes: for the history, when there is something to tell at once.
+        earlier: (slice's row, node) of slivers of that name's earlier slices, which are deleted before all else.
     """
 
     slice: UUID | None
@@ -122,3 +123,4 @@ class Plan:
     steps: tuple[tuple[Kind, str | None], ...] = ()
     notes: tuple[str, ...] = ()
     nodes: int = 0
+    earlier: tuple[tuple[UUID, str], ...] = ()

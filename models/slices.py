@@ -18,25 +18,38 @@ _STATE = """
     CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired' ELSE v.state END
 """
 
+# A slice's slivers, and what is left of earlier slices of that name: for its owner they are one.
+_ITS = """
+    v.slice = ANY(ARRAY(SELECT x.id UNION ALL SELECT y.id FROM svm.slice y
+        WHERE y.owner = x.owner AND y.name = x.name AND y.state = 'deleting' AND x.state <> 'deleted'))
+    AND (v.slice = x.id OR v.state = 'deleting')
+"""
+
 _SLICES = f"""
     SELECT x.*, CASE WHEN x.working_until > now() THEN x.working_until END AS working_end,
         CASE WHEN x.standing_until > now() THEN x.standing_until END AS standing_end,
         (SELECT coalesce(jsonb_object_agg(c.state, c.count), '{{}}') FROM (
-            SELECT {_STATE} AS state, count(*) FROM svm.sliver v WHERE v.slice = x.id GROUP BY 1) c) AS nodes
+            SELECT {_STATE} AS state, count(*) FROM svm.sliver v WHERE {_ITS} GROUP BY 1) c) AS nodes
     FROM svm.slice x
 """  # noqa: S608 - made of constants of this file
 
 _FIND = text(f"""
     {_SLICES} WHERE x.name = :name AND x.state <> 'deleted' ORDER BY x.state DESC, x.created_at DESC LIMIT 1
 """)
-_OWNED = text(f"""
-    {_SLICES} WHERE x.owner = :owner AND (:deleted OR x.state <> 'deleted') ORDER BY x.name, x.created_at
+_LAST = text(f"""
+    {_SLICES} WHERE x.name = :name AND x.owner = :owner ORDER BY x.created_at DESC LIMIT 1
 """)
+_OWNED = text(f"""
+    {_SLICES} WHERE x.owner = :owner AND x.state <> 'deleted' AND NOT EXISTS (
+        SELECT 1 FROM svm.slice y WHERE y.owner = x.owner AND y.name = x.name AND y.state <> 'deleted'
+            AND (y.state, y.created_at) > (x.state, x.created_at))
+    ORDER BY x.name
+""")  # noqa: S608 - made of constants of this file
 _THESE = text(f"{_SLICES} WHERE x.id = ANY(:ids) ORDER BY x.name")
 
 _SLIVERS = text(f"""
-    SELECT v.*, {_STATE} AS effective FROM svm.sliver v
-    WHERE v.slice = :slice AND v.state <> 'deleted' ORDER BY v.position, v.node
+    SELECT v.*, {_STATE} AS effective FROM svm.slice x JOIN svm.sliver v ON {_ITS}
+    WHERE x.id = :slice AND v.state <> 'deleted' ORDER BY v.slice <> x.id, v.position, v.node
 """)  # noqa: S608 - made of constants of this file
 
 
@@ -101,12 +114,15 @@ class Lack:
         taken: addresses that it must not get: its own live nodes, and those that still delete a sliver of that name.
         known: these, and all that it was ever given.
         granted: tickets that it has had.
+        going: those of `taken` that still delete a sliver of that name, until `going_until` at the latest.
     """
 
     missing: int
     taken: list[str]
     known: list[str]
     granted: int
+    going: list[str]
+    going_until: datetime | None
 
 
 def find(connection: Connection, name: str, caller: Identity | None) -> Slice:
@@ -123,9 +139,15 @@ def find(connection: Connection, name: str, caller: Identity | None) -> Slice:
     return found
 
 
-def owned(connection: Connection, owner: Identity, *, deleted: bool = False) -> list[Slice]:
-    """The owner's slices by name; `deleted` adds those that are gone (history)."""
-    return [_slice(row) for row in connection.execute(_OWNED, {"owner": str(owner), "deleted": deleted})]
+def last_of(connection: Connection, name: str, owner: Identity) -> Slice | None:
+    """The owner's newest slice of that name, also one that is gone (history)."""
+    row = connection.execute(_LAST, {"name": name, "owner": str(owner)}).one_or_none()
+    return _slice(row) if row else None
+
+
+def owned(connection: Connection, owner: Identity) -> list[Slice]:
+    """The owner's slices, one for each name: the open one, else the newest that is being deleted."""
+    return [_slice(row) for row in connection.execute(_OWNED, {"owner": str(owner)})]
 
 
 def slivers(connection: Connection, slice_row: UUID) -> list[Sliver]:
@@ -150,14 +172,14 @@ def lacking(connection: Connection, slice_row: UUID) -> Lack:
     row = connection.execute(select(slice_.numnodes, slice_.name).where(slice_.id == slice_row)).one()
     found = slivers(connection, slice_row)
     living = [one.node for one in found if one.state in LIVE]
-    going = (
-        select(v.node)
-        .join(svm.slice_table, slice_.id == v.slice)
-        .where(slice_.name == row.name, v.state == SliverState.DELETING)
-    )
-    taken = list(dict.fromkeys([*living, *connection.scalars(going.order_by(v.node))]))
+    of_that_name = (slice_.name == row.name) & (v.state == SliverState.DELETING)
+    leaving = select(v.node, v.expires_at).join(svm.slice_table, slice_.id == v.slice).where(of_that_name)
+    ends = {one.node: one.expires_at for one in connection.execute(leaving.order_by(v.node))}
+    taken = list(dict.fromkeys([*living, *ends]))
     granted = connection.scalar(select(func.max(v.position)).where(v.slice == slice_row)) or 0
-    return Lack(row.numnodes - len(living), taken, list(dict.fromkeys([*taken, *(one.node for one in found)])), granted)
+    known = list(dict.fromkeys([*taken, *(one.node for one in found)]))
+    last = max((end for end in ends.values() if end), default=None)
+    return Lack(row.numnodes - len(living), taken, known, granted, list(ends), last)
 
 
 def keys(connection: Connection, slice_row: UUID) -> list[str]:

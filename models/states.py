@@ -4,6 +4,7 @@
             newleases            newvms
  ticketed ───────────▶ leased ───────────▶ running ──┐ renew: lease replaced, generation + 1
  (tickets/)            (leases/)           (vms/)  ◀─┘
+     │                    │ ◀──── stop ───────│ its node says that the VM has ended by itself
      │                    │                   │
      ├────────────────────┴───────────────────┴── ticket or lease runs out ──▶ expired
      └── deleteslice, or replaced by another node ──▶ deleting ── node agreed, or lease end + grace ──▶ deleted
@@ -136,7 +137,7 @@ class Move:
     to: SliverState | None
 
 
-# The table. Steps move slivers by their kind; the other three moves are named as in the drawing above.
+# The table. Steps move slivers by their kind; the other moves are named as in the drawing above.
 MOVES: dict[str, Move] = {
     Kind.NEWTICKETS: Move((SliverState.EXPIRED, SliverState.DELETED), SliverState.TICKETED),
     Kind.REPLACE: Move((SliverState.EXPIRED, SliverState.DELETED), SliverState.TICKETED),
@@ -148,6 +149,7 @@ MOVES: dict[str, Move] = {
     Kind.REKEY: Move((SliverState.RUNNING,), None),
     Kind.RENEW: Move((SliverState.LEASED, SliverState.RUNNING), None),
     Kind.DELETE: Move((SliverState.DELETING,), SliverState.DELETED),
+    "stop": Move((SliverState.RUNNING,), SliverState.LEASED),
     "expire": Move(LIVE, SliverState.EXPIRED),
     "condemn": Move((*LIVE, SliverState.EXPIRED), SliverState.DELETING),
 }

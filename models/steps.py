@@ -18,9 +18,13 @@ class StepRef:
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """A step to add to an operation. `released`: it takes over a slot; else it waits for the window."""
+    """A step to add to an operation. `released`: it takes over a slot; else it waits for the window.
+
+    `slice`: an earlier one of that name, where it is not the operation's.
+    """
 
     operation: UUID
     kind: Kind
     node: str | None = None
     released: bool = False
+    slice: UUID | None = None

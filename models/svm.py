@@ -130,6 +130,7 @@ sliver = Table(
     _count("attempts"),
     Column("error_code", Text),
     Column("last_error", Text),
+    _time("stopped_at"),  # when its node was found to have its lease but no VM any more; until newvms makes it run
     _now("changed_at"),
     _one_of("state", SliverState),
     CheckConstraint("state <> 'ticketed' OR (ticket IS NOT NULL AND expires_at IS NOT NULL)", name="ticketed_whole"),

@@ -12,8 +12,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from models.rounds import rounds
 from models.states import MOVES, Kind, SliverState
+from trust.errors import Code
 
+Moved = tuple[SliverState, SliverState]  # before and after
 Key = tuple[UUID, str]  # a sliver's row: slice and node
 
 
@@ -30,6 +33,11 @@ class Change:
     frontdoor: tuple[str, int, str] | None = None
     key_generation: int | None = None
     pair_generation: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """Of the sliver's row."""
+        return self.slice, self.node
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class Trouble:
     reason: str
 
 
+# What success does to a sliver. One that has stopped stays so whatever else is done to it, until newvms makes it run.
 # A renewed lease is due again after two thirds of it, spread so that a slice's nodes are not all renewed at once.
 _ADVANCE = text("""
     UPDATE svm.sliver AS v SET
@@ -74,7 +83,10 @@ _ADVANCE = text("""
                               ELSE greatest(v.key_generation, coalesce(u.keys, 0)) END,
         pair_generation = CASE WHEN u.target = 'deleted' THEN 0
                                ELSE greatest(v.pair_generation, coalesce(u.pair, 0)) END,
-        attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
+        stopped_at = CASE WHEN u.target IS NULL THEN v.stopped_at END,
+        attempts = 0, changed_at = now(),
+        error_code = CASE WHEN u.target IS NULL AND v.stopped_at IS NOT NULL THEN v.error_code END,
+        last_error = CASE WHEN u.target IS NULL AND v.stopped_at IS NOT NULL THEN v.last_error END
     FROM (SELECT v.slice AS of_slice, v.node AS on_node, v.state AS before, c.*
           FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(slice uuid, node text, sources jsonb, target text,
                new_lease text, new_generation int, new_end timestamptz, address text, port int, key text, keys int,
@@ -129,9 +141,20 @@ _GRANT = text("""
         frontdoor_address = excluded.frontdoor_address, frontdoor_port = excluded.frontdoor_port,
         host_key = excluded.host_key, state = 'ticketed', ticket = excluded.ticket, jti = excluded.jti,
         expires_at = excluded.expires_at, redeemed_at = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
-        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, changed_at = now()
+        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, stopped_at = NULL, changed_at = now()
     WHERE v.state = ANY(:sources) OR (v.state = ANY(:living) AND v.expires_at <= now())
     RETURNING v.node
+""")
+
+# Looked at again under the lock: what has changed since the node was asked is no longer what it spoke of.
+_STOP = text("""
+    UPDATE svm.sliver AS v SET state = 'leased', stopped_at = now(), attempts = 0, changed_at = now(),
+        error_code = :code, last_error = :reason
+    FROM (SELECT slice, node, state AS before FROM svm.sliver
+          WHERE slice = :slice AND node = :node AND state = ANY(:sources)
+            AND changed_at < now() - interval '30 seconds' FOR UPDATE) AS u
+    WHERE v.slice = u.slice AND v.node = u.node
+    RETURNING u.before, v.state AS after
 """)
 
 # A renewal that failed is tried again well before the lease that is still valid ends.
@@ -145,28 +168,28 @@ _TROUBLE = text("""
           JOIN svm.sliver v ON v.slice = c.slice AND v.node = c.node
           ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
     WHERE v.slice = u.of_slice AND v.node = u.on_node
-    RETURNING v.slice, v.node, v.state
 """)
 
 
-def advance(connection: Connection, changes: Sequence[Change]) -> dict[Key, tuple[SliverState, SliverState]]:
-    """Move slivers as their steps' kinds say. What moved: (before, after); a row that is missing was not allowed to."""
-    if not changes:
-        return {}
-    rows = connection.execute(_ADVANCE, {"rows": json.dumps([_change(change) for change in changes])})
-    return {(row.slice, row.node): (SliverState(row.before), SliverState(row.after)) for row in rows}
+def advance(connection: Connection, changes: Sequence[Change]) -> list[Moved | None]:
+    """Move slivers as their steps' kinds say, those of one sliver one after another. For each change the states
+    (before, after), or None where its row is missing or was not allowed to move."""
+    moved: dict[int, Moved] = {}
+    for few in rounds(enumerate(changes), lambda numbered: numbered[1].key):
+        rows = connection.execute(_ADVANCE, {"rows": json.dumps([_change(change) for _, change in few])})
+        found = {(row.slice, row.node): (SliverState(row.before), SliverState(row.after)) for row in rows}
+        moved |= {at: found[change.key] for at, change in few if change.key in found}
+    return [moved.get(at) for at in range(len(changes))]
 
 
 def grant(connection: Connection, slice_row: UUID, tickets: Sequence[Granted]) -> list[str]:
     """Slivers in state ticketed: new rows, or expired and deleted ones again (the generation goes on counting)."""
-    rows = [_ticket(position, ticket) for position, ticket in enumerate(tickets, 1)]
-    bound = {
-        "slice": slice_row,
-        "rows": json.dumps(rows),
-        "sources": list(MOVES[Kind.NEWTICKETS].sources),
-        "living": list(MOVES["expire"].sources),
-    }
-    return list(connection.scalars(_GRANT, bound))
+    states = {"sources": list(MOVES[Kind.NEWTICKETS].sources), "living": list(MOVES["expire"].sources)}
+    granted: list[str] = []
+    for few in rounds(tickets, lambda ticket: ticket.node):
+        rows = [_ticket(position, ticket) for position, ticket in enumerate(few, 1)]
+        granted += connection.scalars(_GRANT, {"slice": slice_row, "rows": json.dumps(rows), **states})
+    return granted
 
 
 def condemn(connection: Connection, slice_row: UUID, nodes: Sequence[str] | None = None) -> dict[str, SliverState]:
@@ -185,15 +208,20 @@ def expire(connection: Connection) -> dict[Key, SliverState]:
     return {(row.slice, row.node): SliverState(row.before) for row in rows}
 
 
-def trouble(connection: Connection, troubles: Sequence[Trouble]) -> dict[Key, SliverState]:
-    """Note why steps failed; the state stays where it is. The states, by row."""
-    if not troubles:
-        return {}
-    rows = [
-        {"slice": str(t.slice), "node": t.node, "kind": t.kind, "code": t.code, "reason": t.reason} for t in troubles
-    ]
-    found = connection.execute(_TROUBLE, {"rows": json.dumps(rows)})
-    return {(row.slice, row.node): SliverState(row.state) for row in found}
+def stop(connection: Connection, slice_row: UUID, node: str, code: Code, reason: str) -> Moved | None:
+    """Its node has the lease, and the VM does not run any more: (before, after), None when it was not to be moved."""
+    bound = {"slice": slice_row, "node": node, "sources": list(MOVES["stop"].sources), "code": code, "reason": reason}
+    row = connection.execute(_STOP, bound).one_or_none()
+    return (SliverState(row.before), SliverState(row.after)) if row else None
+
+
+def trouble(connection: Connection, troubles: Sequence[Trouble]) -> None:
+    """Note why steps failed; the state stays where it is."""
+    for few in rounds(troubles, lambda one: (one.slice, one.node)):
+        rows = [
+            {"slice": str(t.slice), "node": t.node, "kind": t.kind, "code": t.code, "reason": t.reason} for t in few
+        ]
+        connection.execute(_TROUBLE, {"rows": json.dumps(rows)})
 
 
 def _change(change: Change) -> dict[str, object]:

@@ -4,6 +4,7 @@ Each planner gets the slice's locked row (the open one, else one being deleted, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from models import svm
 from models.clean import purge
+from models.earlier import earlier_slivers
 from models.keys import add_keys, remove_all_keys, remove_keys
 from models.pairs import want_next
 from models.requests import Given, Plan, SliceSpec, Wanted
@@ -44,7 +46,8 @@ def _make(connection: Connection, wanted: Wanted, row: SliceRow, *, goes_on: boo
         _refuse_busy(connection, row)
     if row is None or row.state != SliceState.OPEN:
         slice_row = _insert_slice(connection, wanted, spec)
-        return Plan(slice_row, wanted.slice, ((Kind.NEWTICKETS, None),), nodes=spec.numnodes)
+        plan = Plan(slice_row, wanted.slice, ((Kind.NEWTICKETS, None),), nodes=spec.numnodes)
+        return _after_earlier(connection, wanted, plan)
     living = _effective(connection, row.id, LIVE)
     _fit(connection, wanted, spec, row, living)
     after = {SliverState.TICKETED: Kind.NEWLEASES, SliverState.LEASED: Kind.NEWVMS} if goes_on else {}
@@ -53,7 +56,16 @@ def _make(connection: Connection, wanted: Wanted, row: SliceRow, *, goes_on: boo
         steps.append((Kind.NEWTICKETS, None))
     if not steps:
         raise Refusal(Code.NAME_TAKEN, _complete(wanted, living))
-    return Plan(row.id, row.name, tuple(steps), nodes=spec.numnodes)
+    return _after_earlier(connection, wanted, Plan(row.id, row.name, tuple(steps), nodes=spec.numnodes))
+
+
+def _after_earlier(connection: Connection, wanted: Wanted, plan: Plan) -> Plan:
+    """Tickets are asked for when nodes that still have an earlier sliver of that name have been asked to end it."""
+    tickets = (Kind.NEWTICKETS, None)
+    earlier = earlier_slivers(connection, wanted) if tickets in plan.steps else ()
+    if not earlier:
+        return plan
+    return replace(plan, earlier=earlier, steps=tuple(step for step in plan.steps if step != tickets))
 
 
 def _complete(wanted: Wanted, living: Mapping[str, SliverState]) -> str:
@@ -169,8 +181,11 @@ def _deleteslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     connection.execute(update(table).where(table.c.id == found.id).values(**ending))
     condemn(connection, found.id)
     nodes = _nodes(connection, found.id, "v.state = 'deleting'")
-    steps = tuple((Kind.DELETE, node) for node in nodes) or ((Kind.RELEASE, None),)
-    return Plan(found.id, found.name, steps, nodes=len(nodes))
+    earlier = earlier_slivers(connection, wanted, found)
+    steps: tuple[tuple[Kind, str | None], ...] = tuple((Kind.DELETE, node) for node in nodes)
+    if not steps and not earlier:
+        steps = ((Kind.RELEASE, None),)
+    return Plan(found.id, found.name, steps, nodes=len(nodes) + len(earlier), earlier=earlier)
 
 
 def _replace(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
@@ -276,7 +291,8 @@ def _refuse_busy(connection: Connection, row: Row[Any], but_for: Sequence[Verb] 
     )
     other = connection.execute(open_ones.limit(1)).one_or_none()
     if other is not None:
-        reason = f"{other.verb} is under way on {row.name}: svm watch {row.name} follows it, svm cancel ends it"
+        ends = "it is not cancelled" if other.verb == Verb.DELETESLICE else f"svm cancel {row.name} ends it"
+        reason = f"{other.verb} is under way on {row.name}: svm watch {row.name} follows it, {ends}"
         raise Refusal(Code.BUSY, reason, operation=str(other.id), verb=other.verb)
 
 

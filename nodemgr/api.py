@@ -22,6 +22,7 @@ from rpc.server import Guard, application, deny_by_default, open_route
 from trust.authorize import Action
 from trust.identity import Role
 from trust.peers import Peer
+from trust.sshkeys import key_set_digest
 from trust.store import TrustStore
 
 NODE, FRONTDOOR = "dslice.node", "dslice.frontdoor"  # keys in the ASGI scope
@@ -204,4 +205,5 @@ def _sliver(lease: LeaseRow, request: Request) -> dict[str, Any]:
         "expires_at": lease.expires_at.isoformat(),
         "frontdoor": frontdoor_to_json(request.scope[FRONTDOOR]),
         "has_vm": lease.state == "running",
+        "keys": key_set_digest(lease.keys),
     }

@@ -43,6 +43,7 @@ class SliverReply:
         expires_at: end of the lease (UTC); the sliver lives until then plus the node's grace period.
         frontdoor: where to log in.
         has_vm: whether the sliver is there.
+        keys: digest of the users' key set (`trust.sshkeys.key_set_digest`); None = the node is too old to say.
     """
 
     slice: str
@@ -54,6 +55,7 @@ class SliverReply:
     expires_at: datetime
     frontdoor: FrontDoor
     has_vm: bool
+    keys: str | None = None
 
 
 class NodeClient:
@@ -179,4 +181,5 @@ def _sliver_from_json(body: Mapping[str, Any]) -> SliverReply:
         expires_at=datetime.fromisoformat(body["expires_at"]),
         frontdoor=frontdoor_from_json(body["frontdoor"]),
         has_vm=bool(body["has_vm"]),
+        keys=body.get("keys"),
     )

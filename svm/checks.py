@@ -16,6 +16,7 @@ MOST_SKEW = timedelta(seconds=30)  # PROTOCOL.md: what verifying a signed docume
 _TROUBLES = {
     "orphan": "a VM that svmd did not make or has forgotten; it ends with its lease",
     "missing": "its node has no VM of it any more; svm deleteslice {slice} and svm createslice make it anew",
+    "stopped": "its VM does not run: svm newvms {slice} starts it again, with its files and keys",
     "keys": "it has not got the newest keys yet: svm addkey with any of them pushes them now",
     "pair": "its VM has an older key pair than the others: svm rekey {slice} gives all of them a new one",
     "disk": "the disk of this node is full: svm ssh {slice} to it and delete what you can do without",

@@ -1,9 +1,15 @@
 """What addkey, delkey and nukekeys do on a node: push the slice's whole key set, with its generation."""
 
+from dataclasses import dataclass, field
+from uuid import UUID
+
 from models.claims import Claim
-from models.keys import wanted_keys
+from models.generations import Counted
+from models.keys import KeySet, wanted_keys
 from models.results import Done
 from models.states import SliverState
+from nodemgr.client import NodeClient
+from tasks.newest import push_newest
 from tasks.workshop import Workshop, delegation, facts
 from trust.errors import Code, Refusal
 
@@ -13,19 +19,30 @@ async def push_keys(claim: Claim, shop: Workshop) -> Done:
     slice_, sliver = facts(claim)
     if sliver.state is not SliverState.RUNNING or sliver.expired:
         raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: no VM is there to change keys on")
-    generation, lines = await shop.read(wanted_keys, slice_.id)
-    if generation == 0:
-        return Done(unchanged=True)
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")
-    node = shop.node(claim, sliver)
-    try:
-        await node.set_access(slice_.name, slice_.slice_id, generation, lines, delegation(claim, slice_))
-    except Refusal as refusal:
-        if refusal.code is not Code.STALE_GENERATION:
-            raise
-        # Another key verb was faster; its set holds what ours had.
-        newer, _ = await shop.read(wanted_keys, slice_.id)
-        if newer <= generation:
-            raise
-    return Done(key_generation=generation)
+    place = Place(slice_.id, slice_.name, slice_.slice_id, delegation(claim, slice_))
+    return Done(key_generation=await set_keys(shop, shop.node(claim, sliver), place))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A slice as it is called at its nodes, and the permission to show there."""
+
+    row: UUID
+    name: str
+    slice_id: UUID
+    delegation: str | None = field(repr=False)
+
+
+async def set_keys(shop: Workshop, node: NodeClient, place: Place) -> int:
+    """Make the wanted key set the node's; the generation that it has there."""
+
+    async def read() -> KeySet:
+        return await shop.read(wanted_keys, place.row)
+
+    async def send(keys: KeySet) -> int:
+        return await node.set_access(place.name, place.slice_id, keys.generation, keys.lines, place.delegation)
+
+    keys, _ = await push_newest(shop, place.row, Counted.KEYS, read, send)
+    return keys.generation

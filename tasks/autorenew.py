@@ -6,9 +6,10 @@ svmd acts with its own certificate and the owner's signed standing delegation, w
 import logging
 
 from celery import shared_task
+from sqlalchemy import Connection
 
 from models.notices import autorenew_ended
-from models.operations import BEAT, StepRef, Verb, Wanted, start
+from models.operations import BEAT, StepRef, Verb, Wanted, lock_named, start
 from models.renewals import Due, Over, due, over
 from tasks.publish import publish
 from tasks.workshop import transaction, workshop
@@ -40,7 +41,7 @@ def _renew(found: Due) -> list[StepRef]:
         verify_delegation(found.standing, store=shop.store, audience=shop.identity)
     except Refusal as refusal:
         if refusal.code in ENDED:
-            _off(found.name, found, f"autorenew ended: {refusal.reason}")
+            _switch_off(found, f"autorenew ended: {refusal.reason}")
         return []
     wanted = Wanted(
         Verb.RENEWSLICE,
@@ -60,13 +61,20 @@ def _renew(found: Due) -> list[StepRef]:
 
 def switch_off(stopped: Over) -> None:
     """Write down that it is over, and why."""
-    _off(stopped.name, stopped, stopped.reason)
+    _switch_off(stopped, stopped.reason)
 
 
-def _off(name: str, found: Due | Over, reason: str) -> None:
-    wanted = Wanted(Verb.AUTORENEW, name, found.owner, autorenew=False, actor=BEAT, note=reason)
+def _switch_off(found: Due | Over, reason: str) -> None:
     try:
-        transaction(start, wanted)
-        transaction(autorenew_ended, found.slice)
+        transaction(_off, found, reason)
     except Refusal as refusal:
-        log.info("autorenew of %s is not switched off: %s", name, refusal.reason)
+        log.info("autorenew of %s is not switched off: %s", found.name, refusal.reason)
+
+
+def _off(connection: Connection, found: Due | Over, reason: str) -> None:
+    """With the letter to its owner, in one transaction; not if he has changed it meanwhile."""
+    row = lock_named(connection, found.name)
+    if row is None or row.id != found.slice or not found.still_holds(row):
+        return
+    start(connection, Wanted(Verb.AUTORENEW, found.name, found.owner, autorenew=False, actor=BEAT, note=reason))
+    autorenew_ended(connection, found.slice)

@@ -34,7 +34,15 @@ async def ask(claim: Claim, shop: Workshop) -> Done:
     lack = await shop.read(lacking, slice_.id)
     if lack.missing <= 0:
         return Done(unchanged=True, reason=f"{slice_.name} has its {slice_.numnodes} nodes")
-    return await take(claim, shop, lack.missing, lack.taken, lack.granted)
+    try:
+        return await take(claim, shop, lack.missing, lack.taken, lack.granted)
+    except Refusal as refusal:
+        if refusal.code is not Code.TOO_FEW_NODES or not lack.going:
+            raise
+        end = f", until {lack.going_until:%Y-%m-%d %H:%M:%S} UTC at the latest" if lack.going_until else ""
+        more = f" and {len(lack.going) - 3} more" if len(lack.going) > 3 else ""
+        places = f"{', '.join(lack.going[:3])}{more} may still have an earlier sliver of {slice_.name}{end}"
+        raise Refusal(refusal.code, f"{refusal.reason}; {places}", **refusal.detail) from refusal
 
 
 async def take(claim: Claim, shop: Workshop, missing: int, taken: list[str], granted_before: int) -> Done:

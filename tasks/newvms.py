@@ -1,12 +1,18 @@
 """newvms: a lease becomes a VM on its node (howto, "Partial failures", step 3). Keys follow in a step of their own."""
 
+from dataclasses import replace
+
 from celery import shared_task
 
 from models.claims import Claim
+from models.generations import Counted
 from models.pairs import Pair
 from models.results import Done
 from models.states import SliverState
+from nodemgr.client import LeaseReply, SliverReply
+from tasks.newest import push_newest
 from tasks.rekey import newest_pair
+from tasks.renew import newer_lease
 from tasks.step import perform
 from tasks.workshop import Workshop, delegation, facts
 from trust.errors import Code, Refusal
@@ -27,13 +33,40 @@ async def create(claim: Claim, shop: Workshop) -> Done:
         raise Refusal(Code.NOT_FOUND, f"it has no lease yet: svm newleases {slice_.name} {sliver.node}")
     if sliver.lease is None or sliver.expired or sliver.state is not SliverState.LEASED:
         raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: svm createslice with the same file begins anew")
-    if slice_.sealed_key is None or slice_.public_key is None:
-        raise Refusal(Code.INTERNAL, "the slice has no key pair: svm deleteslice it and create it anew")
-    pair = Pair(slice_.pair_generation, slice_.public_key, slice_.sealed_key)
-    if slice_.pair_generation < slice_.pair_wanted:
-        pair = await newest_pair(slice_, shop)
-    private_key = shop.seal.open(slice_.id, pair.sealed_key)
+    pair, lease, reply = await _make(claim, shop)
+    door = (reply.frontdoor.address, reply.frontdoor.port, reply.frontdoor.host_key)
+    done = Done(frontdoor=door, pair_generation=pair.generation)
+    if lease is not None:
+        done = replace(done, lease=lease.token, generation=lease.generation, expires_at=lease.expires_at)
+    return done
+
+
+async def _make(claim: Claim, shop: Workshop) -> tuple[Pair, LeaseReply | None, SliverReply]:
+    """What was sent and what came back; the lease where the node has a later one than the table."""
+    slice_, sliver = facts(claim)
     node, token = shop.node(claim, sliver), delegation(claim, slice_)
-    reply = await node.create(slice_.name, sliver.lease, private_key, pair.public_key, token, pair.generation)
-    door = reply.frontdoor
-    return Done(frontdoor=(door.address, door.port, door.host_key), pair_generation=pair.generation)
+    lease: LeaseReply | None = None
+    public, sealed = slice_.public_key, slice_.sealed_key
+    if public is None or sealed is None:
+        raise Refusal(Code.INTERNAL, "the slice has no key pair: svm deleteslice it and create it anew")
+    # As it was at the claim, if that is the newest: sixteen steps at once need not ask for it.
+    at_hand = [] if slice_.pair_generation < slice_.pair_wanted else [Pair(slice_.pair_generation, public, sealed)]
+
+    async def read() -> Pair:
+        return at_hand.pop() if at_hand else await newest_pair(slice_, shop)
+
+    async def send(pair: Pair) -> SliverReply:
+        nonlocal lease
+        keys = (shop.seal.open(slice_.id, pair.sealed_key), pair.public_key)
+        shown = lease.token if lease else sliver.lease or ""
+        try:
+            return await node.create(slice_.name, shown, *keys, token, pair.generation)
+        except Refusal as refusal:
+            if refusal.code is not Code.STALE_GENERATION or lease is not None:
+                raise
+            if (lease := await newer_lease(claim, shop)) is None:
+                raise
+        return await node.create(slice_.name, lease.token, *keys, token, pair.generation)
+
+    pair, reply = await push_newest(shop, slice_.id, Counted.PAIR, read, send)
+    return pair, lease, reply

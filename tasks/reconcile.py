@@ -14,16 +14,17 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from models.claims import Claim
-from models.keys import wanted_keys
 from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned, start
 from models.pairs import behind
 from models.reconciling import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
 from models.results import Done
 from models.states import Kind, SliverState
-from models.transitions import Change
+from models.transitions import Change, stop
 from nodemgr.client import NodeClient, SliverReply
+from tasks.access import Place, set_keys
 from tasks.newleases import receipt
 from tasks.publish import publish
+from tasks.renew import to_learn
 from tasks.step import perform
 from tasks.workshop import Workshop, transaction, workshop
 from trust.errors import Code, Refusal
@@ -84,9 +85,10 @@ class Differences:
     Args:
         delete: slivers there that are to be deleted, or were.
         gone: slices whose sliver is being deleted and is not there any more.
-        push: VMs whose keys are behind.
+        push: VMs whose keys are behind or others than are wanted.
         renew: VMs whose lease is another than the table has, with the generation to renew from: the node's store was
             put back and it has forgotten one, or its answer to a renewal was lost; then it gives that lease again.
+        stopped: slices whose lease is there and whose VM does not run any more.
         report: what nobody asked svmd to change.
     """
 
@@ -94,6 +96,7 @@ class Differences:
     gone: tuple[UUID, ...] = ()
     push: tuple[Expected, ...] = ()
     renew: tuple[Expected, ...] = ()
+    stopped: tuple[Expected, ...] = ()
     report: tuple[Finding, ...] = ()
 
 
@@ -102,6 +105,7 @@ class _Sorted:
     delete: list[Expected] = field(default_factory=list)
     push: list[Expected] = field(default_factory=list)
     renew: list[Expected] = field(default_factory=list)
+    stopped: list[Expected] = field(default_factory=list)
     report: list[Finding] = field(default_factory=list)
 
 
@@ -116,7 +120,14 @@ def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply]) -> Diffe
         if row.state is SliverState.RUNNING and row.settled and key not in there:
             found.report.append(Finding(row.name, "missing", row.slice_id))
     gone = [row.slice for key, row in known.items() if row.state is SliverState.DELETING and key not in there]
-    return Differences(tuple(found.delete), tuple(gone), tuple(found.push), tuple(found.renew), tuple(found.report))
+    return Differences(
+        delete=tuple(found.delete),
+        gone=tuple(gone),
+        push=tuple(found.push),
+        renew=tuple(found.renew),
+        stopped=tuple(found.stopped),
+        report=tuple(found.report),
+    )
 
 
 def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
@@ -127,13 +138,22 @@ def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
         # A row that says deleted was svmd's own: the node has come back with an old store.
         found.delete.append(row)
     elif row.state is SliverState.RUNNING and item.has_vm:
-        if min(row.key_generation, item.key_generation) < row.wanted_keys:
+        if _lacks_keys(item, row):
             found.push.append(row)
         if row.settled and item.generation != row.generation:
-            # From the generation before its own a node gives the lease that it has, and makes no new one.
-            found.renew.append(replace(row, generation=max(row.generation, item.generation - 1)))
+            found.renew.append(replace(row, generation=to_learn(row.generation, item.generation)))
+    elif row.state is SliverState.RUNNING and row.settled and item.state == "leased":
+        found.stopped.append(row)
     elif row.state is SliverState.RUNNING and row.settled:
         found.report.append(Finding(row.name, "missing", row.slice_id))
+
+
+def _lacks_keys(item: SliverReply, row: Expected) -> bool:
+    """Whether the node is behind, or has another set than is wanted: svmd's database, or its own, was put back."""
+    if min(row.key_generation, item.key_generation) < row.wanted_keys:
+        return True
+    other = item.key_generation > row.wanted_keys if item.keys is None else item.keys != row.keys
+    return row.settled and other
 
 
 async def look(claim: Claim, shop: Workshop) -> Done:
@@ -154,12 +174,23 @@ async def look(claim: Claim, shop: Workshop) -> Done:
     except Refusal as refusal:
         await shop.read(silent, node, refusal.code, refusal.reason)
         raise
-    found = compare(await shop.read(expected, node), inventory)
+    rows = await shop.read(expected, node, [item.slice_id for item in inventory])
+    found = compare(rows, inventory)
     deleted, pushed, renewed = await asyncio.gather(
         _delete(client, found.delete), _push(client, shop, found.push, node), _renew(client, shop, found.renew, node)
     )
     await shop.read(answered, node, [*found.gone, *deleted], [*pushed, *renewed], found.report)
+    for row in found.stopped:
+        await shop.read(stopped, row, node)
     return Done()
+
+
+def stopped(connection: Connection, row: Expected, node: str) -> None:
+    """Its VM has ended by itself: the table and the slice's history say so, with what makes it run again."""
+    reason = f"its VM has ended by itself, its files and keys are kept: svm newvms {row.name} {node} starts it again"
+    if stop(connection, row.slice, node, Code.NOT_FOUND, reason) is not None:
+        wanted = Wanted(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
+        open_planned(connection, wanted, Plan(row.slice, row.name, notes=(f"{node}: {reason}",)))
 
 
 async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:
@@ -179,9 +210,8 @@ async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:
 async def _push(client: NodeClient, shop: Workshop, rows: Sequence[Expected], node: str) -> list[Change]:
     done = []
     for row in rows:
-        generation, lines = await shop.read(wanted_keys, row.slice)
         try:
-            await client.set_access(row.name, row.slice_id, generation, lines, row.delegation)
+            generation = await set_keys(shop, client, Place(row.slice, row.name, row.slice_id, row.delegation))
             done.append(Change(row.slice, node, Kind.ADDKEY, key_generation=generation))
         except Refusal as refusal:
             log.info("the keys of %s are not pushed yet: %s", row.name, refusal.reason)

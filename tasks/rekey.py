@@ -3,9 +3,11 @@
 from celery import shared_task
 
 from models.claims import Claim, SliceFacts
+from models.generations import Counted
 from models.pairs import Pair, wanted_pair
 from models.results import Done
 from models.states import SliverState
+from tasks.newest import push_newest
 from tasks.step import perform
 from tasks.workshop import Workshop, delegation, facts
 from trust.errors import Code, Refusal
@@ -25,10 +27,14 @@ async def install(claim: Claim, shop: Workshop) -> Done:
         raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: no VM is there to change keys on")
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")
-    pair = await newest_pair(slice_, shop)
-    private_key = shop.seal.open(slice_.id, pair.sealed_key)
+    name, slice_id = slice_.name, slice_.slice_id
     node, token = shop.node(claim, sliver), delegation(claim, slice_)
-    await node.set_pair(slice_.name, slice_.slice_id, pair.generation, private_key, pair.public_key, token)
+
+    async def send(pair: Pair) -> int:
+        private_key = shop.seal.open(slice_.id, pair.sealed_key)
+        return await node.set_pair(name, slice_id, pair.generation, private_key, pair.public_key, token)
+
+    pair, _ = await push_newest(shop, slice_.id, Counted.PAIR, lambda: newest_pair(slice_, shop), send)
     return Done(pair_generation=pair.generation)
 
 

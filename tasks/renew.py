@@ -1,12 +1,14 @@
 """renew: a lease gives way to one to now + leaselen (howto, "Renewing leases"). A failure leaves the old one whole."""
 
 from datetime import timedelta
+from uuid import UUID
 
 from celery import shared_task
 
 from models.claims import Claim
 from models.results import Done
 from models.states import SliverState
+from nodemgr.client import LeaseReply
 from tasks.newleases import SKEW, receipt
 from tasks.step import perform
 from tasks.workshop import Workshop, delegation, facts
@@ -24,8 +26,7 @@ async def replace(claim: Claim, shop: Workshop) -> Done:
     slice_, sliver = facts(claim)
     if sliver.state not in (SliverState.LEASED, SliverState.RUNNING) or sliver.expired or slice_.slice_id is None:
         raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: svm createslice with the same file begins anew")
-    node = shop.node(claim, sliver)
-    reply = await node.renew(slice_.name, slice_.slice_id, sliver.generation, delegation(claim, slice_))
+    reply = await _renewed(claim, shop, slice_.slice_id)
     lease = receipt(reply, slice_, sliver, shop)
     asked = shop.store.clock.now() + timedelta(seconds=slice_.leaselen)
     detail: dict[str, object] = {
@@ -34,3 +35,34 @@ async def replace(claim: Claim, shop: Workshop) -> Done:
         "short": lease.expires_at < asked - timedelta(seconds=SKEW + shop.policy.step),
     }
     return Done(lease=reply.token, generation=lease.generation, expires_at=lease.expires_at, detail=detail)
+
+
+async def _renewed(claim: Claim, shop: Workshop, slice_id: UUID) -> LeaseReply:
+    """From the table's generation; from the node's where that is ahead, because svmd's database was put back."""
+    slice_, sliver = facts(claim)
+    node, token = shop.node(claim, sliver), delegation(claim, slice_)
+    try:
+        return await node.renew(slice_.name, slice_id, sliver.generation, token)
+    except Refusal as refusal:
+        there = refusal.detail.get("generation")
+        if refusal.code is not Code.STALE_GENERATION or not isinstance(there, int):
+            raise
+    return await node.renew(slice_.name, slice_id, there, token)
+
+
+async def newer_lease(claim: Claim, shop: Workshop) -> LeaseReply | None:
+    """The lease that the node has, where it is of another generation than the table's."""
+    slice_, sliver = facts(claim)
+    node, token = shop.node(claim, sliver), delegation(claim, slice_)
+    held = await node.get(slice_.name, token)
+    if held.slice_id != slice_.slice_id or held.generation == sliver.generation:
+        return None
+    reply = await node.renew(slice_.name, held.slice_id, to_learn(sliver.generation, held.generation), token)
+    receipt(reply, slice_, sliver, shop)
+    return reply
+
+
+def to_learn(known: int, there: int) -> int:
+    """Where to renew from to be told of the node's lease: from the generation before its own a node gives the lease
+    that it has, and makes no new one. A node that has forgotten some goes on from what the table knows."""
+    return max(known, there - 1)

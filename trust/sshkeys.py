@@ -5,6 +5,7 @@ Kept are only type, key and comment, written anew: a line that OpenSSH reads oth
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
@@ -60,6 +61,12 @@ def parse_public_key(text: str) -> PublicKey:
     _check_type(fields)
     blob = _blob(" ".join(fields[:2]))
     return PublicKey(fields[0], blob, " ".join(fields[2].split()) if len(fields) > 2 else "")
+
+
+def key_set_digest(lines: Iterable[str]) -> str:
+    """SHA-256 (hex) of a set of kept lines, whatever their order and comments: equal sets have equal digests."""
+    keys = sorted({" ".join(line.split()[:2]) for line in lines})
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
 def new_ssh_key_pair(comment: str) -> tuple[str, str]:

@@ -46,8 +46,7 @@ def add_reads(app: FastAPI, service: Service, guard: Guard) -> None:
         with service.engine.connect() as connection:
             found = even_if_gone(connection, check_slice_name(name), peer.identity)
             told = events.history(connection, found.id, limit=limit)
-            verbs = {each: operations.read(connection, each).verb for each in {event.operation for event in told}}
-        return {"events": [{**event_json(event), "verb": verbs[event.operation]} for event in told]}
+        return {"events": [{**event_json(event), "verb": verb} for event, verb in told]}
 
 
 def even_if_gone(connection: Connection, name: str, caller: Identity) -> slices.Slice:
@@ -55,7 +54,7 @@ def even_if_gone(connection: Connection, name: str, caller: Identity) -> slices.
     try:
         return slices.find(connection, name, caller)
     except Refusal:
-        gone = [found for found in slices.owned(connection, caller, deleted=True) if found.name == name]
-        if not gone:
+        gone = slices.last_of(connection, name, caller)
+        if gone is None:
             raise
-        return max(gone, key=lambda found: found.created_at)
+        return gone

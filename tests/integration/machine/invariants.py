@@ -1,6 +1,7 @@
 """What holds after every rule, and what must have come about once all is healed (LIFECYCLE.md, "Invariants")."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ _SLIVERS = """
 """
 # Counters that disagree with the steps, steps that nothing will ever take up, ends that came twice or not at all.
 _OPERATIONS = """
-    SELECT o.id, o.verb, o.ended_at, o.outcome, o.open_steps, o.in_flight, o.seq, o.parallelism,
+    SELECT o.id, o.slice, o.verb, o.ended_at, o.outcome, o.open_steps, o.in_flight, o.seq, o.parallelism,
         count(s.id) FILTER (WHERE s.state IN ('held', 'released', 'running')) AS open,
         count(s.id) FILTER (WHERE s.state IN ('released', 'running')) AS flying,
         (SELECT count(*) FROM svm.event e WHERE e.operation = o.id) AS events,
@@ -45,6 +46,11 @@ _HELD = "SELECT id, kind, state, attempts, claim_until FROM svm.step WHERE state
 _RENEWALS = """
     SELECT v.node, x.slice_id, count(s.id) AS steps FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
     LEFT JOIN svm.step s ON s.slice = v.slice AND s.node = v.node AND s.kind = 'renew' GROUP BY 1, 2
+"""
+_SAID_DONE = """
+    SELECT s.kind, v.node, x.name, x.slice_id, v.generation, v.key_generation
+    FROM svm.step s JOIN svm.slice x ON x.id = s.slice JOIN svm.sliver v ON v.slice = s.slice AND v.node = s.node
+    WHERE s.id = ANY(:steps) AND s.state = 'done' AND v.state = 'running'
 """
 
 
@@ -137,7 +143,7 @@ class Watch:
             assert (o.open_steps, o.in_flight) == (o.open, o.flying), f"{where}: its counters are wrong"
             assert (o.ended_at is None) == (o.open > 0), f"I3: {where} has {o.open} open steps and ended {o.ended_at}"
             assert o.events == (o.last or 0) == o.seq, f"{where}: events {o.events}, last {o.last}, seq {o.seq}"
-            told = o.verb not in ("reconcile", "canary")
+            told = o.slice is not None or o.verb not in ("reconcile", "canary")
             assert o.ends == int(told and o.ended_at is not None), f"{where}: {o.ends} ends were told"
             assert o.in_flight <= o.parallelism, f"{where}: more in flight than its window"
         for query, why in ((_UNSCHEDULED, "I3: not scheduled"), (_OUTLAWS, "delete wins: still to be done")):
@@ -162,6 +168,21 @@ class Watch:
             key = (row.node, row.slice_id)
             reached, most = self.highest.get(key, 0), self.leases[key] + row.steps
             assert reached <= most, f"doubled: generation {reached} on {row.node} by {most} leases and renewals"
+
+    def recorded(self, steps: Sequence[int]) -> None:
+        """What these steps are said to have done at their nodes stands in the table."""
+        for row in self.whole.rows(_SAID_DONE, steps=list(steps)):
+            lease = self.holding_now(row.node, row.name)
+            if lease is None or lease.slice_id != row.slice_id:
+                continue
+            where = f"dropped: {row.kind} of {row.name} on {row.node} is done, and the table does not know"
+            assert row.kind != "renew" or lease.generation == row.generation, where
+            assert row.kind != "addkey" or lease.key_generation == row.key_generation, where
+
+    def holding_now(self, node: str, name: str) -> LeaseRow | None:
+        """What a node has for a slice at this moment."""
+        (site,) = [site for site in self.whole.sites if site.address == node]
+        return site.store.lease(name)
 
     def agree(self) -> None:
         """Once all is healed and quiet: what ought to be is, and nothing else."""

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from models.operations import SliceSpec, Verb
+from models.states import Kind
 from tasks.clean import clean
 from tasks.sweep import sweep
 from tests.integration.machine.invariants import Watch
 from tests.integration.machine.whole import Ground, Whole, at_work
 from tests.integration.machine.wire import Fate
+from tests.unit.nodemgr.world import USER_KEYS
 
 SPEC = SliceSpec(1, 3600)
 
@@ -61,3 +63,18 @@ def test_nor_is_it_purged(whole: Whole) -> None:
     whole.forward(3600)
     clean()
     assert [row.state for row in whole.rows("SELECT state FROM svm.slice")] == ["deleted"]
+
+
+@pytest.mark.parametrize("kinds", [(Kind.RENEW, Kind.ADDKEY), (Kind.ADDKEY, Kind.RENEW)])
+def test_a_renewal_and_a_key_that_are_recorded_in_one_group_are_both_kept(
+    whole: Whole, kinds: tuple[Kind, Kind]
+) -> None:
+    whole.ask(Verb.RENEWSLICE, "aa")
+    whole.ask(Verb.ADDKEY, "aa", keys=(USER_KEYS[0],))
+    beside = whole.beside(*kinds)
+    assert beside
+    first, second = beside
+    whole.deliver_together(first, second)
+    Watch(whole).recorded(first[1] + second[1])
+    states = whole.rows("SELECT kind, state FROM svm.step WHERE kind IN ('renew', 'addkey')")
+    assert {(row.kind, row.state) for row in states} == {("renew", "done"), ("addkey", "done")}

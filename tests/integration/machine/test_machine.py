@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 )
 
 from models.operations import SliceSpec, Verb, cancel
+from models.states import Kind
 from tasks import publish, workshop
 from tasks.autorenew import autorenew
 from tasks.canary import canary_all
@@ -255,6 +256,20 @@ class Machine(RuleBasedStateMachine):
         if len(self.whole.stopped) > stopped:
             counts["outlived" if lapses else "overtaken"] += 1
             self.whole.resume(-1)
+
+    @rule(name=NAME, turned=st.booleans(), number=NUMBER)
+    def two_in_one_group(self, name: str, turned: bool, number: int) -> None:
+        """A renewal and another key of one sliver, whose records are written down in one transaction."""
+        self.work(30, False)
+        self.ask(Verb.RENEWSLICE, name)
+        self.ask(Verb.ADDKEY, name, keys=(USER_KEYS[number % len(USER_KEYS)],))
+        beside = self.whole.beside(Kind.RENEW, Kind.ADDKEY)
+        if beside is None:
+            return
+        first, second = beside
+        self.whole.deliver_together(*((second, first) if turned else (first, second)))
+        counts["two in one group"] += 1
+        self.watch.recorded(first[1] + second[1])
 
     @precondition(lambda self: self.whole.queue)
     @rule()

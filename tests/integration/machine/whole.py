@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -80,10 +80,23 @@ Message = tuple[Kind, tuple[int, ...]]
 
 
 class PromptWriter(Writer):
-    """The writer without its thread: what is submitted is committed in the caller's turn."""
+    """The writer without its thread: what is submitted is committed in the caller's turn, unless it waits for more.
+
+    `hold`: called when the next record is to wait for the one after it, so that both are written in one group.
+    """
+
+    hold: Callable[[], object] | None = None
+    held: tuple[_Entry, ...] = ()
 
     def submit(self, record: Any) -> Any:
-        return self.wake(record)
+        self.held = (*self.held, entry := _Entry(record))
+        (self.hold or self.flush)()
+        return entry.done
+
+    def flush(self) -> None:
+        entries, self.held = self.held, ()
+        if entries:
+            self._write(entries)
 
     def wake(self, operation: Any) -> Any:
         entry = _Entry(operation)
@@ -274,6 +287,34 @@ class Whole:
         self.advertise()
         self.mortal(lambda: TASKS[kind](list(ids)))
         self.wire.doom(Fate.ARRIVES)
+
+    def deliver_together(self, first: Message, second: Message) -> None:
+        """Two workers take them; what both have done is written down in one group."""
+        writer: Any = self.shop.writer
+        writer.hold = lambda: self.wire.stand_still(self.loop)
+        stopped = len(self.stopped)
+        self.deliver(first)
+        writer.hold = None
+        self.deliver(second)
+        self.mortal(writer.flush)
+        while len(self.stopped) > stopped:
+            task = self.stopped.pop().task
+            self.mortal(lambda task=task: self._until_quiet(task))
+
+    def beside(self, *kinds: Kind) -> list[Message] | None:
+        """One message of each kind, all about one sliver, taken out of the queue; None when there are none."""
+        ids = [id for _, numbers in self.queue for id in numbers]
+        steps = {row.id: row for row in self.rows("SELECT id, slice, node FROM svm.step WHERE id = ANY(:i)", i=ids)}
+        places: dict[Any, dict[Kind, Message]] = {}
+        for kind, numbers in self.queue:
+            step = steps[numbers[0]]
+            places.setdefault((step.slice, step.node), {})[kind] = (kind, numbers)
+        for found in places.values():
+            if found.keys() >= set(kinds):
+                chosen = [found[kind] for kind in kinds]
+                self.queue = [message for message in self.queue if message not in chosen]
+                return chosen
+        return None
 
     def work_off(self) -> None:
         """Workers take messages until there are none."""

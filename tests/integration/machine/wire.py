@@ -83,9 +83,13 @@ class Wire:
         fate, self.fate = self.fate, Fate.ARRIVES
         return fate
 
-    async def _stop(self) -> None:
-        gate = asyncio.get_running_loop().create_future()
+    def stand_still(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
+        """The worker at work is to be left as it is; what it would wait for."""
+        gate = loop.create_future()
         self.stopped.append(gate)
         if self.on_stop is not None and not self.on_stop.done():
             self.on_stop.set_result(None)
-        await gate
+        return gate
+
+    async def _stop(self) -> None:
+        await self.stand_still(asyncio.get_running_loop())

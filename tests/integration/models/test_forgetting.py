@@ -73,3 +73,14 @@ def test_a_deleted_slice_stays_while_its_last_operation_is_young(world: World) -
     forgotten(world)
     assert count(world, "slice") == 1
     assert count(world, "operation") == 2
+
+
+def test_a_node_that_is_long_gone_is_forgotten_with_what_was_found_there(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    for node in ("127.0.1.1", "127.0.1.77"):
+        world.execute("INSERT INTO svm.node (node, node_name, api) VALUES (:n, 'n', 'https://n')", n=node)
+        world.execute("INSERT INTO svm.finding (node, slice_name, what) VALUES (:n, 'demo', 'orphan')", n=node)
+    world.execute("UPDATE svm.node SET seen_at = now() - interval '2 years'")
+    forgotten(world)
+    assert world.rows("SELECT node FROM svm.node") == [("127.0.1.1",)]
+    assert world.rows("SELECT node FROM svm.finding") == [("127.0.1.1",)]

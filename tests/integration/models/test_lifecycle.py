@@ -31,7 +31,7 @@ def test_createslice_is_newtickets_newleases_newvms(world: World) -> None:
         slice_row = find(connection, "demo", OWNER).id
         assert nodelist(connection, slice_row) == [f"127.0.1.{n}" for n in range(1, 5)]
         assert len(expirations(connection, slice_row)) == 4
-        assert history(connection, slice_row)[-1].type == "ended"
+        assert history(connection, slice_row)[-1][0].type == "ended"
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert [event.node for event in events if event.type == "node" and event.ok] == [
         f"127.0.1.{n}" for n in range(1, 5)

@@ -249,3 +249,26 @@ def test_where_messages_go(world: World) -> None:
     assert {ref.queue for ref in renewal.publish} == {Queue.RENEWALS}
     big = world.start(Verb.CREATESLICE, "big", spec=SliceSpec(65, 3600))
     assert [ref.batch for ref in big.publish] == [16]
+
+
+@pytest.mark.parametrize("verb", [Verb.CREATESLICE, Verb.CLEAN])
+def test_the_same_request_sent_twice_at_once_is_one_operation(world: World, verb: Verb) -> None:
+    def ask() -> UUID:
+        with world.database.begin() as connection:
+            asked = wanted(verb, "" if verb is Verb.CLEAN else "demo", idempotency_key="k")
+            return start(connection, asked).operation
+
+    assert len(set(at_once(*[ask] * 8))) == 1
+    assert len(world.rows("SELECT 1 FROM svm.operation")) == 1
+
+
+def test_what_is_said_of_a_deletion_under_way_can_be_done(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    deletion = world.start(Verb.DELETESLICE)
+    with pytest.raises(Refusal) as refused:
+        world.start(Verb.DELETESLICE)
+    assert refused.value.code is Code.BUSY
+    assert "svm watch demo" in refused.value.reason
+    assert "svm cancel" not in refused.value.reason
+    with world.database.begin() as connection, pytest.raises(Refusal, match="svm watch"):
+        cancel(connection, deletion.operation)

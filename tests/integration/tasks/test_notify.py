@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from models.operations import Verb
+from models.renewals import over
 from rpc.credentials import Credentials
-from tasks.autorenew import autorenew
+from tasks.autorenew import autorenew, switch_off
 from tasks.notify import notify
+from tasks.workshop import transaction
 from tests.integration.agent.lab import slice_name
 from tests.integration.mailbox import Mailbox, mail_server
 from tests.integration.tasks.farm import Farm
@@ -49,6 +52,34 @@ def test_an_owner_is_told_that_autorenew_has_ended(farm: Farm, owner: Credential
     notify()
     notify()
     assert [letter["Subject"] for letter in mailbox.letters] == [f"{name}: autorenew has ended"]
+
+
+def test_without_its_letter_autorenew_does_not_end(farm: Farm, owner: Credentials, mailbox: Mailbox) -> None:
+    """As if the database went away between the two."""
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner, autorenew=True, standing=farm.given(owner, name, DelegationKind.STANDING))
+    farm.execute("UPDATE svm.slice SET autorenew_until = now() WHERE name = :n", n=name)
+    farm.execute("ALTER TABLE svm.notice RENAME TO away")
+    try:
+        with pytest.raises(ProgrammingError):
+            autorenew()
+    finally:
+        farm.execute("ALTER TABLE svm.away RENAME TO notice")
+    assert farm.rows("SELECT autorenew FROM svm.slice WHERE name = :n", n=name) == [(True,)]
+    autorenew()
+    notify()
+    assert [letter["Subject"] for letter in mailbox.letters] == [f"{name}: autorenew has ended"]
+
+
+def test_an_owner_who_is_just_in_time_keeps_autorenew(farm: Farm, owner: Credentials) -> None:
+    name = slice_name()
+    standing = farm.given(owner, name, DelegationKind.STANDING)
+    farm.run(Verb.CREATESLICE, name, owner, autorenew=True, standing=standing)
+    farm.execute("UPDATE svm.slice SET autorenew_until = now() WHERE name = :n", n=name)
+    (found,) = [each for each in transaction(over) if each.name == name]
+    farm.run(Verb.AUTORENEW, name, owner, autorenew=True, standing=standing)
+    switch_off(found)
+    assert farm.rows("SELECT autorenew FROM svm.slice WHERE name = :n", n=name) == [(True,)]
 
 
 def test_a_mail_server_that_is_away_loses_no_letter(farm: Farm, owner: Credentials, mailbox: Mailbox) -> None:

@@ -1,11 +1,15 @@
 """Nodes against tables: deletions are finished, keys pushed, differences reported, silent nodes replaced."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from models.diagnosis import Trouble, ailments
+from models.events import history
 from models.operations import Verb
 from models.reconciling import findings
+from models.slices import expirations, find, slivers
 from models.states import Outcome
 from nodemgr.simulation.population import SimulatedNode
 from rpc.credentials import Credentials
@@ -181,3 +185,60 @@ def test_the_canary_comes_back(farm: Farm) -> None:
     canary_all()
     until(lambda: not farm.rows("SELECT 1 FROM svm.operation WHERE verb = 'canary' AND ended_at IS NULL"))
     assert farm.rows("SELECT DISTINCT outcome FROM svm.operation WHERE verb = 'canary'") == [("done",)]
+
+
+def stopped(farm: Farm, owner: Credentials) -> tuple[str, str, SimulatedNode]:
+    """A slice with a key, and its first node, where the VM has ended by itself and a round has seen it."""
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    farm.run(Verb.ADDKEY, name, owner, keys=(KEY,))
+    node, found = first(farm, name)
+    lease = found.node.store.lease(name)
+    assert lease
+    found.node.store.put(replace(lease, state="leased"))
+    farm.execute("UPDATE svm.sliver SET changed_at = now() - interval '1 hour'")
+    reconciled(farm)
+    return name, node, found
+
+
+def ailing(farm: Farm, owner: Credentials) -> list[tuple[str, Trouble]]:
+    with farm.database.connect() as connection:
+        return [(found.node, found.what) for found in ailments(connection, owner.identity)]
+
+
+def test_a_vm_that_has_ended_by_itself_is_said_and_newvms_starts_it_again(farm: Farm, owner: Credentials) -> None:
+    name, node, found = stopped(farm, owner)
+    assert farm.states(name) == {other: "leased" if other == node else "running" for other in farm.states(name)}
+    assert ailing(farm, owner) == [(node, Trouble.STOPPED)]
+    with farm.database.connect() as connection:
+        row = find(connection, name, owner.identity)
+        assert f"svm newvms {name} {node}" in str(slivers(connection, row.id)[0].last_error)
+        assert any(f"svm newvms {name} {node}" in str(event.reason) for event, _ in history(connection, row.id))
+        assert len(expirations(connection, row.id)) == 4
+    assert reported(farm) == []
+    made = farm.run(Verb.NEWVMS, name, owner)
+    assert (made.outcome, made.ok) == (Outcome.DONE, 1)
+    assert set(farm.states(name).values()) == {"running"}
+    assert ailing(farm, owner) == []
+    lease = found.node.store.lease(name)
+    assert lease
+    assert (lease.state, len(lease.keys)) == ("running", 1)
+
+
+def test_a_renewal_does_not_hide_that_a_vm_has_ended(farm: Farm, owner: Credentials) -> None:
+    name, node, _ = stopped(farm, owner)
+    assert farm.run(Verb.RENEWSLICE, name, owner).ok == 4
+    assert ailing(farm, owner) == [(node, Trouble.STOPPED)]
+    (row,) = farm.rows("SELECT last_error FROM svm.sliver WHERE node = :n AND stopped_at IS NOT NULL", n=node)
+    assert "svm newvms" in row.last_error
+
+
+def test_a_vm_that_has_only_just_been_made_is_not_called_ended(farm: Farm, owner: Credentials) -> None:
+    name, node, found = stopped(farm, owner)
+    farm.run(Verb.NEWVMS, name, owner)
+    lease = found.node.store.lease(name)
+    assert lease
+    found.node.store.put(replace(lease, state="leased"))
+    reconciled(farm)
+    assert farm.states(name)[node] == "running"
+    found.node.store.put(lease)
