@@ -318,8 +318,8 @@ class Node:
             current = self.store.lease(lease.slice)
             if current is None or current.slice_id != lease.slice_id:
                 raise Refusal(Code.NOT_FOUND, f"slice {lease.slice} was deleted meanwhile")
-            kept = {"slice_key": spec.public_key, "pair_generation": lease.pair_generation}
-            current = replace(current, state="running", **kept)
+            current = replace(current, slice_key=spec.public_key, pair_generation=lease.pair_generation)
+            current = replace(current, state="running")
             self.store.put(current)
         if lease.slice_key is not None and lease.slice_key != spec.public_key:
             await self.close_sessions(lease.slice, [parse_public_key(lease.slice_key).fingerprint])

@@ -90,6 +90,10 @@ class SimulatedDriver:
         del argv, pty
         raise Refusal(Code.NOT_ALLOWED, f"{slice} is on a simulated node, where nobody can log in; take a real one")
 
+    async def end_holders(self, port: int) -> Sequence[str]:
+        del port
+        return ()
+
     def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
         """Nobody would read them."""
 
