@@ -30,7 +30,7 @@ from nodemgr.admission import Capacity, lease_end, next_generation
 from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
 from nodemgr.disk import Disk
-from nodemgr.granting import grant, same_lease, signed
+from nodemgr.granting import grant, same_lease, signed, too_many
 from nodemgr.slicekey import SlicePair, check_pair
 from nodemgr.slivers.driver import Driver, SliverSpec
 from nodemgr.store import Burnt, LeaseRow, Store
@@ -43,6 +43,7 @@ from trust.sshkeys import PublicKey, parse_public_key
 from trust.store import TrustStore
 
 MAX_KEYS = 1_000
+LONGEST_USE = timedelta(seconds=TICKET_LIFETIME + SKEW)  # of a ticket, from now on at most
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -109,7 +110,10 @@ class Node:
                 return lease
             lease = grant(self, ticket, caller, held)
             # Last, in the transaction that writes the lease: a ticket that was refused is good for another try.
-            self.store.burn(Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.slice_id, ticket.expires_at))
+            burnt = Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.slice_id, ticket.expires_at)
+            if not self.store.may_burn(burnt, self.now()):
+                raise too_many(ticket.owner)
+            self.store.burn(burnt)
             self.store.put(lease)
         self.changed()
         return lease
@@ -199,7 +203,8 @@ class Node:
             raise
 
     async def delete(self, caller: Caller, slice: str, slice_id: UUID, jti: str | None) -> None:
-        """Burn the ticket, forget the lease, remove the sliver. Idempotent, also for a ticket that never came here."""
+        """Burn the ticket, forget the lease, remove the sliver. Idempotent, also for a ticket that never came here: it
+        may be on its way. Who gives up too many of those has the rest done all the same, and Refusal(BUSY)."""
         caller.require(caller.owner, slice, Action.DELETE)
         held = self.store.lease(slice)
         with self.store.transaction(ahead=slice if held and held.slice_id == slice_id else ""):
@@ -210,15 +215,18 @@ class Node:
                 lease = None  # the name is free, or somebody else's by now
             if jti is not None and self._supersedes(lease, jti, caller.owner):
                 lease = None
-            if jti is not None:
-                end = self.now() + timedelta(seconds=TICKET_LIFETIME + SKEW)
-                self.store.burn(Burnt(jti, caller.owner, None, slice_id, end))
+            burnt = Burnt(jti or "", caller.owner, None, slice_id, self.now() + LONGEST_USE)
+            remembered = jti is None or self.store.may_burn(burnt, self.now())
+            if jti is not None and remembered:
+                self.store.burn(burnt)
             if lease is not None:
                 self.store.forget(lease, self.now())
         if lease is not None:
             await self.close_sessions(slice, None)
             self.changed()
         await self.remove(slice)
+        if not remembered:
+            raise too_many(caller.owner)
 
     def get(self, caller: Caller, slice: str) -> LeaseRow:
         """What is held under that name, for its owner or the service manager through which it was made."""
