@@ -3,14 +3,14 @@
 Every effect is idempotent by content, and every change is written down before the driver acts on it. What takes
 rights away counts at once even if the disk takes nothing (`database.py`):
 
-    leased ──create──▶ creating ──driver.create──▶ running
-     ▲ ▲                  │ refused, or found after a crash: what was half made is on the list of removals │
-     │ └──────────────────┘                                                                                │
-     └──ended by itself (`liveness.py`): its folder stays, its slice_key too, and create makes it run again┘
+    leased ──create──▶ creating ──driver.create──▶ running ──ended by itself──▶ leased, with its sliver's folder
+       ▲                  │                           ▲                            │
+       └──────────────────┘                           └───────────create───────────┘
+        refused, or found after a crash: what was half made is on the list of removals
     any ──delete, or lease end + grace──▶ forgotten, and on the list of removals until driver.delete is done
 
 A deletion does not wait for a creation that is under way: it is written at once, and who creates finds out.
-What happens without a call (expiry, recovery, removals) is in `expiry.py`.
+What happens without a call is in `expiry.py` (expiry, recovery, removals) and `liveness.py` (slivers that ended).
 """
 
 import asyncio
