@@ -16,6 +16,7 @@ from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
+from nodemgr.reclaim import listening
 from nodemgr.rounds import Rounds, look_after
 from nodemgr.settings import Settings
 from nodemgr.slivers.choice import open_driver
@@ -93,7 +94,7 @@ async def _run(settings: Settings, member: Member, node: Node) -> None:
         return
     server = FrontDoorServer(node.driver, node, settings.state_dir / "ssh_host_key", host, port, node.trust.clock)
     node.sessions = server
-    _, port = server.start()
+    _, port = await listening(node, [(host, port)], lambda: asyncio.to_thread(server.start))
     try:
         await _serve(settings, member, node, FrontDoor(settings.node_address, port, server.host_key_line))
     finally:
@@ -120,7 +121,8 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
             rounds.begin(_say_ready(*addresses[0], advertiser.told))
 
         try:
-            await serve(listeners, ready=ready)
+            places = [(listener.host, listener.port) for listener in listeners]
+            await listening(node, places, lambda: serve(listeners, ready=ready))
         finally:
             await rounds.stop()
 

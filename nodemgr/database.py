@@ -88,7 +88,7 @@ class Database:
 
     def _load(self) -> list[str]:
         """Have in memory what is on disk; the names of whom that says too much (the caller takes it from them)."""
-        for (sql,) in self._file.rows("SELECT sql FROM sqlite_schema WHERE type = 'table' ORDER BY rowid"):
+        for (sql,) in self._file.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid"):
             self._connection.execute(sql)
         for (table,) in self._file.rows("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid"):
             rows = self._file.rows(f"SELECT * FROM {table}")  # noqa: S608  # a name of the schema

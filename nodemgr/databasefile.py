@@ -28,7 +28,7 @@ class DatabaseFile:
         reserve: bytes of ballast beside it; 0 for none, and no room within.
 
     Raises:
-        Refusal: DISK_FULL when it cannot be opened for want of room.
+        Refusal: DISK_FULL when it cannot be opened for want of room; BAD_INPUT for a damaged one.
     """
 
     def __init__(self, path: Path, reserve: int) -> None:
@@ -43,6 +43,9 @@ class DatabaseFile:
             self.connection = self._open()
         except (OSError, sqlite3.OperationalError) as error:
             raise cannot_write(error) from error
+        except sqlite3.DatabaseError as error:
+            cure = "put a backup in its place, or move it away: all leases of this node end then"
+            raise Refusal(Code.BAD_INPUT, f"{path} is damaged ({error}); {cure}") from error
         self.ballast.make()
         self.widen()
 

@@ -11,6 +11,7 @@ from nodemgr.caller import Caller
 from nodemgr.store import LeaseRow
 from trust.documents import Lease, Ticket, sign_lease
 from trust.errors import Code, Refusal
+from trust.identity import Identity
 
 if TYPE_CHECKING:
     from nodemgr.node import Node
@@ -58,6 +59,11 @@ def signed(node: Node, lease: LeaseRow) -> LeaseRow:
         expires_at=lease.expires_at,
     )
     return replace(lease, token=sign_lease(document, node.credentials.key, node.credentials.certificate))
+
+
+def too_many(owner: Identity) -> Refusal:
+    """For whom the store remembers no more tickets (`Store.may_burn`)."""
+    return Refusal(Code.BUSY, f"too many tickets of {owner.name} were used or given up here; try again in an hour")
 
 
 def same_lease(ticket: Ticket, held: LeaseRow | None) -> LeaseRow:

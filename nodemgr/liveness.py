@@ -51,6 +51,12 @@ async def start_again(node: Node, slice: str) -> None:
             await back_to_lease(node, slice, "does not start")
 
 
+async def end_sliver(node: Node, slice: str, why: str) -> None:
+    """End a sliver that may not go on as it does; its owner may have it run again."""
+    async with node.lock(slice):
+        await back_to_lease(node, slice, why)
+
+
 async def back_to_lease(node: Node, slice: str, why: str) -> None:
     """running → leased, if it should run; for who holds the slice's lock."""
     with node.store.transaction(ahead=""):

@@ -3,14 +3,14 @@
 Every effect is idempotent by content, and every change is written down before the driver acts on it. What takes
 rights away counts at once even if the disk takes nothing (`database.py`):
 
-    leased ──create──▶ creating ──driver.create──▶ running
-     ▲ ▲                  │ refused, or found after a crash: what was half made is on the list of removals │
-     │ └──────────────────┘                                                                                │
-     └──ended by itself (`liveness.py`): its folder stays, its slice_key too, and create makes it run again┘
+    leased ──create──▶ creating ──driver.create──▶ running ──ended by itself──▶ leased, with its sliver's folder
+       ▲                  │                           ▲                            │
+       └──────────────────┘                           └───────────create───────────┘
+        refused, or found after a crash: what was half made is on the list of removals
     any ──delete, or lease end + grace──▶ forgotten, and on the list of removals until driver.delete is done
 
 A deletion does not wait for a creation that is under way: it is written at once, and who creates finds out.
-What happens without a call (expiry, recovery, removals) is in `expiry.py`.
+What happens without a call is in `expiry.py` (expiry, recovery, removals) and `liveness.py` (slivers that ended).
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from nodemgr.admission import Capacity, lease_end, next_generation
 from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
 from nodemgr.disk import Disk
-from nodemgr.granting import grant, same_lease, signed
+from nodemgr.granting import grant, same_lease, signed, too_many
 from nodemgr.slicekey import SlicePair, check_pair
 from nodemgr.slivers.driver import Driver, SliverSpec
 from nodemgr.store import Burnt, LeaseRow, Store
@@ -44,6 +44,7 @@ from trust.sshkeys import PublicKey, parse_public_key
 from trust.store import TrustStore
 
 MAX_KEYS = 1_000
+LONGEST_USE = timedelta(seconds=TICKET_LIFETIME + SKEW)  # of a ticket, from now on at most
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -110,7 +111,10 @@ class Node:
                 return lease
             lease = grant(self, ticket, caller, held)
             # Last, in the transaction that writes the lease: a ticket that was refused is good for another try.
-            self.store.burn(Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.slice_id, ticket.expires_at))
+            burnt = Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.slice_id, ticket.expires_at)
+            if not self.store.may_burn(burnt, self.now()):
+                raise too_many(ticket.owner)
+            self.store.burn(burnt)
             self.store.put(lease)
         self.changed()
         return lease
@@ -200,7 +204,8 @@ class Node:
             raise
 
     async def delete(self, caller: Caller, slice: str, slice_id: UUID, jti: str | None) -> None:
-        """Burn the ticket, forget the lease, remove the sliver. Idempotent, also for a ticket that never came here."""
+        """Burn the ticket, forget the lease, remove the sliver. Idempotent, also for a ticket that never came here: it
+        may be on its way. Who gives up too many of those has the rest done all the same, and Refusal(BUSY)."""
         caller.require(caller.owner, slice, Action.DELETE)
         held = self.store.lease(slice)
         with self.store.transaction(ahead=slice if held and held.slice_id == slice_id else ""):
@@ -211,15 +216,18 @@ class Node:
                 lease = None  # the name is free, or somebody else's by now
             if jti is not None and self._supersedes(lease, jti, caller.owner):
                 lease = None
-            if jti is not None:
-                end = self.now() + timedelta(seconds=TICKET_LIFETIME + SKEW)
-                self.store.burn(Burnt(jti, caller.owner, None, slice_id, end))
+            burnt = Burnt(jti or "", caller.owner, None, slice_id, self.now() + LONGEST_USE)
+            remembered = jti is None or self.store.may_burn(burnt, self.now())
+            if jti is not None and remembered:
+                self.store.burn(burnt)
             if lease is not None:
                 self.store.forget(lease, self.now())
         if lease is not None:
             await self.close_sessions(slice, None)
             self.changed()
         await self.remove(slice)
+        if not remembered:
+            raise too_many(caller.owner)
 
     def get(self, caller: Caller, slice: str) -> LeaseRow:
         """What is held under that name, for its owner or the service manager through which it was made."""
@@ -319,8 +327,8 @@ class Node:
             current = self.store.lease(lease.slice)
             if current is None or current.slice_id != lease.slice_id:
                 raise Refusal(Code.NOT_FOUND, f"slice {lease.slice} was deleted meanwhile")
-            kept = {"slice_key": spec.public_key, "pair_generation": lease.pair_generation}
-            current = replace(current, state="running", **kept)
+            current = replace(current, slice_key=spec.public_key, pair_generation=lease.pair_generation)
+            current = replace(current, state="running")
             self.store.put(current)
         if lease.slice_key is not None and lease.slice_key != spec.public_key:
             await self.close_sessions(lease.slice, [parse_public_key(lease.slice_key).fingerprint])

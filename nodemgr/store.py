@@ -14,12 +14,17 @@ from uuid import UUID
 
 from nodemgr.database import Database
 from nodemgr.databasefile import Statement, cannot_write
+from trust.documents import SKEW
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
-VERSION = 2
+VERSION = 4
 KEPT = 7 * 86_400  # seconds that a burnt ticket is remembered past its end, in case a clock steps back
 PAST_KEPT = 90 * 86_400  # seconds that the last generation of a lease that is gone is remembered
+
+# Most rows of one owner: tickets that made leases here, tickets that were given up and never shown here (anybody may
+# make up their ids), and leases that are gone.
+SHOWN_OF_OWNER, UNSHOWN_OF_OWNER, PAST_OF_OWNER = 5_000, 1_000, 5_000
 
 OWNERS = ".owners"  # stands beside the names of slices, and no slice is called so
 
@@ -33,6 +38,7 @@ CREATE TABLE burnt (
     expires_at INTEGER NOT NULL,   -- the ticket's own end
     PRIMARY KEY (jti, owner)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX burnt_owner ON burnt (owner, agent);
 CREATE TABLE lease (
     slice          TEXT PRIMARY KEY,
     slice_id       TEXT NOT NULL UNIQUE,
@@ -60,7 +66,8 @@ CREATE TABLE stopped (owner TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE past (
     slice_id   TEXT PRIMARY KEY,
     generation INTEGER NOT NULL CHECK (generation >= 1),
-    ended_at   INTEGER NOT NULL
+    ended_at   INTEGER NOT NULL,
+    owner      TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -68,6 +75,8 @@ CREATE TABLE past (
 # From each version to the next.
 UPGRADES = {
     1: "ALTER TABLE lease ADD COLUMN pair_generation INTEGER NOT NULL DEFAULT 0 CHECK (pair_generation >= 0)",
+    2: "ALTER TABLE past ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+    3: "CREATE INDEX burnt_owner ON burnt (owner, agent)",
 }
 
 
@@ -170,12 +179,14 @@ class Store(Database):
         with self.transaction(ahead=lease.slice):
             self._do("DELETE FROM lease WHERE slice = ?", lease.slice)
             self._do(
-                "INSERT INTO past VALUES (?, ?, ?) ON CONFLICT (slice_id) DO UPDATE SET"
+                "INSERT INTO past VALUES (?, ?, ?, ?) ON CONFLICT (slice_id) DO UPDATE SET"
                 " generation = max(generation, excluded.generation), ended_at = excluded.ended_at",
                 str(lease.slice_id),
                 lease.generation,
                 _seconds(now),
+                lease.owner.uri,
             )
+            self._bound_past(lease.owner.uri)
             if lease.slice_key is not None:
                 self.add_removal(lease.slice, lease.slice_id)
 
@@ -184,7 +195,31 @@ class Store(Database):
         rows = self._all("SELECT generation FROM past WHERE slice_id = ?", str(slice_id))
         return int(rows[0][0]) if rows else 0
 
+    def _bound_past(self, owner: str) -> None:
+        """Forget the owner's oldest; who renews one of those counts on from the generation that he has."""
+        over = int(self._all("SELECT count(*) FROM past WHERE owner = ?", owner)[0][0]) - PAST_OF_OWNER
+        if over > 0:
+            oldest = "SELECT slice_id FROM past WHERE owner = ? ORDER BY ended_at LIMIT ?"
+            self._do(f"DELETE FROM past WHERE slice_id IN ({oldest})", owner, over)  # noqa: S608  # the line above
+
     # Tickets
+
+    def may_burn(self, ticket: Burnt, now: datetime) -> bool:
+        """Whether one more of the owner's tickets can be remembered, shown here or not as this one.
+
+        None that could still be redeemed is forgotten for it; those past their end are, sooner than `purge` would.
+        """
+        most = SHOWN_OF_OWNER if ticket.agent else UNSHOWN_OF_OWNER
+        which, values = "owner = ? AND (agent = '') = ?", (ticket.owner.uri, ticket.agent is None)
+        count = f"SELECT count(*) FROM burnt WHERE {which}"  # noqa: S608  # as above
+        if int(self._all(count, *values)[0][0]) < most or self.burnt(ticket.jti, ticket.owner) is not None:
+            return True
+        useless = f"{which} AND expires_at < ? AND jti NOT IN (SELECT jti FROM lease)"  # noqa: S608  # as above
+        past_end = (*values, _seconds(now - timedelta(seconds=SKEW)))
+        if not self._all(f"SELECT 1 FROM burnt WHERE {useless} LIMIT 1", *past_end):  # noqa: S608  # as above
+            return False
+        self._do(f"DELETE FROM burnt WHERE {useless}", *past_end)  # noqa: S608  # as above
+        return True
 
     def burnt(self, jti: str, owner: Identity) -> Burnt | None:
         rows = self._all("SELECT * FROM burnt WHERE jti = ? AND owner = ?", jti, owner.uri)
@@ -202,8 +237,11 @@ class Store(Database):
         )
 
     def recently_burnt(self, agent: Identity, now: datetime, limit: int) -> list[str]:
-        """Ids of the agent's tickets (and of those whose agent is unknown) that are burnt and not past their end."""
-        sql = "SELECT jti FROM burnt WHERE agent IN (?, '') AND expires_at > ? ORDER BY expires_at DESC LIMIT ?"
+        """Ids of the agent's tickets, and after them of those whose agent is unknown, that are burnt and not past their
+        end; of each owner as many as of the others, the newest first."""
+        place = "row_number() OVER (PARTITION BY owner, agent = '' ORDER BY expires_at DESC)"
+        rows = f"SELECT jti, agent, {place} AS place FROM burnt WHERE agent IN (?, '') AND expires_at > ?"  # noqa: S608
+        sql = f"SELECT jti FROM ({rows}) ORDER BY agent = '', place LIMIT ?"  # noqa: S608  # both of the lines above
         return [row[0] for row in self._all(sql, agent.uri, _seconds(now), limit)]
 
     # Slivers to be removed

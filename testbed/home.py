@@ -133,7 +133,7 @@ class Home:
         except FileNotFoundError:
             return Plan()
         except (ValueError, TypeError) as error:
-            raise HomeError(f"{self.directory / 'plan.json'} is damaged: remove the folder and start again") from error
+            raise HomeError(f"{self.directory / 'plan.json'} is damaged: remove it, and start anew") from error
 
     def keep_plan(self, plan: Plan) -> None:
         """Keep it for the next start."""

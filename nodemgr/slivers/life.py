@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +126,9 @@ class LocalDriver:
 
     async def ended(self, slices: Collection[str]) -> Sequence[str]:
         return await self._read(lambda: [slice for slice in slices if self._ended(slice)])
+
+    async def end_holders(self, port: int) -> Sequence[str]:
+        return await asyncio.to_thread(self._end_holders, port)
 
     def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
         replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
@@ -283,6 +287,17 @@ class LocalDriver:
         inside = namespace(keeper.pid, "pid") if keeper is not None and keeper.alive else None
         return members(inside) if inside else []
 
+    def _end_holders(self, port: int) -> Sequence[str]:
+        found = []
+        for slice in self._recorded():
+            for pid in self._inside(slice):
+                if ports.holds(pid, port):
+                    log.warning("%s holds port %d, which is this node's: its process %d is ended", slice, port, pid)
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                    found.append(slice)
+        return found
+
     def _folders(self) -> Sequence[str]:
         return [path.name for path in self.directory.glob("[a-z]*") if path.is_dir()]
 
@@ -300,7 +315,7 @@ class LocalDriver:
 
     def _recorded(self) -> Mapping[str, Process]:
         """The living first process of each sliver whose records can be read; a word in the log for the others."""
-        found = {}
+        found: dict[str, Process] = {}
         for slice in self._folders():
             sliver = SliverFolder(self.directory, slice)
             try:

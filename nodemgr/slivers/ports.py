@@ -7,13 +7,16 @@ names each listener's socket by inode; the sliver's processes name theirs the sa
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import ipaddress
 import os
+import socket
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 _LISTEN = "0A"
+_PIDFD_GETFD = 438  # the same on every machine; the C library has no wrapper for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +74,39 @@ def answers(table: Iterable[Listener], inodes: Collection[int], address: str, po
         if there:
             return all(inode in inodes for inode in there)
     return False
+
+
+def holds(pid: int, port: int) -> bool:
+    """Whether a process has a TCP socket that is bound to `port`, at any address, listening or not.
+
+    The kernel's table does not name a socket that is only bound, which keeps the port all the same: so each socket is
+    asked itself, through a descriptor of our own (pidfd_getfd(2)).
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            names = os.listdir(f"/proc/{pid}/fd")
+            return any(_is_socket(pid, name) and _bound_to(handle, int(name)) == port for name in names)
+        return False
+    finally:
+        os.close(handle)
+
+
+def _is_socket(pid: int, name: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:[")
+    return False
+
+
+def _bound_to(process: int, descriptor: int) -> int | None:
+    """The local TCP port of another process's socket; None for what is none, or gone."""
+    copy = ctypes.CDLL(None).syscall(_PIDFD_GETFD, process, descriptor, 0)
+    if copy < 0:
+        return None
+    with socket.socket(fileno=copy) as found:
+        if found.family in (socket.AF_INET, socket.AF_INET6) and found.type & 0xF == socket.SOCK_STREAM:
+            return int(found.getsockname()[1])
+    return None

@@ -5,6 +5,7 @@ What a sliver is, one empty file `SLICE@UUID` in the driver's folder, survives t
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -12,16 +13,18 @@ from uuid import UUID
 from nodemgr.slivers.driver import Pty, Session, SliverSpec, Usage
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
-from trust.sshkeys import new_ssh_key_pair
+from trust.sshkeys import new_ssh_key_pair, parse_public_key
 
 
 def simulated_host_key(directory: Path) -> str:
     """The public host key that a node without a front door advertises; made once and kept, as a real one is."""
     path = directory / "ssh_host_key.pub"
-    if not path.exists():
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(path, f"{new_ssh_key_pair('')[1]}\n".encode(), 0o644)
-    return path.read_text().strip()
+    with suppress(FileNotFoundError, Refusal):
+        return parse_public_key(path.read_text(errors="replace")).line
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    line = new_ssh_key_pair("")[1]
+    replace_file(path, f"{line}\n".encode(), 0o644)
+    return line
 
 
 @dataclass(slots=True)
@@ -89,6 +92,10 @@ class SimulatedDriver:
     def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> Session:
         del argv, pty
         raise Refusal(Code.NOT_ALLOWED, f"{slice} is on a simulated node, where nobody can log in; take a real one")
+
+    async def end_holders(self, port: int) -> Sequence[str]:
+        del port
+        return ()
 
     def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
         """Nobody would read them."""

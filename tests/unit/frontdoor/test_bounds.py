@@ -77,9 +77,3 @@ def test_a_host_key_is_made_once(tmp_path: Path) -> None:
     assert host_key_line(open_host_key(path)) == host_key_line(first)
     assert parse_public_key(host_key_line(first)).type == "ssh-ed25519"
     assert [p.name for p in path.parent.iterdir()] == ["host_key"]
-
-
-def test_a_host_key_file_of_something_else_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "host_key").write_text("junk")
-    with pytest.raises(paramiko.SSHException):
-        open_host_key(tmp_path / "host_key")
