@@ -15,14 +15,13 @@ What happens without a call is in `expiry.py` (expiry, recovery, removals) and `
 
 import asyncio
 import errno
-import functools
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -382,7 +381,7 @@ def _key_set(lines: Sequence[str]) -> dict[bytes, PublicKey]:
     return {key.blob: key for key in _parsed(tuple(lines))}
 
 
-@functools.lru_cache(maxsize=256)
+@lru_cache(maxsize=256)
 def _parsed(lines: tuple[str, ...]) -> tuple[PublicKey, ...]:
     """Kept, for strangers at the front door have keys looked up as often as they like: 999 keys cost 18 ms to read."""
     return tuple(parse_public_key(line) for line in lines)
