@@ -180,14 +180,13 @@ def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
         dslice_delegation: DelegationHeader = None,
         idempotency_key: IdempotencyKey = None,
     ) -> Any:
-        owner, delegation = on_behalf(agent, peer, dslice_delegation)
-        if peer.identity.role is Role.USER and not peer.pi:
-            raise Refusal(Code.NOT_ALLOWED, f"{peer.identity.name} is no PI and only PIs may change slices; ask yours")
+        check_slice_name(body.slice)
+        owner, delegation, signed = wanted_by(agent, peer, dslice_delegation)
         demand = body.demand(owner)
-        authorize(peer.identity, owner, body.slice, Action.CREATE, delegation)
+        authorize(delegation.svm, owner, body.slice, Action.CREATE, delegation)
         key = idempotency_key or str(uuid4())
         wanted = Wanted(peer.identity, key, digest(body.model_dump()), demand, body.leaselen)
-        return agent.grant(wanted, dslice_delegation)
+        return agent.grant(wanted, signed)
 
     @app.post("/plans", dependencies=[Depends(guard.role(Role.USER, Role.SVM))])
     def post_plan(body: PlanBody) -> dict[str, Any]:
@@ -237,6 +236,24 @@ def on_behalf(agent: Agent, peer: Peer, token: str | None) -> tuple[Identity, De
         raise Refusal(Code.NOT_ALLOWED, f"{peer.identity} needs the owner's delegation; run the command again")
     delegation = verify_delegation(token, store=agent.store, audience=peer.identity)
     return delegation.issuer, delegation
+
+
+def wanted_by(agent: Agent, peer: Peer, token: str | None) -> tuple[Identity, Delegation, str]:
+    """The owner, and what he signed for this slice, which plc wants to see before it registers a name for him.
+
+    A user who asks by himself delegates to this agent, a service manager shows the owner's delegation to it. Raises
+    Refusal as `on_behalf`.
+    """
+    by_himself = peer.identity.role is Role.USER
+    if by_himself and not peer.pi:
+        raise Refusal(Code.NOT_ALLOWED, f"{peer.identity.name} is no PI and only PIs may change slices; ask yours")
+    to = agent.identity if by_himself else peer.identity
+    if token is None:
+        raise Refusal(Code.NOT_ALLOWED, f"this needs the owner's delegation to {to} in Dslice-Delegation; sign one")
+    delegation = verify_delegation(token, store=agent.store, audience=to)
+    if by_himself and delegation.issuer != peer.identity:
+        raise Refusal(Code.NOT_OWNER, f"this delegation is from {delegation.issuer.name}, not from you; sign your own")
+    return delegation.issuer, delegation, token
 
 
 def check_ad(ad: Ad, node: str, peer: Peer) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
 from rpc.aio import Session
+from trust.documents import sign_delegation, working_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
@@ -153,7 +154,8 @@ class AgentClient:
             leaselen: seconds that each lease will last.
             ips: addresses to take from, in this order; empty = the agent's choice.
             exclude: addresses never to take.
-            delegation: the owner's working delegation when the caller is an svm.
+            delegation: the owner's, to the caller when that is an svm; a user who asks by himself leaves it to this
+                client to sign one to the agent.
             idempotency_key: the same key asks for the same answer again.
         """
         wanted = {
@@ -163,11 +165,20 @@ class AgentClient:
             "ips": list(ips),
             "exclude": list(exclude),
         }
-        headers = {"Idempotency-Key": idempotency_key, **delegation_header(delegation)}
+        signed = delegation or self._own_delegation(slice)
+        headers = {"Idempotency-Key": idempotency_key, **delegation_header(signed)}
         reply = await self._session.call(
             "POST", f"{self._url}/tickets", expect=self._identity, json=wanted, headers=headers
         )
         return tickets_from_json(_object(reply.body))
+
+    def _own_delegation(self, slice: str) -> str | None:
+        """A user's, to this agent: plc registers no name without its owner's signature."""
+        user = self._session.credentials
+        if user is None or user.identity.role is not Role.USER:
+            return None
+        mine = working_delegation(user.identity, self._identity, slice, user.certificate, datetime.now(UTC))
+        return sign_delegation(mine, user.key, user.certificate)
 
     async def return_ticket(self, jti: str, delegation: str | None) -> None:
         """Give an unused ticket back. Its place is free once its node has heard of it and refuses it.

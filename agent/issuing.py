@@ -25,7 +25,7 @@ from trust.store import TrustStore
 class Registrar(Protocol):
     """The part of `plc.client.Plc` that keeps slice names."""
 
-    def register_slice(self, name: str, owner: Identity, *, delegation: str | None = None) -> UUID: ...
+    def register_slice(self, name: str, owner: Identity, delegation: str) -> UUID: ...
 
     def release_slice(self, name: str, slice_id: UUID, held_until: datetime | None = None) -> None: ...
 
@@ -52,8 +52,10 @@ class Agent:
     def now(self) -> datetime:
         return self.store.clock.now()
 
-    def grant(self, wanted: Wanted, delegation: str | None) -> Mapping[str, Any]:
+    def grant(self, wanted: Wanted, delegation: str) -> Mapping[str, Any]:
         """The answer of `POST /tickets`: the same one for the same Idempotency-Key.
+
+        `delegation`: what the owner signed for this slice, for plc.
 
         Raises Refusal as `agent.tickets.reserve` and `plc.client.Plc.register_slice`; nothing is held then.
         """
@@ -63,7 +65,7 @@ class Agent:
             return reserved
         slice_id = None
         try:
-            slice_id = self.registrar.register_slice(wanted.demand.slice, wanted.demand.owner, delegation=delegation)
+            slice_id = self.registrar.register_slice(wanted.demand.slice, wanted.demand.owner, delegation)
             return self._issue(wanted, reserved, slice_id)
         except BaseException:
             # What cannot be undone now (the database is gone) ends by itself after RESERVATION seconds.
@@ -72,7 +74,7 @@ class Agent:
             raise
 
     def plan(self, demand: Demand) -> tuple[Ad, ...]:
-        """The nodes that `grant` would take at this moment; nothing is held. Raises Refusal as `agent.places.allocate`."""
+        """The nodes that `grant` would take now; nothing is held. Raises Refusal as `agent.places.allocate`."""
         with self.engine.begin() as connection:
             return allocate(connection, demand, self.bounds, self.now())
 

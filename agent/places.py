@@ -1,4 +1,4 @@
-"""Who has how much of the nodes: what is promised on each, which of them a request gets, and how much one owner may hold.
+"""Who has how much of the nodes: what is promised on each, which a request gets, how much one owner may hold.
 
 A node holds one sliver of a slice. Whatever number of one slice's tickets is out for a node, they are about one place.
 """

@@ -1,10 +1,7 @@
 """What one owner can keep from the others, by tickets that are never used; and what a service manager is promised."""
 
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
-
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 
 from agent.places import Bounds
 from models import agent as tables
@@ -83,4 +80,27 @@ async def test_a_ticket_that_was_given_back_at_a_silent_node_holds_its_place(lab
     before = open_tickets(lab)
     await lab.agent_client(as_pi).return_ticket(found.promises[0].jti, None)
     assert open_tickets(lab) == before
+    lab.end_tickets()
+
+
+async def test_a_plan_is_what_a_request_would_get_and_holds_nothing(lab: Lab, as_pi: Session, pi: Credentials) -> None:
+    """Advertised places that are promised to others are not offered to anybody."""
+    full, free = lab.addresses()[:2]
+    client = lab.agent_client(as_pi)
+
+    async def plan(numnodes: int) -> list[str]:
+        found = await client.plan(
+            owner=pi.identity, slice=slice_name(), numnodes=numnodes, ips=[full, free], exclude=[]
+        )
+        return [ad.address for ad in found]
+
+    assert await plan(2) == [full, free]
+    before = open_tickets(lab)
+    for _ in range(SLOTS):
+        await ask(lab, as_pi, slice_name(), ips=[full])
+    assert await plan(1) == [free]
+    with pytest.raises(Refusal) as caught:
+        await plan(2)
+    assert (caught.value.code, caught.value.detail["available"]) == (Code.TOO_FEW_NODES, 1)
+    assert open_tickets(lab) == before + SLOTS
     lab.end_tickets()

@@ -23,7 +23,6 @@ from trust.documents import verify_ticket
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
-
 BOUNDS = Bounds(200, 50)
 
 
