@@ -51,6 +51,12 @@ def post(connection: Connection, written: Letter, now: datetime) -> None:
     )
 
 
+def was_posted(connection: Connection, written: Letter, since: datetime) -> bool:
+    """Whether the same person was written the same since then."""
+    same = letter.c.recipient == written.recipient, letter.c.subject == written.subject, letter.c.written_at > since
+    return connection.execute(select(letter.c.id).where(*same).limit(1)).one_or_none() is not None
+
+
 def deliver(engine: Engine, smtp_url: str, sender: str, clock: Clock) -> int:
     """Send what is due; how many letters were tried."""
     with engine.begin() as connection:
