@@ -143,10 +143,13 @@ def issued_since(connection: Connection, identity: Identity, since: datetime) ->
     return connection.scalar(counted) or 0
 
 
-def require_pace(connection: Connection, identity: Identity, lifetime: int, now: datetime) -> None:
-    """Each certificate is a row for long: Refusal(OVER_CAPACITY) beyond what even the shortest ones need in an hour."""
+def require_pace(connection: Connection, identity: Identity, lifetime: int, since: datetime) -> None:
+    """Each certificate is a row for long: Refusal(OVER_CAPACITY) beyond what even the shortest ones need in an hour.
+
+    ``since``: an hour ago, or when the operator gave a token, which is good for an hour.
+    """
     most = max(PER_HOUR, 3 * 3600 // lifetime)
-    if issued_since(connection, identity, now - timedelta(hours=1)) >= most:
+    if issued_since(connection, identity, since) >= most:
         raise Refusal(Code.OVER_CAPACITY, f"{most} certificates within an hour are enough for {identity}; try later")
 
 

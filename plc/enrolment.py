@@ -86,7 +86,7 @@ def enrol(
             Code.BAD_INPUT, f"this token is for {', '.join(found.addresses)}, not for {', '.join(sorted(foreign))}"
         )
     identity = Identity(Role(found.role), found.name)
-    require_pace(connection, identity, lifetime, now)
+    require_pace(connection, identity, lifetime, found.made_at)
     enrolled = {"addresses": found.addresses, "enrolled_at": now}
     connection.execute(
         insert(service)
@@ -114,7 +114,7 @@ def renew_service(
     )
     if addresses is None:
         raise Refusal(Code.NOT_FOUND, f"{identity} is not enrolled; get a token with dslice plc token")
-    require_pace(connection, identity, lifetime, now)
+    require_pace(connection, identity, lifetime, now - timedelta(hours=1))
     return issue(connection, authority, identity, key, now=now, lifetime=lifetime, addresses=tuple(addresses))
 
 

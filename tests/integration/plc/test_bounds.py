@@ -45,7 +45,8 @@ def test_one_token_is_not_good_for_any_number_of_certificates(plc: Running) -> N
         place = enrolment.Place(Identity(Role.NODE, "tokened"), ("127.0.0.1",))
         (token,) = enrolment.make_tokens(connection, central.authority, accounts.OPERATOR, [place], now)
         secret = token.split("-")[-2]
-        enrol = partial(enrolment.enrol, connection, central.authority, secret, key, [], 86_400, now)
+        later = now + timedelta(seconds=1)
+        enrol = partial(enrolment.enrol, connection, central.authority, secret, key, [], 86_400, later)
         for _ in range(PER_HOUR):
             enrol()
         refused(enrol, Code.OVER_CAPACITY, "within an hour")
