@@ -9,19 +9,21 @@ from ipaddress import ip_address
 from threading import Lock
 from time import monotonic
 
-from sqlalchemy import Connection, Engine, Row, delete, func, select, update
+from sqlalchemy import Connection, Engine, Row, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from agent.client import AD_LIFETIME, Ad, FrontDoor, ad_to_json
-from models.agent import OPEN, ad, ticket
+from agent.client import AD_LIFETIME, Ad, FrontDoor, Returned, ad_to_json
+from models.agent import ad, ticket
 from trust.clock import Clock
 from trust.errors import Code, Refusal
+from trust.identity import Identity
 
 BOARD_SECONDS = 0.5
+MAX_RETURNED = 1_000  # in one answer; the rest comes with the next
 
 
 def put(connection: Connection, new: Ad, burnt: Sequence[str], now: datetime) -> None:
-    """Store a node's advertisement for `AD_LIFETIME` seconds from now, and mark its redeemed tickets as burnt.
+    """Store a node's advertisement for `AD_LIFETIME` seconds from now, and forget the tickets that it burnt.
 
     Both in one transaction: a ticket leaves the open ones at the very moment in which `slots_free` counts its sliver.
 
@@ -33,8 +35,15 @@ def put(connection: Connection, new: Ad, burnt: Sequence[str], now: datetime) ->
     connection.execute(statement.on_conflict_do_update(index_elements=[ad.c.node], set_=values))
     if burnt:
         # Only this node's own: no node can burn another's ticket.
-        mine = (ticket.c.jti.in_(burnt), ticket.c.node == new.node, ticket.c.state == "issued")
-        connection.execute(update(ticket).where(*mine).values(state="burnt"))
+        mine = (ticket.c.jti.in_(burnt), ticket.c.node == new.node, ticket.c.state != "reserved")
+        connection.execute(delete(ticket).where(*mine))
+
+
+def returned(connection: Connection, node: str, now: datetime) -> list[Returned]:
+    """The tickets that were given back and that this node would still take, for it to burn them."""
+    unknown = (ticket.c.node == node, ticket.c.state == "returned", ticket.c.expires_at > now)
+    rows = connection.execute(select(ticket).where(*unknown).order_by(ticket.c.jti).limit(MAX_RETURNED))
+    return [Returned(row.jti, Identity.parse(row.owner), row.slice_id, row.expires_at) for row in rows]
 
 
 def free_address(connection: Connection, new: Ad, now: datetime) -> None:
@@ -93,13 +102,6 @@ def current(connection: Connection, now: datetime) -> list[Ad]:
     """Every advertisement that still counts, by address."""
     rows = connection.execute(select(ad).where(ad.c.expires_at > now))
     return sorted((from_row(row) for row in rows), key=lambda found: _address_order(found.address))
-
-
-def open_tickets(connection: Connection, now: datetime) -> dict[str, int]:
-    """How many promises each node still has to keep."""
-    counted = (ticket.c.state.in_(OPEN), ticket.c.expires_at > now)
-    grouped = select(ticket.c.node, func.count().label("open")).where(*counted).group_by(ticket.c.node)
-    return {row.node: row.open for row in connection.execute(grouped)}
 
 
 def from_row(row: Row[*tuple[object, ...]]) -> Ad:

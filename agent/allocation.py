@@ -15,7 +15,8 @@ class Candidate:
     Args:
         slots: slivers that it takes in all.
         slots_free: how many more it said it would take.
-        open_tickets: promises that are out and not yet seen redeemed.
+        promised: other slices that have an open ticket for it.
+        own: whether the slice that asks has one already; that is about the same place.
     """
 
     node: str
@@ -23,16 +24,18 @@ class Candidate:
     site: str
     slots: int
     slots_free: int
-    open_tickets: int
+    promised: int
+    own: bool = False
 
     @property
     def free(self) -> int:
-        return self.slots_free - self.open_tickets
+        """Places for the slice that asks."""
+        return self.slots_free - self.promised
 
     @property
     def load(self) -> float:
         """Share of its slots that is taken or promised, 0 to 1 and beyond."""
-        return 1 - self.free / max(self.slots, 1)
+        return 1 - (self.free - self.own) / max(self.slots, 1)
 
 
 def choose(

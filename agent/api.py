@@ -16,9 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from agent import ads, tickets
-from agent.client import Ad, FrontDoor
+from agent.client import Ad, FrontDoor, ad_to_json, returned_to_json
 from agent.issuing import Agent, digest
 from agent.metrics import TICKETS
+from agent.places import Demand
 from agent.tickets import Wanted
 from models.outage import say_when_away
 from rpc.server import Guard, application, open_route
@@ -87,15 +88,31 @@ class AdBody(BaseModel):
         return Ad(frontdoor=door, expires_at=now, **plain)
 
 
-class TicketsBody(BaseModel):
-    """`POST /tickets`."""
+class DemandBody(BaseModel):
+    """Which nodes a slice wants."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     slice: str
     numnodes: Annotated[int, Field(ge=1, le=MAX_COUNT)]
-    leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN)]
     ips: Annotated[list[Address], Field(max_length=MAX_LISTED)] = []
     exclude: Annotated[list[Address], Field(max_length=MAX_LISTED)] = []
+
+    def demand(self, owner: Identity) -> Demand:
+        """With its name checked. Raises Refusal(BAD_INPUT)."""
+        name = check_slice_name(self.slice)
+        return Demand(owner, name, self.numnodes, tuple(self.ips), tuple(self.exclude))
+
+
+class TicketsBody(DemandBody):
+    """`POST /tickets`."""
+
+    leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN)]
+
+
+class PlanBody(DemandBody):
+    """`POST /plans`."""
+
+    owner: Annotated[str, Field(max_length=300)]
 
 
 class ReleaseBody(BaseModel):
@@ -137,8 +154,8 @@ def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:
             return Response(status_code=304, headers={"ETag": tag})
         return Response(content, media_type="application/json", headers={"ETag": tag})
 
-    @app.put("/ads/{node}", status_code=204)
-    def put_ad(node: str, body: AdBody, peer: Annotated[Peer, nodes]) -> None:
+    @app.put("/ads/{node}")
+    def put_ad(node: str, body: AdBody, peer: Annotated[Peer, nodes]) -> dict[str, Any]:
         now = agent.now()
         ad = body.ad(now)
         check_ad(ad, node, peer)
@@ -150,6 +167,8 @@ def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:
                 ads.free_address(connection, ad, now)
                 ads.put(connection, ad, body.burnt, now)
         board.note(ad)
+        with agent.engine.connect() as connection:
+            return {"returned": [returned_to_json(one) for one in ads.returned(connection, node, now)]}
 
 
 def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
@@ -163,13 +182,17 @@ def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
         dslice_delegation: DelegationHeader = None,
         idempotency_key: IdempotencyKey = None,
     ) -> Any:
-        owner, delegation = on_behalf(agent, peer, dslice_delegation)
-        if peer.identity.role is Role.USER and not peer.pi:
-            raise Refusal(Code.NOT_ALLOWED, f"{peer.identity.name} is no PI and only PIs may change slices; ask yours")
         check_slice_name(body.slice)
-        authorize(peer.identity, owner, body.slice, Action.CREATE, delegation)
-        wanted = _wanted(body, peer.identity, owner, idempotency_key or str(uuid4()))
-        return agent.grant(wanted, dslice_delegation)
+        owner, delegation, signed = wanted_by(agent, peer, dslice_delegation)
+        demand = body.demand(owner)
+        authorize(delegation.svm, owner, body.slice, Action.CREATE, delegation)
+        key = idempotency_key or str(uuid4())
+        wanted = Wanted(peer.identity, key, digest(body.model_dump()), demand, body.leaselen)
+        return agent.grant(wanted, signed)
+
+    @app.post("/plans", dependencies=[Depends(guard.role(Role.USER, Role.SVM))])
+    def post_plan(body: PlanBody) -> dict[str, Any]:
+        return {"ads": [ad_to_json(ad) for ad in agent.plan(body.demand(Identity.parse(body.owner)))]}
 
     @app.delete("/tickets/{jti}", status_code=204)
     def delete_ticket(jti: str, peer: Annotated[Peer, deleters], dslice_delegation: DelegationHeader = None) -> None:
@@ -217,6 +240,24 @@ def on_behalf(agent: Agent, peer: Peer, token: str | None) -> tuple[Identity, De
     return delegation.issuer, delegation
 
 
+def wanted_by(agent: Agent, peer: Peer, token: str | None) -> tuple[Identity, Delegation, str]:
+    """The owner, and what he signed for this slice, which plc wants to see before it registers a name for him.
+
+    A user who asks by himself delegates to this agent, a service manager shows the owner's delegation to it. Raises
+    Refusal as `on_behalf`.
+    """
+    by_himself = peer.identity.role is Role.USER
+    if by_himself and not peer.pi:
+        raise Refusal(Code.NOT_ALLOWED, f"{peer.identity.name} is no PI and only PIs may change slices; ask yours")
+    to = agent.identity if by_himself else peer.identity
+    if token is None:
+        raise Refusal(Code.NOT_ALLOWED, f"this needs the owner's delegation to {to} in Dslice-Delegation; sign one")
+    delegation = verify_delegation(token, store=agent.store, audience=to)
+    if by_himself and delegation.issuer != peer.identity:
+        raise Refusal(Code.NOT_OWNER, f"this delegation is from {delegation.issuer.name}, not from you; sign your own")
+    return delegation.issuer, delegation, token
+
+
 def check_ad(ad: Ad, node: str, peer: Peer) -> None:
     """A node speaks for itself only, and for the addresses that plc wrote into its certificate.
 
@@ -239,20 +280,6 @@ def addresses(certificate: x509.Certificate) -> set[str]:
     """The IP addresses in a certificate's subjectAltName."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {str(address) for address in names.get_values_for_type(x509.IPAddress)}
-
-
-def _wanted(body: TicketsBody, caller: Identity, owner: Identity, key: str) -> Wanted:
-    return Wanted(
-        caller=caller,
-        owner=owner,
-        key=key,
-        digest=digest(body.model_dump()),
-        slice=body.slice,
-        numnodes=body.numnodes,
-        leaselen=body.leaselen,
-        ips=tuple(body.ips),
-        exclude=tuple(body.exclude),
-    )
 
 
 def _is_base_url(url: str, address: str) -> bool:

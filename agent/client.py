@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
 from rpc.aio import Session
+from trust.documents import sign_delegation, working_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
@@ -72,6 +73,16 @@ class AdList:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """A ticket that was given back before its node saw it; the node must not take it any more."""
+
+    jti: str
+    owner: Identity
+    slice_id: UUID
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Promise:
     """A ticket with where to redeem it. `token` is secret-like and not in repr."""
 
@@ -116,14 +127,18 @@ class AgentClient:
         body = _object(reply.body)
         return AdList(tuple(ad_from_json(ad) for ad in body["ads"]), reply.headers.get("etag", ""))
 
-    async def advertise(self, ad: Ad, burnt: Sequence[str] = ()) -> None:
+    async def advertise(self, ad: Ad, burnt: Sequence[str] = ()) -> tuple[Returned, ...]:
         """Say what this node has; only the node itself may, from the address in its certificate.
+
+        Returns the tickets for it that were given back: it burns them and says so.
 
         Args:
             burnt: ids of this agent's tickets, not yet past their end, that `ad.slots_free` already counts.
         """
         url = f"{self._url}/ads/{quote(ad.node, safe='')}"
-        await self._session.call("PUT", url, expect=self._identity, json={**ad_to_json(ad), "burnt": list(burnt)})
+        said = {**ad_to_json(ad), "burnt": list(burnt)}
+        reply = await self._session.call("PUT", url, expect=self._identity, json=said)
+        return tuple(_returned(one) for one in reply.body["returned"]) if reply.body else ()
 
     async def tickets(
         self,
@@ -142,7 +157,8 @@ class AgentClient:
             leaselen: seconds that each lease will last.
             ips: addresses to take from, in this order; empty = the agent's choice.
             exclude: addresses never to take.
-            delegation: the owner's working delegation when the caller is an svm.
+            delegation: the owner's, to the caller when that is an svm; a user who asks by himself leaves it to this
+                client to sign one to the agent.
             idempotency_key: the same key asks for the same answer again.
         """
         wanted = {
@@ -152,17 +168,39 @@ class AgentClient:
             "ips": list(ips),
             "exclude": list(exclude),
         }
-        headers = {"Idempotency-Key": idempotency_key, **delegation_header(delegation)}
+        signed = delegation or self._own_delegation(slice)
+        headers = {"Idempotency-Key": idempotency_key, **delegation_header(signed)}
         reply = await self._session.call(
             "POST", f"{self._url}/tickets", expect=self._identity, json=wanted, headers=headers
         )
         return tickets_from_json(_object(reply.body))
 
+    def _own_delegation(self, slice: str) -> str | None:
+        """A user's, to this agent: plc registers no name without its owner's signature."""
+        user = self._session.credentials
+        if user is None or user.identity.role is not Role.USER:
+            return None
+        mine = working_delegation(user.identity, self._identity, slice, user.certificate, datetime.now(UTC))
+        return sign_delegation(mine, user.key, user.certificate)
+
     async def return_ticket(self, jti: str, delegation: str | None) -> None:
-        """Give an unused ticket back, so that its slot is free at once. Idempotent; the ticket itself lives until it
-        ends, so return only one that was never sent to its node."""
+        """Give an unused ticket back. Its place is free once its node has heard of it and refuses it.
+
+        Idempotent until then; afterwards, as for one that was redeemed, Refusal(NOT_FOUND).
+        """
         url = f"{self._url}/tickets/{quote(jti, safe='')}"
         await self._session.call("DELETE", url, expect=self._identity, headers=delegation_header(delegation))
+
+    async def plan(
+        self, *, owner: Identity, slice: str, numnodes: int, ips: Sequence[str], exclude: Sequence[str]
+    ) -> tuple[Ad, ...]:
+        """The nodes that `tickets` would give this owner at this moment, by the same rule; nothing is held.
+
+        Raises Refusal as `tickets`: TOO_FEW_NODES carries `available`.
+        """
+        wanted = {"owner": owner.uri, "slice": slice, "numnodes": numnodes, "ips": [*ips], "exclude": [*exclude]}
+        reply = await self._session.call("POST", f"{self._url}/plans", expect=self._identity, json=wanted)
+        return tuple(ad_from_json(ad) for ad in _object(reply.body)["ads"])
 
     async def release_slice(
         self, name: str, slice_id: UUID, held_until: datetime | None, delegation: str | None
@@ -260,6 +298,17 @@ def tickets_from_json(body: Mapping[str, Any]) -> Tickets:
         for item in body["tickets"]
     )
     return Tickets(UUID(body["slice_id"]), str(body["agent"]), promises)
+
+
+def returned_to_json(ticket: Returned) -> dict[str, str]:
+    """A ticket that was given back, as its node hears of it."""
+    ids = {"jti": ticket.jti, "owner": ticket.owner.uri, "slice_id": str(ticket.slice_id)}
+    return {**ids, "expires_at": ticket.expires_at.isoformat()}
+
+
+def _returned(value: Mapping[str, Any]) -> Returned:
+    owner, end = Identity.parse(value["owner"]), datetime.fromisoformat(value["expires_at"])
+    return Returned(str(value["jti"]), owner, UUID(value["slice_id"]), end)
 
 
 def _object(body: object) -> Mapping[str, Any]:

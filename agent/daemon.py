@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agent.api import create_app
 from agent.issuing import Agent
 from agent.metrics import AdCollector
+from agent.places import Bounds
 from agent.settings import Settings
 from models.database import engine, migrate
 from plc.client import Member
@@ -55,7 +56,7 @@ def run() -> None:
         store=member.store,
         engine=engine(database_url, pool_size=10, max_overflow=30),
         registrar=member.plc,
-        cap=settings.tickets_per_user,
+        bounds=Bounds(settings.tickets_per_user, settings.tickets_share),
     )
     member.start()
     try:

@@ -12,8 +12,9 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from agent import tickets
-from agent.client import Promise, Tickets, tickets_to_json
+from agent.client import Ad, Promise, Tickets, tickets_to_json
 from agent.metrics import TICKETS
+from agent.places import Bounds, Demand, allocate
 from agent.tickets import Reserved, Wanted
 from rpc.credentials import Credentials
 from trust.documents import TICKET_LIFETIME, Ticket, sign_ticket
@@ -24,7 +25,7 @@ from trust.store import TrustStore
 class Registrar(Protocol):
     """The part of `plc.client.Plc` that keeps slice names."""
 
-    def register_slice(self, name: str, owner: Identity, *, delegation: str | None = None) -> UUID: ...
+    def register_slice(self, name: str, owner: Identity, delegation: str) -> UUID: ...
 
     def release_slice(self, name: str, slice_id: UUID, held_until: datetime | None = None) -> None: ...
 
@@ -38,7 +39,7 @@ class Agent:
         store: whom it trusts, and its clock.
         engine: the database with the schema `agent`.
         registrar: plc.
-        cap: most open tickets that one owner may have.
+        bounds: what one owner may have.
     """
 
     identity: Identity
@@ -46,29 +47,36 @@ class Agent:
     store: TrustStore
     engine: Engine
     registrar: Registrar
-    cap: int
+    bounds: Bounds
 
     def now(self) -> datetime:
         return self.store.clock.now()
 
-    def grant(self, wanted: Wanted, delegation: str | None) -> Mapping[str, Any]:
+    def grant(self, wanted: Wanted, delegation: str) -> Mapping[str, Any]:
         """The answer of `POST /tickets`: the same one for the same Idempotency-Key.
+
+        `delegation`: what the owner signed for this slice, for plc.
 
         Raises Refusal as `agent.tickets.reserve` and `plc.client.Plc.register_slice`; nothing is held then.
         """
         with self.engine.begin() as connection:
-            reserved = tickets.reserve(connection, wanted, self.now(), self.cap)
+            reserved = tickets.reserve(connection, wanted, self.now(), self.bounds)
         if not isinstance(reserved, Reserved):
             return reserved
         slice_id = None
         try:
-            slice_id = self.registrar.register_slice(wanted.slice, wanted.owner, delegation=delegation)
+            slice_id = self.registrar.register_slice(wanted.demand.slice, wanted.demand.owner, delegation)
             return self._issue(wanted, reserved, slice_id)
         except BaseException:
             # What cannot be undone now (the database is gone) ends by itself after RESERVATION seconds.
             with suppress(Exception):
                 self._undo(wanted, reserved, slice_id)
             raise
+
+    def plan(self, demand: Demand) -> tuple[Ad, ...]:
+        """The nodes that `grant` would take now; nothing is held. Raises Refusal as `agent.places.allocate`."""
+        with self.engine.begin() as connection:
+            return allocate(connection, demand, self.bounds, self.now())
 
     def release(self, name: str, slice_id: UUID, held_until: datetime | None) -> None:
         """Give a slice's name back; the caller is authorised. Idempotent."""
@@ -82,7 +90,7 @@ class Agent:
             unanswered = tickets.cancel(connection, reserved.request_id)
             known = slice_id is not None and tickets.registered(connection, slice_id) is not None
         if unanswered and slice_id is not None and not known:
-            self.registrar.release_slice(wanted.slice, slice_id)
+            self.registrar.release_slice(wanted.demand.slice, slice_id)
 
     def purge(self) -> None:
         """Drop what nobody can ask for any more."""
@@ -96,7 +104,7 @@ class Agent:
         end = min(now + timedelta(seconds=TICKET_LIFETIME), certificate.not_valid_after_utc)
         response = tickets_to_json(self._sign(wanted, reserved, slice_id, now, end))
         with self.engine.begin() as connection:
-            tickets.remember(connection, slice_id, wanted.slice, wanted.owner, now)
+            tickets.remember(connection, slice_id, wanted.demand.slice, wanted.demand.owner, now)
             answer = tickets.issue(connection, reserved, slice_id, response, now, end)
         if answer is response:
             TICKETS.labels("issued").inc(len(reserved.places))
@@ -109,8 +117,8 @@ class Agent:
             ticket = Ticket(
                 issuer=self.identity,
                 node=found.identity,
-                owner=wanted.owner,
-                slice=wanted.slice,
+                owner=wanted.demand.owner,
+                slice=wanted.demand.slice,
                 slice_id=slice_id,
                 jti=jti,
                 leaselen=wanted.leaselen,

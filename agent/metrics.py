@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from models.agent import OPEN, ad, ticket
+from models.agent import ad, ticket
 from trust.clock import Clock
 
 TICKETS = Counter("dslice_tickets", "Tickets, by what was done with them: issued, returned", ["what"])
@@ -27,7 +27,7 @@ class AdCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called at each scrape."""
         now = self._clock.now()
-        live, open_ = ad.c.expires_at > now, (ticket.c.state.in_(OPEN), ticket.c.expires_at > now)
+        live, open_ = ad.c.expires_at > now, ticket.c.expires_at > now
         ads = select(
             func.count(),
             func.count().filter(live),
@@ -36,7 +36,7 @@ class AdCollector(Collector):
         try:
             with self._engine.connect() as connection:
                 known, alive, free = connection.execute(ads.select_from(ad)).one()
-                tickets = connection.scalar(select(func.count()).select_from(ticket).where(*open_)) or 0
+                tickets = connection.scalar(select(func.count()).select_from(ticket).where(open_)) or 0
         except (InterfaceError, OperationalError, PoolTimeoutError):
             return
         yield GaugeMetricFamily("dslice_agent_nodes", "Nodes known from advertisements of the last day", known)

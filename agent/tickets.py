@@ -16,19 +16,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Row, delete, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 
-from agent.ads import from_row, open_tickets
-from agent.allocation import Candidate, choose
+from agent.ads import from_row
 from agent.client import Ad
-from models.agent import OPEN, ad, registration, request, ticket
+from agent.places import Bounds, Demand, allocate
+from models.agent import ad, registration, request, ticket
 from trust.documents import TICKET_LIFETIME
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
 RESERVATION = 120  # seconds; more than the call to plc may take
-KEPT = 86_400  # seconds that an answer is kept for its Idempotency-Key, and an ended ticket's row for questions
+KEPT = TICKET_LIFETIME + RESERVATION  # seconds that an answer is kept for its Idempotency-Key
 TICKETS = "POST /tickets"
 
 
@@ -40,19 +40,13 @@ class Wanted:
         caller: who asks: the owner or a service manager.
         key: the Idempotency-Key; `digest` is the SHA-256 of what was asked under it.
         leaselen: seconds that each lease is to last.
-        ips: addresses in order of preference; empty = the agent's choice.
-        exclude: addresses never to take.
     """
 
     caller: Identity
-    owner: Identity
     key: str
     digest: bytes
-    slice: str
-    numnodes: int
+    demand: Demand
     leaselen: int
-    ips: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +57,25 @@ class Reserved:
     places: tuple[tuple[str, Ad], ...]
 
 
-def reserve(connection: Connection, wanted: Wanted, now: datetime, cap: int) -> Reserved | Mapping[str, Any]:
+def reserve(connection: Connection, wanted: Wanted, now: datetime, bounds: Bounds) -> Reserved | Mapping[str, Any]:
     """Hold nodes for this request, or the answer that it got before.
 
-    Args:
-        cap: most open tickets that one owner may have.
-
     Raises:
-        Refusal: TOO_FEW_NODES, OVER_CAPACITY (the owner's cap), BAD_INPUT (the key was used for something else).
+        Refusal: as `agent.places.allocate`, BAD_INPUT (the key was used for something else).
     """
-    # One owner's requests follow one another, so that neither the cap nor one Idempotency-Key is passed twice.
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 0))"), {"owner": wanted.owner.uri})
+    # One owner's requests follow one another, so that neither a bound nor one Idempotency-Key is passed twice.
+    owner = wanted.demand.owner.uri
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 0))"), {"owner": owner})
     known = _known(connection, wanted, now)
     if known is not None and known.response is not None:
         response: Mapping[str, Any] = known.response
         return response
     if known is not None:
-        taken_up = _taken_up(connection, known.id, wanted.numnodes, now)
+        taken_up = _taken_up(connection, known.id, wanted.demand.numnodes, now)
         if taken_up is not None:
             return taken_up
         cancel(connection, known.id)
-    chosen = _allocate(connection, wanted, now)
-    _check_cap(connection, wanted, now, cap)
-    return _hold(connection, wanted, chosen, now)
+    return _hold(connection, wanted, allocate(connection, wanted.demand, bounds, now), now)
 
 
 def issue(
@@ -133,9 +123,10 @@ def find(connection: Connection, jti: str) -> Row[*tuple[Any, ...]] | None:
 
 
 def give_back(connection: Connection, jti: str) -> bool:
-    """Free the slot that an unused ticket holds; whether it was unused.
+    """An unused ticket is not going to be used; whether it was unused.
 
-    The answer that it was part of is void: its key asks anew.
+    Its node would still take it: its place is free once the node, told so in the answer to its next advertisement, has
+    burnt it. The answer that it was part of is void: its key asks anew.
     """
     # The request first: dropping it touches its other tickets, which others may be giving back at this moment.
     its_request = select(ticket.c.request_id).where(ticket.c.jti == jti).scalar_subquery()
@@ -166,17 +157,14 @@ def forget(connection: Connection, slice_id: UUID) -> None:
 
 def purge(connection: Connection, now: datetime) -> None:
     """Drop what nobody can ask for any more."""
-    old = now - timedelta(seconds=KEPT)
-    connection.execute(delete(ticket).where(ticket.c.expires_at < old))
-    lapsed = (ticket.c.state == "reserved", ticket.c.expires_at < now - timedelta(seconds=RESERVATION))
-    connection.execute(delete(ticket).where(*lapsed))
-    connection.execute(delete(request).where(request.c.made_at < old))
-    connection.execute(delete(ad).where(ad.c.expires_at < old))
+    connection.execute(delete(ticket).where(ticket.c.expires_at < now - timedelta(seconds=RESERVATION)))
+    connection.execute(delete(request).where(request.c.made_at < now - timedelta(seconds=KEPT)))
+    connection.execute(delete(ad).where(ad.c.expires_at < now - timedelta(days=1)))
 
 
 def _known(connection: Connection, wanted: Wanted, now: datetime) -> Row[*tuple[Any, ...]] | None:
     """The request with that key, unless its tickets have run out: then it is forgotten, and asked anew."""
-    mine = (request.c.caller == wanted.caller.uri, request.c.owner == wanted.owner.uri)
+    mine = (request.c.caller == wanted.caller.uri, request.c.owner == wanted.demand.owner.uri)
     this = (request.c.route == TICKETS, request.c.key == wanted.key)
     row = connection.execute(select(request).where(*mine, *this).with_for_update()).one_or_none()
     if row is not None and bytes(row.digest) != wanted.digest:
@@ -196,39 +184,10 @@ def _taken_up(connection: Connection, request_id: int, numnodes: int, now: datet
     return Reserved(request_id, tuple((row.jti, from_row(row)) for row in rows))
 
 
-def _allocate(connection: Connection, wanted: Wanted, now: datetime) -> tuple[Ad, ...]:
-    eligible = select(ad).where(ad.c.expires_at > now)
-    if wanted.ips:
-        eligible = eligible.where(ad.c.address.in_(wanted.ips))
-    # Every request locks its nodes in one order; whoever waits here counts the other's tickets below, for READ
-    # COMMITTED takes a new snapshot for each statement.
-    rows = connection.execute(eligible.order_by(ad.c.node).with_for_update(key_share=True)).all()
-    ads = {row.node: from_row(row) for row in rows}
-    taken = open_tickets(connection, now)
-    candidates = [
-        Candidate(found.node, found.address, found.site, found.slots, found.slots_free, taken.get(found.node, 0))
-        for found in ads.values()
-    ]
-    chosen = choose(candidates, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude)
-    return tuple(ads[candidate.node] for candidate in chosen)
-
-
-def _check_cap(connection: Connection, wanted: Wanted, now: datetime, cap: int) -> None:
-    counted = (ticket.c.owner == wanted.owner.uri, ticket.c.state.in_(OPEN), ticket.c.expires_at > now)
-    has = connection.scalar(select(func.count()).select_from(ticket).where(*counted)) or 0
-    if has + wanted.numnodes > cap:
-        raise Refusal(
-            Code.OVER_CAPACITY,
-            f"you would have {has + wanted.numnodes} unused tickets and may have {cap}; use, delete or outwait some",
-            open=has,
-            cap=cap,
-        )
-
-
 def _hold(connection: Connection, wanted: Wanted, chosen: Sequence[Ad], now: datetime) -> Reserved:
     asked = {
         "caller": wanted.caller.uri,
-        "owner": wanted.owner.uri,
+        "owner": wanted.demand.owner.uri,
         "route": TICKETS,
         "key": wanted.key,
         "digest": wanted.digest,
@@ -242,8 +201,8 @@ def _hold(connection: Connection, wanted: Wanted, chosen: Sequence[Ad], now: dat
             "request_id": request_id,
             "position": position,
             "node": found.node,
-            "owner": wanted.owner.uri,
-            "slice": wanted.slice,
+            "owner": wanted.demand.owner.uri,
+            "slice": wanted.demand.slice,
             "leaselen": wanted.leaselen,
             "state": "reserved",
             "made_at": now,

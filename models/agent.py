@@ -2,12 +2,14 @@
 
 A ticket's life, and who acts next:
 
-    reserved ──▶ issued ──▶ burnt      the node said so in its advertisement
-        │           ├─────▶ returned   the service manager gave it back
+    reserved ──▶ issued ──▶ returned   the service manager gave it back; its node hears of it and refuses it
+        │           │           ├─▶ deleted: the node said in its advertisement that it is burnt
+        │           ├───────────┘
         │           └─────▶ (past expires_at it counts for nothing)
         └─▶ deleted: plc refused the name, or the agent died before it had asked (expires_at is short)
 
-`reserved` and `issued` before `expires_at` are *open*: each takes one of its node's advertised free slots.
+All before `expires_at` are *open*: a node would take each of them. A node holds one sliver of a slice, so however many
+tickets of one slice are open for it, they take one of its advertised free slots.
 """
 
 from sqlalchemy import (
@@ -25,15 +27,12 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from models.database import new_metadata
 
 metadata = new_metadata("agent")
-
-OPEN = ("reserved", "issued")
 
 ad = Table(
     "ad",
@@ -77,6 +76,7 @@ request = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("response", JSONB(none_as_null=True)),
     Column("made_at", DateTime(timezone=True), nullable=False, index=True),
+    Index("ix_request_owner", "owner", "made_at"),
     UniqueConstraint("caller", "owner", "route", "key"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
 )
@@ -95,10 +95,10 @@ ticket = Table(
     Column("state", Text, nullable=False),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
-    CheckConstraint("state IN ('reserved', 'issued', 'returned', 'burnt')", name="state"),
+    CheckConstraint("state IN ('reserved', 'issued', 'returned')", name="state"),
     CheckConstraint("state = 'reserved' OR slice_id IS NOT NULL", name="registered"),
     CheckConstraint("leaselen > 0", name="leaselen"),
     CheckConstraint("expires_at > made_at", name="life"),
-    Index("ix_ticket_open_node", "node", postgresql_where=text("state IN ('reserved', 'issued')")),
-    Index("ix_ticket_open_owner", "owner", postgresql_where=text("state IN ('reserved', 'issued')")),
+    Index("ix_ticket_node", "node", "expires_at"),
+    Index("ix_ticket_owner", "owner", "expires_at"),
 )

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models import svm
+from models.bounds import require_room_for_keys
 from trust.errors import Code, Refusal
 from trust.sshkeys import parse_public_key
 
@@ -28,6 +29,7 @@ def add_keys(connection: Connection, slice_row: UUID, lines: Sequence[str]) -> N
     rows = [{"slice": slice_row, "fingerprint": key.fingerprint, "line": key.line} for key in keys]
     added = insert(svm.slice_key).values(rows).on_conflict_do_nothing().returning(svm.slice_key.c.fingerprint)
     if connection.execute(added).all():
+        require_room_for_keys(connection, slice_row)
         _next_generation(connection, slice_row)
 
 

@@ -52,6 +52,10 @@ _TO_SEND = text("""
     WHERE (n.slice, n.about, n.deadline, n.days) = (u.slice, u.about, u.deadline, u.days)
     RETURNING u.*
 """)
+_GIVEN_UP = text("""
+    UPDATE svm.notice SET tried_at = 'infinity'
+    WHERE slice = :slice AND about = :about AND deadline = :deadline AND days = :days
+""")
 _SENT = text("""
     UPDATE svm.notice SET sent_at = now()
     WHERE slice = :slice AND about = :about AND deadline = :deadline AND days = :days
@@ -111,5 +115,13 @@ def to_send(connection: Connection) -> list[Notice]:
 
 def sent(connection: Connection, notice: Notice) -> None:
     """The mail server has taken it."""
-    bound = {"slice": notice.slice, "about": notice.about, "deadline": notice.deadline, "days": notice.days}
-    connection.execute(_SENT, bound)
+    connection.execute(_SENT, _this(notice))
+
+
+def given_up(connection: Connection, notice: Notice) -> None:
+    """The mail server will never take it: it is never due again."""
+    connection.execute(_GIVEN_UP, _this(notice))
+
+
+def _this(notice: Notice) -> dict[str, object]:
+    return {"slice": notice.slice, "about": notice.about, "deadline": notice.deadline, "days": notice.days}

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, insert, select, text
 
 from models import svm
+from models.bounds import require_room
 from models.events import EventType
 from models.ledger import Ledger, Tally
 from models.requests import Given, Operation, Plan, SliceSpec, Started, Wanted
@@ -53,7 +54,7 @@ def start(connection: Connection, wanted: Wanted) -> Started:
     """Write the operation, its steps and what it changes at once (keys, state deleting), in the caller's transaction.
 
     Raises Refusal: BUSY (detail `operation`: the open one), NOT_FOUND, NOT_OWNER, NAME_TAKEN (a complete slice that
-    lives, or somebody else's name), NOT_ALLOWED (a delegation that was withdrawn), BAD_INPUT.
+    lives, or somebody else's name), NOT_ALLOWED (a delegation that was withdrawn), OVER_CAPACITY, BAD_INPUT.
     """
     _wait_for_same_request(connection, wanted)
     ledger, row = Ledger(connection), None
@@ -63,6 +64,7 @@ def start(connection: Connection, wanted: Wanted) -> Started:
         row = lock_named(connection, wanted.slice)
     if (again := _same_request(connection, wanted)) is not None:
         return again
+    require_room(connection, wanted)
     plan = PLANS[wanted.verb](connection, wanted, row)
     _cancel(connection, list(ledger), f"{wanted.verb} was asked for", ledger, running=True)
     ledger.settle()

@@ -54,7 +54,8 @@ site = Table(
     CheckConstraint("name <> '' AND name = btrim(name)", name="name_given"),
 )
 
-# Rows are never deleted and e-mails never changed (a trigger in the first revision): nobody else ever gets an e-mail.
+# Rows are never deleted (but for those that nobody ever enabled) and e-mails never changed, by triggers in the
+# revisions: nobody else ever gets an e-mail.
 account = Table(
     "account",
     metadata,
@@ -83,6 +84,7 @@ account = Table(
     CheckConstraint("(state = 'requested') = (decided_at IS NULL)", name="decided"),
     CheckConstraint("stopped_at IS NULL OR state = 'disabled'", name="stopped_is_disabled"),
     Index(None, "site_id"),
+    Index("ix_account_requested", "site_id", "asked_at", postgresql_where=text("state = 'requested'")),
 )
 
 ssh_key = Table(
@@ -97,7 +99,7 @@ ssh_key = Table(
     CheckConstraint("position(chr(10) IN line) = 0", name="one_line"),
 )
 
-# Every certificate ever issued. Serial numbers have up to 160 bits: hexadecimal text.
+# Every certificate issued, until it has ended long ago. Serial numbers have up to 160 bits: hexadecimal text.
 certificate = Table(
     "certificate",
     metadata,
@@ -115,6 +117,7 @@ certificate = Table(
     CheckConstraint("NOT pi OR role = 'user'", name="pi_is_user"),
     CheckConstraint("(revoked_at IS NULL) = (revoked_reason IS NULL)", name="revoked"),
     Index(None, "role", "name"),
+    Index(None, "not_after"),
     Index("ix_certificate_revoked", "not_after", postgresql_where=text("revoked_at IS NOT NULL")),
 )
 
@@ -136,6 +139,8 @@ certificate_request = Table(
     CheckConstraint("(state = 'denied') = (reason <> '')", name="denied_has_reason"),
     Index("uq_certificate_request_pending", "account_id", unique=True, postgresql_where=text("state = 'pending'")),
     Index(None, "account_id", "key_sha256"),
+    Index(None, "decided_at"),
+    Index("ix_certificate_request_serial", "serial"),
 )
 
 # One row, locked by whoever signs next; a revocation marks it stale in its own transaction.
@@ -191,6 +196,7 @@ slice_name = Table(
     _moment("held_until", nullable=True),
     CheckConstraint("name ~ '^[a-z][a-z0-9_]{1,30}$'", name="name"),
     Index(None, "account_id"),
+    Index(None, "released_at"),
 )
 
 # The agents that issue tickets for a name; it is free only when each of them has given it back.
@@ -235,10 +241,12 @@ letter = Table(
     Column("last_error", Text),
     CheckConstraint("position(chr(10) IN subject) = 0", name="subject_one_line"),
     CheckConstraint("sent_at IS NULL OR given_up_at IS NULL", name="one_end"),
+    Index(None, "recipient", "written_at"),
+    Index(None, "written_at"),
     Index("ix_letter_due", "next_try_at", postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL")),
 )
 
-# Who did what, append-only: what an operator reads after something went wrong.
+# Who did what: what an operator reads after something went wrong; forgotten after a year.
 event = Table(
     "event",
     metadata,
@@ -249,4 +257,6 @@ event = Table(
     Column("whom", Text, nullable=False),
     _text("detail"),
     Index(None, "whom"),
+    Index(None, "who", "at"),
+    Index(None, "at"),
 )

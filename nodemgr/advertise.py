@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
-from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor
+from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Returned
 from nodemgr.node import Node
+from nodemgr.store import Burnt
 from trust.errors import Refusal
 from trust.identity import Identity
 
@@ -108,7 +109,8 @@ class Advertiser:
         burnt = self._burnt(agent)
         try:
             async with asyncio.timeout(DEADLINE):
-                await client.advertise(ad, burnt)
+                returned = await client.advertise(ad, burnt)
+            self._burn(agent, returned)
         except (Refusal, TimeoutError) as error:
             if agent not in self._failing:
                 log.warning("%s cannot advertise to %s: %s", self.node.identity.name, agent.name, error)
@@ -118,6 +120,17 @@ class Advertiser:
         else:
             self._failing.discard(agent)
             self.told.set()
+
+    def _burn(self, agent: Identity, returned: Sequence[Returned]) -> None:
+        """Take none of these any more, and say so at once: until then the agent counts their places as taken."""
+        store = self.node.store
+        new = [ticket for ticket in returned if store.burnt(ticket.jti, ticket.owner) is None]
+        if not new:
+            return
+        with store.transaction():
+            for ticket in new:
+                store.burn(Burnt(ticket.jti, ticket.owner, agent, ticket.slice_id, ticket.expires_at))
+        self.changed()
 
     def _burnt(self, agent: Identity) -> Sequence[str]:
         return self.node.store.recently_burnt(agent, self.node.now(), MAX_BURNT)

@@ -6,21 +6,22 @@ admins. E-mails are lower case and never reused: accounts are disabled, not dele
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models.plc import account, site
 from plc import letters
 from plc.client.values import AccountState
 from plc.journal import note
-from plc.mail import post
+from plc.mail import post, was_posted
 from plc.settings import Settings
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
+MOST_REQUESTED = 200  # accounts of one site that wait for a PI
 LONGEST_TEXT = 200  # characters of a name, a title, a contact field
 CONTACT_COLUMNS = ("address", "city", "province", "zip", "country", "phone", "url")
 
@@ -210,8 +211,11 @@ def sign_up(connection: Connection, wanted: Application, password_hash: str, ope
     """
     applied = wanted.checked()
     values = {"state": AccountState.REQUESTED, "asked_at": now, "password_hash": password_hash}
+    _require_room(connection, applied.site)
     if not _insert(connection, applied, values):
-        post(connection, letters.sign_up_again(applied.email), now)
+        told = letters.sign_up_again(applied.email)
+        if not was_posted(connection, told, now - timedelta(days=1)):
+            post(connection, told, now)
         return
     note(connection, now, applied.email, "sign-up", applied.email, applied.site)
     for recipient in _pis(connection, applied.site) or [operator]:
@@ -301,6 +305,14 @@ def _insert(connection: Connection, applied: Application, values: Mapping[str, A
     row = {**applied.contact, **said, **values}
     inserted = insert(account).values(row).on_conflict_do_nothing().returning(account.c.id)
     return connection.scalar(inserted) is not None
+
+
+def _require_room(connection: Connection, site_name: str) -> None:
+    """Strangers must not fill the table: it is forgotten what nobody enables (`plc.forgetting`)."""
+    waits = account.c.state == AccountState.REQUESTED, site.c.name == site_name
+    found = select(func.count()).select_from(account).join(site, site.c.id == account.c.site_id).where(*waits)
+    if (connection.scalar(found) or 0) >= MOST_REQUESTED:
+        raise Refusal(Code.OVER_CAPACITY, f"too many at {site_name} wait for an account; ask its PI, or try later")
 
 
 def _pis(connection: Connection, site_name: str) -> Sequence[str]:

@@ -24,6 +24,7 @@ from trust.identity import Identity
 
 AUTHORITY = "authority.pem"
 RESIGN_SECONDS = 60  # a list is signed again after this long even when nothing changed (PROTOCOL "Identities")
+PER_HOUR = 10  # certificates of one identity; more of those that live for less than an hour
 KEPT_SECONDS = 86_400  # revoked certificates stay listed for this long after their end, for clocks that are behind
 
 
@@ -140,6 +141,16 @@ def issued_since(connection: Connection, identity: Identity, since: datetime) ->
     mine = (certificate.c.role == identity.role) & (certificate.c.name == identity.name)
     counted = select(func.count()).where(mine, certificate.c.issued_at > since)
     return connection.scalar(counted) or 0
+
+
+def require_pace(connection: Connection, identity: Identity, lifetime: int, since: datetime) -> None:
+    """Each certificate is a row for long: Refusal(OVER_CAPACITY) beyond what even the shortest ones need in an hour.
+
+    ``since``: an hour ago, or when the operator gave a token, which is good for an hour.
+    """
+    most = max(PER_HOUR, 3 * 3600 // lifetime)
+    if issued_since(connection, identity, since) >= most:
+        raise Refusal(Code.OVER_CAPACITY, f"{most} certificates within an hour are enough for {identity}; try later")
 
 
 def serial_text(serial: int) -> str:

@@ -12,12 +12,12 @@ from uuid import UUID, uuid4
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-from sqlalchemy import Connection, Row, Select, Update, select, update
+from sqlalchemy import Connection, Row, Select, Update, func, select, update
 
 from models.plc import account, certificate, certificate_request
 from plc import letters
 from plc.accounts import Account, Actor, load, require_admin, require_enabled, stated
-from plc.ca import issue, issued_since, require_unrevoked, revoke, serial_text
+from plc.ca import issue, require_pace, require_unrevoked, revoke, serial_text
 from plc.client.proofs import check_proof, key_sha256
 from plc.client.values import RequestState
 from plc.journal import note
@@ -27,7 +27,7 @@ from trust.certificates import Authority, CertificateKey, key_fits
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
-RENEWALS_PER_HOUR = 10  # of one user; each one is a row for ever
+REQUESTS_PER_HOUR = 10  # of one account; each one is a row, and a letter to the operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ def ask(connection: Connection, who: Account, key: CertificateKey, settings: Set
     same = connection.execute(_requests().where(*waiting, certificate_request.c.key_sha256 == sha256)).one_or_none()
     if same is not None:
         return _request(same)
+    _require_pace(connection, who, now)
     _deny(connection, who, "replaced by a newer request", now)
     request_id = uuid4()
     connection.execute(
@@ -151,8 +152,7 @@ def renew(
     who = load(connection, email, lock=True)
     require_enabled(who, settings.ca_operator)
     require_unrevoked(connection, old_serial)
-    if issued_since(connection, who.identity, now - timedelta(hours=1)) >= RENEWALS_PER_HOUR:
-        raise Refusal(Code.OVER_CAPACITY, f"{RENEWALS_PER_HOUR} certificates within an hour are enough; try later")
+    require_pace(connection, who.identity, settings.user_lifetime, now - timedelta(hours=1))
     made = issue_to(connection, authority, who, key, settings, now)
     note(connection, now, who.email, "renew", who.email, serial_text(made.serial_number))
     return made
@@ -204,6 +204,13 @@ def _pending(connection: Connection, which: str) -> Row[Any]:
     if found is None:
         raise _nothing_waits(which)
     return found
+
+
+def _require_pace(connection: Connection, who: Account, now: datetime) -> None:
+    lately = certificate_request.c.account_id == who.id, certificate_request.c.asked_at > now - timedelta(hours=1)
+    asked = connection.scalar(select(func.count()).select_from(certificate_request).where(*lately)) or 0
+    if asked >= REQUESTS_PER_HOUR:
+        raise Refusal(Code.OVER_CAPACITY, f"{asked} requests within an hour are enough; wait for the operator's answer")
 
 
 def _still_pending(found: Row[Any]) -> Update:

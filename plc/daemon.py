@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from datetime import timedelta
 from threading import Event, Thread
 
 from cryptography import x509
@@ -12,6 +13,7 @@ from plc.ca import current_list, issue, mark_stale
 from plc.central import Central
 from plc.client.values import PLC
 from plc.enrolment import purge_tokens
+from plc.forgetting import forget
 from plc.mail import Postman
 from plc.metrics import TableCollector
 from plc.reminders import remind
@@ -25,6 +27,7 @@ from trust.errors import Refusal
 from trust.store import TrustStore
 
 TICK = 5  # seconds between two looks at what is due
+FORGET_SECONDS = 600  # between two looks for what ended long ago
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class Upkeep:
         self.store = TrustStore(central.authority.certificate, central.clock)
         self.certify_if_due()
         self.context = tls.server_context(self.credentials, client_certificate="optional")
+        self._forgets_at = central.clock.now()
         self._stop = Event()
         self._thread = Thread(target=self._run, name="upkeep", daemon=True)
         with central.begin() as connection:
@@ -61,6 +65,9 @@ class Upkeep:
             purge(connection, now)
             purge_tokens(connection, now)
             remind(connection, now)
+            if self._forgets_at <= now:
+                self._forgets_at = now + timedelta(seconds=FORGET_SECONDS)
+                forget(connection, self.central.settings.history_days, now)
         self.store.update(pem)
 
     def certify_if_due(self) -> bool:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.plc import enrolment_token, service
 from plc.accounts import Actor
-from plc.ca import issue, require_unrevoked, revoke
+from plc.ca import issue, require_pace, require_unrevoked, revoke
 from plc.client.proofs import key_sha256
 from plc.client.token import Token
 from plc.journal import note
@@ -86,6 +86,7 @@ def enrol(
             Code.BAD_INPUT, f"this token is for {', '.join(found.addresses)}, not for {', '.join(sorted(foreign))}"
         )
     identity = Identity(Role(found.role), found.name)
+    require_pace(connection, identity, lifetime, found.made_at)
     enrolled = {"addresses": found.addresses, "enrolled_at": now}
     connection.execute(
         insert(service)
@@ -113,6 +114,7 @@ def renew_service(
     )
     if addresses is None:
         raise Refusal(Code.NOT_FOUND, f"{identity} is not enrolled; get a token with dslice plc token")
+    require_pace(connection, identity, lifetime, now - timedelta(hours=1))
     return issue(connection, authority, identity, key, now=now, lifetime=lifetime, addresses=tuple(addresses))
 
 

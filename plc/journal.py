@@ -1,16 +1,27 @@
-"""Who did what to whom, append-only: what an operator reads after something went wrong."""
+"""Who did what to whom: what an operator reads after something went wrong."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from models.plc import event
+from trust.errors import Code, Refusal
+
+PER_HOUR = 500  # changes that one user may make
+TAKES_AWAY = ("remove-key", "revoke")  # always possible, and no more of them than of what was given before
 
 
 def note(connection: Connection, now: datetime, who: str, what: str, whom: str, detail: str = "") -> None:
-    """One line, in the transaction of what it tells of. Never a secret."""
+    """One line, in the transaction of what it tells of. Never a secret.
+
+    Raises Refusal(OVER_CAPACITY) when a user did too much within the hour: what he did is undone with it.
+    """
+    if "@" in who and what not in TAKES_AWAY:
+        lately = event.c.who == who, event.c.at > now - timedelta(hours=1)
+        if (connection.scalar(select(func.count()).select_from(event).where(*lately)) or 0) >= PER_HOUR:
+            raise Refusal(Code.OVER_CAPACITY, f"{PER_HOUR} changes within an hour are enough for {who}; try later")
     connection.execute(event.insert().values(at=now, who=who, what=what, whom=whom, detail=detail))
 
 

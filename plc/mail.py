@@ -1,8 +1,8 @@
 """E-mail: an outbox in the database, and the thread that empties it through SMTP.
 
 A letter is written in the transaction that causes it. A mail server that is down loses nothing: tries go on, further
-and further apart, until it takes the letter or says that it never will (a 5xx for this recipient or text). A crash
-between sending and recording sends again, with the same Message-ID.
+and further apart, until it takes the letter, says that it never will (a 5xx for this recipient or text), or has put off
+this one for days (RFC 5321, 4.5.4.1). A crash between sending and recording sends again, with the same Message-ID.
 """
 
 import logging
@@ -10,18 +10,20 @@ import smtplib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select, update
 
 from models.plc import letter
-from rpc.smtp import TIMEOUT, relay, without_password
+from rpc.smtp import TIMEOUT, Fate, hand_over, without_password
 from trust.clock import Clock
 
 AT_ONCE = 20  # letters over one connection to the relay
-CLAIM_SECONDS = 120  # nobody else takes a letter for this long; longer than one batch may take
+CLAIM_SECONDS = 120  # nobody else takes a letter for this long
 LONGEST_PAUSE = 3600  # seconds between two tries
+LONGEST_DAYS = 5  # after which a letter that the server still puts off is given up
 IDLE_SECONDS = 2  # between two looks into the outbox
 
 log = logging.getLogger(__name__)
@@ -49,21 +51,28 @@ def post(connection: Connection, written: Letter, now: datetime) -> None:
     )
 
 
+def was_posted(connection: Connection, written: Letter, since: datetime) -> bool:
+    """Whether the same person was written the same since then."""
+    same = letter.c.recipient == written.recipient, letter.c.subject == written.subject, letter.c.written_at > since
+    return connection.execute(select(letter.c.id).where(*same).limit(1)).one_or_none() is not None
+
+
 def deliver(engine: Engine, smtp_url: str, sender: str, clock: Clock) -> int:
     """Send what is due; how many letters were tried."""
     with engine.begin() as connection:
         due = _claim(connection, clock.now())
     if not due:
         return 0
+    left = {row.id: row for row in due}
     try:
-        with relay(smtp_url) as session:
-            for row in due:
-                _send(engine, session, row, sender, clock)
+        for row, fate, reason in hand_over(smtp_url, [(row, partial(_message, row, sender)) for row in due]):
+            with engine.begin() as connection:
+                _record(connection, row, fate, reason, clock.now())
+            del left[row.id]
     except (OSError, smtplib.SMTPException) as error:
-        # Those not recorded come again when their claim ends or their pause is over.
         log.warning("the mail server at %s takes nothing: %s", without_password(smtp_url), error)
         with engine.begin() as connection:
-            for row in due:
+            for row in left.values():
                 _try_later(connection, row, str(error), clock.now())
     return len(due)
 
@@ -113,33 +122,27 @@ def _claim(connection: Connection, now: datetime) -> list[Row[Any]]:
     return sorted(connection.execute(claimed), key=lambda row: int(row.id))
 
 
-def _send(engine: Engine, session: smtplib.SMTP, row: Row[Any], sender: str, clock: Clock) -> None:
-    """One letter; what the relay refuses for good is given up, with the reason kept. A dead relay raises."""
+def _message(row: Row[Any], sender: str) -> EmailMessage:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = sender, row.recipient, row.subject
     message["Date"] = row.written_at
     message["Message-ID"] = f"<plc-letter-{row.id}-{int(row.written_at.timestamp())}@{sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(row.body)
-    try:
-        session.send_message(message)
-    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-        with engine.begin() as connection:
-            if _for_good(error):
-                ended = {"given_up_at": clock.now(), "last_error": str(error)}
-                connection.execute(update(letter).where(letter.c.id == row.id).values(**ended))
-            else:
-                _try_later(connection, row, str(error), clock.now())
-        return
-    with engine.begin() as connection:
-        connection.execute(update(letter).where(letter.c.id == row.id).values(sent_at=clock.now(), last_error=None))
+    return message
 
 
-def _for_good(error: smtplib.SMTPRecipientsRefused | smtplib.SMTPSenderRefused | smtplib.SMTPDataError) -> bool:
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return all(code >= 500 for code, _ in error.recipients.values())
-    # A refused sender is our own setting, which somebody will correct.
-    return isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= 500
+def _record(connection: Connection, row: Row[Any], fate: Fate, reason: str, now: datetime) -> None:
+    """What the mail server said of one letter; a claim that lapsed meanwhile changes nothing of it."""
+    mine = update(letter).where(letter.c.id == row.id)
+    if fate is Fate.SENT:
+        connection.execute(mine.values(sent_at=now, last_error=None))
+    elif fate is Fate.NEVER or now - row.written_at > timedelta(days=LONGEST_DAYS):
+        log.warning("letter %d to %s is given up: %s", row.id, row.recipient, reason)
+        connection.execute(mine.values(given_up_at=now, last_error=reason))
+    else:
+        log.warning("letter %d to %s is tried again later: %s", row.id, row.recipient, reason)
+        _try_later(connection, row, reason, now)
 
 
 def _try_later(connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:

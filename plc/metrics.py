@@ -1,8 +1,9 @@
 """What plc says in numbers, for Prometheus; its requests are counted in `rpc/counting.py`."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -37,10 +38,17 @@ class TableCollector(Collector):
         if signed is not None:
             age = (self._clock.now() - signed).total_seconds()
             yield GaugeMetricFamily("dslice_plc_crl_age_seconds", "Since the revocation list was signed", age)
-        issued = CounterMetricFamily("dslice_plc_certificates", "Certificates issued, by role", labels=["role"])
-        for role, number in connection.execute(select(certificate.c.role, func.count()).group_by(certificate.c.role)):
-            issued.add_metric([role], number)
-        yield issued
+        valid = GaugeMetricFamily(
+            "dslice_plc_certificates", "Certificates that have not ended, by role", labels=["role"]
+        )
+        good = select(certificate.c.role, func.count()).where(certificate.c.not_after > self._clock.now())
+        for role, number in connection.execute(good.group_by(certificate.c.role)):
+            valid.add_metric([role], number)
+        yield valid
+        lost = select(func.count()).select_from(letter).where(letter.c.given_up_at.is_not(None))
+        lost = lost.where(letter.c.written_at > self._clock.now() - timedelta(days=30))
+        lately = "Letters of the last 30 days that the mail server would not take"
+        yield GaugeMetricFamily("dslice_plc_letters_given_up", lately, connection.scalar(lost) or 0)
         waiting = select(func.count()).select_from(letter)
         waiting = waiting.where(letter.c.sent_at.is_(None), letter.c.given_up_at.is_(None))
         yield GaugeMetricFamily("dslice_plc_letters_waiting", "Letters not yet sent", connection.scalar(waiting) or 0)

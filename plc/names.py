@@ -15,6 +15,7 @@ from trust.names import check_slice_name
 
 # A lease's longest life and a day for the grace after it: no agent may hold a name back for longer.
 LONGEST_HOLD = MAX_LEASELEN + 86_400
+NAMES_PER_HOUR = 10  # times as many as an owner may hold: each one is a row for a day
 
 
 def register(connection: Connection, name: str, owner: Account, agent: str, cap: int, now: datetime) -> UUID:
@@ -104,6 +105,10 @@ def _take(connection: Connection, name: str, owner: Account, now: datetime) -> U
 def _require_room(connection: Connection, owner: Account, cap: int, now: datetime) -> None:
     occupied = or_(slice_name.c.released_at.is_(None), slice_name.c.held_until > now)
     held = connection.scalar(select(func.count()).where(slice_name.c.account_id == owner.id, occupied)) or 0
+    lately = slice_name.c.registered_at > now - timedelta(hours=1)
+    taken = connection.scalar(select(func.count()).where(slice_name.c.account_id == owner.id, lately)) or 0
+    if taken >= NAMES_PER_HOUR * cap:
+        raise Refusal(Code.OVER_CAPACITY, f"{owner.email} took {taken} slice names within an hour; try later")
     if held >= cap:
         raise Refusal(
             Code.OVER_CAPACITY, f"{owner.email} holds {held} slice names, the most allowed; delete a slice first"

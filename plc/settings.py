@@ -24,6 +24,7 @@ class Settings(DaemonSettings):
         user_lifetime: seconds that a user's certificate lives, 90 days at most.
         service_lifetime: seconds that a service's certificate lives.
         names_per_user: slice names that one account may hold at once.
+        history_days: days after which ended certificates, their requests, letters and events are forgotten.
     """
 
     state_dir: Path
@@ -37,6 +38,8 @@ class Settings(DaemonSettings):
     user_lifetime: Annotated[int, Field(ge=60, le=90 * 86_400)] = 90 * 86_400
     service_lifetime: Annotated[int, Field(ge=60, le=90 * 86_400)] = 86_400
     names_per_user: Annotated[int, Field(ge=1)] = 50
+    # A reminder is known by its event, for as long as the certificate lives.
+    history_days: Annotated[int, Field(ge=100)] = 365
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:

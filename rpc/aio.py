@@ -43,7 +43,7 @@ class Session:
         limit_per_host: int = 0,
     ) -> None:
         """``limit``: connections in all, ``limit_per_host``: to one server (0: any number)."""
-        self._credentials = credentials
+        self.credentials = credentials
         self._context = tls.client_context(credentials, ca_pem=ca_pem)
         self._limits = {"limit": limit, "limit_per_host": limit_per_host}
         self._http: ClientSession | None = None
@@ -74,8 +74,8 @@ class Session:
 
     def reload(self) -> None:
         """Show the certificate that is in the folder now on every new connection."""
-        if self._credentials is not None:
-            tls.reload(self._context, self._credentials)
+        if self.credentials is not None:
+            tls.reload(self._context, self.credentials)
 
     async def call(
         self,

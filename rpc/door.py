@@ -7,7 +7,7 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from rpc import counting, problems
+from rpc import counting, problems, wellformed
 from rpc.tracing import incoming
 from trust.errors import Code, Refusal
 
@@ -17,6 +17,10 @@ EVENT_STREAM = b"text/event-stream"
 STATUS = "dslice.status"  # the key in the ASGI scope: of the answer
 
 log = logging.getLogger(__name__)
+
+
+class TooLarge(Refusal):
+    """A body that is longer than any of ours."""
 
 
 class Door:
@@ -37,11 +41,16 @@ class Door:
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _whole_body(receive)
+            if body is not None:
+                wellformed.check_head(scope)
+                wellformed.check_body(body)
         except TimeoutError:
             refusal = Refusal(Code.TIMEOUT, f"the body of the request did not come within {BODY_SECONDS} s; try again")
             return await _refuse(scope, send, refusal, 408)
-        except Refusal as refusal:
+        except TooLarge as refusal:
             return await _refuse(scope, send, refusal, 413)
+        except Refusal as refusal:
+            return await _refuse(scope, send, refusal, problems.STATUS[refusal.code])
         if body is not None:
             about = incoming(scope)
             with bound_contextvars(**about):
@@ -99,7 +108,7 @@ class _Rest:
 
 
 async def _whole_body(receive: Receive) -> bytes | None:
-    """The body; None if the client left meanwhile. Refusal(BAD_INPUT) beyond 1 MiB.
+    """The body; None if the client left meanwhile. TooLarge beyond 1 MiB.
 
     What is too large is read to its end all the same (rpc/connection.py bounds it): a client that still sends would
     see a broken connection instead of the refusal.
@@ -116,7 +125,7 @@ async def _whole_body(receive: Receive) -> bytes | None:
         if not message.get("more_body", False):
             break
     if size > MAX_BODY:
-        raise Refusal(Code.BAD_INPUT, f"the body of the request is larger than {MAX_BODY} bytes; send less")
+        raise TooLarge(Code.BAD_INPUT, f"the body of the request is larger than {MAX_BODY} bytes; send less")
     return b"".join(pieces)
 
 

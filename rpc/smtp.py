@@ -6,8 +6,11 @@ smtps://user:password@relay.example.org  TLS from the first byte (RFC 8314)
 """
 
 import smtplib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from email.message import EmailMessage
+from enum import StrEnum
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from rpc.tls import public_context
@@ -15,6 +18,16 @@ from rpc.tls import public_context
 TIMEOUT = 15  # seconds for each word with the mail server
 PORTS = {"smtp": 25, "smtps": 465}
 PORT_WITH_LOGIN = 587
+
+Key = TypeVar("Key")
+
+
+class Fate(StrEnum):
+    """What became of a letter."""
+
+    SENT = "sent"
+    LATER = "later"  # it may go through another time
+    NEVER = "never"  # it will not, whoever sends it whenever
 
 
 def check_url(url: str) -> str:
@@ -54,3 +67,49 @@ def relay(url: str) -> Iterator[smtplib.SMTP]:
         if user:
             session.login(user, password)
         yield session
+
+
+def hand_over(url: str, letters: Iterable[tuple[Key, Callable[[], EmailMessage]]]) -> Iterator[tuple[Key, Fate, str]]:
+    """Each letter's key with its fate and the reason; what goes wrong with one keeps none of the others.
+
+    Raises OSError or smtplib.SMTPException when there is no session with the mail server to be had at all: what it has
+    not yielded was not tried.
+    """
+    with ExitStack() as stack:
+        session = stack.enter_context(relay(url))
+        for key, write in letters:
+            if session.sock is None:  # it broke off at the letter before
+                session = stack.enter_context(relay(url))
+            fate, reason = _hand_over(session, write)
+            if fate is Fate.LATER:
+                _start_afresh(session)
+            yield key, fate, reason
+
+
+def _hand_over(session: smtplib.SMTP, write: Callable[[], EmailMessage]) -> tuple[Fate, str]:
+    try:
+        session.send_message(write())
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = [code for code, _ in error.recipients.values()]
+        return _by_code(min(codes)), str(error)
+    except smtplib.SMTPSenderRefused as error:
+        return Fate.LATER, str(error)  # our own setting, which somebody will correct
+    except smtplib.SMTPDataError as error:
+        return _by_code(error.smtp_code), str(error)
+    except (smtplib.SMTPNotSupportedError, ValueError) as error:
+        return Fate.NEVER, str(error)  # an address that this server cannot take, or that is none
+    except (OSError, smtplib.SMTPException) as error:
+        return Fate.LATER, str(error)
+    return Fate.SENT, ""
+
+
+def _by_code(code: int) -> Fate:
+    return Fate.NEVER if code >= 500 else Fate.LATER
+
+
+def _start_afresh(session: smtplib.SMTP) -> None:
+    """Nothing of a letter that went wrong may stick to the next: a session that does not obey is closed."""
+    try:
+        session.rset()
+    except (OSError, smtplib.SMTPException):
+        session.close()

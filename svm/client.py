@@ -4,8 +4,8 @@ import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -19,7 +19,7 @@ from svm.flags import Flags
 from svm.home import Home
 from svm.request import Request
 from trust.clock import Clock, system_clock
-from trust.documents import WORKING_LIFETIME, Delegation, DelegationKind, sign_delegation
+from trust.documents import DelegationKind, sign_delegation, working_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
@@ -167,22 +167,11 @@ class Svmd:
 
     def _delegation(self, name: str, kind: DelegationKind, *, heal: bool = False) -> str:
         """A delegation to svmd for one slice, signed with the user's key; it never outlives the certificate."""
-        certificate = self.credentials.certificate
-        now = self._clock.now().replace(microsecond=0)
-        end = certificate.not_valid_after_utc
-        if kind is DelegationKind.WORKING:
-            end = min(end, now + timedelta(seconds=WORKING_LIFETIME))
-        delegation = Delegation(
-            issuer=self.credentials.identity,
-            svm=self._place.svm,
-            slice=name,
-            kind=kind,
-            jti=str(uuid4()),
-            issued_at=now,
-            expires_at=end,
-            heal=heal,
-        )
-        return sign_delegation(delegation, self.credentials.key, certificate)
+        mine, certificate = self.credentials.identity, self.credentials.certificate
+        signed = working_delegation(mine, self._place.svm, name, certificate, self._clock.now())
+        if kind is DelegationKind.STANDING:
+            signed = replace(signed, kind=kind, expires_at=certificate.not_valid_after_utc, heal=heal)
+        return sign_delegation(signed, self.credentials.key, certificate)
 
 
 def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SECONDS) -> Place:

@@ -5,11 +5,12 @@ import smtplib
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import partial
 
 from celery import shared_task
 
-from models.notices import Notice, announce, sent, to_send
-from rpc.smtp import relay, without_password
+from models.notices import Notice, announce, given_up, sent, to_send
+from rpc.smtp import Fate, hand_over, without_password
 from tasks.workshop import transaction, workshop
 
 log = logging.getLogger(__name__)
@@ -25,22 +26,23 @@ def notify() -> None:
     notices = transaction(to_send)
     if not notices:
         return
+    sender = workshop().policy.mail_from
     try:
-        with relay(url) as session:
-            for notice in notices:
-                _send(session, notice)
+        for notice, fate, reason in hand_over(url, [(notice, partial(letter, notice, sender)) for notice in notices]):
+            _record(notice, fate, reason)
     except (OSError, smtplib.SMTPException) as error:
         log.warning("the mail server at %s takes nothing: %s", without_password(url), error)
 
 
-def _send(session: smtplib.SMTP, notice: Notice) -> None:
-    """One letter; what is refused for this one alone does not keep the others from going out."""
-    try:
-        session.send_message(letter(notice, workshop().policy.mail_from))
-    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-        log.warning("no letter about %s yet: %s", notice.name, error)
-    else:
+def _record(notice: Notice, fate: Fate, reason: str) -> None:
+    """What is refused for one letter alone does not keep the others from going out."""
+    if fate is Fate.SENT:
         transaction(sent, notice)
+    elif fate is Fate.NEVER:
+        log.warning("no letter about %s, it is given up: %s", notice.name, reason)
+        transaction(given_up, notice)
+    else:
+        log.warning("no letter about %s yet: %s", notice.name, reason)
 
 
 def letter(notice: Notice, sender: str) -> EmailMessage:

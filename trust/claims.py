@@ -51,12 +51,12 @@ class Claims:
         """Seconds since 1970 (RFC 7519 NumericDate, whole ones only)."""
         return datetime.fromtimestamp(self.number(name, 0, LAST_MOMENT), UTC)
 
-    def identity(self, name: str, role: Role) -> Identity:
+    def identity(self, name: str, *roles: Role) -> Identity:
         try:
             identity = Identity.parse(self.text(name))
         except Refusal as error:
             raise self._wrong(name) from error
-        if identity.role is not role:
+        if identity.role not in roles:
             raise self._wrong(name)
         return identity
 

@@ -15,7 +15,7 @@ Checks come in the order of PROTOCOL "Signed documents". Times have whole second
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from cryptography import x509
 
@@ -23,7 +23,7 @@ from trust.certificates import PrivateKey
 from trust.claims import Claims
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
-from trust.jws import DELEGATION, LEASE, TICKET, DocumentType, open_document, sign
+from trust.jws import DELEGATION, LEASE, TICKET, DocumentType, malformed, open_document, sign
 from trust.peers import Peer
 from trust.store import TrustStore
 
@@ -74,7 +74,10 @@ class DelegationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
-    """A user's permission for one service manager to act on one slice."""
+    """A user's permission for one service manager to act on one slice.
+
+    ``svm`` is an agent where users ask it themselves: it shows plc that the slice's name is wanted by its owner.
+    """
 
     issuer: Identity
     svm: Identity
@@ -88,6 +91,15 @@ class Delegation:
     def __post_init__(self) -> None:
         if self.heal and self.kind is not DelegationKind.STANDING:
             raise Refusal(Code.BAD_INPUT, "only a standing delegation can heal; sign a standing one")
+
+
+def working_delegation(
+    issuer: Identity, to: Identity, slice: str, certificate: x509.Certificate, now: datetime
+) -> Delegation:
+    """One made now, for ``to``, that ends with the day or the user's certificate."""
+    begin = now.replace(microsecond=0)
+    end = min(begin + timedelta(seconds=WORKING_LIFETIME), certificate.not_valid_after_utc)
+    return Delegation(issuer, to, slice, DelegationKind.WORKING, str(uuid4()), begin, end)
 
 
 def sign_ticket(ticket: Ticket, key: PrivateKey, certificate: x509.Certificate) -> str:
@@ -175,7 +187,7 @@ def verify_lease(token: str, *, store: TrustStore) -> Lease:
 
 
 def verify_delegation(token: str, *, store: TrustStore, audience: Identity | None) -> Delegation:
-    """The delegation, good at this moment; ``audience`` is the service manager it must be for (None: any).
+    """The delegation, good at this moment; ``audience`` is whom it must be for (None: anybody).
 
     Raises Refusal: BAD_INPUT malformed, NOT_AUTHENTICATED or REVOKED for its signer, NOT_ALLOWED for a signer who is
     no PI (they alone may change slices, and nobody can pass on more than they have), another's, or an expired one.
@@ -188,7 +200,7 @@ def verify_delegation(token: str, *, store: TrustStore, audience: Identity | Non
     claims.require_exactly((*_TIMES, "sub", "slice", "kind", *heal))
     delegation = Delegation(
         issuer=_issuer(claims, signer),
-        svm=claims.identity("sub", Role.SVM),
+        svm=claims.identity("sub", Role.SVM, Role.AGENT),
         slice=claims.slice_name(),
         kind=kind,
         jti=claims.jti(),
@@ -241,6 +253,8 @@ def _kind(claims: Claims) -> DelegationKind:
 def _check_times(document: Ticket | Lease | Delegation, kind: DocumentType, store: TrustStore) -> None:
     """Begun and not yet over, give or take the skew between two clocks."""
     now, skew = store.clock.now(), timedelta(seconds=SKEW)
+    if document.expires_at <= document.issued_at:
+        raise malformed(kind, "ends before it begins")
     if document.issued_at > now + skew:
         raise Refusal(Code.NOT_ALLOWED, f"this {kind.title} was issued in the future; check both clocks")
     if document.expires_at <= now - skew:

@@ -16,7 +16,10 @@ from trust.certificates import certificate_to_pem, fingerprint
 from trust.documents import verify_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.jws import MAX_TOKEN
+from trust.names import check_slice_name
 from trust.peers import Peer
+from trust.store import TrustStore
 
 
 def open_routes(central: Central) -> APIRouter:
@@ -87,14 +90,12 @@ def name_routes(central: Central, callers: Callers) -> APIRouter:
         name: str,
         body: RegistrationBody,
         agent: Peer = Depends(agents),
-        dslice_delegation: str | None = Header(default=None),
+        dslice_delegation: str | None = Header(default=None, max_length=MAX_TOKEN),
     ) -> dict[str, UUID]:
-        owner = Identity.parse(body.owner)
+        owner, name = Identity.parse(body.owner), check_slice_name(name)
         if owner.role is not Role.USER:
             raise Refusal(Code.BAD_INPUT, f"{owner} cannot own a slice; only users can")
-        if dslice_delegation is not None:
-            delegation = verify_delegation(dslice_delegation, store=callers.guard.store, audience=None)
-            authorize(delegation.svm, owner, name, Action.CREATE, delegation)
+        _require_owners_word(callers.guard.store, agent.identity, owner, name, dslice_delegation)
         with central.begin() as connection:
             who = load(connection, owner.name, lock=True)
             require_may_own_slices(who, central.settings)
@@ -108,3 +109,17 @@ def name_routes(central: Central, callers: Callers) -> APIRouter:
             names.release(connection, name, body.slice_id, agent.identity.name, body.held_until, now)
 
     return router
+
+
+def _require_owners_word(store: TrustStore, agent: Identity, owner: Identity, name: str, token: str | None) -> None:
+    """What the owner signed for this slice: a delegation to his service manager, or to the agent that he asked himself.
+
+    Otherwise every agent could use up everybody's names. Raises Refusal NOT_ALLOWED, NOT_OWNER, or as
+    ``verify_delegation``.
+    """
+    if token is None:
+        raise Refusal(Code.NOT_ALLOWED, f"no name is registered for {owner.name} without a delegation that they signed")
+    delegation = verify_delegation(token, store=store, audience=None)
+    if delegation.svm.role is Role.AGENT and delegation.svm != agent:
+        raise Refusal(Code.NOT_ALLOWED, f"this delegation is for {delegation.svm}, not {agent}; sign another")
+    authorize(delegation.svm, owner, name, Action.CREATE, delegation)

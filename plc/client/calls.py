@@ -174,13 +174,15 @@ class Plc:
         """Agents and svmd: enter the base URL where this service answers into the directory."""
         self._connection.call("PUT", "/services/self", {"url": url})
 
-    def register_slice(self, name: str, owner: Identity, *, delegation: str | None = None) -> UUID:
+    def register_slice(self, name: str, owner: Identity, delegation: str) -> UUID:
         """Agents: take a slice name for its owner; idempotent for the same owner while registered.
+
+        ``delegation``: what the owner signed for this slice, to his service manager or to this agent.
 
         Returns the slice's id. Raises Refusal NAME_TAKEN, BAD_INPUT (the name), NOT_ALLOWED (no PI, disabled),
         OVER_CAPACITY (too many names), NOT_OWNER (the delegation is another's).
         """
-        headers = {"Dslice-Delegation": delegation} if delegation is not None else None
+        headers = {"Dslice-Delegation": delegation}
         reply = self._connection.call("PUT", _slice(name), {"owner": owner.uri}, headers)
         return _parse(reply.body, lambda body: UUID(body["slice_id"]))
 

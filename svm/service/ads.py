@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query
 
-from agent.allocation import Candidate, choose
 from agent.client import Ad, AgentClient
 from plc.client import AgentEntry
 from rpc.aio import Session
@@ -14,7 +14,7 @@ from rpc.server import Guard
 from svm.service.bodies import PlanBody
 from svm.service.context import Service
 from trust.errors import Code, Refusal
-from trust.identity import Role
+from trust.identity import Identity, Role
 from trust.peers import Peer
 
 Found = list[tuple[str, Ad]]
@@ -33,13 +33,11 @@ def add_ads(app: FastAPI, service: Service, guard: Guard, session: Session) -> N
         return {"ads": [ad_json(name, ad) for name, ad in found]}
 
     @app.post("/plans")
-    async def post_plan(body: PlanBody, _peer: Annotated[Peer, users]) -> dict[str, Any]:
+    async def post_plan(body: PlanBody, peer: Annotated[Peer, users]) -> dict[str, Any]:
         # As newtickets does: without a name it asks the default agent.
-        entries = await asyncio.to_thread(service.agents.entries)
-        found = await _ads(service, session, body.agents or [entry.name for entry in entries[:1]])
-        chosen = choose(map(_candidate, found), numnodes=body.numnodes, ips=body.ips)
-        by_address = {ad.address: (name, ad) for name, ad in found}
-        return {"nodes": [ad_json(*by_address[each.address]) for each in chosen]}
+        known = await asyncio.to_thread(service.agents.named if body.agents else _all(service), body.agents)
+        planned = await _plan(session, known if body.agents else known[:1], body, peer.identity)
+        return {"nodes": [ad_json(name, ad) for name, ad in planned]}
 
 
 async def _ads(service: Service, session: Session, names: Sequence[str]) -> Found:
@@ -66,6 +64,34 @@ async def _ads(service: Service, session: Session, names: Sequence[str]) -> Foun
     return list(found.values())
 
 
+async def _plan(session: Session, entries: Sequence[AgentEntry], body: PlanBody, owner: Identity) -> Found:
+    """What these agents would give, asked in their order as newtickets asks them: each for what is missing still."""
+    found: Found = []
+    available = 0
+    for entry in entries:
+        missing, taken = body.numnodes - len(found), [ad.address for _, ad in found]
+        ask_for = partial(
+            AgentClient(session, entry.url, entry.identity).plan,
+            owner=owner,
+            slice=body.slice,
+            ips=body.ips,
+            exclude=taken,
+        )
+        try:
+            planned = await ask_for(numnodes=missing)
+        except Refusal as refusal:
+            if refusal.code is not Code.TOO_FEW_NODES or len(entries) == 1:
+                raise
+            there = refusal.detail.get("available")
+            some = there if isinstance(there, int) else 0
+            available += some
+            planned = await ask_for(numnodes=some) if some and entry is not entries[-1] else ()
+        found += [(entry.name, ad) for ad in planned]
+        if len(found) == body.numnodes:
+            return found
+    raise Refusal(Code.TOO_FEW_NODES, f"too few nodes: {body.numnodes} asked for, {available} available; ask for fewer")
+
+
 def _all(service: Service) -> Any:
     return lambda _names: service.agents.entries()
 
@@ -74,11 +100,6 @@ async def ask(session: Session, entry: AgentEntry) -> tuple[Ad, ...]:
     """One agent's advertisements. Raises Refusal when it does not answer."""
     answer = await AgentClient(session, entry.url, entry.identity).ads()
     return answer.ads if answer is not None else ()
-
-
-def _candidate(found: tuple[str, Ad]) -> Candidate:
-    _, ad = found
-    return Candidate(ad.node, ad.address, ad.site, ad.slots, ad.slots_free, 0)
 
 
 def ad_json(agent: str, ad: Ad) -> dict[str, Any]:

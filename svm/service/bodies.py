@@ -51,9 +51,13 @@ def _key(text: str) -> str:
 
 def _slice_name(text: str) -> str:
     try:
-        return check_slice_name(text) if text else ""
+        return check_slice_name(text)
     except Refusal as refusal:
         raise ValueError(refusal.reason) from refusal
+
+
+def _name_or_none(text: str) -> str:
+    return _slice_name(text) if text else ""
 
 
 Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
@@ -82,7 +86,7 @@ class OperationBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     verb: UserVerb
-    slice: Annotated[str, Field(max_length=64), AfterValidator(_slice_name)] = ""
+    slice: Annotated[str, Field(max_length=64), AfterValidator(_name_or_none)] = ""
     spec: SpecBody | None = None
     nodes: Addresses = []
     keys: Annotated[list[Key], Field(max_length=64)] = []
@@ -99,6 +103,7 @@ class OperationBody(BaseModel):
 class PlanBody(SpecBody):
     """`POST /plans`: which nodes would createslice take now?"""
 
+    slice: Annotated[str, Field(max_length=64), AfterValidator(_slice_name)]
     agents: AgentNames = []
 
 

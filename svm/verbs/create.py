@@ -74,6 +74,7 @@ def newtickets(file: str, agents: tuple[str, ...]) -> int:
 
 def _plan(wanted: SliceFile, agents: tuple[str, ...]) -> dict[str, object]:
     return {
+        "slice": wanted.name,
         "numnodes": wanted.numnodes,
         "leaselen": wanted.leaselen,
         "ips": list(wanted.ips),

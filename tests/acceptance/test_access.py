@@ -16,10 +16,13 @@ from typing import Any
 
 import pytest
 
+from rpc.credentials import Credentials
 from tests.acceptance.lab import NOT_ALLOWED, OTHER_PI, PI, USER, Lab, until
 from trust.certificates import Authority, certificate_to_pem, key_to_pem, new_private_key
+from trust.documents import sign_delegation, working_delegation
 from trust.identity import Identity, Role
 
+AGENT = Identity(Role.AGENT, "dslice.planet-lab.org")
 SERVICES = ("svmd", "agent", "node")
 
 # A changing call of each service that an owner who is a PI may make.
@@ -64,12 +67,24 @@ def ask(
     host, port = address(lab, service)
     connection = http.client.HTTPSConnection(host, port, context=context, timeout=20)
     try:
-        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", **delegation(certificate, service)}
+        connection.request(method, path, json.dumps(body), headers)
         response = connection.getresponse()
         text = response.read()
         return response.status, json.loads(text) if text else {}
     finally:
         connection.close()
+
+
+def delegation(certificate: Path | None, service: str) -> dict[str, str]:
+    """What a user who asks an agent himself shows beside the certificate."""
+    if certificate is None or service != "agent":
+        return {}
+    user = Credentials(certificate)
+    if user.identity.role is not Role.USER:
+        return {}
+    signed = working_delegation(user.identity, AGENT, "theirs", user.certificate, datetime.now(UTC))
+    return {"Dslice-Delegation": sign_delegation(signed, user.key, user.certificate)}
 
 
 def address(lab: Lab, service: str) -> tuple[str, int]:

@@ -20,18 +20,23 @@ class Mailbox:
     letters: list[EmailMessage] = field(default_factory=list)
     refusal: str | None = None
     unknown: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    hangs_up: set[str] = field(default_factory=set)
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
     ) -> str:
-        del server, session, options
+        del session, options
+        if address in self.hangs_up:
+            server.transport.close()
         envelope.rcpt_tos.append(address)
         return self.unknown.get(address, "250 OK")
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         del server, session
-        if self.refusal:
-            return self.refusal
+        (address,) = envelope.rcpt_tos
+        if answer := self.refusal or self.texts.get(address):
+            return answer
         message = BytesParser(policy=default).parsebytes(envelope.content)
         assert isinstance(message, EmailMessage)
         self.letters.append(message)

@@ -20,9 +20,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from sqlalchemy import select, update
+
 from agent.api import create_app
 from agent.client import Ad, AgentClient
 from agent.issuing import Agent
+from agent.places import Bounds
+from models import agent as tables
 from models.database import engine, migrate
 from nodemgr import api as node_api
 from nodemgr.agents import Agents
@@ -115,7 +119,7 @@ class Lab:
             store=self.trust,
             engine=self.engine,
             registrar=Plc(self.plc_url, self.agent_credentials),
-            cap=200,
+            bounds=Bounds(tickets=200, share=50),
         )
 
     # Certificates and documents
@@ -275,6 +279,24 @@ class Lab:
 
     def addresses(self) -> list[str]:
         return [found.row.address for found in self.population.nodes]
+
+    async def settled_tickets(self) -> None:
+        """Until every ticket that was given back is refused by its node."""
+        table = tables.ticket
+        for _ in range(600):
+            with self.engine.connect() as connection:
+                back = (table.c.state == "returned", table.c.expires_at > datetime.now(UTC))
+                if connection.scalar(select(table.c.jti).where(*back).limit(1)) is None:
+                    return
+            await asyncio.sleep(0.05)
+        raise AssertionError("a ticket that was given back is still good at its node")
+
+    def end_tickets(self) -> None:
+        """As if every ticket that is out had run out."""
+        now, table = datetime.now(UTC), tables.ticket
+        ended = {"made_at": now - timedelta(hours=2), "expires_at": now - timedelta(hours=1)}
+        with self.engine.begin() as connection:
+            connection.execute(update(table).values(**ended))
 
     async def settled(self, session: Session, wanted: Callable[[Sequence[Ad]], bool]) -> Sequence[Ad]:
         """The ads, once they are as wanted."""

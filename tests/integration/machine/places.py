@@ -138,7 +138,7 @@ class Names:
     taken: dict[str, tuple[Identity, UUID]] = field(default_factory=dict)
     held: dict[str, tuple[Identity, datetime]] = field(default_factory=dict)
 
-    def register_slice(self, name: str, owner: Identity, *, delegation: str | None = None) -> UUID:
+    def register_slice(self, name: str, owner: Identity, delegation: str) -> UUID:
         del delegation
         holder = self.taken.get(name)
         if holder and holder[0] == owner:

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from agent import ads
 from agent.api import create_app as agent_app
 from agent.issuing import Agent
+from agent.places import Bounds
 from models.operations import Given, Started, Verb, Wanted, start
 from models.seal import Seal
 from models.states import Kind
@@ -22,6 +23,7 @@ from models.steps import StepRef
 from models.writer import Writer, _Entry
 from nodemgr.api import at
 from nodemgr.api import create_app as node_app
+from nodemgr.store import Burnt
 from plc.client import PLC, AgentEntry, Directory
 from tasks import publish as publishing
 from tasks import workshop
@@ -225,7 +227,7 @@ class Whole:
         """The agent's process, anew."""
         self.agent_fuse.left = None
         engine: Any = FusedEngine(self.ground.database, self.agent_fuse)
-        agent = Agent(AGENT, self.ground.agent_credentials, self.ground.trust, engine, self.names, 50)
+        agent = Agent(AGENT, self.ground.agent_credentials, self.ground.trust, engine, self.names, Bounds(50, 50))
         self.wire.apps[AGENT_HOST] = agent_app(agent)
 
     async def restart(self, host: str) -> None:
@@ -251,6 +253,8 @@ class Whole:
                 if site.alive and site.address not in self.wire.down:
                     ad, burnt = site.advertised()
                     ads.put(connection, ad, burnt, self.clock.now())
+                    for back in ads.returned(connection, ad.node, self.clock.now()):
+                        site.store.burn(Burnt(back.jti, back.owner, AGENT, back.slice_id, back.expires_at))
 
     def forward(self, seconds: float) -> None:
         """Time goes on; nodes notice what has ended, workers what they waited for."""

@@ -88,7 +88,6 @@ async def hold(lab: Lab, as_pi: Session) -> AsyncIterator[Holding]:
     for one in held:
         lab.run(lab.population.misbehave(one.promise.node, "ok"))
         await one.client(as_pi).delete(one.slice, one.slice_id, one.promise.jti, None)
-        await lab.agent_client(as_pi).return_ticket(one.promise.jti, None)
 
 
 @pytest.fixture

@@ -86,7 +86,6 @@ async def test_leases_and_tickets_outlive_kill_9_of_node_and_agent(daemons: Daem
                 await node.redeem(ending.promises[0].token, None)
             assert caught.value.code is Code.TICKET_EXPIRED
             assert await ads(client) == ["200"]
-            await client.return_ticket(promise.jti, None)
 
 
 async def _until(node: NodeClient, wanted: Callable[[list[str]], bool]) -> list[SliverReply]:

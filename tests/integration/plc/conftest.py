@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import pytest
 from argon2 import PasswordHasher
@@ -30,6 +31,7 @@ from testbed.embedded import Postgres
 from tests.integration.mailbox import Mailbox, mail_server
 from trust.certificates import PrivateKey, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
+from trust.documents import DelegationKind, sign_delegation, working_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.store import TrustStore
@@ -137,6 +139,17 @@ class Certified:
     @property
     def identity(self) -> Identity:
         return Identity.user(self.email)
+
+    def delegation(self, name: str, to: Identity, kind: DelegationKind = DelegationKind.WORKING) -> str:
+        """What this user signs for a slice, now."""
+        key, certificate = self.credentials.key, self.credentials.certificate
+        signed = working_delegation(self.identity, to, name, certificate, SystemClock().now())
+        return sign_delegation(replace(signed, kind=kind), key, certificate)
+
+
+def register(agent: Member, name: str, owner: Certified) -> UUID:
+    """The agent registers a name for an owner who asked it himself."""
+    return agent.plc.register_slice(name, owner.identity, owner.delegation(name, agent.identity))
 
 
 def refused(call: Callable[[], object], code: Code, words: str) -> Refusal:

@@ -245,7 +245,7 @@ def without_certificate(plc: Running) -> list[Callable[[], object]]:
         anyone.requests,
         lambda: anyone.decide("a@example.org", approve=True),
         lambda: anyone.announce("https://127.0.0.1:1"),
-        lambda: anyone.register_slice("mine", Identity.user("a@example.org")),
+        lambda: anyone.register_slice("mine", Identity.user("a@example.org"), ""),
     ]
 
 

@@ -222,10 +222,11 @@ class TestMembers:
         assert path.read_bytes().startswith(b"-----BEGIN X509 CRL")
 
     def test_renewal_at_two_thirds_with_the_same_key(self, plc: Running, tmp_path: Path, joined: list[Member]) -> None:
-        joined.append(join(plc, tmp_path / "a", token(plc)))
+        # A name of its own: so many certificates within an hour as n1 has here are renewed by nobody.
+        joined.append(join(plc, tmp_path / "a", token(plc, name="due"), name="due"))
         old = joined[0].credentials.certificate
         assert not joined[0].renew_if_due()
-        later = join(plc, tmp_path / "a", None, clock=SystemClock(offset=57_700))
+        later = join(plc, tmp_path / "a", None, name="due", clock=SystemClock(offset=57_700))
         joined.append(later)
         called: list[int] = []
         later.on_renew(lambda: called.append(later.credentials.certificate.serial_number))

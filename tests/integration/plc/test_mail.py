@@ -36,7 +36,7 @@ class Office:
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[tuple[Mailbox, str]]:
-    with mail_server() as found:
+    with mail_server(enable_SMTPUTF8=False) as found:
         yield found
 
 
@@ -46,7 +46,7 @@ def office(fresh_database: Callable[..., str], box: tuple[Mailbox, str]) -> Iter
     database.migrate(url, "plc")
     engine = database.engine(url)
     box[0].letters.clear()
-    box[0].refusal, box[0].unknown = None, {}
+    box[0].refusal, box[0].unknown, box[0].texts, box[0].hangs_up = None, {}, {}, set()
     yield Office(engine, *box)
     engine.dispose()
 
@@ -143,3 +143,43 @@ def test_when_it_was_written_is_its_date(office: Office) -> None:
     assert abs(datetime.strptime(office.box.letters[0]["Date"], "%a, %d %b %Y %H:%M:%S %z") - written) < timedelta(
         seconds=2
     )
+
+
+@pytest.mark.parametrize(
+    ("recipient", "ends"),
+    [
+        ("never@example.org", True),
+        ("text@example.org", True),
+        ("hangs-up@example.org", False),
+        ("fall\u00e1s@example.org", True),
+        ("no\nheader@example.org", True),
+        (f"{'x' * 600}@example.org", True),
+    ],
+)
+def test_whatever_goes_wrong_with_one_letter_the_next_goes_out(office: Office, recipient: str, ends: bool) -> None:
+    office.box.unknown = {"never@example.org": "550 nobody here"}
+    office.box.texts = {"text@example.org": "554 no such text"}
+    office.box.hangs_up = {"hangs-up@example.org"}
+    office.write("a@example.org", recipient, "b@example.org", "c@example.org")
+    office.deliver()
+    bad = office.rows()[1]
+    assert (bad.sent_at, bad.given_up_at is not None) == (None, ends)
+    assert bad.last_error
+    assert bad.next_try_at > bad.written_at
+    assert [sent["To"] for sent in office.box.letters] == [f"{name}@example.org" for name in "abc"]
+
+
+def test_a_letter_that_is_put_off_for_days_is_given_up(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    office.box.unknown = {"full@example.org": "452 mailbox full"}
+    office.write("full@example.org")
+    office.deliver()
+    assert office.rows()[0].given_up_at is None
+    office.deliver(after=5 * 86_400 + 60)
+    assert office.rows()[0].given_up_at is not None
+    assert "given up" in caplog.text
+
+
+def test_a_line_of_any_length_goes_out(office: Office) -> None:
+    office.write("a@example.org", body="x" * 5000 + "\n")
+    office.deliver()
+    assert office.box.letters[0].get_content().strip() == "x" * 5000

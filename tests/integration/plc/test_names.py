@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from models.plc import account, slice_name
 from plc import accounts, names
 from plc.client import Member
-from tests.integration.plc.conftest import Certified, Running, refused
-from trust.documents import Delegation, DelegationKind, sign_delegation
+from tests.integration.plc.conftest import Certified, Running, refused, register
+from trust.documents import DelegationKind
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
@@ -45,30 +45,30 @@ def a_name() -> str:
 
 def test_one_owner_for_a_name(agent: Member, other_agent: Member, owner: Certified, rival: Certified) -> None:
     name = a_name()
-    slice_id = agent.plc.register_slice(name, owner.identity)
-    assert agent.plc.register_slice(name, owner.identity) == slice_id
-    assert other_agent.plc.register_slice(name, owner.identity) == slice_id
+    slice_id = register(agent, name, owner)
+    assert register(agent, name, owner) == slice_id
+    assert register(other_agent, name, owner) == slice_id
     for member in (agent, other_agent):
-        refused(partial(member.plc.register_slice, name, rival.identity), Code.NAME_TAKEN, f"{name} is taken")
+        refused(partial(register, member, name, rival), Code.NAME_TAKEN, f"{name} is taken")
 
 
 def test_a_name_is_free_when_every_agent_gave_it_back(
     agent: Member, other_agent: Member, owner: Certified, rival: Certified
 ) -> None:
     name = a_name()
-    slice_id = agent.plc.register_slice(name, owner.identity)
-    other_agent.plc.register_slice(name, owner.identity)
+    slice_id = register(agent, name, owner)
+    register(other_agent, name, owner)
     agent.plc.release_slice(name, slice_id)
     agent.plc.release_slice(name, slice_id)
-    refused(lambda: agent.plc.register_slice(name, rival.identity), Code.NAME_TAKEN, "taken")
-    assert agent.plc.register_slice(name, owner.identity) == slice_id
+    refused(lambda: register(agent, name, rival), Code.NAME_TAKEN, "taken")
+    assert register(agent, name, owner) == slice_id
 
     agent.plc.release_slice(name, slice_id)
     other_agent.plc.release_slice(name, slice_id)
-    next_id = agent.plc.register_slice(name, rival.identity)
+    next_id = register(agent, name, rival)
     assert next_id != slice_id
     agent.plc.release_slice(name, slice_id)  # said again, late: it is another slice now
-    refused(lambda: agent.plc.register_slice(name, owner.identity), Code.NAME_TAKEN, "taken")
+    refused(lambda: register(agent, name, owner), Code.NAME_TAKEN, "taken")
     refused(lambda: other_agent.plc.release_slice(name, next_id), Code.NOT_OWNER, "did not register")
 
 
@@ -76,13 +76,13 @@ def test_a_held_name_is_its_owners_until_the_last_lease_can_have_ended(
     plc: Running, agent: Member, other_agent: Member, owner: Certified, rival: Certified
 ) -> None:
     name, now = a_name(), plc.central.clock.now()
-    slice_id = agent.plc.register_slice(name, owner.identity)
-    other_agent.plc.register_slice(name, owner.identity)
+    slice_id = register(agent, name, owner)
+    register(other_agent, name, owner)
     agent.plc.release_slice(name, slice_id, now + timedelta(days=2))
     other_agent.plc.release_slice(name, slice_id, now + timedelta(days=1))
-    refused(lambda: agent.plc.register_slice(name, rival.identity), Code.NAME_TAKEN, "taken")
+    refused(lambda: register(agent, name, rival), Code.NAME_TAKEN, "taken")
 
-    again = agent.plc.register_slice(name, owner.identity)
+    again = register(agent, name, owner)
     assert again != slice_id
     agent.plc.release_slice(name, again, now + timedelta(days=2))
     with plc.central.begin() as connection:
@@ -94,20 +94,23 @@ def test_a_held_name_is_its_owners_until_the_last_lease_can_have_ended(
 
 def test_no_agent_holds_a_name_for_longer_than_a_lease(plc: Running, agent: Member, owner: Certified) -> None:
     name = a_name()
-    slice_id = agent.plc.register_slice(name, owner.identity)
+    slice_id = register(agent, name, owner)
     far = plc.central.clock.now() + timedelta(days=16)
     refused(lambda: agent.plc.release_slice(name, slice_id, far), Code.BAD_INPUT, "further away than any lease")
 
 
 def test_who_may_own_slices(plc: Running, agent: Member) -> None:
-    plain, gone = plc.certified(), plc.certified(is_pi=True)
+    plain, gone, lost = plc.certified(), plc.certified(is_pi=True), plc.certified(is_pi=True)
     with plc.central.begin() as connection:
         connection.execute(update(account).where(account.c.email == gone.email).values(state="disabled", reason="left"))
-    take = partial(agent.plc.register_slice, a_name())
-    refused(lambda: take(plain.identity), Code.NOT_ALLOWED, "only PIs have slices")
-    refused(lambda: take(gone.identity), Code.NOT_ALLOWED, "is disabled (left)")
-    refused(lambda: take(Identity.user("ghost@example.org")), Code.NOT_FOUND, "no account")
-    refused(lambda: take(agent.identity), Code.BAD_INPUT, "cannot own a slice")
+    take = partial(register, agent, a_name())
+    refused(lambda: take(plain), Code.NOT_ALLOWED, "is no PI")
+    refused(lambda: take(gone), Code.NOT_ALLOWED, "is disabled (left)")
+    with plc.central.begin() as connection:
+        connection.execute(update(account).where(account.c.email == lost.email).values(is_pi=False))
+    refused(lambda: take(lost), Code.NOT_ALLOWED, "only PIs have slices")
+    signed = lost.delegation("demo", agent.identity)
+    refused(lambda: agent.plc.register_slice("demo", agent.identity, signed), Code.BAD_INPUT, "cannot own a slice")
 
 
 def test_a_plc_that_is_open_to_all(plc: Running) -> None:
@@ -120,39 +123,34 @@ def test_a_plc_that_is_open_to_all(plc: Running) -> None:
 @pytest.mark.parametrize("name", ["x", "Upper", "root", "has-dash", "a" * 32, "..", "1abc"])
 def test_what_is_no_name(agent: Member, owner: Certified, name: str) -> None:
     with pytest.raises(Refusal, match=r"slice name|reserve|not found|Not Found"):
-        agent.plc.register_slice(name, owner.identity)
+        register(agent, name, owner)
 
 
 def test_only_agents_register(plc: Running, owner: Certified) -> None:
     for member in (plc.member(Role.SVM).plc, plc.member(Role.NODE).plc, owner.plc):
-        refused(partial(member.register_slice, a_name(), owner.identity), Code.NOT_ALLOWED, "not one of those")
+        take = partial(member.register_slice, a_name(), owner.identity, "")
+        refused(take, Code.NOT_ALLOWED, "not one of those")
         refused(partial(member.release_slice, a_name(), uuid4()), Code.NOT_ALLOWED, "not one of those")
 
 
 def test_a_delegation_must_be_the_owners_and_for_this_slice(
-    plc: Running, agent: Member, owner: Certified, rival: Certified
+    agent: Member, other_agent: Member, owner: Certified, rival: Certified
 ) -> None:
-    name, now = a_name(), plc.central.clock.now().replace(microsecond=0)
-
-    def signed(who: Certified, slice_name: str, kind: DelegationKind) -> str:
-        working = Delegation(
-            issuer=who.identity,
-            svm=Identity(Role.SVM, "lab"),
-            slice=slice_name,
-            kind=kind,
-            jti=secrets.token_hex(8),
-            issued_at=now,
-            expires_at=now + timedelta(hours=1),
-        )
-        return sign_delegation(working, who.credentials.key, who.credentials.certificate)
-
+    name, svm = a_name(), Identity(Role.SVM, "lab")
     take = partial(agent.plc.register_slice, name, owner.identity)
-    working, standing = DelegationKind.WORKING, DelegationKind.STANDING
-    refused(lambda: take(delegation=signed(rival, name, working)), Code.NOT_OWNER, "belongs to")
-    refused(lambda: take(delegation=signed(owner, "other", working)), Code.NOT_ALLOWED, "for slice other")
-    refused(lambda: take(delegation=signed(owner, name, standing)), Code.NOT_ALLOWED, "does not cover")
-    refused(lambda: take(delegation="nonsense"), Code.BAD_INPUT, "delegation")
-    take(delegation=signed(owner, name, working))
+    standing = owner.delegation(name, svm, DelegationKind.STANDING)
+    refused(lambda: take(rival.delegation(name, svm)), Code.NOT_OWNER, "belongs to")
+    refused(lambda: take(owner.delegation("other", svm)), Code.NOT_ALLOWED, "for slice other")
+    refused(lambda: take(owner.delegation(name, other_agent.identity)), Code.NOT_ALLOWED, "this delegation is for")
+    refused(lambda: take(standing), Code.NOT_ALLOWED, "does not cover")
+    refused(lambda: take("nonsense"), Code.BAD_INPUT, "delegation")
+    take(owner.delegation(name, svm))
+
+
+def test_an_agent_registers_nothing_that_its_owner_did_not_sign_for(agent: Member, owner: Certified) -> None:
+    with agent.plc._connection as connection:
+        path, body = f"/slices/{a_name()}", {"owner": owner.identity.uri}
+        refused(lambda: connection.call("PUT", path, body), Code.NOT_ALLOWED, "without a delegation that they signed")
 
 
 def test_names_per_user_are_capped_also_when_asked_for_at_once(plc: Running) -> None:

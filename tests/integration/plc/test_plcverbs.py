@@ -18,7 +18,7 @@ from testbed.daemons import PORTS
 from testbed.home import Home, Plan
 from testbed.main import main
 from testbed.plcdesk import _of_testbed
-from tests.integration.plc.conftest import PASSWORD, Certified, Running
+from tests.integration.plc.conftest import PASSWORD, Certified, Running, register
 from tests.integration.plc.programs import Ended
 from trust.certificates import fingerprint, new_request
 from trust.identity import Identity, Role
@@ -143,7 +143,7 @@ def test_sites_and_accounts(plc: Running, operator: Dslice) -> None:
 
 def test_disabling_names_the_slices(plc: Running, operator: Dslice) -> None:
     owner = plc.certified(is_pi=True)
-    plc.opened_agent.plc.register_slice("oceanstore", owner.identity)
+    register(plc.opened_agent, "oceanstore", owner)
     told = operator("disable", owner.email, "--reason", "left")
     assert f"Slices of {owner.email}: oceanstore; they run until their leases end" in told.stdout
     assert "oceanstore" in plc.mailbox.wait_for(owner.email, "was disabled").get_content()

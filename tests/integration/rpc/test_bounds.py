@@ -168,3 +168,11 @@ def test_connections_that_stall_are_cut(lab: Lab, node: Credentials, app: FastAP
         call("aio", url, credentials=lab.credentials(SVM), expect=NODE)
     assert seen
     assert set(seen) == {60_000}
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: x\r\nHost: x\r\n", b"Host: x y\r\n"])
+def test_one_host_no_less_and_no_more(opened: Any, hosts: bytes) -> None:
+    """RFC 9112, 3.2."""
+    said = tell(opened(), b"GET /open HTTP/1.1\r\n" + hosts + b"\r\n")
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"bad-input" in said

@@ -93,3 +93,24 @@ def test_a_mail_server_that_is_away_loses_no_letter(farm: Farm, owner: Credentia
     farm.execute("UPDATE svm.notice SET tried_at = now() - interval '1 hour'")
     notify()
     assert len(mailbox.letters) == 1
+
+
+@pytest.mark.parametrize("how", ["unknown", "hangs_up"])
+def test_one_owner_s_address_keeps_no_other_s_letter(
+    farm: Farm, owner: Credentials, mailbox: Mailbox, how: str
+) -> None:
+    other = farm.lab.user()
+    for who in (owner, other):
+        farm.run(Verb.CREATESLICE, slice_name(), who, leaselen=WEEK)
+    bad = owner.identity.name
+    if how == "unknown":
+        mailbox.unknown = {bad: "550 nobody here"}
+    else:
+        mailbox.hangs_up = {bad}
+    farm.execute("UPDATE svm.sliver SET expires_at = now() + interval '20 hours'")
+    notify()
+    assert [letter["To"] for letter in mailbox.letters] == [other.identity.name]
+    mailbox.unknown, mailbox.hangs_up = {}, set()
+    farm.execute("UPDATE svm.notice SET tried_at = now() - interval '1 hour' WHERE tried_at < now()")
+    notify()
+    assert len(mailbox.letters) == (1 if how == "unknown" else 2)

@@ -78,7 +78,7 @@ def test_any_choice_is_of_available_nodes_and_as_many_as_asked(
     candidates: list[Candidate], numnodes: int, exclude: set[int]
 ) -> None:
     excluded = {f"10.0.0.{number}" for number in exclude}
-    available = [c for c in candidates if c.slots_free > c.open_tickets and c.address not in excluded]
+    available = [c for c in candidates if c.slots_free > c.promised and c.address not in excluded]
     if len(available) < numnodes:
         assert refused(candidates, numnodes=numnodes, exclude=excluded).detail["available"] == len(available)
         return
@@ -91,7 +91,7 @@ def test_any_choice_is_of_available_nodes_and_as_many_as_asked(
 @given(candidates=_candidates(), ips=st.lists(st.integers(1, 40), min_size=1, max_size=40), numnodes=st.integers(1, 10))
 def test_any_list_is_worked_through_in_order(candidates: list[Candidate], ips: list[int], numnodes: int) -> None:
     listed = [f"10.0.0.{number}" for number in ips]
-    free = {c.address for c in candidates if c.slots_free > c.open_tickets}
+    free = {c.address for c in candidates if c.slots_free > c.promised}
     usable = [ip for ip in dict.fromkeys(listed) if ip in free]
     if len(usable) < numnodes:
         assert refused(candidates, numnodes=numnodes, ips=listed).detail["available"] == len(usable)

@@ -58,7 +58,7 @@ async def ask(
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
+        "headers": [(n.lower().encode(), v.encode()) for n, v in {"host": "x", **(headers or {})}.items()],
         "scheme": "https",
         "server": ("127.0.0.1", 1),
         "client": ("127.0.0.1", 2),

@@ -9,6 +9,15 @@ from starlette.responses import StreamingResponse
 from rpc.door import MAX_BODY, Door
 from tests.unit.rpc.asgi import Answer, ask
 
+SCOPE = {
+    "type": "http",
+    "method": "GET",
+    "path": "/",
+    "query_string": b"",
+    "http_version": "1.1",
+    "headers": [(b"host", b"x")],
+}
+
 
 class Echo:
     """Answers how many bytes it got, and remembers that it ran."""
@@ -92,7 +101,7 @@ class Listening:
 async def test_event_streams_are_ended_whole() -> None:
     started, client = asyncio.Event(), Listening()
     door = Door(_stream("text/event-stream", started))
-    task = asyncio.create_task(door({"type": "http"}, client.receive, client.send))
+    task = asyncio.create_task(door(dict(SCOPE), client.receive, client.send))
     await started.wait()
     door.end_streams()
     await task
@@ -105,14 +114,14 @@ async def test_a_stream_that_begins_when_all_are_ended() -> None:
     client = Listening()
     door = Door(_stream("text/event-stream", asyncio.Event()))
     door.end_streams()
-    await door({"type": "http"}, client.receive, client.send)
+    await door(dict(SCOPE), client.receive, client.send)
     assert client.answer.complete
 
 
 async def test_other_answers_are_not_broken_off() -> None:
     started, client = asyncio.Event(), Listening()
     door = Door(_stream("application/json", started))
-    task = asyncio.create_task(door({"type": "http"}, client.receive, client.send))
+    task = asyncio.create_task(door(dict(SCOPE), client.receive, client.send))
     await started.wait()
     door.end_streams()
     await asyncio.sleep(0)

@@ -269,3 +269,9 @@ def test_fractions_of_a_second_are_dropped() -> None:
         issued_at=NOW + timedelta(microseconds=999_999), expires_at=after(50) + timedelta(microseconds=1)
     )
     assert verify(LEASE, sign_value(value)) == make.lease(issued_at=NOW, expires_at=after(50))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, -20])
+@pytest.mark.parametrize("make_value", [make.ticket, make.lease, make.delegation])
+def test_what_ends_before_it_begins_is_refused_within_the_skew_too(make_value: Any, seconds: int) -> None:
+    assert outcome(make_value(issued_at=NOW, expires_at=after(seconds))) is Code.BAD_INPUT

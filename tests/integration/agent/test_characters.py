@@ -1,0 +1,83 @@
+"""Every text that a caller can put into a call of any service: a NUL in it is refused in one line, never a surprise."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from agent.api import create_app as agent_app
+from models.database import engine, migrate
+from nodemgr import api as node_api
+from plc.api import build as plc_app
+from plc.client import PLC, Directory
+from rpc.credentials import Credentials
+from rpc.door import Door
+from svm.service.api import create_app as svmd_app
+from svm.service.context import KnownAgents, Service
+from svm.service.watching import Watchers
+from testbed.embedded import Postgres
+from tests.integration.agent.lab import SVM, Lab
+from tests.unit.rpc.asgi import Answer, ask
+from trust.identity import Identity, Role
+
+SERVICES = ("plc", "agent", "node", "svmd")
+NUL = "a\0b"
+
+
+@pytest.fixture(scope="module")
+def apps(lab: Lab, postgres: Postgres) -> Iterator[dict[str, tuple[FastAPI, Any]]]:
+    """Each service's application, with its routes, and what serves it."""
+    postgres.create_database("svm_characters")
+    migrate(postgres.url("svm", "svm_characters"), "svm")
+    database = engine(postgres.url("svm", "svm_characters"))
+    agents = KnownAgents(lambda: Directory(PLC, "", svmd=None, svm=SVM, agents=()))
+    service = Service(SVM, lab.svm_credentials, lab.trust, database, lambda _: None, Watchers(), agents)
+    nodes, (first, *_) = node_api.create_app(lab.trust), lab.population.nodes
+    made = {"plc": plc_app(lab.bootstrap.central, lab.trust), "agent": agent_app(lab.agent), "svmd": svmd_app(service)}
+    yield {name: (app, app) for name, app in made.items()} | {
+        "node": (nodes, node_api.at(nodes, first.node, first.place.frontdoor))
+    }
+    database.dispose()
+
+
+@pytest.fixture(scope="module")
+def callers(lab: Lab) -> list[Credentials]:
+    """One of each role that anything is open to."""
+    services = [lab.credentials(Identity(role, "caller")) for role in (Role.AGENT, Role.NODE, Role.SVM)]
+    return [lab.user(), *services]
+
+
+def requests(app: FastAPI) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
+    """(method, path, headers, body), each with a NUL in another text."""
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route if hasattr(context, "original_route") else context
+        assert isinstance(route, APIRoute)
+        method = next(iter(route.methods or {"GET"}))
+        plain = route.path_format.format(**{param.name: "a" for param in route.dependant.path_params})
+        for param in route.dependant.path_params:
+            values = {other.name: "a" for other in route.dependant.path_params} | {param.name: NUL}
+            yield method, route.path_format.format(**values), {}, b"{}"
+        for param in route.dependant.query_params:
+            yield method, f"{plain}?{param.alias}={quote(NUL)}", {}, b"{}"
+        for param in route.dependant.header_params:
+            yield method, plain, {param.alias: NUL}, b"{}"
+        if route.dependant.body_params:
+            yield method, plain, {}, rb'{"name": "a\u0000b"}'
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_no_text_with_a_nul_gets_through(
+    apps: dict[str, tuple[FastAPI, Any]], callers: list[Credentials], service: str
+) -> None:
+    app, served = apps[service]
+    tried = list(requests(app))
+    assert len(tried) > 10
+    for method, path, headers, body in tried:
+        for caller in callers:
+            peer = caller.certificate.public_bytes(Encoding.DER)
+            answer: Answer = await ask(Door(served), method, path, headers=headers, pieces=[body], peer=peer)
+            assert (answer.status, answer.body["code"]) == (400, "bad-input"), (method, path, headers, answer.data)
