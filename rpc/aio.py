@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import hashlib
+import socket
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
@@ -194,11 +195,27 @@ class Wire(ResponseHandler):
         self.abort()
 
 
+class Handed(socket.socket):
+    """A socket that belongs to the loop: closed by whoever says so, never by being forgotten.
+
+    uvloop (0.23.0) closes the descriptor of a connection that is reset as soon as it stands, and the forgotten socket
+    would close it again, when it may be another connection's: calls fail, others' files are closed, libuv aborts.
+    """
+
+    @classmethod
+    def of(cls, found: tuple[Any, ...]) -> "Handed":
+        """For one address as ``getaddrinfo`` gives it."""
+        return cls(*found[:3])
+
+    def __del__(self) -> None:
+        self.detach()
+
+
 class Connector(TCPConnector):
     """aiohttp's pool, which hands out no connection but to whom it was verified for."""
 
     def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
-        super().__init__(ssl=context, **options)
+        super().__init__(ssl=context, socket_factory=Handed.of, **options)
         self._context = context
         factory: Any = functools.partial(Wire, loop=self._loop)
         self._factory = factory

@@ -1,18 +1,23 @@
 """Handshakes that break off at each stage, and those that show what another try will not change."""
 
+import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from rpc import tls
+from rpc.aio import Session
 from rpc.credentials import Credentials
-from tests.integration.rpc.lab import NODE, Scripted, answer, refused, scripted
-from trust.errors import Code
+from tests.integration.rpc.lab import LOOPS, NODE, Scripted, answer, refused, scripted
+from trust.errors import Code, Refusal
 
 RECORD = 5  # bytes before each TLS record: its type, a version, its length
 ALERT = b"\x15\x03\x03\x00\x02\x02"  # a fatal alert in the clear, but for its number
@@ -91,6 +96,38 @@ def test_a_reset_at_any_moment(svm: Credentials, kind: str) -> None:
     with scripted(resets_at_once, None) as server:
         codes = {refused(kind, server.url, credentials=svm, expect=NODE).code for _ in range(60)}
     assert codes == {Code.UNREACHABLE}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_resets_close_nobody_elses_descriptors(svm: Credentials, loop: str) -> None:
+    """Beside the calls a thread opens files, which must stay open until it closes them."""
+    over, stolen = threading.Event(), list[OSError]()
+
+    def open_files() -> None:
+        while not over.is_set():
+            handles = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
+            time.sleep(0.0005)
+            for handle in handles:
+                try:
+                    os.close(handle)
+                except OSError as error:
+                    stolen.append(error)
+
+    async def ask(url: str) -> None:
+        async with Session(svm) as session:
+            for _ in range(1_000):
+                with contextlib.suppress(Refusal):
+                    await session.call("GET", url, expect=NODE)
+
+    opener = threading.Thread(target=open_files)
+    with scripted(resets_at_once, None) as server, asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        opener.start()
+        try:
+            runner.run(ask(server.url))
+        finally:
+            over.set()
+            opener.join()
+    assert stolen == []
 
 
 @pytest.mark.parametrize("number", [INTERNAL_ERROR, USER_CANCELED])
