@@ -1,13 +1,10 @@
 """`dslice run agent`: one agent in the foreground."""
 
 import asyncio
-import logging
 import resource
 import sys
-from contextlib import suppress
 
 from prometheus_client import REGISTRY
-from sqlalchemy.exc import SQLAlchemyError
 
 from agent.api import create_app
 from agent.issuing import Agent
@@ -16,14 +13,13 @@ from agent.settings import Settings
 from models.database import engine, migrate
 from plc.client import Member
 from rpc import logs, metrics, tls
+from rpc.background import Tasks, surviving
 from rpc.server import Listener, serve
 from trust.clock import system_clock
 from trust.errors import Refusal
 from trust.identity import Role
 
 PURGE_SECONDS = 600
-
-log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -74,19 +70,13 @@ async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
 
     def ready(addresses: list[tuple[str, int]]) -> None:
         host, port = addresses[0]
-        announced.append(asyncio.ensure_future(member.keep_announcing(settings.url or f"https://{host}:{port}")))
+        tasks.begin(member.keep_announcing(settings.url or f"https://{host}:{port}"))
         sys.stdout.write(f"ready {host}:{port}\n")
         sys.stdout.flush()
 
-    announced: list[asyncio.Future[None]] = []
-    purging = asyncio.create_task(_purge(agent))
-    try:
+    async with Tasks() as tasks:
+        tasks.begin(_purge(agent))
         await serve(listeners, ready=ready)
-    finally:
-        for task in (purging, *announced):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 def _allow_many_connections() -> None:
@@ -97,10 +87,8 @@ def _allow_many_connections() -> None:
 
 async def _purge(agent: Agent) -> None:
     while True:
-        try:
+        with surviving("cannot purge old tickets; trying again later"):
             await asyncio.to_thread(agent.purge)
-        except SQLAlchemyError:
-            log.exception("cannot purge old tickets; trying again later")
         await asyncio.sleep(PURGE_SECONDS)
 
 

@@ -15,7 +15,7 @@ from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
-from nodemgr.rounds import Rounds, heed_stops, look_after
+from nodemgr.rounds import heed_stops, look_after
 from nodemgr.settings import Settings
 from nodemgr.slivers.choice import open_driver
 from nodemgr.slivers.driver import Driver
@@ -24,6 +24,7 @@ from nodemgr.store import Store
 from plc.client import Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session
+from rpc.background import Tasks
 from rpc.server import Listener, serve
 from trust.clock import system_clock
 from trust.errors import Refusal
@@ -108,7 +109,7 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
         member.on_renew(lambda: tls.reload(context, member.credentials))
         member.on_renew(session.reload)
         agents = Agents(session, settings.agent_urls, member.plc.directory)
-        rounds = Rounds()
+        rounds = Tasks()
 
         def ready(addresses: list[tuple[str, int]]) -> None:
             place = Place.of(settings.node_address, addresses[0][1], settings.node_site, door)

@@ -1,10 +1,7 @@
 """What a node does again and again beside answering, as tasks of its loop."""
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from nodemgr.advertise import Advertiser, Place
 from nodemgr.agents import Agents
@@ -13,30 +10,10 @@ from nodemgr.neighbours import Neighbours
 from nodemgr.node import Node
 from nodemgr.settings import CommonSettings
 from plc.client import StopList
-from trust.errors import Refusal
-
-log = logging.getLogger(__name__)
+from rpc.background import Tasks, surviving
 
 
-class Rounds:
-    """Tasks that run until `stop`."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[Any]] = []
-
-    def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
-
-    async def stop(self) -> None:
-        """End them, and wait for that."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-def look_after(rounds: Rounds, node: Node, place: Place, agents: Agents, settings: CommonSettings) -> Advertiser:
+def look_after(rounds: Tasks, node: Node, place: Place, agents: Agents, settings: CommonSettings) -> Advertiser:
     """Expiry, advertisements and, on a node that people log in to, the list of its neighbours."""
     advertiser = Advertiser(node, place, agents.clients, settings.advertise_seconds)
     neighbours = Neighbours(node, agents.clients, settings.neighbours_seconds)
@@ -59,12 +36,8 @@ def look_after(rounds: Rounds, node: Node, place: Place, agents: Agents, setting
 async def heed_stops(stops: Callable[[], StopList], nodes: Sequence[Node], seconds: float) -> None:
     """Stop the slivers of whom plc has stopped; while plc does not answer, what it said last counts."""
     while True:
-        try:
+        with surviving("cannot heed plc's stops; trying again"):
             owners = (await asyncio.to_thread(stops)).owners
             for node in nodes:
                 await stop_owners(node, owners)
-        except Refusal as refusal:
-            log.warning("cannot ask plc whom it has stopped: %s", refusal.reason)
-        except Exception:
-            log.exception("cannot heed plc's stops; trying again")
         await asyncio.sleep(seconds)

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from threading import Event, Thread
+from threading import Event
 
 from cryptography import x509
 from prometheus_client import REGISTRY
@@ -18,6 +18,7 @@ from plc.reminders import remind
 from plc.settings import Settings
 from plc.throttle import purge
 from rpc import logs, metrics, tls
+from rpc.background import surviving, thread
 from rpc.credentials import Credentials
 from rpc.server import Listener, run
 from trust.certificates import certificate_to_pem, key_to_pem, new_private_key
@@ -39,7 +40,7 @@ class Upkeep:
         self.certify_if_due()
         self.context = tls.server_context(self.credentials, client_certificate="optional")
         self._stop = Event()
-        self._thread = Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread = thread(self._run, "upkeep")
         with central.begin() as connection:
             mark_stale(connection)  # the last one may be of a CA that was replaced since
         self.look()
@@ -97,10 +98,9 @@ class Upkeep:
 
     def _run(self) -> None:
         while not self._stop.wait(TICK):
-            try:
+            # The database may be away for a while; callers are told by their own calls.
+            with surviving("upkeep failed; it is tried again"):
                 self.look()
-            except Exception:  # the database may be away for a while; callers are told by their own calls
-                log.exception("upkeep failed; it is tried again")
 
 
 def main() -> None:

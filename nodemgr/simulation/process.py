@@ -17,13 +17,14 @@ from nodemgr.agents import Agents
 from nodemgr.api import create_app
 from nodemgr.expiry import recover
 from nodemgr.metrics import NodeCollector
-from nodemgr.rounds import Rounds, heed_stops, look_after
+from nodemgr.rounds import heed_stops, look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.simulation.control import serve_control
 from nodemgr.simulation.population import Population, Row, SimulatedNode, read_rows
 from plc.client import Directory, Keeper, Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session
+from rpc.background import Tasks
 from trust.clock import Clock, system_clock
 from trust.errors import Refusal
 from trust.identity import Role
@@ -93,7 +94,7 @@ async def serve(settings: SimulationSettings, population: Population, members: S
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    rounds = Rounds()
+    rounds = Tasks()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(rounds.stop)
         directory = cached(members[0].plc.directory, DIRECTORY_SECONDS)
@@ -114,7 +115,7 @@ async def _open(
     found: SimulatedNode,
     member: Member,
     directory: Callable[[], Directory],
-    rounds: Rounds,
+    rounds: Tasks,
     stack: AsyncExitStack,
     settings: SimulationSettings,
 ) -> Advertiser:
