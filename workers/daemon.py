@@ -12,12 +12,13 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from celery import signals
-from celery.beat import PersistentScheduler, Service
+from celery.beat import Service
 from celery.exceptions import SecurityWarning
 
 from rpc import logs, metrics
 from workers.app import app
 from workers.comeback import Connected
+from workers.knocking import Knocking
 from workers.process import Process
 from workers.settings import Settings
 
@@ -49,20 +50,19 @@ def main_worker() -> None:
 
 
 def main_beat() -> None:
-    """Beat, Celery's own, with its schedule file in the state folder. Two of them do no harm."""
+    """Beat, Celery's own. Two of them do no harm."""
     settings = Settings.load()
     _log(settings, "beat")
-    schedule_file = settings.state_dir / "beat-schedule"
-    service = Service(app, scheduler_cls=PersistentScheduler, schedule_filename=str(schedule_file), max_interval=5)
+    service = Service(app, scheduler_cls=Knocking, max_interval=5)
 
     def stop(signal_number: int, frame: FrameType | None) -> NoReturn:
         del signal_number, frame
-        raise SystemExit(0)  # `start` writes the schedule down; here it may be about to be opened
+        raise SystemExit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     _serve_metrics(settings)
-    _ready("beat")
+    signals.beat_init.connect(lambda **_: _ready("beat"), weak=False)  # its schedule is made
     service.start()
 
 

@@ -24,6 +24,7 @@ from tasks.workshop import Workshop
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5
+ACTOR = "worker"  # of a canary that no beat asked for
 
 
 class Watchdog:
@@ -70,7 +71,7 @@ class Watchdog:
         try:
             with self._database.begin() as connection:
                 waited = oldest_due(connection, self._queues)
-                knock = begin(connection, self._workshop.identity) if self._may_knock(waited) else []
+                knock = begin(connection, self._workshop.identity, ACTOR) if self._may_knock(waited) else []
         except SQLAlchemyError:
             return False
         self._publish(knock)

@@ -55,6 +55,7 @@ def run() -> None:
         publish=publish,
         watchers=Watchers(),
         agents=KnownAgents(member.plc.directory),
+        role_silence=settings.role_silence,
     )
     member.start()
     try:
