@@ -23,18 +23,16 @@ def home(tmp_path: Path) -> Home:
 
 def answered(home: Home, rows: list[dict[str, object]]) -> "tuple[int, str]":
     """What `dslice start beat` says, and its exit status, when `ps` shows these rows in turn, the last for good."""
-    server = control.Server(home)
-    left, over = list(rows), list[bool]()
+    server, left = control.Server(home), list(rows)
+    server._socket.setblocking(True)
 
     def serve() -> None:
-        server._socket.setblocking(True)
-        while not over:
-            request = server.accept()
-            if request is None or request.verb != "ps":
-                if request is not None:
-                    request.answer()
-                continue
-            request.answer(processes=[left.pop(0) if len(left) > 1 else left[0]])
+        while (request := server.accept()) is None or request.verb != "end":
+            if request is not None and request.verb == "ps":
+                request.answer(processes=[left.pop(0) if len(left) > 1 else left[0]])
+            elif request is not None:
+                request.answer()
+        request.answer()
 
     serving = Thread(target=serve)
     serving.start()
@@ -42,7 +40,6 @@ def answered(home: Home, rows: list[dict[str, object]]) -> "tuple[int, str]":
         result = CliRunner().invoke(main, ["start", "beat", "--home", str(home.directory)])
         return result.exit_code, result.output
     finally:
-        over.append(True)
         control.ask(home, "end")
         serving.join(30)
         server.close()
