@@ -1,7 +1,6 @@
 """`dslice run agent`: one agent in the foreground."""
 
 import asyncio
-import resource
 import sys
 
 from prometheus_client import REGISTRY
@@ -34,7 +33,6 @@ def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` once it answers."""
     settings = Settings.load()
     logs.configure(settings.log_level, "agent")
-    _allow_many_connections()
     database_url = settings.database_url.get_secret_value()
     migrate(database_url, "agent")
     member = Member.join(
@@ -77,12 +75,6 @@ async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
     async with Tasks() as tasks:
         tasks.begin(_purge(agent))
         await serve(listeners, ready=ready)
-
-
-def _allow_many_connections() -> None:
-    """Every node keeps one open; the usual soft limit of 1,024 files is for fewer."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _purge(agent: Agent) -> None:

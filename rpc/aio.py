@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import hashlib
-import socket
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
@@ -26,6 +25,7 @@ from aiohttp.tracing import Trace
 from rpc import tls
 from rpc.credentials import Credentials
 from rpc.reply import CONNECT_TIMEOUT, DEADLINE, MAX_BODY, Reply, Target, encoded
+from rpc.sockets import Handed
 from rpc.tracing import outgoing
 from trust.identity import Identity
 
@@ -193,22 +193,6 @@ class Wire(ResponseHandler):
     def close(self) -> None:
         """At once: TLS would say goodbye, and wait for 30 s for the answer of a server that may be dead."""
         self.abort()
-
-
-class Handed(socket.socket):
-    """A socket that belongs to the loop: closed by whoever says so, never by being forgotten.
-
-    uvloop (0.23.0) closes the descriptor of a connection that is reset as soon as it stands, and the forgotten socket
-    would close it again, when it may be another connection's: calls fail, others' files are closed, libuv aborts.
-    """
-
-    @classmethod
-    def of(cls, found: tuple[Any, ...]) -> "Handed":
-        """For one address as ``getaddrinfo`` gives it."""
-        return cls(*found[:3])
-
-    def __del__(self) -> None:
-        self.detach()
 
 
 class Connector(TCPConnector):

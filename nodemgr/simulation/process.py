@@ -1,7 +1,6 @@
 """The process of simulated nodes: enrols each, serves all in one loop, and takes faults from the control socket."""
 
 import asyncio
-import resource
 import signal
 import sys
 import threading
@@ -25,6 +24,7 @@ from plc.client import Directory, Keeper, Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session
 from rpc.background import Tasks
+from rpc.sockets import raise_descriptor_limit
 from trust.clock import Clock, system_clock
 from trust.errors import Refusal
 from trust.identity import Role
@@ -46,7 +46,7 @@ def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` (of the first node) once all answer and have advertised."""
     settings = SimulationSettings.load()
     logs.configure(settings.log_level, "simnodes")
-    _allow_many_files()
+    raise_descriptor_limit()
     rows = read_rows(settings.simulated_nodes)
     members = enrol(settings, rows, system_clock())
     trust = members[0].store
@@ -149,10 +149,3 @@ def cached(ask: Callable[[], Directory], seconds: float) -> Callable[[], Directo
             return kept[0][1]
 
     return answer
-
-
-def _allow_many_files() -> None:
-    """A node has a listening socket, a store, and connections; the usual soft limit of 1,024 files is for fewer."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
