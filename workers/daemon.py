@@ -71,6 +71,8 @@ def main_flower() -> None:
     from flower.app import Flower
     from flower.options import default_options as options
     from flower.urls import settings as pages
+    from flower.views.monitor import Metrics
+    from tornado.web import authenticated
 
     settings = Settings.load()
     _log(settings, "flower")
@@ -83,6 +85,8 @@ def main_flower() -> None:
     # Its own gauges of each worker would grow with every restart, and 60,000 tasks took 740 MB (its default: 100,000).
     options.purge_offline_workers = 3600
     options.max_tasks, options.max_workers = 10_000, 1000
+    # The one page of numbers that Flower (2.2.0) gives to everybody.
+    Metrics.get = authenticated(Metrics.get)
     view = Flower(capp=app, options=options, **pages)
 
     def stop(signal_number: int, frame: FrameType | None) -> NoReturn:
