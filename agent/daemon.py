@@ -63,7 +63,7 @@ async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
     member.on_renew(lambda: tls.reload(context, member.credentials))
     listeners = [Listener(create_app(agent), settings.host, settings.port, context, "agent")]
     if settings.metrics_listen:
-        listeners.append(metrics.listener(settings.metrics_listen))
+        listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
         REGISTRY.register(AdCollector(agent.engine, agent.store.clock))
 
     def ready(addresses: list[tuple[str, int]]) -> None:

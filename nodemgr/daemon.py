@@ -103,7 +103,7 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
     host, port = settings.api_place
     listeners = [Listener(at(create_app(member.store), node, door), host, port, context, settings.name)]
     if settings.metrics_listen:
-        listeners.append(metrics.listener(settings.metrics_listen))
+        listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
         REGISTRY.register(NodeCollector([node]))
     async with Session(member.credentials) as session:
         member.on_renew(lambda: tls.reload(context, member.credentials))

@@ -125,7 +125,7 @@ def serve(central: Central) -> None:
     try:
         listeners = [Listener(build(central, upkeep.store), settings.host, settings.port, upkeep.context, "plc")]
         if settings.metrics_listen:
-            listeners.append(metrics.listener(settings.metrics_listen))
+            listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
             REGISTRY.register(TableCollector(central.engine, central.clock))
         run(listeners, ready=_ready)
     finally:

@@ -122,7 +122,7 @@ def _at_signals(process: Process) -> None:
 def _serve_metrics(settings: Settings) -> None:
     """Prometheus' page, in a thread of its own, where a setting asks for it: also how a container's health is seen."""
     if settings.metrics_listen:
-        metrics.serve_beside(settings.metrics_listen)
+        metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
 
 
 def _log(settings: Settings, role: str) -> None:

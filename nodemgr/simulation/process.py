@@ -58,7 +58,7 @@ def run() -> None:
         ]
     )
     if settings.metrics_listen:
-        metrics.serve_beside(settings.metrics_listen)
+        metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
         REGISTRY.register(NodeCollector([found.node for found in population.nodes]))
     keeper = Keeper(members)
     keeper.start()

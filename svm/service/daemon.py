@@ -76,7 +76,7 @@ async def _serve(settings: Settings, member: Member, service: Service) -> None:
     member.on_renew(renewed)
     listeners = [Listener(create_app(service, session), settings.host, settings.port, context, "svmd")]
     if settings.metrics_listen:
-        listeners.append(metrics.listener(settings.metrics_listen))
+        listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
         REGISTRY.register(TableCollector(service.engine))
     tasks = Tasks()
 
