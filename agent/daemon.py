@@ -1,13 +1,9 @@
 """`dslice run agent`: one agent in the foreground."""
 
 import asyncio
-import logging
-import resource
 import sys
-from contextlib import suppress
 
 from prometheus_client import REGISTRY
-from sqlalchemy.exc import SQLAlchemyError
 
 from agent.api import create_app
 from agent.issuing import Agent
@@ -17,14 +13,13 @@ from agent.settings import Settings
 from models.database import engine, migrate
 from plc.client import Member
 from rpc import logs, metrics, tls
+from rpc.background import Tasks, surviving
 from rpc.server import Listener, serve
 from trust.clock import system_clock
 from trust.errors import Refusal
 from trust.identity import Role
 
 PURGE_SECONDS = 600
-
-log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -39,7 +34,6 @@ def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` once it answers."""
     settings = Settings.load()
     logs.configure(settings.log_level, "agent")
-    _allow_many_connections()
     database_url = settings.database_url.get_secret_value()
     migrate(database_url, "agent")
     member = Member.join(
@@ -70,38 +64,24 @@ async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
     member.on_renew(lambda: tls.reload(context, member.credentials))
     listeners = [Listener(create_app(agent), settings.host, settings.port, context, "agent")]
     if settings.metrics_listen:
-        listeners.append(metrics.listener(settings.metrics_listen))
+        listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
         REGISTRY.register(AdCollector(agent.engine, agent.store.clock))
 
     def ready(addresses: list[tuple[str, int]]) -> None:
         host, port = addresses[0]
-        announced.append(asyncio.ensure_future(member.keep_announcing(settings.url or f"https://{host}:{port}")))
+        tasks.begin(member.keep_announcing(settings.url or f"https://{host}:{port}"))
         sys.stdout.write(f"ready {host}:{port}\n")
         sys.stdout.flush()
 
-    announced: list[asyncio.Future[None]] = []
-    purging = asyncio.create_task(_purge(agent))
-    try:
+    async with Tasks() as tasks:
+        tasks.begin(_purge(agent))
         await serve(listeners, ready=ready)
-    finally:
-        for task in (purging, *announced):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-def _allow_many_connections() -> None:
-    """Every node keeps one open; the usual soft limit of 1,024 files is for fewer."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _purge(agent: Agent) -> None:
     while True:
-        try:
+        with surviving("cannot purge old tickets; trying again later"):
             await asyncio.to_thread(agent.purge)
-        except SQLAlchemyError:
-            log.exception("cannot purge old tickets; trying again later")
         await asyncio.sleep(PURGE_SECONDS)
 
 

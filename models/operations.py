@@ -199,6 +199,8 @@ def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, lis
 
 def queue_of(wanted: Wanted) -> Queue:
     """Where its messages go: what someone waits for comes before beat's own work."""
+    if wanted.verb is Verb.CANARY:
+        return Queue.HOUSEKEEPING
     if wanted.actor != BEAT:
         return Queue.INTERACTIVE
     return Queue.RENEWALS if wanted.verb is Verb.RENEWSLICE else Queue.HOUSEKEEPING

@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Thread
 from uuid import UUID
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models.record import record
 from models.results import Record
 from models.steps import StepRef
+from rpc.background import thread
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ class _Entry:
 
     item: Record | UUID
     done: Future[bool] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        self.done.set_running_or_notify_cancel()  # a caller that gives up cancels nothing: it will be written
 
 
 class Writer:
@@ -48,7 +52,7 @@ class Writer:
         self._publish = publish
         self._patience = patience
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name="writer", daemon=True)
+        self._thread = thread(self._run, "writer")
         self.groups = 0
         self.records = 0
 
@@ -95,7 +99,7 @@ class Writer:
         while True:
             try:
                 self._commit(entries)
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
                 if _passes(error) and time.monotonic() < until:
                     time.sleep(PAUSE)
                     continue
@@ -128,6 +132,7 @@ class Writer:
             entry.done.set_result(True)
 
 
-def _passes(error: DBAPIError) -> bool:
-    """Whether it is worth waiting: PostgreSQL is away, restarting, or two transactions stood in each other's way."""
-    return error.connection_invalidated or isinstance(error, OperationalError)
+def _passes(error: SQLAlchemyError) -> bool:
+    """Whether it is worth waiting: PostgreSQL is away, restarting or busy, or two transactions met."""
+    invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
+    return invalidated or isinstance(error, OperationalError | PoolTimeoutError)

@@ -11,6 +11,7 @@ from typing import Self
 from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Returned
 from nodemgr.node import Node
 from nodemgr.store import Burnt
+from rpc.background import surviving
 from trust.errors import Refusal
 from trust.identity import Identity
 
@@ -93,7 +94,8 @@ class Advertiser:
         """For ever."""
         while True:
             self._changes.clear()
-            await self.tell()
+            with surviving("%s cannot advertise; trying again", self.node.identity.name):
+                await self.tell()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.seconds):
                     await self._changes.wait()

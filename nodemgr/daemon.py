@@ -17,7 +17,7 @@ from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
 from nodemgr.reclaim import listening
-from nodemgr.rounds import Rounds, look_after
+from nodemgr.rounds import look_after
 from nodemgr.settings import Settings
 from nodemgr.slivers.choice import open_driver
 from nodemgr.slivers.driver import Driver
@@ -27,6 +27,7 @@ from nodemgr.store import Store
 from plc.client import Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session
+from rpc.background import Tasks
 from rpc.server import Listener, serve
 from trust.clock import system_clock
 from trust.errors import Refusal
@@ -106,13 +107,13 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
     host, port = settings.api_place
     listeners = [Listener(at(create_app(member.store), node, door), host, port, context, settings.name)]
     if settings.metrics_listen:
-        listeners.append(metrics.listener(settings.metrics_listen))
+        listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
         REGISTRY.register(NodeCollector([node]))
     async with Session(member.credentials) as session:
         member.on_renew(lambda: tls.reload(context, member.credentials))
         member.on_renew(session.reload)
         agents = Agents(session, settings.agent_urls, member.plc.directory)
-        rounds = Rounds()
+        rounds = Tasks()
 
         def ready(addresses: list[tuple[str, int]]) -> None:
             place = Place.of(settings.node_address, addresses[0][1], settings.node_site, door)

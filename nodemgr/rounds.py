@@ -1,10 +1,5 @@
 """What a node does again and again beside answering, as tasks of its loop."""
 
-import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any
-
 from nodemgr.advertise import Advertiser, Place
 from nodemgr.agents import Agents
 from nodemgr.expiry import Expiry
@@ -13,27 +8,10 @@ from nodemgr.neighbours import Neighbours
 from nodemgr.node import Node
 from nodemgr.settings import CommonSettings
 from nodemgr.watch import Watch
+from rpc.background import Tasks
 
 
-class Rounds:
-    """Tasks that run until `stop`."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[Any]] = []
-
-    def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
-
-    async def stop(self) -> None:
-        """End them, and wait for that."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-def look_after(rounds: Rounds, node: Node, place: Place, agents: Agents, settings: CommonSettings) -> Advertiser:
+def look_after(rounds: Tasks, node: Node, place: Place, agents: Agents, settings: CommonSettings) -> Advertiser:
     """Expiry, advertisements and, on a node that people log in to, the list of its neighbours."""
     advertiser = Advertiser(node, place, agents.clients, settings.advertise_seconds)
     neighbours = Neighbours(node, agents.clients, settings.neighbours_seconds)

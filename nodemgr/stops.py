@@ -5,7 +5,6 @@ made meanwhile is seen in the next round.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -13,10 +12,8 @@ from nodemgr.liveness import start_again
 from nodemgr.node import Node
 from nodemgr.store import LeaseRow
 from plc.client import StopList
-from trust.errors import Refusal
+from rpc.background import surviving
 from trust.identity import Identity
-
-log = logging.getLogger(__name__)
 
 
 def stop_owners(node: Node, owners: frozenset[Identity]) -> None:
@@ -46,14 +43,10 @@ def halt(node: Node) -> None:
 async def heed_stops(stops: Callable[[], StopList], nodes: Sequence[Node], seconds: float) -> None:
     """Ask plc for ever; while it does not answer, what it said last counts."""
     while True:
-        try:
+        with surviving("cannot heed plc's stops; trying again"):
             owners = (await asyncio.to_thread(stops)).owners
             for node in nodes:
                 stop_owners(node, owners)
-        except Refusal as refusal:
-            log.warning("cannot ask plc whom it has stopped: %s", refusal.reason)
-        except Exception:
-            log.exception("cannot heed plc's stops; trying again")
         await asyncio.sleep(seconds)
 
 

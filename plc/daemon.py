@@ -3,7 +3,7 @@
 import logging
 import sys
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Event
 
 from cryptography import x509
 from prometheus_client import REGISTRY
@@ -20,6 +20,7 @@ from plc.reminders import remind
 from plc.settings import Settings
 from plc.throttle import purge
 from rpc import logs, metrics, tls
+from rpc.background import surviving, thread
 from rpc.credentials import Credentials
 from rpc.server import Listener, run
 from trust.certificates import certificate_to_pem, key_to_pem, new_private_key
@@ -43,7 +44,7 @@ class Upkeep:
         self.context = tls.server_context(self.credentials, client_certificate="optional")
         self._forgets_at = central.clock.now()
         self._stop = Event()
-        self._thread = Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread = thread(self._run, "upkeep")
         with central.begin() as connection:
             mark_stale(connection)  # the last one may be of a CA that was replaced since
         self.look()
@@ -104,10 +105,9 @@ class Upkeep:
 
     def _run(self) -> None:
         while not self._stop.wait(TICK):
-            try:
+            # The database may be away for a while; callers are told by their own calls.
+            with surviving("upkeep failed; it is tried again"):
                 self.look()
-            except Exception:  # the database may be away for a while; callers are told by their own calls
-                log.exception("upkeep failed; it is tried again")
 
 
 def main() -> None:
@@ -132,7 +132,7 @@ def serve(central: Central) -> None:
     try:
         listeners = [Listener(build(central, upkeep.store), settings.host, settings.port, upkeep.context, "plc")]
         if settings.metrics_listen:
-            listeners.append(metrics.listener(settings.metrics_listen))
+            listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
             REGISTRY.register(TableCollector(central.engine, central.clock))
         run(listeners, ready=_ready)
     finally:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from functools import partial
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select, update
 
 from models.plc import letter
+from rpc.background import thread
 from rpc.smtp import TIMEOUT, Fate, hand_over, without_password
 from trust.clock import Clock
 
@@ -83,7 +84,7 @@ class Postman:
     def __init__(self, engine: Engine, smtp_url: str, sender: str, clock: Clock) -> None:
         self._arguments = (engine, smtp_url, sender, clock)
         self._stop = Event()
-        self._thread = Thread(target=self._run, name="postman", daemon=True)
+        self._thread = thread(self._run, "postman")
 
     def start(self) -> None:
         if self._arguments[1]:

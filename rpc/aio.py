@@ -25,6 +25,7 @@ from aiohttp.tracing import Trace
 from rpc import tls
 from rpc.credentials import Credentials
 from rpc.reply import CONNECT_TIMEOUT, DEADLINE, MAX_BODY, Reply, Target, encoded
+from rpc.sockets import Handed
 from rpc.tracing import outgoing
 from trust.identity import Identity
 
@@ -198,7 +199,7 @@ class Connector(TCPConnector):
     """aiohttp's pool, which hands out no connection but to whom it was verified for."""
 
     def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
-        super().__init__(ssl=context, **options)
+        super().__init__(ssl=context, socket_factory=Handed.of, **options)
         self._context = context
         factory: Any = functools.partial(Wire, loop=self._loop)
         self._factory = factory

@@ -205,16 +205,34 @@ class Channel(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         """TCP, TLS, and the check of who it is. OSError, or Refusal(WRONG_CERTIFICATE)."""
-        plain = socket.create_connection((self.host, self.port), self.timeout)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = self.context.wrap_socket(plain, server_hostname=self.host)
+        wire = self._reached()
         try:
-            assert isinstance(wire, Wire)  # noqa: S101 - the context makes no others
+            wire.do_handshake()
             self.target.check(wire.getpeercert())
         except BaseException:
             wire.close()
             raise
         self.sock = self.wire = wire
+
+    def _reached(self) -> Wire:
+        """TCP only, with the first of the server's addresses that takes it."""
+        failure = OSError(f"{self.host} has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            # Before it is connected: ``wrap_socket`` loses, unclosed, what is reset while it looks.
+            wire = self.context.wrap_socket(
+                socket.socket(family, kind, protocol), server_hostname=self.host, do_handshake_on_connect=False
+            )
+            assert isinstance(wire, Wire)  # noqa: S101 - the context makes no others
+            try:
+                wire.settimeout(self.timeout)
+                wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                wire.connect(address)
+            except OSError as error:
+                wire.close()
+                failure = error
+            else:
+                return wire
+        raise failure
 
     def exchange(self, request: Request, *, end: float | None = None, idle: float | None = None) -> HTTPResponse:
         """The answer's head. TimeoutError at ``end`` (monotonic), or when nothing comes for ``idle`` seconds."""

@@ -1,6 +1,7 @@
 """One connection of a server: whose it is, and how long and large a request may be on the wire."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -28,6 +29,9 @@ class PeerProtocol(HttpToolsProtocol):
 class BoundedProtocol(PeerProtocol):
     """Breaks off a connection whose request grows too large, or whose head takes too long to come."""
 
+    peer: bytes | None = None
+    asked = False  # whether a request has come
+    gone: Callable[[], object] | None = None  # told of the end
     size = 0  # bytes of the current request so far
     in_head = True
     head_timer: asyncio.TimerHandle | None = None
@@ -38,7 +42,14 @@ class BoundedProtocol(PeerProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_came()
+        if self.gone is not None:
+            self.gone()
         super().connection_lost(exc)
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request has not been answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         self.size += len(data)
@@ -59,7 +70,7 @@ class BoundedProtocol(PeerProtocol):
         # What came in one piece with its end is counted here.
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             raise ValueError("the head of the request is too large")
-        self.in_head = False
+        self.in_head, self.asked = False, True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -68,10 +79,10 @@ class BoundedProtocol(PeerProtocol):
 
     def shutdown(self) -> None:
         """The server stops: end after the current answer; at once if there is none, without TLS's goodbye."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.abort()
-        else:
+        if self.answering:
             super().shutdown()
+        else:
+            self.transport.abort()
 
     def _await_head(self) -> None:
         self.head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)

@@ -29,6 +29,10 @@ FINDINGS = {
     62: "a certificate for another address; ask its operator",
     64: "a certificate for another address; ask its operator",
 }
+# Only steps of the handshake, or its end: none of them says anything about the server.
+UNFINISHED = (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLZeroReturnError, ssl.SSLEOFError, ssl.SSLSyscallError)
+# Alerts by which a server says that the fault is its own, or that it has just stopped.
+OWN_FAULTS = frozenset({"TLSV1_ALERT_INTERNAL_ERROR", "TLSV1_ALERT_USER_CANCELLED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Target:
 
     def unconnected(self, error: BaseException) -> Refusal:
         """No connection came about: nothing was sent."""
-        tls = _in_chain(error, ssl.SSLError)
+        tls = shown(error)
         if tls is not None:
             return self.untrusted(tls)
         if _in_chain(error, TimeoutError) is not None:
@@ -94,7 +98,7 @@ class Target:
 
     def lost(self, error: BaseException | None = None) -> Refusal:
         """The connection broke after the request went out; a TLS alert says that the server refuses our certificate."""
-        tls = _in_chain(error, ssl.SSLError)
+        tls = shown(error)
         if tls is not None and _refuses_us(tls):
             return self.untrusted(tls)
         return Refusal(
@@ -111,7 +115,7 @@ class Target:
         if isinstance(error, ssl.SSLCertVerificationError):
             finding = FINDINGS.get(error.verify_code, f"a certificate that is not plc's ({error.verify_message})")
             return Refusal(Code.WRONG_CERTIFICATE, f"{self.place} shows {finding}")
-        why = (error.reason or "the handshake broke off").lower().replace("_", " ")
+        why = (error.reason or "no reason given").lower().replace("_", " ")
         return Refusal(
             Code.WRONG_CERTIFICATE, f"{self.place} does not speak TLS 1.3 as agreed ({why}); is it dslice's?"
         )
@@ -138,6 +142,8 @@ class Target:
         return Reply(status, headers, body)
 
     def _failure(self, error: OSError | None) -> str:
+        if isinstance(error, ssl.SSLError):
+            return f"{self.place} broke off the handshake"
         number = error.errno if error else None
         if number == errno.ECONNREFUSED:
             return f"connection refused by {self.place}"
@@ -165,6 +171,16 @@ def uris(certificate: Mapping[str, Any] | None) -> list[str]:
     """The URI names of a certificate as ``ssl`` shows it."""
     names: Sequence[tuple[str, str]] = (certificate or {}).get("subjectAltName", ())
     return [value for kind, value in names if kind == "URI"]
+
+
+def shown(error: BaseException | None) -> ssl.SSLError | None:
+    """What the server showed in TLS, and would show again: a certificate, an alert, another protocol.
+
+    None if the handshake only broke off (end, reset, timeout), which may be over at the next try. Both clients ask
+    here, with the errors of ``ssl``, asyncio, uvloop and aiohttp, of which some hold others inside.
+    """
+    found = (link for link in _chain(error) if isinstance(link, ssl.SSLError) and not isinstance(link, UNFINISHED))
+    return next((link for link in found if link.reason not in OWN_FAULTS), None)
 
 
 def _refuses_us(error: ssl.SSLError) -> bool:

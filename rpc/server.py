@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,13 +19,14 @@ from uvicorn.server import ServerState
 from rpc import problems
 from rpc.connection import BoundedProtocol, PeerProtocol
 from rpc.door import Door
+from rpc.gate import BACKLOG, GOODBYE, OTHERS, Gate
 from rpc.guard import Guard, deny_by_default, open_route
+from rpc.sockets import raise_descriptor_limit
 
 __all__ = ["Guard", "Listener", "PeerProtocol", "application", "deny_by_default", "open_route", "run", "serve"]
 
 KEEP_ALIVE = 75  # idle seconds; clients let go earlier (rpc/aio.py), so that calls do not meet a closing connection
-HANDSHAKE = 10  # seconds
-GOODBYE = 1  # second for last answers to leave and TLS to close
+MIN_CONNECTIONS = 64  # even where the system lets a process have hardly more descriptors
 STALLED = 60_000  # milliseconds in which a peer acknowledges nothing that was sent to it
 
 Ready = Callable[[list[tuple[str, int]]], None]
@@ -85,8 +87,10 @@ class _Server:
         self.stop = stop
         self.grace = grace
         self.doors: list[Door] = []
-        self.servers: list[asyncio.Server] = []
+        self.listening: list[socket.socket] = []
+        self.taking: list[asyncio.Task[None]] = []
         self.state = ServerState()
+        self.gate = Gate(max(MIN_CONNECTIONS, raise_descriptor_limit() - OTHERS))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["_Server"]:
@@ -99,20 +103,19 @@ class _Server:
         loop = asyncio.get_running_loop()
         door = Door(listener.app)
         config = _config(door)
-        encrypted = listener.context is not None
-        server = await loop.create_server(
-            lambda: BoundedProtocol(config, self.state, app_state, loop),
-            sock=bound,
-            ssl=listener.context,
-            ssl_handshake_timeout=HANDSHAKE if encrypted else None,
-            ssl_shutdown_timeout=GOODBYE if encrypted else None,
-        )
+        bound.listen(BACKLOG)
         self.doors.append(door)
-        self.servers.append(server)
+        self.listening.append(bound)
+        factory = partial(BoundedProtocol, config, self.state, app_state, loop)
+        self.taking.append(asyncio.create_task(self.gate.take(bound, listener.context, factory)))
 
     async def _close(self) -> None:
-        for server in self.servers:
-            server.close()
+        for task in self.taking:
+            task.cancel()
+        await asyncio.gather(*self.taking, return_exceptions=True)
+        for bound in self.listening:
+            bound.close()
+        self.gate.stop()
         for connection in list(self.state.connections):
             connection.shutdown()
         for door in self.doors:

@@ -35,12 +35,14 @@ class DaemonSettings(BaseSettings):
     Args:
         log_level: as Python's logging names it.
         metrics_listen: "host:port" on loopback for Prometheus; empty: none.
+        metrics_token: what Prometheus must show there (`authorization`), for others share the loopback: slivers do.
     """
 
     model_config = SettingsConfigDict(env_prefix="DSLICE_", frozen=True, extra="ignore", populate_by_name=True)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     metrics_listen: str = ""
+    metrics_token: SecretStr = SecretStr("")
 
     @classmethod
     def load(cls) -> Self:

@@ -70,6 +70,13 @@ def agents(found: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
             yield Check(False, what, str(each["reason"]))
 
 
+def roles(found: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """Beat and workers, as svmd sees them; an older svmd says nothing of them."""
+    for each in found:
+        advice = "" if each["ok"] else f"{each['reason']}; {each['advice']}"
+        yield Check(bool(each["ok"]), f"{each['name']} at work", advice)
+
+
 def slices(found: Sequence[Mapping[str, Any]], troubles: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[Check]:
     """Each open slice: what ails it, and whether svmd may go on renewing it."""
     for each in found:

@@ -30,11 +30,11 @@ def canary(ids: list[int]) -> None:
     perform(ids, sing)
 
 
-def begin(connection: Connection, svm: Identity) -> list[StepRef]:
-    """Open an operation with one step; nothing when the last is open."""
+def begin(connection: Connection, svm: Identity, actor: str = BEAT) -> list[StepRef]:
+    """Open an operation with one step; nothing when the last is open. Beat's own are how beat is seen to live."""
     attempt = connection.begin_nested()
     try:
-        wanted = Wanted(Verb.CANARY, "", svm, actor=BEAT)
+        wanted = Wanted(Verb.CANARY, "", svm, actor=actor)
         refs = open_planned(connection, wanted, Plan(None, "", ((Kind.CANARY, None),)))
     except IntegrityError:
         attempt.rollback()

@@ -4,7 +4,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from queue import Empty, SimpleQueue
-from threading import Thread
 
 from celery import Celery, current_app
 from kombu.exceptions import KombuError
@@ -12,6 +11,7 @@ from redis.exceptions import RedisError
 
 from models.states import Kind, Queue
 from models.steps import StepRef
+from rpc.background import thread
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Publisher:
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[list[StepRef] | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name="publisher", daemon=True)
+        self._thread = thread(self._run, "publisher")
 
     def start(self) -> None:
         """Begin to publish."""

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock
 
+from rpc.background import surviving
+
 
 class Reserve:
     """Lets at most `most` pieces of background work run at once; what comes beyond that waits in memory.
@@ -27,11 +29,15 @@ class Reserve:
                 return
             self._running += 1
         following: Callable[[], None] | None = work
-        while following is not None:
-            try:
-                following()
-            finally:
+        try:
+            while following is not None:
+                with surviving("background work failed by surprise; the sweep finds its steps"):
+                    following()
                 following = self._next()
+        except BaseException:
+            with self._lock:
+                self._running -= 1
+            raise
 
     def close(self) -> None:
         """Begin nothing more: the process is stopping."""

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from celery import current_task
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
 from models.claims import Claim, claim
@@ -54,7 +54,7 @@ def _perform(ids: Sequence[int], act: Act, shop: Workshop) -> None:
     try:
         with shop.database.begin() as connection:
             claims = claim(connection, ids, seconds=shop.policy.step + shop.policy.slack)
-    except DBAPIError as error:
+    except SQLAlchemyError as error:
         # Nothing was claimed, and the messages are gone: these steps are published again once the database is back.
         shop.missed.set()
         log.warning("no claim on steps %s: %s", list(ids), type(error).__name__)

@@ -20,6 +20,7 @@ from testbed.home import OPERATOR, Home, Plan, write_private
 PORTS = ("plc", "agent", "svmd", "flower", "mail")
 AGENT = "dslice.planet-lab.org"  # the name by which the howto of 2003 asks for advertisements
 SVM = "svm"
+SHOWN = "metrics-token"  # whose file, in the folder of secrets, Prometheus reads
 # Whose metrics page comes at which port after METRICS_PORT; workers follow, in their order.
 METRICS = ("plc", "agent", "svmd", "beat", "worker1")
 SITES = ("Princeton", "Berkeley", "Cambridge")
@@ -46,6 +47,7 @@ OURS = frozenset(
         "DSLICE_FRONTDOOR",
         "DSLICE_LISTEN",
         "DSLICE_METRICS_LISTEN",
+        "DSLICE_METRICS_TOKEN",
         "DSLICE_NAME",
         "DSLICE_NODE_ADDRESS",
         "DSLICE_NODE_SITE",
@@ -204,7 +206,7 @@ class Layout:
                 "DSLICE_LISTEN": f"{node.address}:{NODE_API_PORT}",
                 "DSLICE_FRONTDOOR": f"{node.address}:{FRONT_DOOR_PORT}",
                 "DSLICE_NODE_ADDRESS": node.address,
-                "DSLICE_METRICS_LISTEN": f"{node.address}:{METRICS_PORT}",
+                **self._shown(f"{node.address}:{METRICS_PORT}"),
                 "DSLICE_NODE_SITE": node.site,
                 "DSLICE_SLIVER_DRIVER": self.plan.sliver,
                 **NODE_RHYTHM,
@@ -220,7 +222,7 @@ class Layout:
                 "DSLICE_SIMULATED_NODES": str(self.home.service(name) / "nodes.json"),
                 "DSLICE_SIMULATED_LATENCY_MS": str(self.plan.latency),
                 "DSLICE_CONTROL_SOCKET": self.home.socket(f"{name}.sock"),
-                "DSLICE_METRICS_LISTEN": f"{nodes[0].address}:{METRICS_PORT}",
+                **self._shown(f"{nodes[0].address}:{METRICS_PORT}"),
                 **NODE_RHYTHM,
             }
             yield Spec(
@@ -237,7 +239,10 @@ class Layout:
 
     def _metrics(self, service: str, number: int = 0) -> dict[str, str]:
         port = METRICS_PORT + METRICS.index(service) + number
-        return {"DSLICE_METRICS_LISTEN": f"{metrics_address(_network(self.plan))}:{port}"}
+        return self._shown(f"{metrics_address(_network(self.plan))}:{port}")
+
+    def _shown(self, address: str) -> dict[str, str]:
+        return {"DSLICE_METRICS_LISTEN": address, "DSLICE_METRICS_TOKEN": secret(self.home, SHOWN)}
 
     def _service(self, service: str, name: str) -> dict[str, str]:
         return {**self._member(service, name), **self._listen(service)}

@@ -18,6 +18,7 @@ DRIVERS = ("auto", "bubblewrap", "unshare", "podman", "simulated")
 DOWN_TIMEOUT = 60  # seconds that `dslice down` waits for the supervisor
 INTERRUPTED = 130  # exit status
 SETTLE_TIMEOUT = 30  # seconds that `dslice stop` and `start` wait
+STAYS_SECONDS = 1  # that a process must go on after it said that it is ready, before `dslice start` believes it
 
 home_option = click.option(
     "--home",
@@ -168,12 +169,16 @@ def stop(name: str, folder: Path | None) -> None:
 @click.argument("name")
 @home_option
 def start(name: str, folder: Path | None) -> None:
-    """Start a process again that `dslice stop` ended."""
+    """Start a process again that `dslice stop` ended.
+
+    Exit status 0 once it answers, and has not ended within the next second.
+    """
     from testbed import control
 
     home = _existing(folder)
     control.ask(home, "start", name)
     _wait(lambda: _process(home, name)["state"] == "ready", SETTLE_TIMEOUT, f"{name} gives no answer: see {home.logs}")
+    _stays(home, name)
 
 
 @main.command()
@@ -298,6 +303,19 @@ def _process(home: Home, name: str) -> dict[str, Any]:
 
     rows: list[dict[str, Any]] = control.ask(home, "ps")["processes"]
     return next(row for row in rows if row["name"] == name)
+
+
+def _stays(home: Home, name: str) -> None:
+    """HomeError when what has just said that it is ready ends at once."""
+    from testbed.supervisor import last_line
+
+    pid, end = _process(home, name)["pid"], time.monotonic() + STAYS_SECONDS
+    while time.monotonic() < end:
+        row = _process(home, name)
+        if row["pid"] != pid or row["state"] != "ready":
+            log = home.logs / f"{name}.log"
+            raise HomeError(f"{name} ended at once: {last_line(log)} (see {log}); it is tried again and again")
+        time.sleep(0.05)
 
 
 def _wait(condition: Callable[[], bool], longest: int, complaint: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed.daemons import url
+from testbed.daemons import SHOWN, url
 from testbed.home import ACCOUNTS, Home, HomeError
 
 
@@ -25,6 +25,7 @@ def settings(home: Home, email: str) -> dict[str, str]:
         "DSLICE_SVMD_URL": url(plan, "svmd"),
         "DSLICE_CA_FILE": str(home.ca_file),
         "DSLICE_METRICS_FILE": str(home.metrics),
+        "DSLICE_METRICS_TOKEN_FILE": str(home.secrets / SHOWN),
     }
 
 

@@ -4,12 +4,13 @@ The sweep would do it too, but waits before it calls a step lost, and beat may b
 """
 
 import logging
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from celery import bootsteps
 from sqlalchemy.exc import SQLAlchemyError
 
+from rpc.background import surviving, thread
 from tasks.sweep import look
 from tasks.workshop import workshop
 
@@ -36,7 +37,7 @@ class Comeback:
     def __init__(self, missed: Event) -> None:
         self._missed = missed
         self._stop = Event()
-        self._thread = Thread(target=self._run, name="comeback", daemon=True)
+        self._thread = thread(self._run, "comeback")
 
     def start(self) -> None:
         """Begin to wait."""
@@ -51,10 +52,12 @@ class Comeback:
     def _run(self) -> None:
         while self._missed.wait() and not self._stop.wait(PAUSE):
             self._missed.clear()
-            try:
-                look(PAUSE)
-                log.info("broker and database are there: looked for lost steps")
-            except SQLAlchemyError:
-                self._missed.set()
-            except Exception:
-                log.exception("no look for lost steps; the sweep finds them")
+            with surviving("no look for lost steps; the sweep finds them"):
+                self._look()
+
+    def _look(self) -> None:
+        try:
+            look(PAUSE)
+            log.info("broker and database are there: looked for lost steps")
+        except SQLAlchemyError:
+            self._missed.set()

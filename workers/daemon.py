@@ -12,12 +12,13 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from celery import signals
-from celery.beat import PersistentScheduler, Service
+from celery.beat import Service
 from celery.exceptions import SecurityWarning
 
 from rpc import logs, metrics
 from workers.app import app
 from workers.comeback import Connected
+from workers.knocking import Knocking
 from workers.process import Process
 from workers.settings import Settings
 
@@ -49,20 +50,19 @@ def main_worker() -> None:
 
 
 def main_beat() -> None:
-    """Beat, Celery's own, with its schedule file in the state folder. Two of them do no harm."""
+    """Beat, Celery's own. Two of them do no harm."""
     settings = Settings.load()
     _log(settings, "beat")
-    schedule_file = settings.state_dir / "beat-schedule"
-    service = Service(app, scheduler_cls=PersistentScheduler, schedule_filename=str(schedule_file), max_interval=5)
+    service = Service(app, scheduler_cls=Knocking, max_interval=5)
 
     def stop(signal_number: int, frame: FrameType | None) -> NoReturn:
         del signal_number, frame
-        raise SystemExit(0)  # `start` writes the schedule down; here it may be about to be opened
+        raise SystemExit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     _serve_metrics(settings)
-    _ready("beat")
+    signals.beat_init.connect(lambda **_: _ready("beat"), weak=False)  # its schedule is made
     service.start()
 
 
@@ -71,6 +71,8 @@ def main_flower() -> None:
     from flower.app import Flower
     from flower.options import default_options as options
     from flower.urls import settings as pages
+    from flower.views.monitor import Metrics
+    from tornado.web import authenticated
 
     settings = Settings.load()
     _log(settings, "flower")
@@ -83,6 +85,8 @@ def main_flower() -> None:
     # Its own gauges of each worker would grow with every restart, and 60,000 tasks took 740 MB (its default: 100,000).
     options.purge_offline_workers = 3600
     options.max_tasks, options.max_workers = 10_000, 1000
+    # The one page of numbers that Flower (2.2.0) gives to everybody.
+    Metrics.get = authenticated(Metrics.get)
     view = Flower(capp=app, options=options, **pages)
 
     def stop(signal_number: int, frame: FrameType | None) -> NoReturn:
@@ -118,7 +122,7 @@ def _at_signals(process: Process) -> None:
 def _serve_metrics(settings: Settings) -> None:
     """Prometheus' page, in a thread of its own, where a setting asks for it: also how a container's health is seen."""
     if settings.metrics_listen:
-        metrics.serve_beside(settings.metrics_listen)
+        metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
 
 
 def _log(settings: Settings, role: str) -> None:

@@ -6,12 +6,13 @@ In a pool of threads `worker_process_init` never fires (STACK.md), and there is 
 import asyncio
 import logging
 import time
-from threading import Event, Thread
+from threading import Event
 
 from models.database import engine
 from models.seal import Seal
 from models.writer import Writer
 from rpc.aio import Session
+from rpc.background import thread
 from rpc.credentials import Credentials
 from tasks.metrics import HEARD
 from tasks.publish import Publisher
@@ -44,7 +45,7 @@ class Process:
         if credentials is None:
             raise SystemExit(0)
         self.loop = asyncio.new_event_loop()
-        self._loop_thread = Thread(target=self._run_loop, name="loop", daemon=True)
+        self._loop_thread = thread(self._run_loop, "loop")
         self._loop_thread.start()
         self.session = asyncio.run_coroutine_threadsafe(self._open(credentials), self.loop).result()
         self.standing = Standing(credentials, settings.plc_url, system_clock(), self._renewed)

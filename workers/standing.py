@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 from plc.client import Member
+from rpc.background import surviving, thread
 from rpc.credentials import Credentials
 from trust.clock import Clock
 from trust.errors import Refusal
@@ -36,7 +37,7 @@ class Standing:
         self._renewed = renewed
         self._seen = self._serial()
         self._stop = Event()
-        self._thread = Thread(target=self._run, name="standing", daemon=True)
+        self._thread = thread(self._run, "standing")
 
     def start(self) -> None:
         """The list now, if plc answers; then look after it."""
@@ -67,7 +68,5 @@ class Standing:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
-            try:
+            with surviving("cannot look after the certificate"):
                 self.look()
-            except Exception:
-                log.exception("cannot look after the certificate")

@@ -7,12 +7,9 @@ see a step wait: after half that time in silence it begins one by itself.
 """
 
 import logging
-import os
-import signal
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from threading import Event, Thread
+from threading import Event
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,13 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.states import Queue
 from models.steps import StepRef
 from models.sweeps import oldest_due
+from rpc.background import end_process, surviving, thread
 from tasks.canary import begin
 from tasks.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5
-LAST_WORD_SECONDS = 5  # beyond a step's deadline for a warm stop, before the process ends without one
+ACTOR = "worker"  # of a canary that no beat asked for
 
 
 class Watchdog:
@@ -52,10 +50,10 @@ class Watchdog:
         self._workshop = workshop
         self._queues = queues
         self._limit = limit
-        self._end = end or partial(end_process, workshop.policy.step + LAST_WORD_SECONDS)
+        self._end = end or end_process
         self._publish = publish or _nowhere
         self._stop = Event()
-        self._thread = Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread = thread(self._run, "watchdog")
 
     def start(self) -> None:
         """Begin to look."""
@@ -73,7 +71,7 @@ class Watchdog:
         try:
             with self._database.begin() as connection:
                 waited = oldest_due(connection, self._queues)
-                knock = begin(connection, self._workshop.identity) if self._may_knock(waited) else []
+                knock = begin(connection, self._workshop.identity, ACTOR) if self._may_knock(waited) else []
         except SQLAlchemyError:
             return False
         self._publish(knock)
@@ -84,17 +82,13 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._stop.wait(min(LOOK_SECONDS, self._limit / 4 or LOOK_SECONDS)):
-            if self.is_deaf():
+            deaf = False
+            with surviving("the watchdog could not look; trying again"):
+                deaf = self.is_deaf()
+            if deaf:
                 log.critical("no message for %d s while steps wait: this worker ends itself", self._limit)
                 self._end()
                 return
-
-
-def end_process(patience: float) -> None:
-    """Warm if it can within `patience` seconds, hard if it cannot."""
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(patience)
-    os._exit(70)
 
 
 def _nowhere(refs: list[StepRef]) -> None:

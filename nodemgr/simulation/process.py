@@ -1,7 +1,6 @@
 """The process of simulated nodes: enrols each, serves all in one loop, and takes faults from the control socket."""
 
 import asyncio
-import resource
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from nodemgr.agents import Agents
 from nodemgr.api import create_app
 from nodemgr.expiry import recover
 from nodemgr.metrics import NodeCollector
-from nodemgr.rounds import Rounds, look_after
+from nodemgr.rounds import look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.simulation.control import serve_control
 from nodemgr.simulation.population import Population, Row, SimulatedNode, read_rows
@@ -25,6 +24,8 @@ from nodemgr.stops import heed_stops
 from plc.client import Directory, Keeper, Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session
+from rpc.background import Tasks
+from rpc.sockets import raise_descriptor_limit
 from trust.clock import Clock, system_clock
 from trust.errors import Refusal
 from trust.identity import Role
@@ -46,7 +47,7 @@ def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` (of the first node) once all answer and have advertised."""
     settings = SimulationSettings.load()
     logs.configure(settings.log_level, "simnodes")
-    _allow_many_files()
+    raise_descriptor_limit()
     rows = read_rows(settings.simulated_nodes)
     members = enrol(settings, rows, system_clock())
     trust = members[0].store
@@ -58,7 +59,7 @@ def run() -> None:
         ]
     )
     if settings.metrics_listen:
-        metrics.serve_beside(settings.metrics_listen)
+        metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
         REGISTRY.register(NodeCollector([found.node for found in population.nodes]))
     keeper = Keeper(members)
     keeper.start()
@@ -94,7 +95,7 @@ async def serve(settings: SimulationSettings, population: Population, members: S
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    rounds = Rounds()
+    rounds = Tasks()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(rounds.stop)
         directory = cached(members[0].plc.directory, DIRECTORY_SECONDS)
@@ -115,7 +116,7 @@ async def _open(
     found: SimulatedNode,
     member: Member,
     directory: Callable[[], Directory],
-    rounds: Rounds,
+    rounds: Tasks,
     stack: AsyncExitStack,
     settings: SimulationSettings,
 ) -> Advertiser:
@@ -149,10 +150,3 @@ def cached(ask: Callable[[], Directory], seconds: float) -> Callable[[], Directo
             return kept[0][1]
 
     return answer
-
-
-def _allow_many_files() -> None:
-    """A node has a listening socket, a store, and connections; the usual soft limit of 1,024 files is for fewer."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

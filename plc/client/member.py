@@ -11,6 +11,7 @@ from typing import Self
 from plc.client.calls import Plc
 from plc.client.token import Token
 from plc.client.trusting import root_with_fingerprint
+from rpc.background import thread
 from rpc.credentials import Credentials
 from rpc.files import replace_file
 from trust.certificates import PrivateKey, fingerprint, key_from_pem, key_to_pem, new_private_key, new_request
@@ -187,7 +188,7 @@ class Keeper:
 
     def start(self) -> None:
         self._stop.clear()
-        self._thread = Thread(target=self._run, name="plc-member", daemon=True)
+        self._thread = thread(self._run, "plc-member")
         self._thread.start()
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Engine
@@ -29,6 +29,8 @@ class Service:
         publish: wakes the workers for committed steps; may be repeated, raises nothing.
         watchers: who waits for events of which operation.
         agents: the agents that users may name.
+        role_silence: seconds without a sign of life after which beat or the workers count as dead.
+        began: when this svmd did (monotonic), so that a start after a long pause shows nobody as dead.
     """
 
     identity: Identity
@@ -38,9 +40,16 @@ class Service:
     publish: Callable[[Sequence[StepRef]], object]
     watchers: Watchers
     agents: "KnownAgents"
+    role_silence: float = 300
+    began: float = field(default_factory=time.monotonic)
 
     def now(self) -> datetime:
         return self.store.clock.now()
+
+    @property
+    def up(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
 
 
 class KnownAgents:

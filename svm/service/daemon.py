@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from contextlib import suppress
 
 from prometheus_client import REGISTRY
 
@@ -11,6 +10,7 @@ from models.metrics import TableCollector
 from plc.client import Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session
+from rpc.background import Tasks
 from rpc.server import Listener, serve
 from svm.service.api import create_app
 from svm.service.context import KnownAgents, Service
@@ -55,6 +55,7 @@ def run() -> None:
         publish=publish,
         watchers=Watchers(),
         agents=KnownAgents(member.plc.directory),
+        role_silence=settings.role_silence,
     )
     member.start()
     try:
@@ -75,23 +76,18 @@ async def _serve(settings: Settings, member: Member, service: Service) -> None:
     member.on_renew(renewed)
     listeners = [Listener(create_app(service, session), settings.host, settings.port, context, "svmd")]
     if settings.metrics_listen:
-        listeners.append(metrics.listener(settings.metrics_listen))
+        listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
         REGISTRY.register(TableCollector(service.engine))
-    announced: list[asyncio.Future[None]] = []
+    tasks = Tasks()
 
     def ready(addresses: list[tuple[str, int]]) -> None:
         host, port = addresses[0]
-        announced.append(asyncio.ensure_future(member.keep_announcing(settings.url or f"https://{host}:{port}")))
+        tasks.begin(member.keep_announcing(settings.url or f"https://{host}:{port}"))
         sys.stdout.write(f"ready {host}:{port}\n")
         sys.stdout.flush()
 
-    try:
+    async with tasks:
         await serve(listeners, ready=ready)
-    finally:
-        for task in announced:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 if __name__ == "__main__":

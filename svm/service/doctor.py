@@ -1,12 +1,15 @@
-"""`GET /doctor`: what svmd knows to be wrong with the caller's slices, and whether its agents answer (`svm doctor`)."""
+"""`GET /doctor`: what svmd knows to be wrong with the caller's slices, whether its agents answer,
+and whether beat and workers show life (`svm doctor`)."""
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
 from sqlalchemy import func, select
 
 from models.diagnosis import Ailment, ailments
+from models.roles import roles
 from models.slices import owned
 from models.svm import slice_table, sliver
 from plc.client import AgentEntry
@@ -40,6 +43,7 @@ def _look(service: Service, owner: Identity) -> dict[str, Any]:
             "now": connection.execute(select(func.clock_timestamp())).scalar_one().isoformat(),
             "slices": [slice_json(each) for each in owned(connection, owner)],
             "troubles": [_trouble(each) for each in ailments(connection, owner)],
+            "roles": [asdict(each) for each in roles(connection, silence=service.role_silence, watched=service.up)],
         }
 
 

@@ -14,12 +14,16 @@ class Settings(MemberSettings):
         name: its name, `[a-z0-9.-]`; users delegate to `spiffe://planet-lab/svm/<name>`.
         listen: host:port; port 0 takes a free one.
         url: where users reach it; empty: as `listen`.
+        role_silence: seconds without a sign of beat or of any worker after which `svm doctor` calls it dead; they show
+            one each `DSLICE_CANARY_SECONDS`.
     """
 
     database_url: SecretStr
     name: str = "svm"
     listen: Place = "127.0.0.1:7445"
     url: str = Field(default="", validation_alias="DSLICE_SVMD_URL")
+
+    role_silence: int = Field(default=300, ge=1, validation_alias="DSLICE_ROLE_SILENCE_SECONDS")
 
     @property
     def host(self) -> str:

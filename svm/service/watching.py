@@ -15,6 +15,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from models.events import CHANNEL
+from rpc.background import Tasks, surviving
 
 LOOK_SECONDS = 5
 RECONNECT_SECONDS = 1
@@ -62,21 +63,18 @@ class Watchers:
 @asynccontextmanager
 async def listening(engine: Engine, watchers: Watchers) -> AsyncIterator[None]:
     """Pass notifications on to `watchers` until the end, through every restart of PostgreSQL."""
-    task = asyncio.create_task(_listen_for_ever(engine, watchers))
-    try:
+    async with Tasks() as tasks:
+        tasks.begin(_listen_for_ever(engine, watchers))
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _listen_for_ever(engine: Engine, watchers: Watchers) -> None:
     while True:
-        try:
-            await _listen(engine, watchers)
-        except (psycopg.Error, OSError) as error:
-            log.warning("lost the connection that listens for events: %s", type(error).__name__)
+        with surviving("cannot listen for events; trying again"):
+            try:
+                await _listen(engine, watchers)
+            except (psycopg.Error, OSError) as error:
+                log.warning("lost the connection that listens for events: %s", type(error).__name__)
         await asyncio.sleep(RECONNECT_SECONDS)
 
 

@@ -69,4 +69,5 @@ def _examine() -> Iterator[Check]:
     now = datetime.fromisoformat(told["now"])
     yield checks.clock(now, before, after)
     yield from checks.agents(told["agents"])
+    yield from checks.roles(told.get("roles", ()))
     yield from checks.slices(told["slices"], told["troubles"], now)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,28 +14,38 @@ SLICE = "measured"
 
 
 @pytest.fixture(scope="module")
-def pages(lab: Lab) -> dict[str, str]:
-    """host:port by daemon."""
+def pages(lab: Lab) -> "dict[str, Page]":
+    """By daemon."""
     exports = lab.dslice("env").must().out
     listed = re.search(r"^export DSLICE_METRICS_FILE=(.+)$", exports, re.MULTILINE)
+    kept = re.search(r"^export DSLICE_METRICS_TOKEN_FILE=(.+)$", exports, re.MULTILINE)
     assert listed
-    found = json.loads(Path(listed[1]).read_text())
-    return {entry["labels"]["daemon"]: entry["targets"][0] for entry in found}
+    assert kept
+    found, token = json.loads(Path(listed[1]).read_text()), Path(kept[1]).read_text()
+    return {entry["labels"]["daemon"]: Page(entry["targets"][0], token) for entry in found}
 
 
-def get(address: str, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(address, timeout=20)
+@dataclass(frozen=True)
+class Page:
+    """Where one is, and what it wants to be shown."""
+
+    address: str
+    token: str
+
+
+def get(page: Page, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(page.address, timeout=20)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {page.token}"})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
         connection.close()
 
 
-def read(address: str) -> dict[str, float]:
+def read(page: Page) -> dict[str, float]:
     """Sample by its name and labels as they stand on the page."""
-    status, text = get(address, "/metrics")
+    status, text = get(page, "/metrics")
     assert status == 200
     lines = text.splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
@@ -45,16 +56,16 @@ def total(page: dict[str, float], *parts: str) -> float:
     return sum(value for name, value in page.items() if all(part in name for part in parts))
 
 
-def test_every_daemon_has_a_page(lab: Lab, pages: dict[str, str]) -> None:
+def test_every_daemon_has_a_page(lab: Lab, pages: dict[str, Page]) -> None:
     assert pages.keys() == {"plc", "agent", "svmd", "worker1", "beat", "sim1", *(f"n{i + 1}" for i in range(REAL))}
-    assert all(read(address) for address in pages.values())
+    assert all(read(page) for page in pages.values())
 
 
-def test_a_slice_moves_the_numbers(lab: Lab, pages: dict[str, str]) -> None:
-    before = {name: read(address) for name, address in pages.items()}
+def test_a_slice_moves_the_numbers(lab: Lab, pages: dict[str, Page]) -> None:
+    before = {name: read(page) for name, page in pages.items()}
     lab.create(SLICE, lab.real).must()
     lab.create(SLICE, lab.real).must(FAILED)
-    after = {name: read(address) for name, address in pages.items()}
+    after = {name: read(page) for name, page in pages.items()}
 
     def more(daemon: str, *parts: str) -> float:
         return total(after[daemon], *parts) - total(before[daemon], *parts)
@@ -79,7 +90,7 @@ def test_a_slice_moves_the_numbers(lab: Lab, pages: dict[str, str]) -> None:
         assert more(node, "dslice_requests_total", 'route="/leases"', 'status="201"') == 1
 
 
-def test_plc_and_simulated_nodes(lab: Lab, pages: dict[str, str]) -> None:
+def test_plc_and_simulated_nodes(lab: Lab, pages: dict[str, Page]) -> None:
     plc, simulated = read(pages["plc"]), read(pages["sim1"])
     assert plc["dslice_plc_crl_age_seconds"] < 300
     assert plc['dslice_plc_certificates{role="node"}'] >= REAL
@@ -88,19 +99,32 @@ def test_plc_and_simulated_nodes(lab: Lab, pages: dict[str, str]) -> None:
     assert len([name for name in simulated if name.startswith("dslice_node_slots{")]) == len(lab.simulated)
 
 
-def test_the_canary_comes_back_through_the_real_queue(lab: Lab, pages: dict[str, str]) -> None:
+def test_the_canary_comes_back_through_the_real_queue(lab: Lab, pages: dict[str, Page]) -> None:
     sung = 'dslice_steps_total{kind="canary",outcome="done"}'
     until(lambda: read(pages["worker1"]).get(sung, 0) >= 1)
     assert read(pages["svmd"])["dslice_canary_age_seconds"] < 600
 
 
-def test_what_nobody_serves_has_one_name(lab: Lab, pages: dict[str, str]) -> None:
+def test_what_nobody_serves_has_one_name(lab: Lab, pages: dict[str, Page]) -> None:
     """No number of made-up paths makes a page long."""
     for number in range(3):
         assert get(pages["agent"], f"/made-up-{number}")[0] == 404
     page = read(pages["agent"])
     assert total(page, "dslice_requests_total", 'route="other"', 'status="404"') >= 3
     assert not [name for name in page if "made-up" in name]
+
+
+def test_a_sliver_reads_no_page(lab: Lab, pages: dict[str, Page]) -> None:
+    """It shares the machine's loopback, so that it reaches them all."""
+    lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "reader").must()
+    lab.svm("addkey", SLICE, "reader.pub").must()
+    for page in pages.values():
+        place = page.address.replace(":", "/")
+        script = f"exec 3<>/dev/tcp/{place}; printf 'GET /metrics HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3"
+        said = lab.svm("ssh", "-i", "reader", SLICE, lab.real[0], f'bash -c "{script}"').must().out
+        assert "401" in said
+        assert "python_info" not in said
+        assert "dslice_" not in said
 
 
 def test_the_slice_ends(lab: Lab) -> None:

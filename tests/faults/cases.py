@@ -52,8 +52,8 @@ CASES = (
     Case("nodes answer a byte a second", nodes.misbehave("drip=1"), hold=8),
     Case("nodes: kill -9 and back", nodes.killed),
     Case("INSERT fails after the node acted", database.inserts_fail, hold=LAPSE + 4, least=LAPSE + 2),
-    Case("two beats, workers and beat killed", workers.two_beats(one_folder=False), hold=8),
-    Case("two beats on one schedule file, both killed", workers.two_beats(one_folder=True), hold=8),
+    Case("two beats, workers and beat killed", workers.two_beats, hold=8),
+    Case("two beats and a damaged schedule file, both killed", workers.damaged_schedule, hold=8),
     Case("no beat, workers killed", workers.no_beat, hold=10),
     # What a clock ahead has signed is refused until 30 s before its time: ahead by more would not be right in 120 s.
     Case("nodes' clocks 2 minutes ahead", clocks.off(120, "simnodes"), hold=6),

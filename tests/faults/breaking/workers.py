@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from tests.faults.breaking.rhythm import again_and_again
 from tests.faults.breaking.standins import RUN, standing_in
@@ -55,20 +55,25 @@ def stopped_past_their_claims(stack: Stack) -> Iterator[None]:
         yield
 
 
-def two_beats(*, one_folder: bool) -> Callable[[Stack], AbstractContextManager[None]]:
-    """A second beat knocks as well, with a schedule file of its own or the same one, while workers and beat die."""
+@contextmanager
+def two_beats(stack: Stack) -> Iterator[None]:
+    """A second beat knocks as well, while workers and beat die."""
+    names = [*stack.names("worker"), "beat"]
+    dying = again_and_again(lambda: stack.kill(DICE.choice(names)), (1, 2))
+    with standing_in(stack, "beat", ["-c", RUN, "beat"], {}), dying:
+        yield
 
-    @contextmanager
-    def break_(stack: Stack) -> Iterator[None]:
-        folder = stack.folder / "second-beat"
-        folder.mkdir(exist_ok=True)
-        more = {} if one_folder else {"DSLICE_STATE_DIR": str(folder)}
-        names = [*stack.names("worker"), "beat"]
-        dying = again_and_again(lambda: stack.kill(DICE.choice(names)), (1, 2))
-        with standing_in(stack, "beat", ["-c", RUN, "beat"], more), dying:
+
+@contextmanager
+def damaged_schedule(stack: Stack) -> Iterator[None]:
+    """Where Celery's own beat keeps its schedule lies a file that nobody can read; both beats die and come back."""
+    damaged = stack.home.service("svmd") / "beat-schedule"
+    damaged.write_bytes(b"torn")
+    try:
+        with two_beats(stack):
             yield
-
-    return break_
+    finally:
+        damaged.unlink()
 
 
 @contextmanager

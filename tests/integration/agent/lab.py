@@ -32,7 +32,7 @@ from nodemgr import api as node_api
 from nodemgr.agents import Agents
 from nodemgr.client import NodeClient
 from nodemgr.expiry import recover
-from nodemgr.rounds import Rounds, look_after
+from nodemgr.rounds import look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.simulation.population import Population, Row, SimulatedNode
 from plc.bootstrap import Bootstrap, Person
@@ -40,6 +40,7 @@ from plc.client import Plc
 from plc.settings import Settings
 from rpc import tls
 from rpc.aio import Session
+from rpc.background import Tasks
 from rpc.credentials import Credentials
 from rpc.server import Listener, serve
 from testbed.embedded import Postgres
@@ -242,7 +243,7 @@ class Lab:
         app = node_api.create_app(self.trust)
         nodes = [self._build(settings, number, app) for number in range(1, count + 1)]
         population = Population(nodes)
-        rounds = Rounds()
+        rounds = Tasks()
         stack.push_async_callback(rounds.stop)
         for found in nodes:
             session = await stack.enter_async_context(Session(found.node.credentials))

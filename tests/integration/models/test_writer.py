@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 
 from models.operations import SliceSpec
 from models.results import Record
@@ -64,6 +64,31 @@ def test_a_late_record_is_told_so(world: World, writer: Writer) -> None:
     writer.start()
     assert writer.submit(record).result(10) is True
     assert writer.submit(record).result(10) is False
+
+
+def test_a_caller_that_gives_up_ends_nothing(world: World, writer: Writer) -> None:
+    records = begun(world, 3)
+    given_up, *others = [writer.submit(record) for record in records]
+    given_up.cancel()
+    writer.start()
+    assert [future.result(10) for future in others] == [True, True]
+    assert set(world.states().values()) == {"leased"}
+    assert writer.submit(records[0]).result(10) is False  # and it goes on
+
+
+def test_without_a_free_connection_records_wait(world: World, database_url: str) -> None:
+    (record,) = begun(world, 1)
+    narrow = create_engine(database_url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    patient = Writer(narrow, lambda refs: None, patience=30)
+    patient.start()
+    held = narrow.connect()
+    waiting = patient.submit(record)
+    with pytest.raises(TimeoutError):
+        waiting.result(1)
+    held.close()
+    assert waiting.result(30) is True
+    patient.stop()
+    narrow.dispose()
 
 
 def test_waking_through_the_writer(world: World, writer: Writer, published: list[StepRef]) -> None:

@@ -99,7 +99,7 @@ def test_a_connection_that_stays_idle(
 def test_a_handshake_that_does_not_come(
     lab: Lab, node: Credentials, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpc.server.HANDSHAKE", 0.2)
+    monkeypatch.setattr("rpc.gate.HANDSHAKE", 0.2)
     with (
         serving(lab.listener(app, node)) as (url,),
         socket.create_connection((HOST, int(url.rpartition(":")[2])), 10) as plain,

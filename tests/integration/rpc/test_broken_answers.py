@@ -200,18 +200,6 @@ def test_the_deadline_holds_for_connecting_too(kind: str, svm: Credentials) -> N
     assert "within 0.2 s" in refusal.reason
 
 
-@pytest.mark.parametrize("bytes_sent", [b"", b"\x16\x03\x03"])
-def test_a_server_that_hangs_up_in_the_handshake(kind: str, svm: Credentials, bytes_sent: bytes) -> None:
-    def script(_server: Scripted, connection: Any) -> None:
-        connection.recv(100)
-        connection.sendall(bytes_sent)
-
-    with scripted(script, None) as server:
-        refusal = refused(kind, server.url, credentials=svm, expect=NODE)
-    assert refusal.code in (Code.UNREACHABLE, Code.WRONG_CERTIFICATE)
-    assert "is the node up?" in refusal.reason or "TLS 1.3" in refusal.reason
-
-
 def _once_then(then: Script) -> tuple[Script, list[int]]:
     """The first connection answers once, and does ``then`` to its second request; later ones answer properly."""
     numbers, asked = itertools.count(), list[int]()

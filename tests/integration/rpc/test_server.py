@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 from starlette.requests import Request
 
 from rpc import metrics, tls
@@ -86,9 +87,9 @@ def test_a_lifespan_that_fails_is_no_server(lab: Lab, node: Credentials) -> None
 
 
 def test_metrics_beside_a_service(lab: Lab, node: Credentials, app: FastAPI) -> None:
-    with (
-        serving(lab.listener(app, node), metrics.listener("127.0.0.1:0")) as (_, plain),
-        socket.create_connection((HOST, int(plain.rpartition(":")[2]))) as raw,
-    ):
-        raw.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert b"python_info" in raw.makefile("rb").read()
+    with serving(lab.listener(app, node), metrics.listener("127.0.0.1:0", SecretStr("12345678"))) as (_, plain):
+        for token, found in ((b"12345678", b"python_info"), (b"1234567", b"401")):
+            with socket.create_connection((HOST, int(plain.rpartition(":")[2]))) as raw:
+                raw.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+                raw.sendall(b"Authorization: Bearer " + token + b"\r\n\r\n")
+                assert found in raw.makefile("rb").read()

@@ -299,7 +299,9 @@ def following(svmd: Running, home: Path, *words: object) -> "subprocess.Popen[st
 
 
 @contextmanager
-def running(lab: Lab, database: Engine, agents: tuple[AgentEntry, ...] = (), *, port: int = 0) -> Iterator[Running]:
+def running(
+    lab: Lab, database: Engine, agents: tuple[AgentEntry, ...] = (), *, port: int = 0, role_silence: float = 300
+) -> Iterator[Running]:
     """svmd in a thread of its own, until the end of the block."""
     credentials = lab.credentials(SVM)
     worker = Worker(database)
@@ -311,6 +313,7 @@ def running(lab: Lab, database: Engine, agents: tuple[AgentEntry, ...] = (), *, 
         publish=worker.publish,
         watchers=Watchers(),
         agents=KnownAgents(lambda: Directory(PLC, "", None, SVM, agents)),
+        role_silence=role_silence,
     )
     listener = Listener(create_app(service), "127.0.0.1", port, server_context(credentials), "svmd")
     with served(listener) as address:

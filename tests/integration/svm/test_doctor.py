@@ -105,6 +105,17 @@ def test_a_node_whose_disk_is_full(
     assert line.startswith("BAD  slice demo, 127.0.1.2: the disk of this node is full: svm ssh demo")
 
 
+def test_roles_that_show_no_life(lab: Lab, database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """This lab has a worker that sings no canaries, and no beat."""
+    with running(lab, database, role_silence=0) as svmd, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLANETLAB_HOME", str(svmd.home(lab.user())))
+        assert run(["doctor"]) == 1
+    dead = [line for line in bad(capsys.readouterr().out) if "at work" in line]
+    assert len(dead) == 1
+    assert dead[0].startswith("BAD  worker at work: no sign of life for ")
+    assert dead[0].endswith("'dslice start worker1' on a testbed, 'dslice run worker' elsewhere")
+
+
 def test_a_setup_that_is_not_one(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PLANETLAB_HOME", str(tmp_path / "nothing"))

@@ -27,6 +27,7 @@ PASSWORDS = (
     "SVM_DB_PASSWORD",
     "BROKER_PASSWORD",
     "FLOWER_PASSWORD",
+    "METRICS_TOKEN",
 )
 GIVEN = {**{name: f"{name.lower().replace('_', '')}7" for name in PASSWORDS}, "CA_OPERATOR": "operator@lab.example"}
 SERVERS = ("postgres", "valkey")

@@ -160,17 +160,18 @@ def test_queues_of_ones_own(crew: Crew, owner: Credentials) -> None:
     assert crew.farm.ended(started.operation).ok == 8
 
 
-def test_flower_asks_for_a_password(crew: Crew) -> None:
+@pytest.mark.parametrize("page", ["workers", "tasks", "broker", "api/workers", "metrics"])
+def test_flower_asks_for_a_password(crew: Crew, page: str) -> None:
     flower = crew.daemon("flower", DSLICE_FLOWER_LISTEN="127.0.0.1:0", DSLICE_FLOWER_AUTH="me:secret")
-    url = f"http://{flower.ready}/workers"
+    url = f"http://{flower.ready}/{page}"
     for headers in ({}, {"Authorization": "Basic " + b64encode(b"me:wrong").decode()}):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10)
         assert caught.value.code == 401
         caught.value.close()
     right = {"Authorization": "Basic " + b64encode(b"me:secret").decode()}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=right), timeout=10) as page:
-        assert page.status == 200
+    with urllib.request.urlopen(urllib.request.Request(url, headers=right), timeout=10) as answer:
+        assert answer.status == 200
     flower.signal(TERM)
     assert flower.ended() == 0
 

@@ -18,7 +18,7 @@ SUNG = "SELECT 1 FROM svm.operation WHERE verb = 'canary' AND outcome = 'done'"
 def page(port: int) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request("GET", "/metrics")
+        connection.request("GET", "/metrics", headers={"Authorization": "Bearer 12345678"})
         return connection.getresponse().read().decode()
     finally:
         connection.close()
@@ -43,7 +43,11 @@ def test_a_deaf_worker_alone_ends_itself_and_its_successor_works(crew: Crew, own
 def test_a_worker_that_hears_stays_and_its_canaries_are_counted(crew: Crew) -> None:
     claim = Claim()
     port = claim_port(claim, None)
-    more = {"DSLICE_STUCK_SECONDS": "2", "DSLICE_METRICS_LISTEN": f"127.0.0.1:{port}"}
+    more = {
+        "DSLICE_STUCK_SECONDS": "2",
+        "DSLICE_METRICS_LISTEN": f"127.0.0.1:{port}",
+        "DSLICE_METRICS_TOKEN": "12345678",
+    }
     try:
         worker = crew.daemon("worker", **more)
         crew.daemon("beat", DSLICE_CANARY_SECONDS="1")

@@ -1,8 +1,12 @@
 """Threads kept free for interactive work."""
 
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from threading import Event, Lock
+
+import pytest
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tasks.reserve import Reserve
 
@@ -42,16 +46,25 @@ def test_what_is_too_much_gives_its_thread_back_at_once() -> None:
     assert done == [1]
 
 
-def test_work_that_fails_gives_its_place_back() -> None:
-    reserve, done = Reserve(1), []
+@pytest.mark.parametrize("error", [ValueError, PoolTimeoutError, SystemExit])
+def test_work_that_fails_gives_its_place_to_what_waits(error: type[BaseException]) -> None:
+    reserve, waits, done = Reserve(1), Event(), list[int]()
 
     def fail() -> None:
-        raise ValueError
+        waits.wait(10)
+        raise error
 
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(reserve.run, fail).exception(10)
-    reserve.run(lambda: done.append(1))
-    assert done == [1]
+        first = pool.submit(reserve.run, fail)
+        while not reserve._running:
+            time.sleep(0.001)
+        reserve.run(lambda: done.append(1))
+        waits.set()
+        wait([first])
+    for number in (2, 3):
+        reserve.run(lambda number=number: done.append(number))  # type: ignore[misc]
+    assert sorted(done) == [1, 2, 3]
+    assert reserve._running == 0
 
 
 def test_nothing_begins_after_the_end() -> None:
