@@ -1,9 +1,10 @@
 """paramiko's transport, held to bounds that its own code leaves open.
 
 paramiko believes a packet's length field up to 4 GiB, a banner line of any length, and that a client keeps to the
-window; it drops a client that offers a key of a type it does not know (a FIDO key, say) before it can offer the next;
-and it queues opened channels for an accept() that is a thread per connection. Each override here closes one of these.
-The overridden methods are paramiko 5.1's own and pinned; tests/integration/frontdoor drives each with a real client.
+window; it knows no FIDO keys, and drops a client that offers a key of a type it does not know before it can offer the
+next; and it queues opened channels for an accept() that is a thread per connection. Each override here closes one of
+these. The overridden methods are paramiko 5.1's own and pinned; tests/integration/frontdoor drives each with a real
+client.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from paramiko.common import (
 )
 from paramiko.message import Message
 from paramiko.packet import Packetizer
+
+from nodemgr.frontdoor.securitykeys import OfferedSecurityKey
+from trust.securitykeys import SECURITY_KEY_TYPES
 
 MAX_PACKET = 256 << 10
 MAX_BANNER = 8 << 10
@@ -88,6 +92,8 @@ class PatientAuthHandler(AuthHandler):
 
     def _generate_key_from_request(self, algorithm: str, keyblob: bytes) -> object:
         try:
+            if algorithm in SECURITY_KEY_TYPES:
+                return OfferedSecurityKey(keyblob)
             key: object = super()._generate_key_from_request(algorithm, keyblob)  # type: ignore[misc]
         except Exception:  # noqa: BLE001 whatever a stranger's key blob does to the parsers
             return UnusableKey()

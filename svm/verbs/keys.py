@@ -13,19 +13,17 @@ from svm.session import ask
 from svm.words import SLICE
 from trust.errors import Code, Refusal
 
-MAX_BYTES = 16_384
-
 
 @click.command()
 @click.argument("name", type=SLICE, metavar="SLICE")
 @click.argument("key", type=click.Path(), metavar="KEYFILE")
 @flags
 def addkey(name: str, key: str) -> int:
-    """Let an SSH public key log in to a slice.
+    """Let SSH public keys log in to a slice.
 
-    KEYFILE holds the public key on one line; - is stdin.
+    KEYFILE holds a public key a line, as .pub and authorized_keys do; - is stdin.
     """
-    return ask(Request("addkey", name, keys=(read_key(key),)), _again("addkey", name, key))
+    return ask(Request("addkey", name, keys=read_keys(key)), _again("addkey", name, key))
 
 
 @click.command()
@@ -33,8 +31,8 @@ def addkey(name: str, key: str) -> int:
 @click.argument("key", type=click.Path(), metavar="KEYFILE")
 @flags
 def delkey(name: str, key: str) -> int:
-    """Remove an SSH public key; its sessions end."""
-    return ask(Request("delkey", name, keys=(read_key(key),)), _again("delkey", name, key))
+    """Remove SSH public keys; their sessions end."""
+    return ask(Request("delkey", name, keys=read_keys(key)), _again("delkey", name, key))
 
 
 @click.command()
@@ -58,9 +56,9 @@ def rekey(name: str) -> int:
     return ask(Request("rekey", name), lambda _failures: same_again(given))
 
 
-def read_key(path: str) -> str:
-    """The one public key in the file, as one clean line. Raises Refusal(BAD_INPUT)."""
-    from trust.sshkeys import parse_public_key
+def read_keys(path: str) -> tuple[str, ...]:
+    """The public keys in the file, each as one clean line. Raises Refusal(BAD_INPUT)."""
+    from trust.keyfiles import MAX_BYTES, parse_public_keys
 
     try:
         if path == "-":
@@ -72,7 +70,7 @@ def read_key(path: str) -> str:
         why = (error.strerror or "unreadable").lower()
         raise Refusal(Code.BAD_INPUT, f"{path}: cannot be read ({why}); give a .pub file") from None
     try:
-        return parse_public_key(data.decode("utf-8", "replace")).line
+        return tuple(key.line for key in parse_public_keys(data))
     except Refusal as refusal:
         raise Refusal(refusal.code, f"{path}: {refusal.reason}") from None
 
