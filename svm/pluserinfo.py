@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from svm.oneline import run
+from svm.streams import begin
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def pluserinfo(
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(pluserinfo, "pluserinfo", sys.argv[1:]))
+    begin("pluserinfo", lambda: run(pluserinfo, "pluserinfo", sys.argv[1:]))
 
 
 def _show(user: "User") -> None:
