@@ -21,6 +21,8 @@ from trust.errors import Refusal
 
 MAX_TEXT = 200
 """Characters of foreign text that are shown (PROTOCOL.md, "Calls")."""
+MAX_LINE = 400
+"""Of a line with our words and a node's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from models.claims import Claim
 from models.keys import wanted_keys
 from models.results import Done
 from models.states import SliverState
-from tasks.workshop import Workshop, delegation, facts
+from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 
 
@@ -12,7 +12,7 @@ async def push_keys(claim: Claim, shop: Workshop) -> Done:
     """The set as it is wanted now, not as it was when the step was made: the newest is what every node shall have."""
     slice_, sliver = facts(claim)
     if sliver.state is not SliverState.RUNNING or sliver.expired:
-        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: no VM is there to change keys on")
+        raise ended(sliver)
     generation, lines = await shop.read(wanted_keys, slice_.id)
     if generation == 0:
         return Done(unchanged=True)

@@ -8,7 +8,7 @@ from models.results import Done
 from models.states import SliverState
 from tasks.rekey import newest_pair
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, facts
+from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 
 
@@ -26,7 +26,7 @@ async def create(claim: Claim, shop: Workshop) -> Done:
     if sliver.state is SliverState.TICKETED:
         raise Refusal(Code.NOT_FOUND, f"it has no lease yet: svm newleases {slice_.name} {sliver.node}")
     if sliver.lease is None or sliver.expired or sliver.state is not SliverState.LEASED:
-        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: svm createslice with the same file begins anew")
+        raise ended(sliver)
     if slice_.sealed_key is None or slice_.public_key is None:
         raise Refusal(Code.INTERNAL, "the slice has no key pair: svm deleteslice it and create it anew")
     pair = Pair(slice_.pair_generation, slice_.public_key, slice_.sealed_key)

@@ -9,8 +9,7 @@ from models.results import Done
 from models.states import SliverState
 from tasks.newleases import SKEW, receipt
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, facts
-from trust.errors import Code, Refusal
+from tasks.workshop import Workshop, delegation, ended, facts
 
 
 @shared_task(name="renew")
@@ -23,7 +22,7 @@ async def replace(claim: Claim, shop: Workshop) -> Done:
     """From generation n to n + 1; when the node is there already, that lease."""
     slice_, sliver = facts(claim)
     if sliver.state not in (SliverState.LEASED, SliverState.RUNNING) or sliver.expired or slice_.slice_id is None:
-        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: svm createslice with the same file begins anew")
+        raise ended(sliver)
     node = shop.node(claim, sliver)
     reply = await node.renew(slice_.name, slice_.slice_id, sliver.generation, delegation(claim, slice_))
     lease = receipt(reply, slice_, sliver, shop)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI
 from sqlalchemy import func, select
 
-from models.diagnosis import Ailment, ailments
+from models.diagnosis import Ailment, ailments, verbs_under_way
 from models.slices import owned
 from plc.client import AgentEntry
 from rpc.aio import Session
@@ -33,10 +33,14 @@ def add_doctor(app: FastAPI, service: Service, guard: Guard, session: Session) -
 
 def _look(service: Service, owner: Identity) -> dict[str, Any]:
     with service.engine.connect() as connection:
+        verbs = verbs_under_way(connection, owner)
         return {
             "now": connection.execute(select(func.clock_timestamp())).scalar_one().isoformat(),
-            "slices": [slice_json(each) for each in owned(connection, owner)],
-            "troubles": [_trouble(each) for each in ailments(connection, owner)],
+            "slices": [
+                {**slice_json(each), "operations": [{"verb": verb} for verb in verbs.get(each.id, ())]}
+                for each in owned(connection, owner)
+            ],
+            "troubles": [trouble_json(each) for each in ailments(connection, owner)],
         }
 
 
@@ -56,7 +60,8 @@ async def _agent(session: Session, entry: AgentEntry) -> dict[str, Any]:
     return {"name": entry.name, "ok": True, "nodes": len(ads)}
 
 
-def _trouble(found: Ailment) -> dict[str, Any]:
+def trouble_json(found: Ailment) -> dict[str, Any]:
+    """As `svm doctor` and `svm status` show it."""
     return {
         "slice": found.slice,
         "node": found.node,

@@ -43,6 +43,7 @@ def doctor() -> int:
 
 def _examine() -> Iterator[Check]:
     from svm import checks
+    from svm.health import Around
     from svm.home import Home
     from trust.clock import system_clock
 
@@ -69,4 +70,5 @@ def _examine() -> Iterator[Check]:
     now = datetime.fromisoformat(told["now"])
     yield checks.clock(now, before, after)
     yield from checks.agents(told["agents"])
-    yield from checks.slices(told["slices"], told["troubles"], now)
+    around = Around(now, own.certificate.not_valid_after_utc, told.get("roles", ()))
+    yield from checks.slices(told["slices"], told["troubles"], around)

@@ -8,7 +8,7 @@ import click
 from svm.flags import current, flags
 from svm.output import Retry, command
 from svm.request import Request
-from svm.retry import same_again
+from svm.retry import again, same_again
 from svm.session import ask
 from svm.words import SLICE
 from trust.errors import Code, Refusal
@@ -41,7 +41,7 @@ def delkey(name: str, key: str) -> int:
 def nukekeys(name: str) -> int:
     """Remove all SSH public keys from a slice."""
     given = current()
-    return ask(Request("nukekeys", name), lambda _failures: same_again(given))
+    return ask(Request("nukekeys", name), lambda failures: same_again(given, failures))
 
 
 @click.command()
@@ -53,7 +53,7 @@ def rekey(name: str) -> int:
     The old pair opens no door any more, and its sessions end. Your users' keys stay.
     """
     given = current()
-    return ask(Request("rekey", name), lambda _failures: same_again(given))
+    return ask(Request("rekey", name), lambda failures: same_again(given, failures))
 
 
 def read_keys(path: str) -> tuple[str, ...]:
@@ -79,5 +79,5 @@ def _again(verb: str, name: str, key: str) -> Retry:
     """The same command; a key that came through a pipe has to be given again."""
     given = current()
     if key == "-" or key.startswith(("/dev/fd/", "/proc/")):
-        return lambda _failures: [f"Try again with: {command(*given.words(), verb, name, 'KEYFILE')}"]
-    return lambda _failures: same_again(given)
+        return lambda failures: again(command(*given.words(), verb, name, "KEYFILE"), failures, given)
+    return lambda failures: same_again(given, failures)
