@@ -107,7 +107,7 @@ def _ending(found: Mapping[str, Any], around: Around) -> Iterator[Worry]:
     if found["autorenew"] or found["heal"]:
         wanted = renewal_end(found)
         if standing is None:
-            yield Worry("no standing delegation", f"svm delegate {name} gives one; until then svmd does nothing by itself")
+            yield Worry("no standing delegation", f"svm delegate {name} gives one, for svmd to act by itself")
         elif standing - now < WARNED and wanted == standing:
             yield Worry(f"the delegation ends {stamp(standing)}", _longer(name, standing, around))
         elif found["autorenew"] and wanted is not None and wanted - now < WARNED:

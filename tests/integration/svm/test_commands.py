@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,14 @@ from sqlalchemy import Engine, text
 from models.record import Failed
 from models.states import Kind
 from tests.integration.svm.conftest import (
-    Lab,
     Running,
     Svm,
     expire,
     failing,
     svm_process,
 )
+from trust.clock import SystemClock
 from trust.errors import Code
-from trust.identity import Identity
 
 DOWN = Failed(Code.UNREACHABLE, "no answer within 10 s; try again when it is back")
 FULL = Failed(Code.OVER_CAPACITY, "no slot is free")
