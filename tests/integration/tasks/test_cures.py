@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from models.operations import Verb
 from rpc.credentials import Credentials
 from svm import oneline
 from svm.plkeygen import plkeygen
+from tasks.autorenew import autorenew
 from tasks.reconcile import reconcile_all
 from tests.integration.agent.lab import slice_name
 from tests.integration.tasks.farm import Farm, until
@@ -221,6 +223,30 @@ def test_a_delegation_that_has_ended(typist: Typist, verb: str) -> None:
     assert not typist.is_well()
     assert typist.cure("no standing delegation") == [["delegate", typist.name]]
     assert typist.is_well()
+
+
+def test_an_autorenew_that_has_ended_with_the_delegation(typist: Typist) -> None:
+    assert oneline.run(plkeygen, "plkeygen", ["--renew"]) == 0
+    typist.svm("createslice", "--autorenew", "FILE")
+    typist.farm.execute("UPDATE svm.slice SET standing_until = now() WHERE name = :n", n=typist.name)
+    autorenew()
+    assert typist.svm("autorenew", typist.name, "status").out.startswith("autorenew off")
+    commands = typist.svm("history", typist.name).commands("autorenew ended")
+    assert commands == [["autorenew", typist.name, "on"]]
+    assert typist.svm(*commands[0]).status == 0
+    assert typist.svm("autorenew", typist.name, "status").out.startswith("autorenew on until")
+
+
+def test_an_operation_in_the_way(typist: Typist) -> None:
+    typist.svm("newtickets", "FILE")
+    typist.farm.fault(next(iter(typist.farm.states(typist.name))), "blackhole")
+    started = typist.farm.start(Verb.NEWLEASES, typist.name, typist.owner)
+    refused = typist.svm("renewslice", typist.name)
+    assert (refused.status, refused.commands("under way")[0]) == (1, ["watch", typist.name])
+    assert any("newleases goes on: svm watch" in line for line in typist.doctor())
+    assert typist.svm("watch", typist.name).status == 3
+    assert typist.farm.ended(started.operation).outcome == "partial"
+    assert typist.svm("renewslice", typist.name).status == 0
 
 
 def test_an_autorenew_that_ends_soon(typist: Typist) -> None:
