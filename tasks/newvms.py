@@ -28,7 +28,8 @@ async def create(claim: Claim, shop: Workshop) -> Done:
     if sliver.lease is None or sliver.expired or sliver.state is not SliverState.LEASED:
         raise ended(sliver)
     if slice_.sealed_key is None or slice_.public_key is None:
-        raise Refusal(Code.INTERNAL, "the slice has no key pair: svm deleteslice it and create it anew")
+        anew = f"svm deleteslice {slice_.name}, then svm createslice FILE, give it one"
+        raise Refusal(Code.INTERNAL, f"the slice has no key pair: {anew}")
     pair = Pair(slice_.pair_generation, slice_.public_key, slice_.sealed_key)
     if slice_.pair_generation < slice_.pair_wanted:
         pair = await newest_pair(slice_, shop)

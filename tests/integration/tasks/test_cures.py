@@ -10,6 +10,7 @@ from rpc.credentials import Credentials
 from svm import oneline
 from svm.plkeygen import plkeygen
 from tasks.autorenew import autorenew
+from tasks.publish import publish
 from tasks.reconcile import reconcile_all
 from tests.integration.agent.lab import slice_name
 from tests.integration.tasks.farm import Farm, until
@@ -144,6 +145,34 @@ def test_keys_that_a_node_has_not_got(typist: Typist, verb: str) -> None:
     typist.farm.fault(node, "ok")
     assert typist.svm(*words).status == 0
     assert typist.is_well()
+
+
+def test_a_slice_without_its_key_pair(typist: Typist) -> None:
+    typist.svm("newtickets", "FILE")
+    typist.svm("newleases", typist.name)
+    typist.farm.execute("UPDATE svm.slice SET sealed_key = NULL, public_key = NULL WHERE name = :n", n=typist.name)
+    said = typist.svm("newvms", typist.name, next(iter(typist.farm.states(typist.name))))
+    assert said.status == 1
+    commands = said.commands("has no key pair")
+    assert commands == [["deleteslice", typist.name], ["createslice", "FILE"]]
+    for words in commands:
+        assert typist.svm(*words).status == 0
+    assert typist.is_well()
+
+
+def test_a_permission_that_has_ended(typist: Typist) -> None:
+    """Half an hour after the command it is over; the next command brings another."""
+    typist.svm("createslice", "FILE")
+    started = typist.farm.start(Verb.RENEWSLICE, typist.name, typist.owner, publish=False)
+    typist.farm.execute("UPDATE svm.slice SET working_until = now() WHERE name = :n", n=typist.name)
+    publish(started.publish)
+    typist.farm.ended(started.operation)
+    said = typist.svm("watch", typist.name)
+    assert said.status == 1
+    assert said.out.count("permission has ended: run the command again to give it") == 3
+    (words,) = said.commands("Try again with")
+    assert words == ["renewslice", typist.name]
+    assert typist.svm(*words).status == 0
 
 
 def test_a_pair_that_a_node_has_not_got(typist: Typist) -> None:
