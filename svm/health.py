@@ -21,7 +21,7 @@ _TROUBLES = {
     "missing": "its node has no VM of it any more; svm deleteslice {slice}, then svm createslice FILE, make it anew",
     "keys": "it has not got the newest keys: the addkey, delkey or nukekeys that changed them sends them when repeated",
     "pair": "its VM has an older key pair than the others: svm rekey {slice} gives all of them a new one",
-    "stopped": "its VM has stopped: svm newvms {slice} starts it again",
+    "stopped": "its VM does not run: svm newvms {slice} starts it again, with its files and keys",
 }
 
 
@@ -50,7 +50,7 @@ def running(found: Mapping[str, Any]) -> str:
 def worries(found: Mapping[str, Any], troubles: Sequence[Mapping[str, Any]], around: Around) -> list[Worry]:
     """All that is not well with a slice; empty: it is well. `troubles`: those of this slice."""
     return [
-        *_lacking(found),
+        *_lacking(found, sum(each["what"] == "stopped" for each in troubles)),
         *(Worry(each["node"], advice(each, found)) for each in troubles),
         *(Worry(each["name"], f"{each['reason']}; {each['advice']}") for each in around.roles if not each["ok"]),
         *_ending(found, around),
@@ -82,8 +82,8 @@ def _of_silence(found: Mapping[str, Any] | None) -> str:
     return f"svm heal {found['name']} on has another node take its place"
 
 
-def _lacking(found: Mapping[str, Any]) -> Iterator[Worry]:
-    """Fewer nodes than were asked for."""
+def _lacking(found: Mapping[str, Any], stopped: int) -> Iterator[Worry]:
+    """Fewer nodes than were asked for, beside those whose VM has `stopped`."""
     name = found["name"]
     going_on = [each["verb"] for each in found["operations"] if each["verb"] in _MAKING]
     if found["state"] != "open":
@@ -91,7 +91,7 @@ def _lacking(found: Mapping[str, Any]) -> Iterator[Worry]:
             yield Worry("being deleted", f"svm watch {name} follows it")
         else:
             yield Worry("being deleted", f"svm deleteslice {name} asks again, and what is left ends with its lease")
-    elif found["nodes"].get("running", 0) < found["numnodes"]:
+    elif found["nodes"].get("running", 0) + stopped < found["numnodes"]:
         if going_on:
             yield Worry(f"{going_on[0]} goes on", f"svm watch {name} follows it")
         else:

@@ -1,6 +1,7 @@
 """Each cure that doctor, status or a command names is typed as it stands there, and cures (tests/unit/cures)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,21 @@ def test_a_vm_that_its_node_has_lost(typist: Typist) -> None:
     assert not typist.is_well()
     assert typist.cure("no VM of it any more") == [["deleteslice", typist.name], ["createslice", "FILE"]]
     reconciled(typist.farm)
+    assert typist.is_well()
+
+
+def test_a_vm_that_has_ended_by_itself(typist: Typist) -> None:
+    """As reconcile writes it down when a node has the lease and no VM of it."""
+    typist.svm("createslice", "FILE")
+    address = next(iter(typist.farm.states(typist.name)))
+    node = typist.farm.lab.node(address).node
+    lease = node.store.lease(typist.name)
+    assert lease
+    node.store.put(replace(lease, state="leased"))
+    typist.farm.execute("UPDATE svm.sliver SET state = 'leased' WHERE node = :n", n=address)
+    assert not typist.is_well()
+    assert typist.svm("newvms", typist.name).status == 0
+    assert node.store.lease(typist.name) == lease
     assert typist.is_well()
 
 

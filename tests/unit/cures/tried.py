@@ -40,6 +40,10 @@ TRIED: dict[str, tuple[str, ...]] = {
     "tests/unit/nodemgr/test_pairs.py::test_an_older_pair_never_comes_back": (
         "on this node has generation {}; run the command again",
     ),
+    _CURES + "test_a_vm_that_has_ended_by_itself": (
+        "svm newvms {slice} starts it again",
+        "has no VM on this node; svm newvms makes it",
+    ),
     _CURES + "test_a_silent_node_of_a_slice": ("svm heal {} on has another node take its place",),
     _CURES + "test_a_slice_that_is_being_deleted": (
         "svm deleteslice {} asks again, and what is left ends with its lease",

@@ -91,6 +91,13 @@ def test_what_ails_a_sliver(what: str, cure: str) -> None:
     assert worry.cure.endswith("(refused)")
 
 
+def test_a_vm_that_stopped_is_one_worry_and_not_two() -> None:
+    stopped = {"nodes": {"running": 2, "leased": 1}}
+    assert "svm newvms demo" in only(worries(told(**stopped), [trouble("stopped")], around_at(NOW))).cure
+    lacking, _ = worries(told(nodes={"running": 1, "leased": 1}), [trouble("stopped")], around_at(NOW))
+    assert lacking.where == "nodes are lacking"
+
+
 def test_nobody_is_told_to_switch_on_what_is_on_or_cannot_be() -> None:
     standing = {"heal": True, "standing_until": in_days(50)}
     for more in (standing, {"state": "deleting", "nodes": {"deleting": 1}}):
