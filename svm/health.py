@@ -21,6 +21,7 @@ _TROUBLES = {
     "missing": "its node has no VM of it any more; svm deleteslice {slice}, then svm createslice FILE, make it anew",
     "keys": "it has not got the newest keys: the addkey, delkey or nukekeys that changed them sends them when repeated",
     "pair": "its VM has an older key pair than the others: svm rekey {slice} gives all of them a new one",
+    "disk": "the disk of its node is full: svm ssh {slice} {node} lets you delete what you can do without",
     "stopped": "its VM does not run: svm newvms {slice} starts it again, with its files and keys",
 }
 
@@ -64,7 +65,9 @@ def advice(trouble: Mapping[str, Any], found: Mapping[str, Any] | None) -> str:
     if what == "silent":
         text = f"it has not answered since {since}: {_of_silence(found)}"
     else:
-        text = _TROUBLES.get(what, f"{what}; svm history {{slice}} may say more").format(slice=name)
+        text = _TROUBLES.get(what, f"{what}; svm history {{slice}} may say more").format(
+            slice=name, node=trouble["node"]
+        )
     return f"{text} ({trouble['reason']})" if trouble["reason"] else text
 
 

@@ -40,7 +40,7 @@ def _look(service: Service, owner: Identity) -> dict[str, Any]:
                 {**slice_json(each), "operations": [{"verb": verb} for verb in verbs.get(each.id, ())]}
                 for each in owned(connection, owner)
             ],
-            "troubles": [trouble_json(each) for each in ailments(connection, owner)],
+            "troubles": [_trouble(each) for each in ailments(connection, owner)],
         }
 
 
@@ -60,8 +60,7 @@ async def _agent(session: Session, entry: AgentEntry) -> dict[str, Any]:
     return {"name": entry.name, "ok": True, "nodes": len(ads)}
 
 
-def trouble_json(found: Ailment) -> dict[str, Any]:
-    """As `svm doctor` and `svm status` show it."""
+def _trouble(found: Ailment) -> dict[str, Any]:
     return {
         "slice": found.slice,
         "node": found.node,

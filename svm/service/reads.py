@@ -6,11 +6,9 @@ from fastapi import Depends, FastAPI, Query
 from sqlalchemy import Connection, func, select
 
 from models import events, operations, slices
-from models.diagnosis import ailments
 from rpc.server import Guard
 from svm.service.bodies import event_json, operation_json, slice_json, sliver_json
 from svm.service.context import Service
-from svm.service.doctor import trouble_json
 from trust.errors import Refusal
 from trust.identity import Identity, Role
 from trust.names import check_slice_name
@@ -38,9 +36,6 @@ def add_reads(app: FastAPI, service: Service, guard: Guard) -> None:
                 "slivers": [sliver_json(each) for each in slices.slivers(connection, found.id)],
                 "keys": slices.keys(connection, found.id),
                 "operations": [operation_json(each) for each in operations.open_of(connection, found.id)],
-                "troubles": [
-                    trouble_json(each) for each in ailments(connection, peer.identity) if each.slice == found.name
-                ],
                 "newest_operation": str(newest[0].id) if newest else None,
             }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -61,7 +61,7 @@ def _examine() -> Iterator[Check]:
         return  # without a certificate that is good nobody talks to us
     before = clock.now()
     try:
-        told: dict[str, Any] = svmd.get("/doctor")
+        told = svmd.doctor()
     except Refusal as refusal:
         yield checks.Check(False, "svmd", refusal.reason)
         return

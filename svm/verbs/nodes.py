@@ -4,16 +4,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from svm.columns import left, stamp, table
 from svm.flags import current, flags
-from svm.health import Around, renewal_end, running, worries
+from svm.health import Around, Worry, renewal_end, running, worries
 from svm.output import MAX_LINE, json_line, line, printable, rows, say
 from svm.session import connect
 from svm.words import SLICE
+
+if TYPE_CHECKING:
+    from svm.client import Svmd
 
 COLOURS = {"running": "green", "expired": "red", "deleting": "yellow"}
 
@@ -38,8 +41,7 @@ def status(name: str) -> None:
     svmd = connect()
     found = svmd.slice(name)
     now = datetime.fromisoformat(found["now"])
-    around = Around(now, svmd.credentials.certificate.not_valid_after_utc, found.get("roles", ()))
-    bad = worries(found, found["troubles"], around)
+    bad = _worries(svmd, found, now)
     if current().json:
         told = {"ok": not bad, "worries": [asdict(worry) for worry in bad]}
         json_line("slice", {key: value for key, value in found.items() if key != "slivers"} | told)
@@ -52,6 +54,14 @@ def status(name: str) -> None:
         table(("NODE", "NAME", "STATE", "LEFT", "LAST ERROR"), [_row(each, now) for each in found["slivers"]])
     for worry in bad:
         say(printable(f"{worry.where}: {worry.cure}", MAX_LINE))
+
+
+def _worries(svmd: "Svmd", found: Mapping[str, Any], now: datetime) -> list[Worry]:
+    """What doctor says of this slice."""
+    told = svmd.doctor()
+    troubles = [trouble for trouble in told["troubles"] if trouble["slice"] == found["name"]]
+    around = Around(now, svmd.credentials.certificate.not_valid_after_utc, told.get("roles", ()))
+    return worries(found, troubles, around)
 
 
 @click.command()

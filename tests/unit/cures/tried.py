@@ -42,6 +42,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     ),
     _CURES + "test_a_vm_that_has_ended_by_itself": (
         "svm newvms {slice} starts it again",
+        "svm ssh {slice} {node} lets you delete",
         "has no VM on this node; svm newvms makes it",
     ),
     _CURES + "test_a_silent_node_of_a_slice": ("svm heal {} on has another node take its place",),
@@ -71,7 +72,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     _CURES + "test_an_operation_in_the_way": (
         "is under way on {}: svm watch {} follows it",
         "svm watch {} follows it",
-        "{}; svm history {slice} may say more",
+        "{}; svm history {} may say more",
     ),
     _CURES + "test_a_slice_that_is_complete_and_one_that_is_another": (
         "renewslice and addkey work on it, deleteslice ends it",
