@@ -64,10 +64,10 @@ def advice(trouble: Mapping[str, Any], found: Mapping[str, Any] | None) -> str:
     since = stamp(datetime.fromisoformat(trouble["since"])) if trouble["since"] else "it was asked first"
     if what == "silent":
         text = f"it has not answered since {since}: {_of_silence(found)}"
+    elif what in _TROUBLES:
+        text = _TROUBLES[what].format(slice=name, node=trouble["node"])
     else:
-        text = _TROUBLES.get(what, f"{what}; svm history {{slice}} may say more").format(
-            slice=name, node=trouble["node"]
-        )
+        text = f"{what}; svm history {name} may say more"
     return f"{text} ({trouble['reason']})" if trouble["reason"] else text
 
 
