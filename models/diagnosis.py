@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -59,6 +60,20 @@ _AILMENTS = text("""
       AND (v.state = 'deleting' OR v.expires_at > now())
     ORDER BY 1, 2, 3
 """)
+
+
+_GOES_ON = text("""
+    SELECT o.slice, o.verb FROM svm.operation o JOIN svm.slice x ON x.id = o.slice
+    WHERE x.owner = :owner AND x.state <> 'deleted' AND o.ended_at IS NULL ORDER BY o.started_at
+""")
+
+
+def verbs_under_way(connection: Connection, owner: Identity) -> dict[UUID, list[str]]:
+    """Of each slice (its row's id) on which something goes on: the verbs, oldest first."""
+    found: dict[UUID, list[str]] = {}
+    for row in connection.execute(_GOES_ON, {"owner": owner.uri}):
+        found.setdefault(row.slice, []).append(row.verb)
+    return found
 
 
 def ailments(connection: Connection, owner: Identity) -> list[Ailment]:

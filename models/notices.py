@@ -90,7 +90,8 @@ class Notice:
             advice = f"To keep it:  svm renewslice {self.name}   or   svm autorenew {self.name} on"
         elif self.about == "autorenew":
             what = f"Your slice {self.name} renews itself until {when}; after that its leases run out."
-            advice = f"To go on:  svm autorenew {self.name} on"
+            # No permission outlives the certificate that gave it, and that may be what ends then.
+            advice = f"To go on:  plkeygen --renew   and then   svm autorenew {self.name} on"
         else:
             what = f"Your slice {self.name} has not renewed itself since {when}: svm history {self.name} says why."
             advice = f"To go on:  svm autorenew {self.name} on"

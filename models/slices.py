@@ -28,6 +28,8 @@ _ITS = """
 _SLICES = f"""
     SELECT x.*, CASE WHEN x.working_until > now() THEN x.working_until END AS working_end,
         CASE WHEN x.standing_until > now() THEN x.standing_until END AS standing_end,
+        (SELECT min(v.expires_at) FROM svm.sliver v
+            WHERE v.slice = x.id AND v.state IN ('leased', 'running') AND v.expires_at > now()) AS first_end,
         (SELECT coalesce(jsonb_object_agg(c.state, c.count), '{{}}') FROM (
             SELECT {_STATE} AS state, count(*) FROM svm.sliver v WHERE {_ITS} GROUP BY 1) c) AS nodes
     FROM svm.slice x
@@ -62,6 +64,7 @@ class Slice:
         autorenew_until: None with autorenew = as long as the standing delegation lasts.
         working_until, standing_until: ends of the stored delegations, None when there is none.
         nodes: counts by effective state, such as {"running": 8}.
+        first_end: of the leases that have not ended.
     """
 
     id: UUID
@@ -82,6 +85,7 @@ class Slice:
     standing_until: datetime | None
     created_at: datetime
     nodes: dict[str, int]
+    first_end: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,7 @@ def _slice(row: Row[Any]) -> Slice:
         standing_until=row.standing_end,
         created_at=row.created_at,
         nodes=row.nodes,
+        first_end=row.first_end,
     )
 
 

@@ -5,6 +5,7 @@ Each planner gets the slice's locked row (the open one, else one being deleted, 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -46,7 +47,8 @@ def _make(connection: Connection, wanted: Wanted, row: SliceRow, *, goes_on: boo
         _refuse_busy(connection, row)
     if row is None or row.state != SliceState.OPEN:
         slice_row = _insert_slice(connection, wanted, spec)
-        plan = Plan(slice_row, wanted.slice, ((Kind.NEWTICKETS, None),), nodes=spec.numnodes)
+        notes = (_autorenews(connection, wanted, slice_row),) if wanted.autorenew else ()
+        plan = Plan(slice_row, wanted.slice, ((Kind.NEWTICKETS, None),), notes, spec.numnodes)
         return _after_earlier(connection, wanted, plan)
     living = _effective(connection, row.id, LIVE)
     _fit(connection, wanted, spec, row, living)
@@ -56,7 +58,8 @@ def _make(connection: Connection, wanted: Wanted, row: SliceRow, *, goes_on: boo
         steps.append((Kind.NEWTICKETS, None))
     if not steps:
         raise Refusal(Code.NAME_TAKEN, _complete(wanted, living))
-    return _after_earlier(connection, wanted, Plan(row.id, row.name, tuple(steps), nodes=spec.numnodes))
+    notes = (_autorenews(connection, wanted, row.id),) if wanted.autorenew else ()
+    return _after_earlier(connection, wanted, Plan(row.id, row.name, tuple(steps), notes, spec.numnodes))
 
 
 def _after_earlier(connection: Connection, wanted: Wanted, plan: Plan) -> Plan:
@@ -139,10 +142,14 @@ def _renewslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     found = _own_open(wanted, row)
     _refuse_busy(connection, found)
     _keep_delegations(connection, wanted, found)
-    nodes = list(wanted.nodes) or _nodes(connection, found.id, "v.state IN ('leased', 'running')")
+    leased = "v.state IN ('leased', 'running') AND v.expires_at > now()"
+    nodes = list(wanted.nodes) or _nodes(connection, found.id, leased)
     if not nodes:
         raise Refusal(Code.NOT_FOUND, f"{found.name} holds no lease to renew: svm createslice FILE makes it anew")
-    return Plan(found.id, found.name, tuple((Kind.RENEW, node) for node in nodes), nodes=len(nodes))
+    over = _nodes(connection, found.id, "v.state IN ('leased', 'running', 'expired') AND v.expires_at <= now()")
+    note = f"the leases of {len(over)} nodes have ended: svm createslice FILE makes their VMs anew"
+    steps = tuple((Kind.RENEW, node) for node in nodes)
+    return Plan(found.id, found.name, steps, (note,) if over and not wanted.nodes else (), len(nodes))
 
 
 def _keys(kind: Kind, change: Callable[[Connection, UUID, Sequence[str]], None]) -> Planner:
@@ -209,9 +216,23 @@ def _autorenew(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     found = _own_open(wanted, row)
     _keep_delegations(connection, wanted, found)
     _set_autorenew(connection, wanted, found.id)
-    end = f" until {wanted.until:%Y-%m-%d %H:%M:%S} UTC" if wanted.until else ""
-    told = wanted.note or (f"autorenew on{end}" if wanted.autorenew else "autorenew off")
-    return Plan(found.id, found.name, notes=(told,))
+    if wanted.autorenew:
+        return Plan(found.id, found.name, notes=(_autorenews(connection, wanted, found.id),))
+    return Plan(found.id, found.name, notes=(wanted.note or "autorenew off",))
+
+
+def _autorenews(connection: Connection, wanted: Wanted, slice_row: UUID) -> str:
+    """Until when it really does: the standing delegation may end before the date that was asked for."""
+    table = svm.slice_table
+    standing = connection.execute(select(table.c.standing_until).where(table.c.id == slice_row)).scalar_one()
+    if wanted.until is None or wanted.until <= standing:
+        return f"autorenew on until {_stamp(wanted.until or standing)}"
+    longer = f"plkeygen --renew and then svm delegate {wanted.slice} extend it to {_stamp(wanted.until)} at most"
+    return f"autorenew on until {_stamp(standing)}, when your certificate ends: {longer}"
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _heal(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:

@@ -6,22 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from svm.columns import stamp
-from svm.output import printable
+from svm.health import Around, advice, running, worries
+from svm.output import MAX_LINE, printable
 
 CERTIFICATE_LEFT = timedelta(days=7)
-DELEGATION_LEFT = timedelta(days=3)
-MAX_LINE = 400  # our words and at most 200 characters of a node's
 MOST_SKEW = timedelta(seconds=30)  # PROTOCOL.md: what verifying a signed document allows
-
-_TROUBLES = {
-    "orphan": "a VM that svmd did not make or has forgotten; it ends with its lease",
-    "missing": "its node has no VM of it any more; svm deleteslice {slice} and svm createslice make it anew",
-    "stopped": "its VM does not run: svm newvms {slice} starts it again, with its files and keys",
-    "keys": "it has not got the newest keys yet: svm addkey with any of them pushes them now",
-    "pair": "its VM has an older key pair than the others: svm rekey {slice} gives all of them a new one",
-    "disk": "the disk of this node is full: svm ssh {slice} to it and delete what you can do without",
-    "silent": "it has not answered since {since}: svm heal {slice} on replaces silent nodes",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +66,16 @@ def roles(found: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
         yield Check(bool(each["ok"]), f"{each['name']} at work", advice)
 
 
-def slices(found: Sequence[Mapping[str, Any]], troubles: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[Check]:
-    """Each open slice: what ails it, and whether svmd may go on renewing it."""
+def slices(
+    found: Sequence[Mapping[str, Any]], troubles: Sequence[Mapping[str, Any]], around: Around
+) -> Iterator[Check]:
+    """Each slice: what is not well with it, by the rule of `svm.health`."""
     for each in found:
-        name = each["name"]
-        mine = [trouble for trouble in troubles if trouble["slice"] == name]
-        worries = [Check(False, f"slice {name}, {trouble['node']}", _advice(trouble)) for trouble in mine]
-        worries += _delegation(each, now)
-        yield from worries or [Check(True, f"slice {name}, {each['nodes'].get('running', 0)} running")]
+        mine = [trouble for trouble in troubles if trouble["slice"] == each["name"]]
+        what = f"slice {each['name']}, {running(each)}"
+        bad = [Check(False, f"{what}, {worry.where}", worry.cure) for worry in worries(each, mine, around)]
+        yield from bad or [Check(True, what)]
     known = {each["name"] for each in found}
     for trouble in troubles:
         if trouble["slice"] not in known:
-            yield Check(False, f"slice {trouble['slice']}, {trouble['node']}", _advice(trouble))
-
-
-def _advice(trouble: Mapping[str, Any]) -> str:
-    since = stamp(datetime.fromisoformat(trouble["since"])) if trouble["since"] else "it was asked first"
-    text = _TROUBLES.get(trouble["what"], str(trouble["what"])).format(since=since, slice=trouble["slice"])
-    return f"{text} ({trouble['reason']})" if trouble["reason"] else text
-
-
-def _delegation(found: Mapping[str, Any], now: datetime) -> Iterator[Check]:
-    """autorenew and heal need a standing delegation."""
-    if not found["autorenew"] and not found["heal"]:
-        return
-    name, end = found["name"], found["standing_until"]
-    wanted = datetime.fromisoformat(found["autorenew_until"]) if found["autorenew_until"] else None
-    until = datetime.fromisoformat(end) if end else now
-    if until <= now:
-        yield Check(False, f"slice {name}, delegation over", f"svm delegate {name} lets svmd act again")
-    elif until - now < DELEGATION_LEFT and (wanted is None or wanted > until):
-        yield Check(False, f"slice {name}, delegation until {stamp(until)}", f"svm delegate {name} extends it")
+            yield Check(False, f"slice {trouble['slice']}, {trouble['node']}", advice(trouble, None))

@@ -120,6 +120,10 @@ class Svmd:
         query = {"purgeable": "true"} if purgeable else {}
         return list(self.get("/slices", query)["slices"])
 
+    def doctor(self) -> dict[str, Any]:
+        """What svmd knows to be wrong, with the caller's slices, its agents, its roles and its clock."""
+        return self.get("/doctor")
+
     def history(self, name: str, limit: int) -> list[dict[str, Any]]:
         return list(self.get(f"/slices/{quote(name, safe='')}/history", {"limit": str(limit)})["events"])
 

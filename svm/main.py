@@ -4,7 +4,6 @@ Flags stand before the verb. Verbs are loaded when they are used; nothing heavie
 """
 
 import importlib
-import os
 import sys
 import traceback
 from difflib import get_close_matches
@@ -12,9 +11,10 @@ from difflib import get_close_matches
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from svm.exits import FAILED, INTERRUPTED, USAGE, status_of_refusal
+from svm.exits import INTERRUPTED, USAGE, status_of_refusal
 from svm.flags import Flags, group_flags
 from svm.output import refused
+from svm.streams import OutputError, begin
 from trust.errors import Code, Refusal
 
 # Verb → module in svm/verbs. The order is that of `svm --help`: first the howto's verbs in its order.
@@ -93,7 +93,7 @@ def svm() -> None:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    begin("svm", lambda: run(sys.argv[1:]))
 
 
 def run(argv: list[str]) -> int:
@@ -107,10 +107,8 @@ def run(argv: list[str]) -> int:
         return _usage(error, flags)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `svm nodelist S | head -1` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except OutputError:
+        raise
     except Exception as error:  # noqa: BLE001
         return _surprise(error, flags)
     return status if isinstance(status, int) else 0

@@ -1,12 +1,11 @@
 """How `plkeygen` and `pluserinfo` end: every error one line on stderr, and PROTOCOL's exit statuses."""
 
-import os
-import sys
 import traceback
 
 import click
 
 from svm.exits import FAILED, INTERRUPTED, USAGE, status_of_refusal
+from svm.streams import OutputError
 from trust.errors import Refusal
 
 
@@ -23,9 +22,8 @@ def run(command: click.Command, name: str, argv: list[str]) -> int:
         if abort.__cause__ is None:  # at a prompt, where the cursor still stands; else click has ended the line
             click.echo(err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except OutputError:
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _failed(name, f"{where}{error.strerror or error}", FAILED, debug)

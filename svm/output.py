@@ -21,6 +21,8 @@ from trust.errors import Refusal
 
 MAX_TEXT = 200
 """Characters of foreign text that are shown (PROTOCOL.md, "Calls")."""
+MAX_LINE = 400
+"""Of a line with our words and a node's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ def line(text: str) -> None:
 
 
 def json_line(kind: str, fields: Mapping[str, object]) -> None:
-    """One JSON object on a line of stdout."""
-    click.echo(json.dumps({"type": kind} | dict(fields) | {"type": kind}, ensure_ascii=False))
+    """One JSON object on a line of stdout, in ASCII: it is for programs, whatever the terminal's encoding."""
+    click.echo(json.dumps({"type": kind} | dict(fields) | {"type": kind}))
 
 
 def rows(found: Iterable[Mapping[str, object]], text: Callable[[Mapping[str, object]], str], *, as_json: bool) -> None:

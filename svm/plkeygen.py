@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from svm.oneline import run
+from svm.streams import begin
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def plkeygen(mode: str | None, force: bool, email: str | None, password_file: IO
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(plkeygen, "plkeygen", sys.argv[1:]))
+    begin("plkeygen", lambda: run(plkeygen, "plkeygen", sys.argv[1:]))
 
 
 def _sent(request: "CertificateRequest") -> int:

@@ -1,4 +1,4 @@
-"""`pluserinfo`: look up a user's SSH public key and details by e-mail (2003 howto, "pluserinfo")."""
+"""`pluserinfo`: look up a user's SSH public keys and details by e-mail (2003 howto, "pluserinfo")."""
 
 import sys
 from typing import IO, TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from svm.oneline import run
+from svm.streams import begin
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="dslice", prog_name="pluserinfo")
 @click.argument("email", required=False)
-@click.option("--key", "only_key", is_flag=True, help="Only the SSH public key, one line, fit for svm addkey.")
-@click.option("--add-key", type=click.File("r"), metavar="FILE", help="Upload an SSH public key to your account.")
+@click.option("--key", "only_key", is_flag=True, help="Only the SSH public keys, a line each, fit for svm addkey.")
+@click.option("--add-key", type=click.File("rb"), metavar="FILE", help="Upload SSH public keys to your account.")
 @click.option("--remove-key", metavar="FINGERPRINT", help="Remove one; ssh-keygen -l -f FILE prints SHA256:…")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
-def pluserinfo(email: str | None, only_key: bool, add_key: IO[str] | None, remove_key: str | None, debug: bool) -> None:
+def pluserinfo(
+    email: str | None, only_key: bool, add_key: IO[bytes] | None, remove_key: str | None, debug: bool
+) -> None:
     """Look up a user of PlanetLab; without EMAIL, yourself.
 
     \b
@@ -29,23 +32,24 @@ def pluserinfo(email: str | None, only_key: bool, add_key: IO[str] | None, remov
     del debug
     from plc.client import Plc
     from svm.home import Home
+    from trust.keyfiles import MAX_BYTES
 
     home = Home.find()
     credentials = home.require_certificate()
     me = credentials.identity.name
     with Plc(home.require_plc(), credentials) as plc:
         if add_key is not None or remove_key is not None:
-            _change(plc, me, email, add_key.read(20_000) if add_key else None, remove_key)
+            _change(plc, me, email, add_key.read(MAX_BYTES + 1) if add_key else None, remove_key)
             return
         if only_key:
-            _show_key(plc, email or me)
+            _show_keys(plc, email or me)
             return
         _show(plc.user(email or me))
 
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(pluserinfo, "pluserinfo", sys.argv[1:]))
+    begin("pluserinfo", lambda: run(pluserinfo, "pluserinfo", sys.argv[1:]))
 
 
 def _show(user: "User") -> None:
@@ -72,20 +76,22 @@ def _show(user: "User") -> None:
         click.echo("pluserinfo: contact fields are shown to the user, PIs of the same site and admins only", err=True)
 
 
-def _show_key(plc: "Plc", email: str) -> None:
+def _show_keys(plc: "Plc", email: str) -> None:
     keys = plc.keys(email)
     if not keys:
         raise Refusal(Code.NOT_FOUND, f"{email} has no SSH key; they upload one with pluserinfo --add-key FILE")
-    click.echo(_printable(keys[0]))
-    if len(keys) > 1:
-        click.echo(f"pluserinfo: {email} has {len(keys)} keys, this is the newest", err=True)
+    for key in keys:
+        click.echo(_printable(key))
 
 
-def _change(plc: "Plc", me: str, email: str | None, add: str | None, remove: str | None) -> None:
+def _change(plc: "Plc", me: str, email: str | None, add: bytes | None, remove: str | None) -> None:
+    from trust.keyfiles import parse_public_keys
+
     if email is not None and email.lower() != me:
         raise Refusal(Code.NOT_ALLOWED, f"you are {me}: the SSH keys of {_printable(email)} are theirs to change")
     if add is not None:
-        click.echo(f"Key added: {plc.add_key(me, add)}")
+        for key in parse_public_keys(add):
+            click.echo(f"Key added: {plc.add_key(me, key.line)}")
     if remove is not None:
         plc.remove_key(me, remove)
         click.echo(f"Key removed: {remove}")

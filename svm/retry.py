@@ -10,25 +10,38 @@ LISTED = 16
 """Failed nodes that the command lists by address; of more it takes all that wait, which are the same ones."""
 
 
-def same_again(flags: Flags) -> list[str]:
-    """The command as it was typed."""
-    return [f"Try again with: {command(*flags.argv)}"]
+def same_again(flags: Flags, failures: Sequence[NodeResult] = ()) -> list[str]:
+    """The command as it was typed, unless every node that failed needs another one."""
+    return again(command(*flags.argv), failures, flags)
 
 
-def lower_commands(slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
-    """The howto's commands for handling partial failures: newleases and newvms for the nodes that wait for them."""
-    tickets = [result.node for result in failures if result.step == "newleases" or _has_no_lease(result)]
-    waiting = [result.node for result in failures if result.step in ("newleases", "newvms")]
+def again(text: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
+    """This command, for the nodes that it can still help."""
+    lines = [] if failures and all(map(_has_ended, failures)) else [f"Try again with: {text}"]
+    return lines + _anew(failures, flags)
+
+
+def lower_commands(
+    slice_name: str, failures: Sequence[NodeResult], flags: Flags, *, only_leases: bool = False
+) -> list[str]:
+    """The howto's commands for handling partial failures: newleases and newvms for the nodes that wait for them.
+
+    `only_leases`: what has its lease now waits for newvms, and did not fail.
+    """
+    living = [result for result in failures if not _has_ended(result)]
+    tickets = [result.node for result in living if result.step == "newleases" or _has_no_lease(result)]
+    waiting = [result.node for result in living if result.step in ("newleases", "newvms")]
     found = [(verb, nodes) for verb, nodes in (("newleases", tickets), ("newvms", waiting)) if nodes]
     lines = [
-        command(*flags.words(), verb, slice_name, *(nodes if len(nodes) <= LISTED else ())) for verb, nodes in found
+        command(*flags.words(), verb, slice_name, *(nodes if len(nodes) <= LISTED else ()))
+        for verb, nodes in (found[:1] if only_leases else found)
     ]
-    return ["Try again with:", *(f"  {text}" for text in lines)] if lines else []
+    return (["Try again with:", *(f"  {text}" for text in lines)] if lines else []) + _anew(failures, flags)
 
 
 def whole_slice(file: str, slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
     """`lower_commands`, and how to have other nodes instead; a node without a ticket needs createslice again."""
-    lines = lower_commands(slice_name, failures, flags)
+    lines = lower_commands(slice_name, [result for result in failures if not _has_ended(result)], flags)
     keyless = sum(result.step == "addkey" for result in failures)
     if keyless:
         lines.append(f"{keyless} running without their keys, which are sent again in a while; or use svm addkey")
@@ -36,6 +49,17 @@ def whole_slice(file: str, slice_name: str, failures: Sequence[NodeResult], flag
         other = command(*flags.words(), "createslice", "--replace", file)
         lines += ["Or take other nodes in their place:" if lines else "Take other nodes in their place:", f"  {other}"]
     return lines
+
+
+def _anew(failures: Sequence[NodeResult], flags: Flags) -> list[str]:
+    """For nodes whose ticket or lease has ended, which no other command can mend."""
+    ended = sum(map(_has_ended, failures))
+    file = command(*flags.words(), "createslice", "FILE")
+    return [f"What has ended begins anew with: {file}"] if ended else []
+
+
+def _has_ended(result: NodeResult) -> bool:
+    return result.code == Code.TICKET_EXPIRED
 
 
 def _has_no_lease(result: NodeResult) -> bool:

@@ -4,8 +4,12 @@
 
 What arrives is a file that somebody typed or was sent, so its size is capped before a parser sees it, no DOCTYPE is
 read, and the parser's events are checked as they come: no tree is ever built, however deep the file nests.
+
+Strictly, where it could mean two things. Taken are an xmlns, blank lines before <?xml, commas between ips, and a node
+that is listed twice, which is as preferred as where it stands first.
 """
 
+import codecs
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -21,6 +25,8 @@ MAX_LEASELEN = 1_209_600
 MAX_NODES = 100_000
 
 _KNOWN = ("name", "numnodes", "leaselen", "ips")
+_BETWEEN_IPS = re.compile(r"[\s,;]+")
+_BEGINNING = re.compile(rb"(\xef\xbb\xbf)?\s*(<|$)")
 _DECIMAL = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
@@ -62,13 +68,15 @@ def _read(path: str, stdin: IO[bytes] | None) -> bytes:
 def _elements(data: bytes) -> dict[str, str]:
     if len(data) > MAX_BYTES:
         raise _bad(f"larger than {MAX_BYTES // 1024} KiB; a slice file holds name, numnodes, leaselen and ips only")
+    if not _BEGINNING.match(data) and b"\0" not in data:
+        raise _bad("no XML; a slice file begins with <slice> and holds <name>, <numnodes>, <leaselen> and <ips>")
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
     target = _Target()
     parser = DefusedXMLParser(target=target, forbid_dtd=True)
     try:
-        parser.feed(data)
+        parser.feed(data.removeprefix(codecs.BOM_UTF8).lstrip())
         parser.close()
     except DefusedXmlException:
         raise _bad("a DOCTYPE or entity declaration is not allowed; remove it") from None
@@ -86,8 +94,12 @@ class _Target:
     def __init__(self) -> None:
         self.found: dict[str, list[str]] = {}
         self._open: list[str] = []
+        self._namespace = ""
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if not self._open:
+            self._begin(tag)
+        tag = tag.removeprefix(self._namespace)
         if attributes:
             raise _bad(f"<{_short(tag)}> has an attribute; slice files have none")
         if not self._open:
@@ -102,6 +114,13 @@ class _Target:
         else:
             self.found[tag] = []
         self._open.append(tag)
+
+    def _begin(self, tag: str) -> None:
+        """A namespace, when there is one, is that of the outer element."""
+        namespace, brace, name = tag.rpartition("}")
+        self._namespace = namespace + brace
+        if name == "rspec":
+            raise _bad("this is an rspec, of GENI; write a <slice> with <name>, <numnodes>, <leaselen> and <ips>")
 
     def end(self, _tag: str) -> None:
         self._open.pop()
@@ -123,7 +142,7 @@ def _checked(found: dict[str, str]) -> SliceFile:
     name = check_slice_name(found["name"])
     numnodes = positive("numnodes", found["numnodes"], MAX_NODES)
     leaselen = positive("leaselen", found["leaselen"], MAX_LEASELEN)
-    ips = check_ips(found["ips"].split()) if "ips" in found else ()
+    ips = check_ips([word for word in _BETWEEN_IPS.split(found.get("ips", "")) if word])
     if ips and numnodes > len(ips):
         raise _bad(f"numnodes is {numnodes} but ips lists only {len(ips)}; list more or ask for fewer")
     return SliceFile(name, numnodes, leaselen, ips)
@@ -139,8 +158,8 @@ def positive(what: str, text: str, most: int) -> int:
 
 
 def check_ips(words: list[str]) -> tuple[str, ...]:
-    """Each word as an IPv4 or IPv6 address in its usual form, order kept. Raises Refusal(BAD_INPUT)."""
-    ips: list[str] = []
+    """Each word as an IPv4 or IPv6 address in its usual form, once, order kept. Raises Refusal(BAD_INPUT)."""
+    ips: dict[str, None] = {}
     for word in words:
         try:
             address = ipaddress.ip_address(word)
@@ -148,9 +167,7 @@ def check_ips(words: list[str]) -> tuple[str, ...]:
             raise _bad(f"'{_short(word)}' in ips is not an IP address; correct it") from None
         if getattr(address, "scope_id", None):
             raise _bad(f"'{_short(word)}' in ips names an interface; give the plain address")
-        if str(address) in ips:
-            raise _bad(f"{address} stands in ips twice; keep one")
-        ips.append(str(address))
+        ips[str(address)] = None
     return tuple(ips)
 
 

@@ -10,7 +10,7 @@ from models.results import Done
 from models.states import SliverState
 from nodemgr.client import NodeClient
 from tasks.newest import push_newest
-from tasks.workshop import Workshop, delegation, facts
+from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 
 
@@ -18,7 +18,7 @@ async def push_keys(claim: Claim, shop: Workshop) -> Done:
     """The set as it is wanted now, not as it was when the step was made: the newest is what every node shall have."""
     slice_, sliver = facts(claim)
     if sliver.state is not SliverState.RUNNING or sliver.expired:
-        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: no VM is there to change keys on")
+        raise ended(sliver)
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")
     place = Place(slice_.id, slice_.name, slice_.slice_id, delegation(claim, slice_))

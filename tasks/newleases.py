@@ -10,7 +10,7 @@ from models.results import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, facts
+from tasks.workshop import Workshop, delegation, ended, facts
 from trust.documents import Lease, verify_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -30,7 +30,7 @@ async def redeem(claim: Claim, shop: Workshop) -> Done:
     if sliver.state in (SliverState.LEASED, SliverState.RUNNING) and not sliver.expired:
         return Done(unchanged=True, reason="it has its lease already")
     if sliver.ticket is None or sliver.expired or sliver.state is not SliverState.TICKETED:
-        raise Refusal(Code.TICKET_EXPIRED, "its ticket ran out: svm createslice with the same file gets another")
+        raise ended(sliver)
     reply = await shop.node(claim, sliver).redeem(sliver.ticket, delegation(claim, slice_))
     lease = receipt(reply, slice_, sliver, shop)
     return Done(lease=reply.token, generation=lease.generation, expires_at=lease.expires_at)

@@ -14,7 +14,7 @@ from tasks.newest import push_newest
 from tasks.rekey import newest_pair
 from tasks.renew import newer_lease
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, facts
+from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 
 
@@ -32,7 +32,7 @@ async def create(claim: Claim, shop: Workshop) -> Done:
     if sliver.state is SliverState.TICKETED:
         raise Refusal(Code.NOT_FOUND, f"it has no lease yet: svm newleases {slice_.name} {sliver.node}")
     if sliver.lease is None or sliver.expired or sliver.state is not SliverState.LEASED:
-        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: svm createslice with the same file begins anew")
+        raise ended(sliver)
     pair, lease, reply = await _make(claim, shop)
     door = (reply.frontdoor.address, reply.frontdoor.port, reply.frontdoor.host_key)
     done = Done(frontdoor=door, pair_generation=pair.generation)
@@ -48,7 +48,8 @@ async def _make(claim: Claim, shop: Workshop) -> tuple[Pair, LeaseReply | None, 
     lease: LeaseReply | None = None
     public, sealed = slice_.public_key, slice_.sealed_key
     if public is None or sealed is None:
-        raise Refusal(Code.INTERNAL, "the slice has no key pair: svm deleteslice it and create it anew")
+        anew = f"svm deleteslice {slice_.name}, then svm createslice FILE, give it one"
+        raise Refusal(Code.INTERNAL, f"the slice has no key pair: {anew}")
     # As it was at the claim, if that is the newest: sixteen steps at once need not ask for it.
     at_hand = [] if slice_.pair_generation < slice_.pair_wanted else [Pair(slice_.pair_generation, public, sealed)]
 

@@ -9,7 +9,7 @@ from models.results import Done
 from models.states import SliverState
 from tasks.newest import push_newest
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, facts
+from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair
 
@@ -24,7 +24,7 @@ async def install(claim: Claim, shop: Workshop) -> Done:
     """The pair as it is wanted now, not as it was when the step was made; the node refuses one older than it has."""
     slice_, sliver = facts(claim)
     if sliver.state is not SliverState.RUNNING or sliver.expired:
-        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: no VM is there to change keys on")
+        raise ended(sliver)
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")
     name, slice_id = slice_.name, slice_.slice_id

@@ -11,7 +11,7 @@ from models.states import SliverState
 from nodemgr.client import LeaseReply
 from tasks.newleases import SKEW, receipt
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, facts
+from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 
 
@@ -25,7 +25,7 @@ async def replace(claim: Claim, shop: Workshop) -> Done:
     """From generation n to n + 1; when the node is there already, that lease."""
     slice_, sliver = facts(claim)
     if sliver.state not in (SliverState.LEASED, SliverState.RUNNING) or sliver.expired or slice_.slice_id is None:
-        raise Refusal(Code.TICKET_EXPIRED, "its lease has ended: svm createslice with the same file begins anew")
+        raise ended(sliver)
     reply = await _renewed(claim, shop, slice_.slice_id)
     lease = receipt(reply, slice_, sliver, shop)
     asked = shop.store.clock.now() + timedelta(seconds=slice_.leaselen)

@@ -151,6 +151,12 @@ def delegation(claim: Claim, slice_: SliceFacts) -> str:
     return found
 
 
+def ended(sliver: SliverFacts) -> Refusal:
+    """That a node's ticket or lease is over, which createslice alone mends: it makes what a slice lacks."""
+    what = "lease has ended" if sliver.lease is not None else "ticket ran out"
+    return Refusal(Code.TICKET_EXPIRED, f"its {what}: svm createslice with the same file makes its VM anew")
+
+
 _current: Workshop | None = None
 
 

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from svm.streams import begin
 from testbed.home import PI, Home, HomeError, Lock
 
 DRIVERS = ("auto", "bubblewrap", "unshare", "podman", "simulated")
@@ -31,6 +32,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdo
 
 class Verbs(click.Group):
     """`plc` and `enroll` come from their own module, loaded when they are asked for; errors are one line."""
+
+    def __call__(self, *words: Any, **how: Any) -> NoReturn:
+        """The console script."""
+        begin("dslice", lambda: self.main(*words, **how))
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*super().list_commands(context), "plc", "enroll"]
@@ -206,7 +211,7 @@ def mail(folder: Path | None, as_json: bool) -> None:
 
     found = list(letters(_existing(folder).mail))
     if as_json:
-        click.echo(json.dumps([letter.as_json() for letter in found], ensure_ascii=False))
+        click.echo(json.dumps([letter.as_json() for letter in found]))
         return
     for letter in found:
         head = f"From: {letter.sender}\nTo: {letter.to}\nDate: {letter.date}\nSubject: {letter.subject}"
@@ -233,7 +238,7 @@ def doctor(folder: Path | None, as_json: bool) -> None:
 
     findings = examine(Home.find(folder))
     if as_json:
-        click.echo(json.dumps([finding.as_json() for finding in findings], ensure_ascii=False))
+        click.echo(json.dumps([finding.as_json() for finding in findings]))
     else:
         for finding in findings:
             click.echo(finding.line())

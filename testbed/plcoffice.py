@@ -55,7 +55,7 @@ class Office:
 
 
 def row(fields: dict[str, Any], text: str, as_json: bool) -> None:
-    click.echo(json.dumps({"type": "row", **fields}, ensure_ascii=False) if as_json else text)
+    click.echo(json.dumps({"type": "row", **fields}) if as_json else text)
 
 
 def new_password() -> str:

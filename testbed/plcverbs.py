@@ -216,19 +216,21 @@ def no_pi(office: Office, email: str) -> None:
 
 @plc.command()
 @click.argument("email")
-@click.option("--add", type=click.File("r"), metavar="FILE", help="Upload this SSH public key.")
+@click.option("--add", type=click.File("rb"), metavar="FILE", help="Upload the SSH public keys in it.")
 @click.option("--remove", metavar="FINGERPRINT", help="Remove this one (SHA256:…).")
 @click.pass_obj
-def sshkeys(office: Office, email: str, add: IO[str] | None, remove: str | None) -> None:
+def sshkeys(office: Office, email: str, add: IO[bytes] | None, remove: str | None) -> None:
     """List, add and remove SSH public keys.
 
     Those of an account, as pluserinfo shows them.
     """
+    from trust.keyfiles import MAX_BYTES, parse_public_keys
     from trust.sshkeys import parse_public_key
 
+    new = parse_public_keys(add.read(MAX_BYTES + 1)) if add is not None else []
     with office.desk() as desk:
-        if add is not None:
-            desk.add_key(email, add.read(20_000))
+        for key in new:
+            desk.add_key(email, key.line)
         if remove is not None:
             desk.remove_key(email, remove)
         found = desk.keys(email)

@@ -18,11 +18,24 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from trust.errors import Code, Refusal
+from trust.securitykeys import SECURITY_KEY_TYPES, SecurityKey
 
 MAX_TEXT = 16 * 1024
 MIN_RSA_BITS = 2048
-# Those that paramiko, hence the front door, knows.
-KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+# Those that the front door knows: paramiko's, and FIDO's.
+KEY_TYPES = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+    *SECURITY_KEY_TYPES,
+)
+_NOT_ONE_LINE = {
+    "---- BEGIN SSH2 PUBLIC KEY ----": "ssh-keygen -i -f FILE",  # RFC 4716
+    "-----BEGIN PUBLIC KEY-----": "ssh-keygen -i -m PKCS8 -f FILE",
+    "-----BEGIN RSA PUBLIC KEY-----": "ssh-keygen -i -m PEM -f FILE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +61,26 @@ def parse_public_key(text: str) -> PublicKey:
     """The key in the text of a ``.pub`` file; Refusal(BAD_INPUT) says in one line what is wrong with it."""
     if len(text.encode(errors="replace")) > MAX_TEXT:
         raise _bad(f"is longer than {MAX_TEXT} bytes; give the .pub file")
-    if "PRIVATE KEY" in text:
-        raise _bad("is a private key, which you should give to nobody; give the .pub file")
+    check_form(text)
     lines = text.strip().splitlines()
     if not lines:
         raise _bad("must be one line and is empty; give the .pub file")
     if len(lines) != 1:
         raise _bad(f"must be one line and is {len(lines)}; give the .pub file, one key at a time")
-    if not lines[0].replace("\t", " ").isprintable():
+    words = lines[0].split()
+    if not " ".join(words).isprintable():
         raise _bad("has control characters in it; give the .pub file as ssh-keygen wrote it")
-    fields = lines[0].split(maxsplit=2)
-    _check_type(fields)
-    blob = _blob(" ".join(fields[:2]))
-    return PublicKey(fields[0], blob, " ".join(fields[2].split()) if len(fields) > 2 else "")
+    _check_type(words)
+    return PublicKey(words[0], _blob(words[:2]), " ".join(words[2:]))
+
+
+def check_form(text: str) -> None:
+    """Refusal(BAD_INPUT) for what is no line of an authorized_keys file at all, with what makes one of it."""
+    if "PRIVATE KEY" in text or text.startswith("PuTTY-User-Key-File"):
+        raise _bad("is a private key, which you should give to nobody; give the .pub file")
+    for head, cure in _NOT_ONE_LINE.items():
+        if head in text:
+            raise _bad(f"is in another format ({head.strip(' -').lower()}); give what {cure} prints")
 
 
 def key_set_digest(lines: Iterable[str]) -> str:
@@ -83,22 +103,34 @@ def _check_type(fields: list[str]) -> None:
         raise _bad("is a DSA key, which is broken; make a new one with ssh-keygen -t ed25519")
     if "-cert-v0" in kind:
         raise _bad("is a certificate; give the plain .pub file of the key")
-    if kind not in KEY_TYPES and any(field in KEY_TYPES for field in " ".join(fields).split()):
+    if kind not in KEY_TYPES and any(field in KEY_TYPES for field in fields):
         raise _bad("has options before it, which are not taken; give the .pub file without them")
     if kind not in KEY_TYPES:
         raise _bad("is of an unknown type; give the .pub file, or make one with ssh-keygen -t ed25519")
 
 
-def _blob(line: str) -> bytes:
+def _blob(fields: list[str]) -> bytes:
     """The key's wire format, as we write it ourselves."""
+    if fields[0] in SECURITY_KEY_TYPES:
+        return _security_key_blob(*fields)
     try:
-        key = load_ssh_public_key(line.encode())
+        key = load_ssh_public_key(" ".join(fields).encode())
         written = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     except (ValueError, NotImplementedError) as error:  # the latter: a compressed point
         raise _bad("is damaged; copy the .pub file again") from error
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
         raise _bad(f"is RSA of {key.key_size} bits, {MIN_RSA_BITS} at least; make one with ssh-keygen -t ed25519")
     return base64.b64decode(written.split()[1])
+
+
+def _security_key_blob(kind: str, text: str = "") -> bytes:
+    try:
+        blob = base64.b64decode(text, validate=True)
+        if SecurityKey.parse(blob).type != kind:
+            raise ValueError("of another type than it says")
+    except ValueError as error:
+        raise _bad("is damaged; copy the .pub file again") from error
+    return blob
 
 
 def _bad(what: str) -> Refusal:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import paramiko
 from paramiko.message import Message
 
+from nodemgr.frontdoor.securitykeys import OfferedSecurityKey
+from trust.securitykeys import SECURITY_KEY_TYPES
+
 # Bytes. An RSA key of 16,384 bits, the largest that OpenSSL checks, signs with 2 KiB.
 MAX_SIGNATURE = 4 << 10
 
@@ -41,5 +44,7 @@ class OfferedKey:
             return False
 
     def _read(self) -> paramiko.PKey:
+        if self._algorithm in SECURITY_KEY_TYPES:
+            return OfferedSecurityKey(self._blob)
         kind: type[paramiko.PKey] = paramiko.Transport._key_info[self._algorithm]  # type: ignore[attr-defined]
         return kind(Message(self._blob))

@@ -3,7 +3,7 @@
 paramiko believes a packet's length field up to 4 GiB, a banner line of any length, and that a client keeps to the
 window; it computes Diffie-Hellman in Python and exchanges keys as often as a client likes; it keeps a thread for 15 s
 for each handshake, even one that is broken off, and looks ten times a second whether an idle client says something; it
-drops a client that offers a key of a type it does not know (a FIDO key, say) before it can offer the next; and it
+knows no FIDO keys, and drops a client that offers a key of a type it does not know before it can offer the next; and it
 queues opened channels for an accept() that is a thread per connection. Each override here closes one of these. The
 overridden methods are paramiko 5.1's own and pinned; tests/integration/frontdoor drives each with a real client.
 """
@@ -29,6 +29,7 @@ from paramiko.packet import Packetizer
 
 from nodemgr.frontdoor.offered import OfferedKey
 from nodemgr.frontdoor.room import WINDOW
+from trust.securitykeys import SECURITY_KEY_TYPES
 
 # Bytes.
 MAX_PACKET = 256 << 10
@@ -102,7 +103,7 @@ class PatientAuthHandler(AuthHandler):
     _asked_for_methods = False
 
     def _generate_key_from_request(self, algorithm: str, keyblob: bytes) -> OfferedKey:
-        known = algorithm in self.transport.preferred_pubkeys
+        known = algorithm in (*self.transport.preferred_pubkeys, *SECURITY_KEY_TYPES)
         return OfferedKey(algorithm, keyblob if known else b"")
 
     def _send_auth_result(self, username: str, method: str, result: int) -> None:

@@ -168,6 +168,7 @@ def slice_json(found: Slice) -> dict[str, Any]:
         "standing_until": _time(found.standing_until),
         "created_at": _time(found.created_at),
         "nodes": dict(found.nodes),
+        "first_end": _time(found.first_end),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI
 from sqlalchemy import func, select
 
-from models.diagnosis import Ailment, ailments
+from models.diagnosis import Ailment, ailments, verbs_under_way
 from models.roles import roles
 from models.slices import owned
 from models.svm import slice_table, sliver
@@ -39,9 +39,13 @@ def add_doctor(app: FastAPI, service: Service, guard: Guard, session: Session) -
 
 def _look(service: Service, owner: Identity) -> dict[str, Any]:
     with service.engine.connect() as connection:
+        verbs = verbs_under_way(connection, owner)
         return {
             "now": connection.execute(select(func.clock_timestamp())).scalar_one().isoformat(),
-            "slices": [slice_json(each) for each in owned(connection, owner)],
+            "slices": [
+                {**slice_json(each), "operations": [{"verb": verb} for verb in verbs.get(each.id, ())]}
+                for each in owned(connection, owner)
+            ],
             "troubles": [_trouble(each) for each in ailments(connection, owner)],
             "roles": [asdict(each) for each in roles(connection, silence=service.role_silence, watched=service.up)],
         }

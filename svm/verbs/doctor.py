@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -43,6 +43,7 @@ def doctor() -> int:
 
 def _examine() -> Iterator[Check]:
     from svm import checks
+    from svm.health import Around
     from svm.home import Home
     from trust.clock import system_clock
 
@@ -60,7 +61,7 @@ def _examine() -> Iterator[Check]:
         return  # without a certificate that is good nobody talks to us
     before = clock.now()
     try:
-        told: dict[str, Any] = svmd.get("/doctor")
+        told = svmd.doctor()
     except Refusal as refusal:
         yield checks.Check(False, "svmd", refusal.reason)
         return
@@ -70,4 +71,5 @@ def _examine() -> Iterator[Check]:
     yield checks.clock(now, before, after)
     yield from checks.agents(told["agents"])
     yield from checks.roles(told.get("roles", ()))
-    yield from checks.slices(told["slices"], told["troubles"], now)
+    around = Around(now, own.certificate.not_valid_after_utc, told.get("roles", ()))
+    yield from checks.slices(told["slices"], told["troubles"], around)

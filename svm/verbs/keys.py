@@ -8,12 +8,10 @@ import click
 from svm.flags import current, flags
 from svm.output import Retry, command
 from svm.request import Request
-from svm.retry import same_again
+from svm.retry import again, same_again
 from svm.session import ask
 from svm.words import SLICE
 from trust.errors import Code, Refusal
-
-MAX_BYTES = 16_384
 
 
 @click.command()
@@ -21,11 +19,11 @@ MAX_BYTES = 16_384
 @click.argument("key", type=click.Path(), metavar="KEYFILE")
 @flags
 def addkey(name: str, key: str) -> int:
-    """Let an SSH public key log in to a slice.
+    """Let SSH public keys log in to a slice.
 
-    KEYFILE holds the public key on one line; - is stdin.
+    KEYFILE holds a public key a line, as .pub and authorized_keys do; - is stdin.
     """
-    return ask(Request("addkey", name, keys=(read_key(key),)), _again("addkey", name, key))
+    return ask(Request("addkey", name, keys=read_keys(key)), _again("addkey", name, key))
 
 
 @click.command()
@@ -33,8 +31,8 @@ def addkey(name: str, key: str) -> int:
 @click.argument("key", type=click.Path(), metavar="KEYFILE")
 @flags
 def delkey(name: str, key: str) -> int:
-    """Remove an SSH public key; its sessions end."""
-    return ask(Request("delkey", name, keys=(read_key(key),)), _again("delkey", name, key))
+    """Remove SSH public keys; their sessions end."""
+    return ask(Request("delkey", name, keys=read_keys(key)), _again("delkey", name, key))
 
 
 @click.command()
@@ -43,7 +41,7 @@ def delkey(name: str, key: str) -> int:
 def nukekeys(name: str) -> int:
     """Remove all SSH public keys from a slice."""
     given = current()
-    return ask(Request("nukekeys", name), lambda _failures: same_again(given))
+    return ask(Request("nukekeys", name), lambda failures: same_again(given, failures))
 
 
 @click.command()
@@ -55,12 +53,12 @@ def rekey(name: str) -> int:
     The old pair opens no door any more, and its sessions end. Your users' keys stay.
     """
     given = current()
-    return ask(Request("rekey", name), lambda _failures: same_again(given))
+    return ask(Request("rekey", name), lambda failures: same_again(given, failures))
 
 
-def read_key(path: str) -> str:
-    """The one public key in the file, as one clean line. Raises Refusal(BAD_INPUT)."""
-    from trust.sshkeys import parse_public_key
+def read_keys(path: str) -> tuple[str, ...]:
+    """The public keys in the file, each as one clean line. Raises Refusal(BAD_INPUT)."""
+    from trust.keyfiles import MAX_BYTES, parse_public_keys
 
     try:
         if path == "-":
@@ -72,7 +70,7 @@ def read_key(path: str) -> str:
         why = (error.strerror or "unreadable").lower()
         raise Refusal(Code.BAD_INPUT, f"{path}: cannot be read ({why}); give a .pub file") from None
     try:
-        return parse_public_key(data.decode("utf-8", "replace")).line
+        return tuple(key.line for key in parse_public_keys(data))
     except Refusal as refusal:
         raise Refusal(refusal.code, f"{path}: {refusal.reason}") from None
 
@@ -81,5 +79,5 @@ def _again(verb: str, name: str, key: str) -> Retry:
     """The same command; a key that came through a pipe has to be given again."""
     given = current()
     if key == "-" or key.startswith(("/dev/fd/", "/proc/")):
-        return lambda _failures: [f"Try again with: {command(*given.words(), verb, name, 'KEYFILE')}"]
-    return lambda _failures: same_again(given)
+        return lambda failures: again(command(*given.words(), verb, name, "KEYFILE"), failures, given)
+    return lambda failures: same_again(given, failures)

@@ -23,7 +23,7 @@ def renewslice(name: str) -> int:
     Each lease is replaced by one that begins now, of the length in the slice file.
     """
     given = current()
-    return ask(Request("renewslice", name), lambda _failures: same_again(given))
+    return ask(Request("renewslice", name), lambda failures: same_again(given, failures))
 
 
 @click.command()

@@ -8,8 +8,8 @@ import click
 
 from svm.columns import stamp
 from svm.flags import current, flags
-from svm.output import Retry, command, json_line, line, printable, say
-from svm.retry import lower_commands, whole_slice
+from svm.output import MAX_LINE, Retry, command, json_line, line, printable, say
+from svm.retry import again, lower_commands, whole_slice
 from svm.session import connect
 from svm.words import SLICE, SLICE_OR_OPERATION, is_operation
 from trust.errors import Code, Refusal
@@ -77,9 +77,9 @@ def _retry(verb: str, name: str) -> Retry | None:
         case "newleases" | "newvms":
             return lambda failures: lower_commands(name, failures, flags)
         case "addkey" | "delkey":
-            return lambda _failures: [f"Try again with: {command(verb, name, 'KEYFILE')}"]
+            return lambda failures: again(command(verb, name, "KEYFILE"), failures, flags)
         case "deleteslice" | "renewslice" | "nukekeys" | "rekey":
-            return lambda _failures: [f"Try again with: {command(verb, name)}"]
+            return lambda failures: again(command(verb, name), failures, flags)
         case _:
             return None
 
@@ -102,7 +102,7 @@ def _told(event: Mapping[str, Any]) -> str:
         words.append(f"({event['before'] or 'new'} → {event['after']})")
     if event["actor"] != "user":
         words.append(f"[{event['actor']}]")
-    return printable(" ".join(words), 400)
+    return printable(" ".join(words), MAX_LINE)
 
 
 def _what(event: Mapping[str, Any]) -> str:

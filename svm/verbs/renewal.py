@@ -8,6 +8,7 @@ import click
 
 from svm.columns import stamp
 from svm.flags import current, flags
+from svm.health import renewal_end
 from svm.output import json_line, line
 from svm.request import Request
 from svm.session import ask, connect, perform
@@ -81,10 +82,10 @@ def _show(found: Mapping[str, Any]) -> None:
     if current().json:
         json_line("row", fields)
         return
-    line(f"autorenew {'on' if found['autorenew'] else 'off'}{_until(found['autorenew_until'])}")
+    line(f"autorenew on{_until(renewal_end(found))}" if found["autorenew"] else "autorenew off")
     standing = found["standing_until"]
-    line(f"standing delegation{_until(standing)}" if standing else "no standing delegation")
+    line(f"standing delegation{_until(datetime.fromisoformat(standing))}" if standing else "no standing delegation")
 
 
-def _until(text: str | None) -> str:
-    return f" until {stamp(datetime.fromisoformat(text))}" if text else ""
+def _until(end: datetime | None) -> str:
+    return f" until {stamp(end)}" if end else ""

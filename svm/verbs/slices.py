@@ -1,13 +1,15 @@
 """deleteslice, clean, slices: whole slices."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import click
 
-from svm.columns import table
+from svm.columns import stamp, table
 from svm.files import forget_slice, known_slices
 from svm.flags import current, flags
+from svm.health import running
 from svm.output import NodeResult, json_line, line, rows
 from svm.request import Request
 from svm.retry import same_again
@@ -61,11 +63,11 @@ def slices() -> None:
         for each in found:
             json_line("row", each)
     elif found:
-        table(("SLICE", "STATE", "RUNNING", "LEASE", "AUTORENEW"), [_row(each) for each in found])
+        table(("SLICE", "STATE", "NODES", "FIRST LEASE ENDS", "AUTORENEW"), [_row(each) for each in found])
     else:
         line("no slices; make one with: svm createslice FILE")
 
 
 def _row(found: Mapping[str, Any]) -> tuple[str, ...]:
-    running = f"{found['nodes'].get('running', 0)} of {found['numnodes']}"
-    return found["name"], found["state"], running, f"{found['leaselen']} s", "on" if found["autorenew"] else "off"
+    first = stamp(datetime.fromisoformat(found["first_end"])) if found["first_end"] else "-"
+    return found["name"], found["state"], running(found), first, "on" if found["autorenew"] else "off"

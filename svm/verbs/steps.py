@@ -24,8 +24,7 @@ def newleases(name: str, words: tuple[str, ...]) -> int:
     given = current()
 
     def retry(failures: list[NodeResult]) -> list[str]:
-        # Only the tickets that failed: the leases that are there now wait for newvms.
-        return lower_commands(name, failures, given)[:2]
+        return lower_commands(name, failures, given, only_leases=True)
 
     request = Request("newleases", name, nodes=nodes(words))
     status, report = perform(connect(), request, retry)

@@ -46,7 +46,7 @@ class Laptop:
         out, err = io.StringIO(), io.StringIO()
         with (
             mock.patch.dict(os.environ, self._environment(), clear=True),
-            mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+            mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()))),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):

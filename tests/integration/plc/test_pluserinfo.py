@@ -7,6 +7,7 @@ import pytest
 from svm.pluserinfo import _printable
 from tests.integration.plc.conftest import Certified, Running
 from tests.integration.plc.programs import Laptop
+from trust.keyfiles import parse_public_keys
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
 
 
@@ -56,19 +57,19 @@ def test_strangers_see_no_contact_fields_but_the_keys(plc: Running, larry: Certi
     assert shown.stderr.startswith("pluserinfo: contact fields are shown")
 
 
-def test_the_key_alone_is_one_line_fit_for_addkey(plc: Running, larry: Certified, tmp_path: Path) -> None:
+def test_the_keys_alone_are_a_line_each_fit_for_addkey(plc: Running, larry: Certified, tmp_path: Path) -> None:
     laptop, other = laptop_of(plc, larry), laptop_of(plc, plc.certified())
     none = other.pluserinfo("--key", larry.email)
     assert none.returncode == 1
     assert none.stderr == f"pluserinfo: {larry.email} has no SSH key; they upload one with pluserinfo --add-key FILE\n"
 
     first, second = new_ssh_key_pair("first")[1], new_ssh_key_pair("second")[1]
-    for number, key in enumerate((first, second)):
-        (tmp_path / f"{number}.pub").write_text(f"{key}\n")
-        assert laptop.pluserinfo("--add-key", str(tmp_path / f"{number}.pub")).returncode == 0
+    (tmp_path / "authorized_keys").write_text(f"# mine\n{first}\n\n{second}\n")
+    added = laptop.pluserinfo("--add-key", str(tmp_path / "authorized_keys"))
+    assert (added.returncode, added.stdout.count("Key added: SHA256:")) == (0, 2)
     shown = other.pluserinfo("--key", larry.email.upper())
-    assert shown.stdout == f"{second}\n"
-    assert "2 keys, this is the newest" in shown.stderr
+    assert (shown.stdout, shown.stderr) == (f"{second}\n{first}\n", "")
+    assert [key.line for key in parse_public_keys(shown.stdout.encode())] == [second, first]
 
     removed = laptop.pluserinfo("--remove-key", parse_public_key(second).fingerprint)
     assert removed.returncode == 0
@@ -83,7 +84,7 @@ def test_the_key_alone_is_one_line_fit_for_addkey(plc: Running, larry: Certified
         (["not-an-email"], "", 2, "not a lower-case e-mail"),
         (["--add-key", "-", "other@example.org"], "ssh-ed25519 x\n", 4, "theirs to change"),
         (["--add-key", "-"], "nonsense\n", 2, "unknown type"),
-        (["--add-key", "-"], "a\nb\n", 2, "one line"),
+        (["--add-key", "-"], "a\nb\n", 2, "line 1: this SSH public key is of an unknown type"),
         (["--add-key", "/nonexistent"], "", 2, "No such file"),
         (["--remove-key", "SHA256:nothing"], "", 1, "has no SSH key"),
         (["--odd"], "", 2, "see: pluserinfo --help"),

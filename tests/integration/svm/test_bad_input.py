@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from svm import oneline
 from svm.main import VERBS
-from svm.pluserinfo import main as pluserinfo_main
+from svm.pluserinfo import pluserinfo
 from tests.integration.svm.conftest import Lab, Running, Svm, slice_file
 from trust.certificates import key_to_pem, new_private_key
 from trust.identity import Role
@@ -135,9 +136,9 @@ def broken_keys(folder: Path) -> dict[str, str]:
         (folder / "small.pub").read_text(): "1024",
         (folder / "me-cert.pub").read_text(): "certificate",
         private: "private key",
-        f"{public}\n{public}\n": "one line",
+        f"{public}\n\nno-pty {public}\n": "line 3: this SSH public key has options",
         f"no-pty {public}\n": "options",
-        "": "one line",
+        "": "no SSH public key",
         "hello world\n": "unknown type",
         public.replace("AAAA", "AAA!") + "\n": "key",
         "x" * 20_000: "",
@@ -185,11 +186,9 @@ def test_a_key_directory_that_others_can_get_at(
         advice = "not a link"
     for words in [words_of(typed, "demo", key) for typed in NAMED] + [["getads"], ["createslice", demo], ["clean"]]:
         assert advice in refused(4, *words)
-    monkeypatch.setattr("sys.argv", ["pluserinfo", "pi@a.example"])
-    with pytest.raises(SystemExit) as ended:
-        pluserinfo_main()
+    status = oneline.run(pluserinfo, "pluserinfo", ["pi@a.example"])
     said = capsys.readouterr().err
-    assert (ended.value.code, said.count("\n"), advice in said) == (4, 1, True), said
+    assert (status, said.count("\n"), advice in said) == (4, 1, True), said
 
 
 def test_a_certificate_that_is_no_good(refused: Says, home: Path) -> None:

@@ -51,14 +51,14 @@ def test_what_reconcile_has_found(
     assert svm("doctor") == 1
     out = capsys.readouterr().out
     assert bad(out) == ["BAD  agents: plc knows none yet: tell its operator"]
-    assert "ok   slice demo, 3 running" in out
+    assert "ok   slice demo, 3 of 3 running" in out
     assert "ok   clock as svmd's" in out
     assert "certificate of pi@a.example, 29 days left" in out
     ail(database)
     assert svm("doctor") == 1
     out = capsys.readouterr().out
-    assert "BAD  slice demo, 127.0.1.1: its node has no VM of it any more" in out
-    assert f"BAD  slice demo, {NODE}: it has not answered since" in out
+    assert "BAD  slice demo, 3 of 3 running, 127.0.1.1: its node has no VM of it any more" in out
+    assert f"BAD  slice demo, 3 of 3 running, {NODE}: it has not answered since" in out
     assert "(connection refused)" in out
     assert "strange" not in out
     other = svmd.home(lab.user("else@a.example"))

@@ -71,11 +71,11 @@ def test_status_says_what_ends_soon(svm: Svm, demo: Path, database: Engine, caps
     assert warned("UPDATE svm.sliver SET expires_at = now() + interval '4 days'") == ""
     assert warned("UPDATE svm.slice SET leaselen = 1209600") == ""
     soon = "UPDATE svm.sliver SET expires_at = now() + interval '2 days' WHERE node = '127.0.1.2'"
-    assert re.match(r"the first lease ends \S+ \S+ UTC; keep it with: svm renewslice demo", warned(soon))
+    assert re.match(r"the first lease ends \S+ \S+ UTC: svm renewslice demo keeps it", warned(soon))
     assert svm("autorenew", "demo", "on") == 0
     assert warned() == ""
     until = "UPDATE svm.slice SET autorenew_until = now() + interval '2 days'"
-    assert re.match(r"autorenew ends \S+ \S+ UTC; go on with: svm autorenew demo on", warned(until))
+    assert re.match(r"autorenew ends \S+ \S+ UTC: svm autorenew demo on goes on", warned(until))
 
 
 def test_a_slice_is_deleted_after_its_leases_have_ended(

@@ -1,22 +1,11 @@
 """What `svm doctor` makes of what it sees."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
 from svm.checks import Check, agents, certificate, clock, slices
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def found(**more: Any) -> dict[str, Any]:
-    plain = {"name": "demo", "nodes": {"running": 3}, "autorenew": False, "heal": False}
-    return {**plain, "autorenew_until": None, "standing_until": None, **more}
-
-
-def in_days(days: float) -> str:
-    return (NOW + timedelta(days=days)).isoformat()
+from tests.unit.svm.test_health import NOW, around_at, told
 
 
 def test_a_certificate_s_days() -> None:
@@ -45,41 +34,16 @@ def test_agents() -> None:
     assert [check.ok for check in agents([])] == [False]
 
 
-def test_a_slice_that_is_well() -> None:
-    assert list(slices([found()], [], NOW)) == [Check(True, "slice demo, 3 running")]
-    (check,) = slices([found(autorenew=True, standing_until=in_days(9))], [], NOW)
-    assert check.ok
+def test_a_slice_that_is_well_and_one_that_is_not() -> None:
+    around = around_at(NOW)
+    assert list(slices([told()], [], around)) == [Check(True, "slice demo, 3 of 3 running")]
+    (check,) = slices([told(nodes={"running": 2, "expired": 1})], [], around)
+    assert check.line().startswith("BAD  slice demo, 2 of 3 running, nodes are lacking: svm createslice FILE")
 
 
-@pytest.mark.parametrize(
-    ("what", "advice"), [("orphan", "ends with its lease"), ("missing", "svm deleteslice demo"), ("keys", "svm addkey")]
-)
-def test_what_ails_a_sliver(what: str, advice: str) -> None:
-    trouble = {"slice": "demo", "node": "127.0.1.1", "what": what, "since": in_days(-1), "reason": None}
-    (check,) = slices([found()], [trouble], NOW)
-    assert (check.ok, check.what) == (False, "slice demo, 127.0.1.1")
-    assert advice in check.advice
-
-
-def test_a_silent_node_and_a_slice_that_is_gone() -> None:
-    trouble = {"slice": "old", "node": "127.0.1.1", "what": "silent", "since": in_days(-1), "reason": "refused"}
-    first, second = slices([found()], [trouble], NOW)
-    assert first.ok
-    assert "not answered since 2026-02-28 12:00:00 UTC: svm heal old on" in second.advice
+def test_what_is_left_of_a_slice_that_is_gone() -> None:
+    trouble = {"slice": "old", "node": "127.0.1.1", "what": "silent", "since": NOW.isoformat(), "reason": "refused"}
+    first, second = slices([told()], [trouble], around_at(NOW))
+    assert (first.ok, second.ok) == (True, False)
+    assert "not answered since 2026-03-01 12:00:00 UTC: what is left of the slice there ends" in second.advice
     assert second.advice.endswith("(refused)")
-
-
-@pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        ({"autorenew": True, "standing_until": None}, "delegation over"),
-        ({"heal": True, "standing_until": in_days(-1)}, "delegation over"),
-        ({"autorenew": True, "standing_until": in_days(2)}, "delegation until 2026-03-03"),
-        ({"autorenew": True, "standing_until": in_days(2), "autorenew_until": in_days(1)}, ""),
-        ({"standing_until": in_days(-1)}, ""),
-    ],
-)
-def test_delegations(more: dict[str, Any], says: str) -> None:
-    (check,) = slices([found(**more)], [], NOW)
-    assert check.ok is (not says)
-    assert says in check.what

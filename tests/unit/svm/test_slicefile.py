@@ -97,8 +97,31 @@ def test_another_outer_element() -> None:
     assert "it must be <slice>" in refused(b"<sliver/>")
 
 
-def test_a_namespace_makes_another_element() -> None:
-    assert "it must be <slice>" in refused(b'<slice xmlns="urn:x"/>')
+def test_a_namespace_changes_nothing() -> None:
+    plain = slice_xml(ips="1.2.3.4 1.2.3.5")
+    for xmlns in (b'xmlns="urn:x"', b'xmlns="http://www.planet-lab.org/" xmlns:xsi="urn:y"'):
+        assert parse_slice_file(plain.replace(b"<slice>", b"<slice " + xmlns + b">", 1)) == parse_slice_file(plain)
+
+
+def test_an_element_of_another_namespace_is_unknown() -> None:
+    data = slice_xml().replace(b"<slice>", b'<slice xmlns="urn:x">').replace(b"<name>", b'<name xmlns="urn:y">')
+    assert "unknown element" in refused(data)
+
+
+@pytest.mark.parametrize("xmlns", ["", ' xmlns="http://www.geni.net/resources/rspec/3" type="request"'])
+def test_an_rspec_is_called_by_its_name(xmlns: str) -> None:
+    reason = refused(f'<?xml version="1.0"?><rspec{xmlns}><node client_id="n1"/></rspec>'.encode())
+    assert "an rspec, of GENI; write a <slice> with <name>, <numnodes>, <leaselen> and <ips>" in reason
+
+
+@pytest.mark.parametrize("before", [b"\n", b"  \r\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
+def test_blank_lines_before_the_declaration(before: bytes) -> None:
+    assert parse_slice_file(before + HOWTO) == parse_slice_file(HOWTO)
+
+
+@pytest.mark.parametrize("ips", ["1.2.3.4,1.2.3.5", "1.2.3.4, 1.2.3.5,", "\n1.2.3.4 ;\n\t1.2.3.5\n"])
+def test_commas_between_ips(ips: str) -> None:
+    assert parse_slice_file(slice_xml(ips=ips)).ips == ("1.2.3.4", "1.2.3.5")
 
 
 def test_an_element_inside_an_element() -> None:
@@ -118,6 +141,11 @@ def test_text_between_elements() -> None:
 )
 def test_not_xml(data: bytes) -> None:
     refused(data)
+
+
+@pytest.mark.parametrize("data", [b"name: demo\n", b'{"name": "demo"}', b"numnodes = 2"])
+def test_what_is_no_xml_at_all_is_told_what_a_slice_file_is(data: bytes) -> None:
+    assert "no XML; a slice file begins with <slice>" in refused(data)
 
 
 @pytest.mark.parametrize("after", ["<", "<slice/>", "&", "\x00", "</slice>"])
@@ -173,8 +201,10 @@ def test_ips_that_are_no_addresses(ip: str) -> None:
     assert f"'{ip}' in ips" in refused(slice_xml(numnodes="1", ips=f"1.2.3.4 {ip}"))
 
 
-def test_an_address_twice_however_it_is_written() -> None:
-    assert "twice" in refused(slice_xml(numnodes="1", ips="2001:db8::1 2001:DB8:0::1"))
+def test_a_node_twice_is_one_node_however_it_is_written() -> None:
+    found = parse_slice_file(slice_xml(ips="1.2.3.4 2001:db8::1 1.2.3.4 2001:DB8:0::1"))
+    assert found.ips == ("1.2.3.4", "2001:db8::1")
+    assert "ips lists only 1;" in refused(slice_xml(ips="1.2.3.4 1.2.3.4"))
 
 
 def test_more_nodes_than_ips() -> None:

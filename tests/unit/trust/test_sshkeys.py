@@ -103,7 +103,7 @@ def test_certificates_are_refused(kind: str) -> None:
     assert "certificate" in refused(f"{kind} {ED25519.split()[1]}")
 
 
-@pytest.mark.parametrize("kind", ["ssh-ed448", "sk-ssh-ed25519@openssh.com", "SSH-RSA", "hello", "1024"])
+@pytest.mark.parametrize("kind", ["ssh-ed448", "sk-ssh-ed448@openssh.com", "SSH-RSA", "hello", "1024"])
 def test_other_types_are_refused(kind: str) -> None:
     assert "unknown type" in refused(f"{kind} {ED25519.split()[1]}")
 

@@ -1,0 +1,220 @@
+"""Which test types the command that a message names, in the state that the message is about, and sees that it helps.
+
+A message is found by any part of it. Messages with the same cure for the same trouble share a test.
+"""
+
+_CURES = "tests/integration/tasks/test_cures.py::"
+_SVM = "tests/integration/svm/"
+_PLC = "tests/integration/plc/"
+_TASKS = "tests/integration/tasks/"
+
+TRIED: dict[str, tuple[str, ...]] = {
+    # Slices
+    _CURES + "test_a_slice_that_is_half_made": (
+        "svm createslice FILE, with the same file, makes what is lacking",
+        "tickets: svm createslice, or newleases and newvms, go on with it",
+    ),
+    _CURES + "test_leases_that_have_ended": (
+        "its {}: svm createslice with the same file makes its VM anew",
+        "holds no lease to renew: svm createslice FILE makes it anew",
+        "nodes have ended: svm createslice FILE makes their VMs anew",
+    ),
+    _CURES + "test_newvms_before_newleases": ("it has no lease yet: svm newleases {} {}",),
+    _CURES + "test_a_node_that_failed_for_a_while": (
+        "Try again with:",
+        "took more than {} s; try again",
+        "ended while the sliver started; try again",
+        "no answer within {} s: try again",
+        "ask for fewer or try again later",
+    ),
+    _CURES + "test_a_lease_that_ends_soon": ("svm renewslice {} keeps it", "To keep it:  svm renewslice {}"),
+    _CURES + "test_keys_that_a_node_has_not_got": (
+        "the addkey, delkey or nukekeys that changed them sends them when repeated",
+        "running without their keys, which are sent again in a while; or use svm addkey",
+    ),
+    _CURES + "test_a_pair_that_a_node_has_not_got": ("svm rekey {slice} gives all of them a new one",),
+    _CURES + "test_a_vm_that_its_node_has_lost": ("svm deleteslice {slice}, then svm createslice FILE, make it anew",),
+    "tests/unit/nodemgr/test_keys.py::test_an_older_key_set_is_refused_and_the_same_one_is_not": (
+        "are at generation {}; run the command again",
+    ),
+    "tests/unit/nodemgr/test_pairs.py::test_an_older_pair_never_comes_back": (
+        "on this node has generation {}; run the command again",
+    ),
+    _CURES + "test_a_vm_that_has_ended_by_itself": (
+        "svm newvms {slice} starts it again",
+        "has no VM on this node; svm newvms makes it",
+    ),
+    _CURES + "test_a_silent_node_of_a_slice": ("svm heal {} on has another node take its place",),
+    _CURES + "test_a_slice_that_is_being_deleted": (
+        "svm deleteslice {} asks again, and what is left ends with its lease",
+        "is being deleted: svm status {} shows what is left",
+    ),
+    _CURES + "test_autorenew_that_ends_with_the_certificate": (
+        "plkeygen --renew and then svm delegate {} extend it",
+        "To go on:  plkeygen --renew   and then   svm autorenew {} on",
+        "plkeygen --renew asks for the next",
+        "svm delegate {} extends it",
+    ),
+    _CURES + "test_a_delegation_that_has_ended": ("svm delegate {} gives one, for svmd to act by itself",),
+    _CURES + "test_an_autorenew_that_has_ended_with_the_delegation": (
+        "svm autorenew {} on signs",
+        "svm heal {} on signs one",
+        "To go on:  svm autorenew {} on",
+        "has not renewed itself since {}: svm history {} says why",
+    ),
+    _CURES + "test_an_autorenew_that_ends_soon": ("svm autorenew {} on goes on",),
+    _CURES + "test_a_permission_that_has_ended": (
+        "permission has ended: run the command again to give it",
+        "needs the owner's delegation; run the command again",
+    ),
+    _CURES + "test_a_slice_without_its_key_pair": ("svm deleteslice {}, then svm createslice FILE, give it one",),
+    _CURES + "test_an_operation_in_the_way": (
+        "is under way on {}: svm watch {} follows it",
+        "svm watch {} follows it",
+        "{}; svm history {} may say more",
+    ),
+    _CURES + "test_a_slice_that_is_complete_and_one_that_is_another": (
+        "renewslice and addkey work on it, deleteslice ends it",
+        "use that file to go on, or svm deleteslice {} first",
+    ),
+    _CURES + "test_no_slice_and_no_vm": (
+        "svm slices lists yours",
+        "see yours with svm slices",
+        "make one with: svm createslice FILE",
+        "see: svm status {}",
+        "see: svm nodelist {}",
+        "see: svm history {}",
+        "as svm status prints it",
+        "svm status {} lists them",
+    ),
+    _TASKS + "test_faults.py::test_delete_of_an_unreached_node_is_finished_later": (
+        "is still on this node; try again when it ended",
+    ),
+    _TASKS + "test_faults.py::test_a_lost_answer_and_then_the_command_again": (
+        "no whole answer from {} within {} s; try again",
+        "the body of the request did not come within {} s; try again",
+        "plc took too long to register the slice's name; try again",
+        "is being created at this moment: try again",
+    ),
+    # Keys
+    _SVM + "test_key_files.py::test_a_groups_file_is_one_operation": ("svm status shows them",),
+    _PLC + "test_pluserinfo.py::test_the_keys_alone_are_a_line_each_fit_for_addkey": ("pluserinfo --add-key FILE",),
+    "tests/acceptance/test_howto.py::test_addkey_then_ssh": ("svm addkey {} KEYFILE",),
+    # That one gets in and can write; what is deleted there is the user's choice.
+    "tests/acceptance/test_main_job.py::test_svm_ssh_and_run": ("svm ssh {slice} {node} lets you delete",),
+    # Following
+    _SVM + "test_following.py::test_ctrl_c_and_watch": (
+        "the request may have reached svmd; see: svm watch {}",
+        "it goes on; follow it with: svm watch {}",
+        "no operation {}; see: svm watch SLICE",
+    ),
+    _SVM + "test_following.py::test_cancel": ("what had begun is finished: svm watch {}",),
+    _SVM + "test_following.py::test_svmd_is_away": (
+        "'s database does not answer; try again in a minute",
+        "plc knows no service manager yet; start svmd, or try again in a minute",
+        "plc knows no agent yet; start one, or try again in a minute",
+        "does not answer ({}); try again later",
+    ),
+    _SVM + "test_refusals.py::test_an_old_revocation_list": ("try again when plc answers",),
+    _SVM + "test_refusals.py::test_more_than_five_minutes_old": ("check your clock and try again",),
+    "tests/unit/svm/test_start.py::test_a_surprise_is_one_line_unless_debug": ("try again, with --debug to see",),
+    # Certificates
+    _PLC + "test_plkeygen.py::test_the_howto_at_a_terminal": (
+        "no certificate in {}: run plkeygen, and plkeygen --refresh once it is approved",
+        "no certificate yet; run plkeygen",
+        "Do a 'plkeygen --refresh' once you receive a reply.",
+        "Download it:  plkeygen --refresh",
+        "Ask for your certificate:  plkeygen",
+        "there is no {}; run plkeygen (people)",
+        "get one with plkeygen (services",
+        "get a certificate with plkeygen (services",
+        "no CA is known to check the server by; run plkeygen first",
+        "there is no key in {}: run plkeygen first",
+    ),
+    _PLC + "test_plkeygen.py::test_the_way_back_after_the_end": (
+        "run plkeygen to ask for a new one",
+        "get a new one with plkeygen",
+    ),
+    _PLC + "test_plkeygen.py::test_the_way_back_after_the_flag_was_lost": (
+        "this certificate is revoked; ask for a new one with plkeygen",
+        "was revoked ({}); run plkeygen again",
+        "Ask for a certificate without that privilege:  plkeygen",
+    ),
+    _PLC + "test_plkeygen.py::test_renew_keeps_the_key_and_rotate_revokes_the_old_certificate": (
+        "Renew it: plkeygen --renew",
+        "Get the next one:  plkeygen --renew",
+        "Have it written into your certificate:  plkeygen --renew",
+    ),
+    _PLC + "test_plkeygen.py::test_a_denied_request_says_why": ("or ask again with:  plkeygen",),
+    _PLC + "test_plkeygen.py::test_a_key_without_a_request_and_another_users_email": ("with this key; run plkeygen",),
+    _PLC + "test_plkeygen.py::test_a_key_that_is_none": ("move it away and run plkeygen", "make one with plkeygen"),
+    _PLC + "test_plkeygen.py::test_a_wrong_password_sends_nothing_and_the_next_try_uses_the_same_key": (
+        "wrong e-mail or password; try again",
+        "too many log in at this moment; try again in a few seconds",
+    ),
+    _PLC + "test_certificates.py::test_after_five_failures_one_waits": ("wait {} s and try again",),
+    _PLC + "test_certificates.py::test_another_keys_proof": ("run plkeygen --refresh again",),
+    # plc's operator, and services
+    _PLC + "test_plcverbs.py::test_requests_are_listed_and_decided": (
+        "dslice plc requests lists them",
+        "Approve it:  dslice plc approve {}",
+    ),
+    _PLC + "test_plcverbs.py::test_a_pi_enables_who_signed_up": ("dslice plc --as-me enable {}",),
+    _PLC + "test_plcverbs.py::test_sites_and_accounts": ("dslice plc sites lists them", "with dslice plc make-admin"),
+    _PLC + "test_plcverbs.py::test_a_token_lets_a_service_in": (
+        "get a token with dslice plc token",
+        "get another with dslice plc token",
+        "copy the whole line of dslice plc token",
+        "get a token on plc's machine with 'dslice plc token {} {} ADDRESS'",
+        "users run plkeygen",
+    ),
+    # The testbed
+    "tests/acceptance/test_testbed.py::test_ps_lists_every_process_with_its_role_and_address": ("see dslice ps",),
+    "tests/acceptance/test_testbed.py::test_stop_and_start": ("or 'dslice start NAME'",),
+    "tests/acceptance/test_testbed.py::test_env_makes_a_shell_that_just_works": ("; svm getads",),
+    "tests/acceptance/test_testbed.py::test_ctrl_c_in_the_foreground_ends_all_of_it": (
+        "start one with 'dslice up'",
+        "start it with 'dslice up'",
+        "(testbed: dslice up)",
+        "'dslice up' enrols again",
+        "start some with 'dslice up --simulated M'",
+    ),
+    "tests/acceptance/test_testbed.py::test_a_second_up_in_the_same_home_is_refused_in_one_line": (
+        "end it with 'dslice down'",
+        "end a testbed with 'dslice down'",
+        "'dslice down' ends them",
+        "end it with 'dslice down --home {}'",
+        "End it: {}/dslice down --home {}",
+    ),
+    "tests/integration/testbed/test_embedded.py::test_a_server_that_cannot_start_says_why": (
+        "('dslice doctor' looks for what is missing)",
+    ),
+    # No command of ours helps here, but the same one after what the message says
+    "tests/unit/svm/test_slicefile.py::test_not_xml": ("correct it and try again",),
+    "tests/integration/slivers/test_life.py::test_a_dead_sliver_is_started_again_by_create": (
+        "bubblewrap, util-linux) and try again",
+    ),
+}
+
+NO_CURES = (
+    "dslice agent",
+    "dslice node manager",
+    "dslice svmd",
+    "dslice {}",
+    "needs a public key",
+    "svm cancel",
+    "is no directory of svmd, svm and agents",
+    "goes with createslice",
+    "go with createslice",
+    "go with newleases",
+    "go with addkey",
+    "use svm to ask",
+    "was withdrawn (svm undelegate): sign a new one",  # of an older svm than svmd: the command line signs anew
+    "pinned by plkeygen",
+    "A certificate: plkeygen, approval, plkeygen --refresh",
+    "dslice down failed",
+    "svm getads answers",
+    "'dslice down' before you remove it",
+    "adm admin administrator",  # names that no slice may have
+)
+"""Parts of texts that name a command and no cure: titles, and what an API's caller did wrong."""
