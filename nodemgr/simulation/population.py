@@ -13,6 +13,7 @@ from nodemgr.advertise import Place
 from nodemgr.api import at
 from nodemgr.node import Node
 from nodemgr.settings import SimulationSettings
+from nodemgr.simulation.calls import recorded
 from nodemgr.simulation.doorway import Doorway
 from nodemgr.simulation.faults import Fault, Kind
 from nodemgr.slivers.simulated import SimulatedDriver, simulated_host_key
@@ -76,8 +77,10 @@ class SimulatedNode:
         )
         door = FrontDoor(row.address, SSH_PORT, simulated_host_key(folder))
         context = tls.server_context(credentials)
-        latency = settings.simulated_latency_ms / 1000
-        return cls(row, node, door, Doorway(at(app, node, door), row.address, row.port, context, latency=latency))
+        latency, served = settings.simulated_latency_ms / 1000, at(app, node, door)
+        if settings.simulated_calls:
+            served = recorded(served, node, folder)
+        return cls(row, node, door, Doorway(served, row.address, row.port, context, latency=latency))
 
     @property
     def place(self) -> Place:
