@@ -17,10 +17,12 @@ from tests.faults.putback import PUT_BACK_CASES, run_put_back
 from tests.faults.replacing import REPLACING_CASES, run_replacing
 from tests.faults.runner import Outcome, Runner
 from tests.faults.stack import Stack
+from tests.faults.together import TOGETHER_CASES, run_together
 
 SHORT_NODES, SHORT_SLICES, SHORT_HOLD = 16, 1, 4
 INTERRUPTED = 130
 ALONE: dict[str, Callable[[Stack, str], Outcome]] = {
+    **dict.fromkeys(TOGETHER_CASES, run_together),
     **dict.fromkeys(REPLACING_CASES, run_replacing),
     **dict.fromkeys(PUT_BACK_CASES, run_put_back),
     **dict.fromkeys(LEASE_CASES, run_leases),
@@ -88,7 +90,8 @@ def _say(outcome: Outcome) -> None:
 
 
 def _meant(name: str, only: tuple[str, ...]) -> bool:
-    return not only or any(words.lower() in name.lower() for words in only)
+    """`=NAME` means that one case."""
+    return not only or any(words == f"={name}" or words.lower() in name.lower() for words in only)
 
 
 def _told(outcomes: list[Outcome], *, markdown: bool) -> int:

@@ -8,7 +8,7 @@ the numbers of the snapshots.
 import json
 import sqlite3
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -144,8 +144,8 @@ def _read(begun: float, ended: float, row: Any) -> Call:
 
 @dataclass
 class Asked:
-    """An operation: the snapshots in which it was first seen, and first seen to have ended. `keys`: the key set that
-    was wanted before it; at least that one its nodes have once it is done."""
+    """An operation: the snapshots in which it was first seen, and first seen to have ended. `keys`: the number of a
+    key set, which its nodes have once it is done, or a later one."""
 
     verb: str
     slice: str
@@ -175,11 +175,14 @@ class Told:
             told = database.execute(_TOLD, [self.since]).fetchall()
             rows = database.execute(_ROWS, [self.since]).fetchall()
         self._moment += 1
+        wanted = {row[0]: row[2] for row in rows}
+        new = Counter(slice for operation, verb, slice, *_ in asked if operation not in self._asked and verb in ANSWERS)
         for operation, verb, slice, replaces, ended in asked:
-            begun = self._moment - 0.9
-            made = Asked(str(verb), str(slice), bool(replaces), self._keys.get(str(slice), 0), begun)
-            known = self._asked.setdefault(str(operation), made)
+            # One that is alone between two snapshots has made the set of the second, or asked for it once more.
+            keys = (wanted if new[slice] == 1 else self._keys).get(slice, 0)
+            known = self._asked.setdefault(operation, Asked(verb, slice, replaces, keys, self._moment - 0.9))
             known.ended = min(known.ended, self._moment - 0.1) if ended else NEVER
+        self._keys = wanted
         for operation, seq, slice, node, kind, end in told:
             if (operation, seq) not in self._told:
                 self._told.add((operation, seq))
@@ -204,8 +207,8 @@ class Told:
         made = Call(what, asked.begun, self._moment - 0.1, end=until, key_generation=keys)
         self._calls[slice, node].append(made)
 
-    def _show(self, slice: str, name: str, wanted: int, node: str, state: str, end: float | None, keys: int) -> None:
-        self._names[slice], self._keys[slice] = name, wanted
+    def _show(self, slice: str, name: str, _: int, node: str, state: str, end: float | None, keys: int) -> None:
+        self._names[slice] = name
         there, now = state not in ("deleting", "deleted"), float(self._moment)
         shown = Call(What.READ, now, now, there=there, end=float(end or 0), key_generation=keys)
         self._calls[slice, node].append(shown)

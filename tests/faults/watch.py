@@ -5,8 +5,9 @@ import base64
 import json
 import re
 import sqlite3
+from contextlib import suppress
 from datetime import UTC, datetime
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 import psycopg
 import redis
@@ -32,6 +33,7 @@ class Watch:
         self._highest: dict[tuple[str, str, str], int] = {}
         self._told = Told(datetime.now(UTC))
         self._calls = [NodeCalls(address, folder) for _, address, folder in stack.node_folders()]
+        self._lock = Lock()
         self._end = Event()
         self._thread = Thread(target=self._run, name="watch", daemon=True)
 
@@ -50,10 +52,8 @@ class Watch:
     def look(self) -> None:
         """One sample; what is down just now is looked at the next time."""
         for look in (self._table, self._nodes, self._stores, self._queues):
-            try:
+            with self._lock, suppress(psycopg.Error, redis.RedisError, OSError, sqlite3.Error):
                 look()
-            except (psycopg.Error, redis.RedisError, OSError, sqlite3.Error):
-                continue
 
     def _run(self) -> None:
         while not self._end.wait(PAUSE):
