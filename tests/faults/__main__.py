@@ -13,6 +13,8 @@ import click
 from tests.faults import report
 from tests.faults.cases import CASES, Case
 from tests.faults.leases import LEASE_CASES, run_leases
+from tests.faults.planted.bugs import BUGS
+from tests.faults.planted.run import run_planted, table
 from tests.faults.putback import PUT_BACK_CASES, run_put_back
 from tests.faults.replacing import REPLACING_CASES, run_replacing
 from tests.faults.runner import Outcome, Runner
@@ -39,12 +41,15 @@ ALONE: dict[str, Callable[[Stack, str], Outcome]] = {
 @click.option("--only", multiple=True, metavar="WORDS", help="Cases whose name has these words.")
 @click.option("--short", is_flag=True, help=f"A few cases on {SHORT_NODES} nodes, within a minute.")
 @click.option("--markdown", is_flag=True, help="The table as docs/faults.md has it.")
+@click.option("--planted", is_flag=True, help="Plant bugs into copies of the tree: what finds each.")
 @click.option("--keep", is_flag=True, help="Leave the testbed's folder (logs, stores) where it is.")
 def main(
     nodes: int, workers: int, slices: int, times: int, latency: int, only: tuple[str, ...], short: bool,
-    markdown: bool, keep: bool,
+    markdown: bool, planted: bool, keep: bool,
 ) -> None:  # fmt: skip
     """Break a testbed on purpose and see that nothing is lost and nothing doubled."""
+    if planted:
+        sys.exit(_planted(only, keep=keep))
     chosen = [case for case in CASES if (case.short or not short) and _meant(case.name, only)]
     if short:
         nodes, slices, workers, times = SHORT_NODES, SHORT_SLICES, 2, 1
@@ -74,6 +79,17 @@ def main(
             shutil.rmtree(folder, ignore_errors=True)
     status = _told(list(runner.outcomes.values()), markdown=markdown)
     sys.exit(status if whole else INTERRUPTED)
+
+
+def _planted(only: tuple[str, ...], *, keep: bool) -> int:
+    """The table of planted bugs. Exit status 1 when one is not found, or what is to find it fails without it."""
+    verdicts = run_planted([bug for bug in BUGS if _meant(bug.name, only)], lambda line: click.echo(line, err=True))
+    for verdict in verdicts:
+        if not verdict.good:
+            click.echo(f"{verdict.name}: {verdict.output if keep else verdict.output[-2000:]}", err=True)
+    for line in table(verdicts):
+        click.echo(line)
+    return 0 if all(verdict.good for verdict in verdicts) else 1
 
 
 def _play(runner: Runner, cases: list[list[Case]], times: int) -> None:

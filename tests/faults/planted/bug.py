@@ -55,7 +55,7 @@ def property_of(file: str, invariant: str) -> Finder:
     return Finder("property", invariant, _pytest(file))
 
 
-def test_at(node: str) -> Finder:
+def single_test(node: str) -> Finder:
     """A test, as pytest names it."""
     return Finder("test", node, _pytest(node))
 

@@ -1,4 +1,4 @@
-"""Each bug in a copy of its own, and whether it is found; before that everything that is to find them, without a bug."""
+"""Each bug in a copy of its own, and whether it is found; before that all that is to find them, without a bug."""
 
 import os
 import shutil
