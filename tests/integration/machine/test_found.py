@@ -10,6 +10,7 @@ from tasks.sweep import sweep
 from tests.integration.machine.invariants import Watch
 from tests.integration.machine.whole import Ground, Whole, at_work
 from tests.integration.machine.wire import Fate
+from tests.unit.nodemgr.world import USER_KEYS
 
 SPEC = SliceSpec(1, 3600)
 
@@ -50,6 +51,19 @@ def test_a_slice_is_not_gone_while_a_renewal_that_nobody_heard_of_may_keep_it_al
     whole.forward(3600)
     clean()
     assert [row.state for row in whole.rows("SELECT state FROM svm.sliver")] == ["deleted"]
+
+
+def test_verbs_of_one_sliver_that_are_recorded_in_one_commit_are_all_done(whole: Whole) -> None:
+    watch = Watch(whole)
+    whole.forward(600)
+    whole.ask(Verb.RENEWSLICE, "aa")
+    whole.ask(Verb.ADDKEY, "aa", keys=USER_KEYS[:1])
+    messages, whole.queue = whole.queue, []
+    assert len(messages) == 2
+    whole.deliver_together(messages)
+    watch.look()
+    (row,) = whole.rows("SELECT generation, key_generation FROM svm.sliver")
+    assert (row.generation, row.key_generation) == (2, 1)
 
 
 def test_nor_is_it_purged(whole: Whole) -> None:

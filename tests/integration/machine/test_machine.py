@@ -62,6 +62,7 @@ ASKED = (
     *KEY_VERBS,
     *(Verb.AUTORENEW, Verb.HEAL, Verb.UNDELEGATE, Verb.REKEY),
 )
+BESIDE = (*KEY_VERBS, Verb.RENEWSLICE, Verb.DELETESLICE)
 BEAT: dict[str, Any] = {
     "sweep": sweep,
     "autorenew": autorenew,
@@ -208,6 +209,42 @@ class Machine(RuleBasedStateMachine):
                 self.deliver(message, None, Fate.ARRIVES, 0)
                 if twice:
                     self.deliver(message, None, Fate.ARRIVES, 0)
+
+    @precondition(lambda self: self.whole.queue)
+    @rule(number=NUMBER, most=st.integers(2, 12), crash=CRASH)
+    def take_messages_together(self, number: int, most: int, crash: int | None) -> None:
+        """Side by side, recorded in one commit."""
+        at = number % len(self.whole.queue)
+        messages = self.whole.queue[at : at + most]
+        del self.whole.queue[at : at + most]
+        self.whole.fuse.left = crash
+        self.whole.deliver_together(messages)
+        counts["side by side"] += len(messages)
+
+    @rule(
+        name=NAME,
+        other=NAME,
+        verbs=st.lists(st.sampled_from(BESIDE), min_size=2, max_size=5, unique=True),
+        jobs=st.sets(st.sampled_from(["reconcile", "autorenew"])),
+        key=st.integers(0, 1),
+        crash=CRASH,
+    )
+    def verbs_side_by_side(
+        self, name: str, other: str, verbs: list[Verb], jobs: set[str], key: int, crash: int | None
+    ) -> None:
+        """What may run together does, on two slices that may share nodes."""
+        for verb in verbs:
+            for which in sorted({name, other}):
+                keys: dict[str, Any] = {"keys": (USER_KEYS[key],)} if verb in KEY_VERBS else {}
+                self.ask(verb, which, **keys)
+        for job in sorted(jobs):
+            self.whole.mortal(BEAT[job])
+        while self.whole.queue:
+            messages, self.whole.queue = self.whole.queue[:24], self.whole.queue[24:]
+            self.whole.fuse.left, crash = crash, None
+            self.whole.deliver_together(messages)
+            self.watch.look()
+            counts["side by side"] += len(messages)
 
     @precondition(lambda self: self.whole.stopped)
     @rule(number=NUMBER, go_on=st.booleans(), crash=CRASH)

@@ -1,6 +1,7 @@
 """The whole system for one example: nodes, an agent, workers, the queue between them, and what users ask of it."""
 
 import asyncio
+import inspect
 import tempfile
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from agent import ads
 from agent.api import create_app as agent_app
 from agent.issuing import Agent
 from models.operations import Given, Started, Verb, Wanted, start
+from models.results import Record
 from models.seal import Seal
 from models.states import Kind
 from models.steps import StepRef
@@ -80,15 +82,33 @@ Message = tuple[Kind, tuple[int, ...]]
 
 
 class PromptWriter(Writer):
-    """The writer without its thread: what is submitted is committed in the caller's turn."""
+    """The writer without its thread: what is submitted is committed in the caller's turn, or in `group` with more.
+
+    Args:
+        group: what waits to be committed together; None: nothing waits.
+        written: what was committed, in that order.
+    """
+
+    group: list[_Entry] | None = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.written: list[Record] = []
 
     def submit(self, record: Any) -> Any:
         return self.wake(record)
 
     def wake(self, operation: Any) -> Any:
         entry = _Entry(operation)
-        self._write([entry])
+        if self.group is None:
+            self._write([entry])
+        else:
+            self.group.append(entry)
         return entry.done
+
+    def _commit(self, entries: Sequence[_Entry]) -> None:
+        super()._commit(entries)
+        self.written += [entry.item for entry in entries if isinstance(entry.item, Record) and entry.done.result()]
 
 
 def _publish(refs: list[StepRef]) -> None:
@@ -167,6 +187,7 @@ class Whole:
     sent: list[Message] = field(default_factory=list)
     later: list[tuple[Any, Any, Any]] = field(default_factory=list)
     stopped: list[Stopped] = field(default_factory=list)
+    beside: "list[tuple[int, asyncio.Task[Any]]] | None" = None
 
     def __post_init__(self) -> None:
         ground = self.ground
@@ -192,6 +213,7 @@ class Whole:
         entry = AgentEntry(AGENT.name, f"https://{AGENT_HOST}:1")
         later: Any = Later(self)
         database: Any = self.database
+        self.writer = PromptWriter(database, _publish)
         session: Any = self.wire
         shop = Shop(
             identity=SVM,
@@ -200,7 +222,7 @@ class Whole:
             session=session,
             store=self.ground.trust,
             seal=Seal(bytes(32)),
-            writer=PromptWriter(database, _publish),
+            writer=self.writer,
             ask_directory=lambda: Directory(PLC, "", svmd=None, svm=None, agents=(entry,)),
             policy=POLICY,
         )
@@ -275,6 +297,35 @@ class Whole:
         self.mortal(lambda: TASKS[kind](list(ids)))
         self.wire.doom(Fate.ARRIVES)
 
+    def deliver_together(self, messages: Sequence[Message]) -> None:
+        """Workers take these side by side, and what they did is committed in one transaction."""
+        self.advertise()
+        beside: list[tuple[int, asyncio.Task[Any]]] = []
+        self.beside, self.writer.group = beside, []
+        try:
+            self.mortal(lambda: self._together(messages))
+        finally:
+            self.beside, self.writer.group = None, None
+            for _, task in beside:
+                if not task.done():  # its process died
+                    task.cancel()
+                with suppress(asyncio.CancelledError, Crash):
+                    self.do(task)
+
+    def _together(self, messages: Sequence[Message]) -> None:
+        for kind, ids in messages:
+            TASKS[kind](list(ids))
+        tasks, steps = [task for _, task in self.beside or ()], sum(steps for steps, _ in self.beside or ())
+
+        async def acted() -> None:
+            while len(self.writer.group or ()) < steps and not any(task.done() for task in tasks):
+                await asyncio.sleep(0)
+
+        self.do(acted())
+        entries, self.writer.group = self.writer.group or [], None
+        self.writer._write(entries)
+        self.do(asyncio.gather(*tasks))
+
     def work_off(self) -> None:
         """Workers take messages until there are none."""
         for _ in range(500):
@@ -285,7 +336,12 @@ class Whole:
 
     def follow(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a step until it has ended, or its worker was stopped."""
-        self._until_quiet(self.loop.create_task(work))
+        task = self.loop.create_task(work)
+        if self.beside is None:
+            self._until_quiet(task)
+        else:
+            # All at work before any has come to its end.
+            self.beside.append((len(inspect.getcoroutinelocals(work)["claims"]), task))
 
     def _until_quiet(self, task: "asyncio.Task[Any]") -> None:
         self.wire.on_stop = on_stop = self.loop.create_future()
