@@ -55,6 +55,7 @@ class SimulatedNode:
 
     row: Row
     node: Node
+    driver: SimulatedDriver
     door: FrontDoor
     doorway: Doorway
 
@@ -65,12 +66,13 @@ class SimulatedNode:
         """Not yet listening; `app` is the one application of all nodes."""
         folder = settings.state_dir / row.name
         capacity = settings.capacity if row.slots is None else replace(settings.capacity, slots=row.slots)
+        driver = SimulatedDriver(folder / "slivers")
         node = Node(
             identity=credentials.identity,
             credentials=credentials,
             trust=trust,
             store=Store(folder / "node.db", credentials.identity),
-            driver=SimulatedDriver(folder / "slivers"),
+            driver=driver,
             capacity=capacity,
             agents=frozenset(settings.agent_urls),
             grace=settings.grace,
@@ -80,7 +82,7 @@ class SimulatedNode:
         latency, served = settings.simulated_latency_ms / 1000, at(app, node, door)
         if settings.simulated_calls:
             served = recorded(served, node, folder)
-        return cls(row, node, door, Doorway(served, row.address, row.port, context, latency=latency))
+        return cls(row, node, driver, door, Doorway(served, row.address, row.port, context, latency=latency))
 
     @property
     def place(self) -> Place:
@@ -111,6 +113,7 @@ class Population:
         if fault.kind is Kind.WRONG_CERT and len(self.nodes) == 1:
             raise Refusal(Code.BAD_INPUT, "wrong-cert needs a second node, whose certificate to show; simulate more")
         for found in chosen:
+            found.driver.latency = fault.seconds if fault.kind is Kind.SLOW_DRIVER else 0
             found.node.full = fault.kind is Kind.OVER_CAPACITY
             await found.doorway.misbehave(fault)
         return f"{name}: {fault}" if name != ALL else f"{len(chosen)} nodes: {fault}"

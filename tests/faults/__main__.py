@@ -13,6 +13,7 @@ import click
 from tests.faults import report
 from tests.faults.cases import CASES, Case
 from tests.faults.leases import LEASE_CASES, run_leases
+from tests.faults.outside import OUTSIDE_CASES, run_outside
 from tests.faults.planted.bugs import BUGS
 from tests.faults.planted.run import run_planted, table
 from tests.faults.putback import PUT_BACK_CASES, run_put_back
@@ -28,6 +29,7 @@ ALONE: dict[str, Callable[[Stack, str], Outcome]] = {
     **dict.fromkeys(REPLACING_CASES, run_replacing),
     **dict.fromkeys(PUT_BACK_CASES, run_put_back),
     **dict.fromkeys(LEASE_CASES, run_leases),
+    **dict.fromkeys(OUTSIDE_CASES, run_outside),
 }
 """Cases that are no round of slices under a fault, and how each is run."""
 
