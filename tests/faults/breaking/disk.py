@@ -21,7 +21,7 @@ _HOLD = 'mount -t tmpfs -o size="$1" dslice "$2" && cp -a "$3/." "$2" && echo re
 def small(stack: Stack, name: str) -> Iterator[Path | None]:
     """In the place of the process `name` another one, which sees its folder on a small disk; where that disk is seen
     from here, None where this machine mounts none. What was written there is in the folder afterwards."""
-    folder, kept = stack.home.service(name), stack.folder / f"{name}-before"
+    folder, kept, after = stack.home.service(name), stack.folder / f"{name}-before", stack.folder / f"{name}-after"
     with aside(stack, [name]):
         shutil.copytree(folder, kept)
         apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
@@ -34,8 +34,10 @@ def small(stack: Stack, name: str) -> Iterator[Path | None]:
                 seen = Path(f"/proc/{holder.pid}/root{folder}")
                 with _inside(stack, name, holder.pid):
                     yield seen
+                # Out of there first: a mount goes with the folder that it is on.
+                shutil.copytree(seen, after)
                 shutil.rmtree(folder)
-                shutil.copytree(seen, folder)
+                after.rename(folder)
             finally:
                 holder.kill()
                 shutil.rmtree(kept)

@@ -84,7 +84,7 @@ def _copy() -> Iterator[Path]:
 def _ran(argv: list[str], tree: Path) -> tuple[int, str]:
     """Exit status and output; the installed package gives way to the copy."""
     # A planted file may have the size and the second of the one before: no bytecode is kept.
-    env = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "DSLICE_NO_SHRINKING": "1"}
     with subprocess.Popen(
         argv, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as process:
