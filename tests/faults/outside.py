@@ -1,6 +1,7 @@
 """Troubles that come from outside: a full disk, removals that hang, slivers whose first process died, svmd's database
 put back, rubbish in beat's folder, and a slice that is made again where its node was away when it was deleted."""
 
+import dbm
 import json
 import os
 import socket
@@ -144,9 +145,11 @@ def _beat_finds_rubbish(stack: Stack, life: Life) -> list[Breach]:
     found = _done(life, "createslice")
     folder = Path(stack.environment("beat")["DSLICE_STATE_DIR"])
     with _without(stack, ["beat"]):
-        for name in {"beat-schedule", *(path.name for path in folder.glob("beat*"))}:
-            (folder / name).write_bytes(b"\x00torn\xff" * 700)
-            stack.counted.broken += 1
+        # A record that was torn, in a file that is whole.
+        with dbm.open(str(folder / "beat-schedule"), "c") as kept:
+            for key in (b"entries", b"tz", b"utc_enabled", b"__version__"):
+                kept[key] = b"\x80\x04torn"
+        stack.counted.broken += 1
     with stack.connect() as database:
         (before,) = database.execute("SELECT coalesce(max(started_at), now()) FROM svm.operation").fetchone() or (None,)
 

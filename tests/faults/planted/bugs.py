@@ -26,14 +26,6 @@ THOUGHT_OF = (
         "assert",
     ),
     Bug(
-        "an older lease takes the place of a newer one in the table",
-        "models/transitions.py",
-        "WHERE c.sources ? v.state AND coalesce(c.new_generation >= v.generation, true)",
-        "WHERE c.sources ? v.state",
-        property_of(MACHINE, "I4: generations never fall"),
-        "fell in the table",
-    ),
-    Bug(
         "the sweep passes over claims that have lapsed",
         "models/sweeps.py",
         "OR (s.state = 'running' AND s.claim_until < now()",
