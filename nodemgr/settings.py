@@ -96,10 +96,12 @@ class SimulationSettings(CommonSettings):
         simulated_nodes: JSON, a list of `{"name", "address", "site", "token", "port", "slots"}`, the last three may be
             missing; each node keeps what it knows in `state_dir/NAME/`.
         simulated_latency_ms: that each call takes.
+        simulated_calls: each node writes down its calls in `state_dir/NAME/calls.jsonl` (for tests).
         control_socket: unix socket for `dslice fault`; empty: none.
     """
 
     simulated_nodes: Path
     simulated_latency_ms: Annotated[int, Field(ge=0, le=600_000)] = 0
+    simulated_calls: bool = False
     control_socket: str = ""
     slots: Annotated[int, Field(ge=0, le=100_000)] = 64

@@ -20,16 +20,17 @@ class Kind(StrEnum):
     LOSE_ANSWER = "lose-answer"  # acts, then hangs up
     HALF_ANSWER = "half-answer"  # acts, says half of the answer, then hangs up
     DRIP = "drip"  # acts, and says the answer at one byte in that many seconds
+    SLOW_DRIVER = "slow-driver"  # makes and removes slivers, that many seconds later
     OVER_CAPACITY = "over-capacity"  # takes no new ticket
     WRONG_CERT = "wrong-cert"  # shows another node's certificate
 
 
-DEFAULT_SECONDS = {Kind.SLOW: None, Kind.DRIP: 1.0}
+DEFAULT_SECONDS = {Kind.SLOW: None, Kind.DRIP: 1.0, Kind.SLOW_DRIVER: None}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to misbehave; `seconds` for `slow` and `drip` only."""
+    """One way to misbehave; `seconds` for `slow`, `drip` and `slow-driver` only."""
 
     kind: Kind
     seconds: float = 0

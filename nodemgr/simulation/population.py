@@ -13,6 +13,7 @@ from nodemgr.advertise import Place
 from nodemgr.api import at
 from nodemgr.node import Node
 from nodemgr.settings import SimulationSettings
+from nodemgr.simulation.calls import recorded
 from nodemgr.simulation.doorway import Doorway
 from nodemgr.simulation.faults import Fault, Kind
 from nodemgr.slivers.simulated import SimulatedDriver, simulated_host_key
@@ -54,6 +55,7 @@ class SimulatedNode:
 
     row: Row
     node: Node
+    driver: SimulatedDriver
     door: FrontDoor
     doorway: Doorway
 
@@ -64,20 +66,23 @@ class SimulatedNode:
         """Not yet listening; `app` is the one application of all nodes."""
         folder = settings.state_dir / row.name
         capacity = settings.capacity if row.slots is None else replace(settings.capacity, slots=row.slots)
+        driver = SimulatedDriver(folder / "slivers")
         node = Node(
             identity=credentials.identity,
             credentials=credentials,
             trust=trust,
             store=Store(folder / "node.db", credentials.identity),
-            driver=SimulatedDriver(folder / "slivers"),
+            driver=driver,
             capacity=capacity,
             agents=frozenset(settings.agent_urls),
             grace=settings.grace,
         )
         door = FrontDoor(row.address, SSH_PORT, simulated_host_key(folder))
         context = tls.server_context(credentials)
-        latency = settings.simulated_latency_ms / 1000
-        return cls(row, node, door, Doorway(at(app, node, door), row.address, row.port, context, latency=latency))
+        latency, served = settings.simulated_latency_ms / 1000, at(app, node, door)
+        if settings.simulated_calls:
+            served = recorded(served, node, folder)
+        return cls(row, node, driver, door, Doorway(served, row.address, row.port, context, latency=latency))
 
     @property
     def place(self) -> Place:
@@ -108,6 +113,7 @@ class Population:
         if fault.kind is Kind.WRONG_CERT and len(self.nodes) == 1:
             raise Refusal(Code.BAD_INPUT, "wrong-cert needs a second node, whose certificate to show; simulate more")
         for found in chosen:
+            found.driver.latency = fault.seconds if fault.kind is Kind.SLOW_DRIVER else 0
             found.node.full = fault.kind is Kind.OVER_CAPACITY
             await found.doorway.misbehave(fault)
         return f"{name}: {fault}" if name != ALL else f"{len(chosen)} nodes: {fault}"

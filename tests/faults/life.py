@@ -72,7 +72,7 @@ class Life:
     def ask(self, verb: str, names: Sequence[str]) -> None:
         """Ask for a verb on these slices, until svmd has written each down. Refusal when it does not in time."""
         for name in names:
-            self._accepted(self._request(verb, name))
+            self.accepted(self._request(verb, name))
 
     def undone(self, verb: str) -> list[str]:
         """Slices on which the verb has not done all of its work."""
@@ -105,7 +105,8 @@ class Life:
             return Request(verb, name, heal=True, standing_heal=True)
         return Request(verb, name, keys={"addkey": self.keys, "delkey": self.keys[:1]}.get(verb, ()))
 
-    def _accepted(self, request: Request) -> None:
+    def accepted(self, request: Request) -> None:
+        """Ask until svmd has written it down. Refusal when it does not in time."""
         deadline = time.monotonic() + ACCEPTED_WITHIN
         while True:
             svmd = self._svmd()

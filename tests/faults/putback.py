@@ -67,6 +67,7 @@ def old_databases(stack: Stack, nodes: Sequence[str]) -> Iterator[None]:
     for folder in folders.values():
         _copy(folder / "node.db", folder / "old.db")
     yield
+    begun = time.monotonic()
     processes = stack.names("nodemgr")
     for process in processes:
         stack.stop(process)
@@ -79,6 +80,8 @@ def old_databases(stack: Stack, nodes: Sequence[str]) -> Iterator[None]:
     for process in processes:
         stack.start(process)
     until(stack.all_ready, 60)
+    for address in folders:
+        stack.backs[address].append((begun, time.monotonic()))
 
 
 def _copy(store: Path, to: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,6 +39,7 @@ SHORT = {
     "DSLICE_CANARY_SECONDS": "5",
     "DSLICE_CLEAN_SECONDS": "3600",
     "DSLICE_GRACE": str(GRACE),
+    "DSLICE_SIMULATED_CALLS": "true",
 }
 DICE = SystemRandom()
 BIN = Path(sys.executable).parent
@@ -65,7 +66,8 @@ class Counted:
 
 @dataclass
 class Stack:
-    """A testbed of simulated nodes only, in `folder`. `put_back`: how often a node got an old database, by address."""
+    """A testbed of simulated nodes only, in `folder`. `put_back`: how often a node got an old database, by address;
+    `backs`: from when to when that took, on the monotonic clock."""
 
     folder: Path
     nodes: int
@@ -74,6 +76,7 @@ class Stack:
     more: dict[str, str] = field(default_factory=dict)
     counted: Counted = field(default_factory=Counted)
     put_back: Counter[str] = field(default_factory=Counter)
+    backs: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def home(self) -> Home:

@@ -1,14 +1,20 @@
-"""What is looked at while things break: generations never fall (I4), messages and logs carry no secret (I6)."""
+"""What is looked at while things break: generations never fall (I4), messages and logs carry no secret (I6), and what
+was answered as done is there (`calls`)."""
 
 import base64
 import json
 import re
-from threading import Event, Thread
+import sqlite3
+from contextlib import suppress
+from datetime import UTC, datetime
+from threading import Event, Lock, Thread
 
 import psycopg
 import redis
 
+from tests.faults.answers import NodeCalls, Told
 from tests.faults.evidence import read_node
+from tests.faults.invariants import Breach
 from tests.faults.stack import Stack
 
 PAUSE = 1.0
@@ -18,13 +24,16 @@ SECRET = re.compile(rb"PRIVATE KEY|eyJ[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}")
 
 
 class Watch:
-    """A thread that samples until `stop`; what it found wrong is in `breaches`."""
+    """A thread that samples until `stop`, and looks once more then; what it found wrong is in `breaches`."""
 
     def __init__(self, stack: Stack) -> None:
         self.breaches: list[str] = []
         self.messages = 0
         self._stack = stack
         self._highest: dict[tuple[str, str, str], int] = {}
+        self._told = Told(datetime.now(UTC))
+        self._calls = [NodeCalls(address, folder) for _, address, folder in stack.node_folders()]
+        self._lock = Lock()
         self._end = Event()
         self._thread = Thread(target=self._run, name="watch", daemon=True)
 
@@ -34,14 +43,17 @@ class Watch:
     def stop(self) -> None:
         self._end.set()
         self._thread.join()
+        self.look()
+        wrong: list[Breach] = self._told.breaches()
+        for calls in self._calls:
+            wrong += calls.breaches(self._stack.backs[calls.node])
+        self.breaches += [f"{breach.where}: {breach.why}" for breach in wrong]
 
     def look(self) -> None:
         """One sample; what is down just now is looked at the next time."""
-        for look in (self._table, self._nodes, self._queues):
-            try:
+        for look in (self._table, self._nodes, self._stores, self._queues):
+            with self._lock, suppress(psycopg.Error, redis.RedisError, OSError, sqlite3.Error):
                 look()
-            except (psycopg.Error, redis.RedisError, OSError):
-                continue
 
     def _run(self) -> None:
         while not self._end.wait(PAUSE):
@@ -51,6 +63,7 @@ class Watch:
         with self._stack.connect() as database:
             for slice, node, generation in database.execute("SELECT slice::text, node, generation FROM svm.sliver"):
                 self._never_falls("table", str(slice), str(node), int(generation))
+            self._told.look(database)
 
     def _nodes(self) -> None:
         for name, address, folder in self._stack.node_folders():
@@ -60,6 +73,10 @@ class Watch:
                 for lease in leases:
                     # A node that got an old database begins anew: it cannot know better.
                     self._never_falls(f"{name} ({times})", lease[1], name, lease[3])
+
+    def _stores(self) -> None:
+        for calls in self._calls:
+            calls.read()
 
     def _never_falls(self, where: str, slice: str, node: str, generation: int) -> None:
         key = where, slice, node

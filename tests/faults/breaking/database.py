@@ -1,4 +1,4 @@
-"""PostgreSQL: killed in the middle of commits, and a trigger that refuses what exact nodes' records insert."""
+"""PostgreSQL: killed in the middle of commits, slow, and a trigger that refuses what exact nodes' records insert."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +15,13 @@ _REFUSE = """
         WHEN (NEW.type IN ('step', 'node') AND NEW.node IN ({nodes})) EXECUTE FUNCTION svm.refuse()
 """
 _ALLOW = "DROP TRIGGER IF EXISTS refuse ON svm.event; DROP FUNCTION IF EXISTS svm.refuse()"
+# Whoever changes steps saves the counters of their operations last.
+_SLOW = """
+    CREATE OR REPLACE FUNCTION svm.dawdle() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+    CREATE TRIGGER dawdle AFTER UPDATE ON svm.operation FOR EACH STATEMENT EXECUTE FUNCTION svm.dawdle()
+"""
+_FAST = "DROP TRIGGER IF EXISTS dawdle ON svm.operation; DROP FUNCTION IF EXISTS svm.dawdle()"
 
 
 @contextmanager
@@ -37,3 +44,16 @@ def inserts_fail(stack: Stack) -> Iterator[None]:
     finally:
         with stack.connect() as database:
             database.execute(_ALLOW)
+
+
+@contextmanager
+def slow(stack: Stack) -> Iterator[None]:
+    """A record takes a fifth of a second to commit, so that many that wait meanwhile go into the next one together."""
+    with stack.connect() as database:
+        database.execute(_SLOW)
+    stack.counted.broken += 1
+    try:
+        yield
+    finally:
+        with stack.connect() as database:
+            database.execute(_FAST)

@@ -1,11 +1,12 @@
 """What holds after every rule, and what must have come about once all is healed (LIFECYCLE.md, "Invariants")."""
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from models.results import Done
 from nodemgr.store import LeaseRow
 from tests.integration.machine.places import GRACE, Site
 from tests.integration.machine.whole import Whole
@@ -42,16 +43,29 @@ _TOLD_TWICE = """
     SELECT operation, node, kind FROM svm.event WHERE type = 'node' GROUP BY 1, 2, 3 HAVING count(*) > 1
 """
 
+_DONE = "SELECT id FROM svm.step WHERE id = ANY(:ids) AND state = 'done'"
 _HELD = "SELECT id, kind, state, attempts, claim_until FROM svm.step WHERE state = 'running' OR id = ANY(:held)"
 _RENEWALS = """
     SELECT v.node, x.slice_id, count(s.id) AS steps FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
     LEFT JOIN svm.step s ON s.slice = v.slice AND s.node = v.node AND s.kind = 'renew' GROUP BY 1, 2
 """
-_SAID_DONE = """
-    SELECT s.kind, v.node, x.name, x.slice_id, v.generation, v.key_generation
-    FROM svm.step s JOIN svm.slice x ON x.id = s.slice JOIN svm.sliver v ON v.slice = s.slice AND v.node = s.node
-    WHERE s.id = ANY(:steps) AND s.state = 'done' AND v.state = 'running'
-"""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What records of one sliver's row said to be done: its newest lease, keys and pair. `jti`: under which ticket."""
+
+    jti: str | None
+    generation: int = 0
+    expires_at: datetime | None = None
+    key_generation: int = 0
+    pair_generation: int = 0
+
+    def add(self, done: Done) -> None:
+        for name in ("generation", "key_generation", "pair_generation"):
+            setattr(self, name, max(getattr(self, name), getattr(done, name) or 0))
+        if done.expires_at:
+            self.expires_at = max(done.expires_at, self.expires_at or done.expires_at)
 
 
 class Watch:
@@ -65,14 +79,18 @@ class Watch:
         self.leases: Counter[tuple[str, UUID]] = Counter()  # (node, slice_id): tickets redeemed
         self.rows: dict[tuple[UUID, str], Any] = {}
         self.held: dict[int, Any] = {}  # claims that have not lapsed
+        self.answers: dict[tuple[UUID, str], Answer] = {}  # by slice and node
+        self.seen = 0  # records that are in it
 
     def look(self) -> None:
         """All of it."""
         for site in self.whole.sites:
             self._node(site)
         rows = self.whole.rows(_SLIVERS)
+        self._hear()
         for row in rows:
             self._row(row)
+            self._answered(row)
         self._compare(rows)
         self._operations()
         self._claims()
@@ -115,6 +133,29 @@ class Watch:
         self.rows[row.slice, row.node] = row
         if row.slice_state != "open":
             assert row.state not in LIVE, f"{where} is {row.state} although the slice is {row.slice_state}"
+
+    def _hear(self) -> None:
+        """What was recorded since, and told as done."""
+        new = self.whole.writer.written[self.seen :]
+        self.seen += len(new)
+        done = {row.id for row in self.whole.rows(_DONE, ids=[record.claim.id for record in new])} if new else set()
+        for record in new:
+            claim, result = record.claim, record.result
+            if isinstance(result, Done) and not result.unchanged and claim.id in done and claim.slice and claim.sliver:
+                answer = self.answers.setdefault((claim.slice.id, claim.sliver.node), Answer(claim.sliver.jti))
+                if answer.jti == claim.sliver.jti:
+                    answer.add(result)
+
+    def _answered(self, row: Any) -> None:
+        """What was told as done is in the table until the sliver is deleted, or another ticket makes another one."""
+        answer, where = self.answers.get((row.slice, row.node)), f"{row.name} on {row.node}"
+        if answer is None or row.state not in ("leased", "running") or row.jti != answer.jti:
+            self.answers.pop((row.slice, row.node), None)
+            return
+        for name in ("generation", "key_generation", "pair_generation"):
+            told, there = getattr(answer, name), getattr(row, name)
+            assert told <= there, f"lost: {where}: {name} {told} was told, {there} is in the table"
+        assert not answer.expires_at or answer.expires_at <= row.expires_at, f"lost: {where}: a renewal that was told"
 
     def _compare(self, rows: list[Any]) -> None:
         """What the table says to be there is there; what it says to be gone is gone."""
@@ -168,21 +209,6 @@ class Watch:
             key = (row.node, row.slice_id)
             reached, most = self.highest.get(key, 0), self.leases[key] + row.steps
             assert reached <= most, f"doubled: generation {reached} on {row.node} by {most} leases and renewals"
-
-    def recorded(self, steps: Sequence[int]) -> None:
-        """What these steps are said to have done at their nodes stands in the table."""
-        for row in self.whole.rows(_SAID_DONE, steps=list(steps)):
-            lease = self.holding_now(row.node, row.name)
-            if lease is None or lease.slice_id != row.slice_id:
-                continue
-            where = f"dropped: {row.kind} of {row.name} on {row.node} is done, and the table does not know"
-            assert row.kind != "renew" or lease.generation == row.generation, where
-            assert row.kind != "addkey" or lease.key_generation == row.key_generation, where
-
-    def holding_now(self, node: str, name: str) -> LeaseRow | None:
-        """What a node has for a slice at this moment."""
-        (site,) = [site for site in self.whole.sites if site.address == node]
-        return site.store.lease(name)
 
     def agree(self) -> None:
         """Once all is healed and quiet: what ought to be is, and nothing else."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from models.operations import SliceSpec, Verb
-from models.states import Kind
 from tasks.clean import clean
 from tasks.sweep import sweep
 from tests.integration.machine.invariants import Watch
@@ -54,6 +53,19 @@ def test_a_slice_is_not_gone_while_a_renewal_that_nobody_heard_of_may_keep_it_al
     assert [row.state for row in whole.rows("SELECT state FROM svm.sliver")] == ["deleted"]
 
 
+def test_verbs_of_one_sliver_that_are_recorded_in_one_commit_are_all_done(whole: Whole) -> None:
+    watch = Watch(whole)
+    whole.forward(600)
+    whole.ask(Verb.RENEWSLICE, "aa")
+    whole.ask(Verb.ADDKEY, "aa", keys=USER_KEYS[:1])
+    messages, whole.queue = whole.queue, []
+    assert len(messages) == 2
+    whole.deliver_together(messages)
+    watch.look()
+    (row,) = whole.rows("SELECT generation, key_generation FROM svm.sliver")
+    assert (row.generation, row.key_generation) == (2, 1)
+
+
 def test_nor_is_it_purged(whole: Whole) -> None:
     renewal_without_answer(whole)
     whole.forward(3100)
@@ -63,18 +75,3 @@ def test_nor_is_it_purged(whole: Whole) -> None:
     whole.forward(3600)
     clean()
     assert [row.state for row in whole.rows("SELECT state FROM svm.slice")] == ["deleted"]
-
-
-@pytest.mark.parametrize("kinds", [(Kind.RENEW, Kind.ADDKEY), (Kind.ADDKEY, Kind.RENEW)])
-def test_a_renewal_and_a_key_that_are_recorded_in_one_group_are_both_kept(
-    whole: Whole, kinds: tuple[Kind, Kind]
-) -> None:
-    whole.ask(Verb.RENEWSLICE, "aa")
-    whole.ask(Verb.ADDKEY, "aa", keys=(USER_KEYS[0],))
-    beside = whole.beside(*kinds)
-    assert beside
-    first, second = beside
-    whole.deliver_together(first, second)
-    Watch(whole).recorded(first[1] + second[1])
-    states = whole.rows("SELECT kind, state FROM svm.step WHERE kind IN ('renew', 'addkey')")
-    assert {(row.kind, row.state) for row in states} == {("renew", "done"), ("addkey", "done")}

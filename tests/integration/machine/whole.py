@@ -1,8 +1,9 @@
 """The whole system for one example: nodes, an agent, workers, the queue between them, and what users ask of it."""
 
 import asyncio
+import inspect
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,6 +18,7 @@ from agent.api import create_app as agent_app
 from agent.issuing import Agent
 from agent.places import Bounds
 from models.operations import Given, Started, Verb, Wanted, start
+from models.results import Record
 from models.seal import Seal
 from models.states import Kind
 from models.steps import StepRef
@@ -82,28 +84,33 @@ Message = tuple[Kind, tuple[int, ...]]
 
 
 class PromptWriter(Writer):
-    """The writer without its thread: what is submitted is committed in the caller's turn, unless it waits for more.
+    """The writer without its thread: what is submitted is committed in the caller's turn, or in `group` with more.
 
-    `hold`: called when the next record is to wait for the one after it, so that both are written in one group.
+    Args:
+        group: what waits to be committed together; None: nothing waits.
+        written: what was committed, in that order.
     """
 
-    hold: Callable[[], object] | None = None
-    held: tuple[_Entry, ...] = ()
+    group: list[_Entry] | None = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.written: list[Record] = []
 
     def submit(self, record: Any) -> Any:
-        self.held = (*self.held, entry := _Entry(record))
-        (self.hold or self.flush)()
-        return entry.done
-
-    def flush(self) -> None:
-        entries, self.held = self.held, ()
-        if entries:
-            self._write(entries)
+        return self.wake(record)
 
     def wake(self, operation: Any) -> Any:
         entry = _Entry(operation)
-        self._write([entry])
+        if self.group is None:
+            self._write([entry])
+        else:
+            self.group.append(entry)
         return entry.done
+
+    def _commit(self, entries: Sequence[_Entry]) -> None:
+        super()._commit(entries)
+        self.written += [entry.item for entry in entries if isinstance(entry.item, Record) and entry.done.result()]
 
 
 def _publish(refs: list[StepRef]) -> None:
@@ -182,6 +189,7 @@ class Whole:
     sent: list[Message] = field(default_factory=list)
     later: list[tuple[Any, Any, Any]] = field(default_factory=list)
     stopped: list[Stopped] = field(default_factory=list)
+    beside: "list[tuple[int, asyncio.Task[Any]]] | None" = None
 
     def __post_init__(self) -> None:
         ground = self.ground
@@ -207,6 +215,7 @@ class Whole:
         entry = AgentEntry(AGENT.name, f"https://{AGENT_HOST}:1")
         later: Any = Later(self)
         database: Any = self.database
+        self.writer = PromptWriter(database, _publish)
         session: Any = self.wire
         shop = Shop(
             identity=SVM,
@@ -215,7 +224,7 @@ class Whole:
             session=session,
             store=self.ground.trust,
             seal=Seal(bytes(32)),
-            writer=PromptWriter(database, _publish),
+            writer=self.writer,
             ask_directory=lambda: Directory(PLC, "", svmd=None, svm=None, agents=(entry,)),
             policy=POLICY,
         )
@@ -292,33 +301,34 @@ class Whole:
         self.mortal(lambda: TASKS[kind](list(ids)))
         self.wire.doom(Fate.ARRIVES)
 
-    def deliver_together(self, first: Message, second: Message) -> None:
-        """Two workers take them; what both have done is written down in one group."""
-        writer: Any = self.shop.writer
-        writer.hold = lambda: self.wire.stand_still(self.loop)
-        stopped = len(self.stopped)
-        self.deliver(first)
-        writer.hold = None
-        self.deliver(second)
-        self.mortal(writer.flush)
-        while len(self.stopped) > stopped:
-            task = self.stopped.pop().task
-            self.mortal(lambda task=task: self._until_quiet(task))
+    def deliver_together(self, messages: Sequence[Message]) -> None:
+        """Workers take these side by side, and what they did is committed in one transaction."""
+        self.advertise()
+        beside: list[tuple[int, asyncio.Task[Any]]] = []
+        self.beside, self.writer.group = beside, []
+        try:
+            self.mortal(lambda: self._together(messages))
+        finally:
+            self.beside, self.writer.group = None, None
+            for _, task in beside:
+                if not task.done():  # its process died
+                    task.cancel()
+                with suppress(asyncio.CancelledError, Crash):
+                    self.do(task)
 
-    def beside(self, *kinds: Kind) -> list[Message] | None:
-        """One message of each kind, all about one sliver, taken out of the queue; None when there are none."""
-        ids = [id for _, numbers in self.queue for id in numbers]
-        steps = {row.id: row for row in self.rows("SELECT id, slice, node FROM svm.step WHERE id = ANY(:i)", i=ids)}
-        places: dict[Any, dict[Kind, Message]] = {}
-        for kind, numbers in self.queue:
-            step = steps[numbers[0]]
-            places.setdefault((step.slice, step.node), {})[kind] = (kind, numbers)
-        for found in places.values():
-            if found.keys() >= set(kinds):
-                chosen = [found[kind] for kind in kinds]
-                self.queue = [message for message in self.queue if message not in chosen]
-                return chosen
-        return None
+    def _together(self, messages: Sequence[Message]) -> None:
+        for kind, ids in messages:
+            TASKS[kind](list(ids))
+        tasks, steps = [task for _, task in self.beside or ()], sum(steps for steps, _ in self.beside or ())
+
+        async def acted() -> None:
+            while len(self.writer.group or ()) < steps and not any(task.done() for task in tasks):
+                await asyncio.sleep(0)
+
+        self.do(acted())
+        entries, self.writer.group = self.writer.group or [], None
+        self.writer._write(entries)
+        self.do(asyncio.gather(*tasks))
 
     def work_off(self) -> None:
         """Workers take messages until there are none."""
@@ -330,7 +340,12 @@ class Whole:
 
     def follow(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a step until it has ended, or its worker was stopped."""
-        self._until_quiet(self.loop.create_task(work))
+        task = self.loop.create_task(work)
+        if self.beside is None:
+            self._until_quiet(task)
+        else:
+            # All at work before any has come to its end.
+            self.beside.append((len(inspect.getcoroutinelocals(work)["claims"]), task))
 
     def _until_quiet(self, task: "asyncio.Task[Any]") -> None:
         self.wire.on_stop = on_stop = self.loop.create_future()

@@ -83,13 +83,9 @@ class Wire:
         fate, self.fate = self.fate, Fate.ARRIVES
         return fate
 
-    def stand_still(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        """The worker at work is to be left as it is; what it would wait for."""
-        gate = loop.create_future()
+    async def _stop(self) -> None:
+        gate = asyncio.get_running_loop().create_future()
         self.stopped.append(gate)
         if self.on_stop is not None and not self.on_stop.done():
             self.on_stop.set_result(None)
-        return gate
-
-    async def _stop(self) -> None:
-        await self.stand_still(asyncio.get_running_loop())
+        await gate

@@ -1,0 +1,125 @@
+"""The planted bugs."""
+
+from tests.faults.planted.bug import MACHINE, Bug, case, property_of, single_test
+from tests.faults.planted.found import FOUND
+from tests.faults.planted.once import ONCE
+
+NODE_MACHINE = "tests/unit/nodemgr/test_machine.py"
+TOGETHER = case("verbs side by side")
+_BURN = "self.store.burn(Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.slice_id, ticket.expires_at))"
+
+THOUGHT_OF = (
+    Bug(
+        "a claim that holds is taken over",
+        "models/claims.py",
+        "OR (state = 'running' AND claim_until < now()))",
+        "OR state = 'running')",
+        property_of(MACHINE, "a claim is its worker's alone until it lapses"),
+        "was claimed while another worker held it",
+    ),
+    Bug(
+        "a record counts without its claim's token",
+        "models/record.py",
+        "ON s.id = c.id AND s.claim_token = c.token",
+        "ON s.id = c.id",
+        single_test("tests/integration/models/test_steps.py::test_a_record_under_another_token_is_ignored"),
+        "assert",
+    ),
+    Bug(
+        "the sweep passes over claims that have lapsed",
+        "models/sweeps.py",
+        "OR (s.state = 'running' AND s.claim_until < now()",
+        "OR (s.state = 'running' AND s.claim_until IS NULL",
+        property_of(MACHINE, "I3: every operation ends"),
+        "I3: sweeps alone do not end it",
+    ),
+    Bug(
+        "steps of a slice that is being deleted are still taken",
+        "models/claims.py",
+        "NOT EXISTS (SELECT 1 FROM svm.slice WHERE slice.id = s.slice AND slice.state <> 'open'))",
+        "true)",
+        single_test("tests/integration/models/test_steps.py::test_nothing_but_deletion_is_claimed_once_it_has_begun"),
+        "assert",
+    ),
+    Bug(
+        "a ticket is burnt after the transaction that writes its lease",
+        "nodemgr/node.py",
+        f"            {_BURN}\n            self.store.put(lease)\n",
+        f"            self.store.put(lease)\n        {_BURN}\n",
+        property_of(NODE_MACHINE, "I2: a ticket makes one lease"),
+        "FOREIGN KEY constraint failed",
+    ),
+    Bug(
+        "a deletion does not burn the ticket",
+        "nodemgr/node.py",
+        "            if jti is not None:\n                end = ",
+        "            if jti is None:\n                end = ",
+        single_test("tests/unit/nodemgr/test_redemption.py::test_a_ticket_deleted_before_it_was_redeemed_is_burnt"),
+        "not refused with ticket-expired",
+    ),
+    Bug(
+        "a sliver leaves the list of removals before it is removed",
+        "nodemgr/node.py",
+        '        async with _deadline(f"removing the sliver of {slice}"):\n'
+        "            await self.driver.delete(slice)\n"
+        "        self.store.removed(slice)\n",
+        "        self.store.removed(slice)\n"
+        '        async with _deadline(f"removing the sliver of {slice}"):\n'
+        "            await self.driver.delete(slice)\n",
+        single_test(
+            "tests/unit/nodemgr/test_deletion.py"
+            "::test_what_the_driver_cannot_remove_now_keeps_its_place_and_is_removed_later"
+        ),
+        "assert",
+    ),
+    Bug(
+        "a node keeps only the keys that are new in a set",
+        "nodemgr/node.py",
+        "lines = tuple(key.line for key in wanted.values())",
+        "lines = tuple(key.line for blob, key in wanted.items() if blob in added)",
+        TOGETHER,
+        "keys are lost",
+    ),
+    Bug(
+        "a node takes an older key set",
+        "nodemgr/node.py",
+        "if generation < lease.key_generation or (generation == lease.key_generation and wanted != present):",
+        "if generation == lease.key_generation and wanted != present:",
+        single_test("tests/unit/nodemgr/test_keys.py::test_an_older_key_set_is_refused_and_the_same_one_is_not"),
+        "not refused with stale-generation",
+    ),
+    Bug(
+        "a renewal is answered and not written down",
+        "nodemgr/node.py",
+        "via=caller.svm or lease.via))\n            self.store.put(lease)\n        return lease",
+        "via=caller.svm or lease.via))\n        return lease",
+        TOGETHER,
+        "a renewal is lost",
+    ),
+    Bug(
+        "a deletion is answered and the lease stays",
+        "nodemgr/node.py",
+        "                self.store.forget(lease, self.now())\n        if lease is not None:\n",
+        "                pass\n        if lease is not None:\n",
+        TOGETHER,
+        "there again",
+    ),
+    Bug(
+        "a withdrawn certificate is taken",
+        "trust/store.py",
+        "revoked=known.serials if known else frozenset(),",
+        "revoked=frozenset(),",
+        single_test("tests/unit/trust/test_store.py"),
+        "DID NOT RAISE",
+    ),
+    Bug(
+        "a request that is repeated begins anew",
+        "models/operations.py",
+        "return Started(row.id, row.slice_name, [], existing=True) if row else None",
+        "return None",
+        single_test("tests/integration/models/test_lifecycle.py::test_the_same_request_again_is_the_same_operation"),
+        "is under way on",
+    ),
+)
+
+BUGS = (*ONCE, *FOUND, *THOUGHT_OF)
