@@ -39,7 +39,7 @@ faults: install
 
 # `man svm`, `man svm-createslice` … within the installation.
 man: install
-	@$(BIN)/python -m testbed.man
+	@$(BIN)/python -m admin.man
 
 # Pins again from pyproject.toml; needs uv, writes no address of any index.
 lock:

@@ -11,16 +11,16 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, text
 
 from bench.records import database
-from models.clean import forget, purge, unreleased
-from models.endings import outlive
-from models.events import history
-from models.notices import announce, to_send
-from models.pairs import behind
-from models.reconciling import nodes, to_heal
-from models.renewals import due, over
-from models.slices import find, slivers
-from models.sweeps import oldest_due, republish, stuck
-from models.transitions import expire
+from lifecycle.deletion import outlive
+from lifecycle.events import history
+from lifecycle.inventory import nodes, to_heal
+from lifecycle.keypair import behind
+from lifecycle.notices import announce, to_send
+from lifecycle.recovery import oldest_due, republish, stuck
+from lifecycle.renewal import due, over
+from lifecycle.retention import forget, purge, unreleased
+from lifecycle.slices import find, slivers
+from lifecycle.transitions import expire
 
 SLICES, NODES = 100, 50  # what lives: 5,000 slivers in all
 GONE, GONE_NODES, RENEWALS = 1000, 20, 10  # the history: deleted slices, nodes of each, how often each was renewed

@@ -15,13 +15,13 @@ from threading import BoundedSemaphore
 
 from sqlalchemy import Engine
 
-from models.claims import claim
+from lifecycle.claims import claim
+from lifecycle.operations import SliceSpec, Verb, Wanted, start
+from lifecycle.outcome import Done, Record
+from lifecycle.record import record
+from lifecycle.transitions import Granted
+from lifecycle.writer import Writer
 from models.database import engine, migrate
-from models.operations import SliceSpec, Verb, Wanted, start
-from models.record import record
-from models.results import Done, Record
-from models.transitions import Granted
-from models.writer import Writer
 from testbed.embedded import Postgres
 from trust.identity import Identity
 

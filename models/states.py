@@ -1,21 +1,5 @@
-"""The words of the lifecycle and its one table of moves. Pure: no I/O.
+"""The words of the lifecycle, as tables store them. What may follow what: `lifecycle/moves.py`."""
 
-```
-            newleases            newvms
- ticketed ───────────▶ leased ───────────▶ running ──┐ renew: lease replaced, generation + 1
- (tickets/)            (leases/)           (vms/)  ◀─┘
-     │                    │ ◀──── stop ───────│ its node says that the VM has ended by itself
-     │                    │                   │
-     ├────────────────────┴───────────────────┴── ticket or lease runs out ──▶ expired
-     └── deleteslice, or replaced by another node ──▶ deleting ── node agreed, or lease end + grace ──▶ deleted
- expired | deleted ──▶ ticketed       a new ticket; the generation goes on counting
-```
-
-Who acts next: ticketed: newleases, before the ticket ends. leased: newvms, before the lease ends. running: renew.
-deleting: delete, then reconcile. expired, deleted: createslice or clean.
-"""
-
-from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -127,43 +111,3 @@ class Queue(StrEnum):
     INTERACTIVE = "interactive"
     RENEWALS = "renewals"
     HOUSEKEEPING = "housekeeping"
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """From which states a sliver may move, and where to; `to` None = it stays where it is."""
-
-    sources: tuple[SliverState, ...]
-    to: SliverState | None
-
-
-# The table. Steps move slivers by their kind; the other moves are named as in the drawing above.
-MOVES: dict[str, Move] = {
-    Kind.NEWTICKETS: Move((SliverState.EXPIRED, SliverState.DELETED), SliverState.TICKETED),
-    Kind.REPLACE: Move((SliverState.EXPIRED, SliverState.DELETED), SliverState.TICKETED),
-    Kind.NEWLEASES: Move((SliverState.TICKETED,), SliverState.LEASED),
-    Kind.NEWVMS: Move((SliverState.LEASED,), SliverState.RUNNING),
-    Kind.ADDKEY: Move((SliverState.RUNNING,), None),
-    Kind.DELKEY: Move((SliverState.RUNNING,), None),
-    Kind.NUKEKEYS: Move((SliverState.RUNNING,), None),
-    Kind.REKEY: Move((SliverState.RUNNING,), None),
-    Kind.RENEW: Move((SliverState.LEASED, SliverState.RUNNING), None),
-    Kind.DELETE: Move((SliverState.DELETING,), SliverState.DELETED),
-    "stop": Move((SliverState.RUNNING,), SliverState.LEASED),
-    "expire": Move(LIVE, SliverState.EXPIRED),
-    "condemn": Move((*LIVE, SliverState.EXPIRED), SliverState.DELETING),
-}
-
-# What follows a step on the same node, in the same slot, when the verb goes that far.
-CHAIN: dict[Verb, tuple[Kind, ...]] = {
-    Verb.CREATESLICE: (Kind.NEWTICKETS, Kind.NEWLEASES, Kind.NEWVMS),
-    Verb.REPLACE: (Kind.REPLACE, Kind.NEWLEASES, Kind.NEWVMS),
-}
-
-
-def next_kind(verb: Verb, kind: Kind) -> Kind | None:
-    """The step that follows `kind` in this verb; None when it is the last."""
-    chain = CHAIN.get(verb, ())
-    # A replacement inside createslice joins the chain where tickets stand.
-    at = 0 if kind in (Kind.NEWTICKETS, Kind.REPLACE) else chain.index(kind) if kind in chain else len(chain)
-    return chain[at + 1] if at + 1 < len(chain) else None

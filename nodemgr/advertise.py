@@ -10,7 +10,7 @@ from typing import Self
 
 from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Returned
 from nodemgr.node import Node
-from nodemgr.store import Burnt
+from nodemgr.storage.store import Burnt
 from rpc.background import surviving
 from trust.errors import Refusal
 from trust.identity import Identity

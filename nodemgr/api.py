@@ -17,7 +17,7 @@ from agent.client import FrontDoor, frontdoor_to_json
 from nodemgr.caller import Caller
 from nodemgr.node import MAX_KEYS, Node
 from nodemgr.slicekey import SlicePair
-from nodemgr.store import LeaseRow
+from nodemgr.storage.store import LeaseRow
 from rpc.server import Guard, application, deny_by_default, open_route
 from trust.authorize import Action
 from trust.identity import Role

@@ -11,19 +11,19 @@ from agent.client import FrontDoor
 from nodemgr.advertise import Place
 from nodemgr.agents import Agents
 from nodemgr.api import at, create_app
-from nodemgr.disk import Disk
 from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
+from nodemgr.periodic import look_after
 from nodemgr.reclaim import listening
-from nodemgr.rounds import look_after
 from nodemgr.settings import Settings
-from nodemgr.slivers.choice import open_driver
-from nodemgr.slivers.driver import Driver
-from nodemgr.slivers.simulated import SimulatedDriver, simulated_host_key
+from nodemgr.slivers.drivers.choice import open_driver
+from nodemgr.slivers.drivers.driver import Driver
+from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_key
 from nodemgr.stops import heed_stops
-from nodemgr.store import Store
+from nodemgr.storage.disk import Disk
+from nodemgr.storage.store import Store
 from plc.client import Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session

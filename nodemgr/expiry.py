@@ -15,7 +15,7 @@ from nodemgr.beside import Beside
 from nodemgr.liveness import start_again
 from nodemgr.node import Node
 from nodemgr.stops import halt
-from nodemgr.store import LeaseRow
+from nodemgr.storage.store import LeaseRow
 
 PURGE_SECONDS = 3_600
 UNKNOWN = UUID(int=0)  # the registration of a sliver without a lease whose record is damaged

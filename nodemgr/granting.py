@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from nodemgr.admission import Held, admit, lease_end
 from nodemgr.caller import Caller
-from nodemgr.store import LeaseRow
+from nodemgr.storage.store import LeaseRow
 from trust.documents import Lease, Ticket, sign_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity

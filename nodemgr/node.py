@@ -29,11 +29,11 @@ from nodemgr.access import Access, SessionCloser
 from nodemgr.admission import Capacity, lease_end, next_generation
 from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
-from nodemgr.disk import Disk
 from nodemgr.granting import grant, same_lease, signed, too_many
 from nodemgr.slicekey import SlicePair, check_pair
-from nodemgr.slivers.driver import Driver, SliverSpec
-from nodemgr.store import Burnt, LeaseRow, Store
+from nodemgr.slivers.drivers.driver import Driver, SliverSpec
+from nodemgr.storage.disk import Disk
+from nodemgr.storage.store import Burnt, LeaseRow, Store
 from rpc.credentials import Credentials
 from trust.authorize import Action
 from trust.documents import SKEW, TICKET_LIFETIME, verify_ticket

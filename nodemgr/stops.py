@@ -10,7 +10,7 @@ from functools import partial
 
 from nodemgr.liveness import start_again
 from nodemgr.node import Node
-from nodemgr.store import LeaseRow
+from nodemgr.storage.store import LeaseRow
 from plc.client import StopList
 from rpc.background import surviving
 from trust.identity import Identity

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from nodemgr.beside import deadline
-from nodemgr.disk import Disk
 from nodemgr.liveness import back_to_lease
 from nodemgr.node import Node
-from nodemgr.store import LeaseRow
+from nodemgr.storage.disk import Disk
+from nodemgr.storage.store import LeaseRow
 from trust.errors import Refusal
 
 GROWN_KIB = 1024  # between two rounds, that count as taking the disk

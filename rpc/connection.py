@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from rpc.guard import PEER
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers
-MAX_MESSAGE = 8 * 1024 * 1024  # bytes of a whole request with its framing; rpc/door.py bounds the body, far below
+MAX_MESSAGE = 8 * 1024 * 1024  # bytes of a whole request with its framing; rpc/body_limit.py bounds the body, far below
 HEAD_SECONDS = 20
 
 

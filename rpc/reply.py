@@ -15,7 +15,7 @@ from trust.identity import Identity, Role
 CONNECT_TIMEOUT = 10  # seconds for TCP and TLS together
 DEADLINE = 45  # seconds for a whole call (STACK: every step ends within 45 s)
 MAX_BODY = 8 * 1024 * 1024  # bytes of an answer
-MAX_REQUEST = 1024 * 1024  # bytes of a request's body; servers take no more (rpc/door.py)
+MAX_REQUEST = 1024 * 1024  # bytes of a request's body; servers take no more (rpc/body_limit.py)
 
 SERVICES = {Role.NODE: "the node", Role.AGENT: "the agent", Role.SVM: "svmd", Role.PLC: "plc"}
 E = TypeVar("E", bound=BaseException)

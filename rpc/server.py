@@ -17,9 +17,9 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from rpc import problems
+from rpc.acceptor import BACKLOG, GOODBYE, OTHERS, Gate
+from rpc.body_limit import Door
 from rpc.connection import BoundedProtocol, PeerProtocol
-from rpc.door import Door
-from rpc.gate import BACKLOG, GOODBYE, OTHERS, Gate
 from rpc.guard import Guard, deny_by_default, open_route
 from rpc.sockets import raise_descriptor_limit
 

@@ -7,7 +7,7 @@ from datetime import UTC
 from typing import Any
 
 from svm.client import Svmd, moment
-from svm.exits import DONE, FAILED, INTERRUPTED, SOME_FAILED, status_of_refusal
+from svm.exit_codes import DONE, FAILED, INTERRUPTED, SOME_FAILED, status_of_refusal
 from svm.flags import Flags
 from svm.output import NodeResult, Report, Retry, json_line, say
 from svm.request import Request

@@ -15,7 +15,7 @@ WARNED = timedelta(days=3)
 _MAKING = ("createslice", "newtickets", "newleases", "newvms", "replace", "deleteslice")
 _SAME_END = timedelta(seconds=1)  # a delegation's end has whole seconds
 
-# By models.diagnosis.Trouble; of one that this svm does not know, its name and reason are shown.
+# By lifecycle.diagnosis.Trouble; of one that this svm does not know, its name and reason are shown.
 _TROUBLES = {
     "orphan": "a VM that svmd did not make or has forgotten; it ends with its lease",
     "missing": "its node has no VM of it any more; svm deleteslice {slice}, then svm createslice FILE, make it anew",

@@ -11,13 +11,13 @@ from difflib import get_close_matches
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from svm.exits import INTERRUPTED, USAGE, status_of_refusal
+from svm.exit_codes import INTERRUPTED, USAGE, status_of_refusal
 from svm.flags import Flags, group_flags
 from svm.output import refused
 from svm.streams import OutputError, begin
 from trust.errors import Code, Refusal
 
-# Verb → module in svm/verbs. The order is that of `svm --help`: first the howto's verbs in its order.
+# Verb → module in svm/commands. The order is that of `svm --help`: first the howto's verbs in its order.
 VERBS = {
     "getads": "ads",
     "createslice": "create",
@@ -63,7 +63,7 @@ class Verbs(click.Group):
         del ctx
         for name in (cmd_name, f"{cmd_name}s", cmd_name.removesuffix("s")):
             if name in VERBS:
-                module = importlib.import_module(f"svm.verbs.{VERBS[name]}")
+                module = importlib.import_module(f"svm.commands.{VERBS[name]}")
                 found: click.Command = getattr(module, name.replace("-", "_"))
                 return found
         return None

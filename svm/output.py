@@ -16,7 +16,7 @@ from typing import TextIO
 
 import click
 
-from svm.exits import status_of_nodes
+from svm.exit_codes import status_of_nodes
 from trust.errors import Refusal
 
 MAX_TEXT = 200

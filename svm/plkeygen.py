@@ -5,7 +5,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from svm.oneline import run
+from svm.cli_errors import run
 from svm.streams import begin
 from trust.errors import Code, Refusal
 

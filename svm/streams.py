@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, TextIO
 
-from svm.exits import FAILED
+from svm.exit_codes import FAILED
 
 _PLAIN = {"→": "->", "·": "-", "…": "...", "–": "-", "—": "-", "’": "'"}
 

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from models.claims import Claim
-from models.generations import Counted
-from models.keys import KeySet, wanted_keys
-from models.results import Done
+from lifecycle.claims import Claim
+from lifecycle.generations import Counted
+from lifecycle.keys import KeySet, wanted_keys
+from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import NodeClient
+from tasks.context import Workshop, delegation, ended, facts
 from tasks.newest import push_newest
-from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 
 

@@ -8,11 +8,11 @@ import logging
 from celery import shared_task
 from sqlalchemy import Connection
 
-from models.notices import autorenew_ended
-from models.operations import BEAT, StepRef, Verb, Wanted, lock_named, start
-from models.renewals import Due, Over, due, over
+from lifecycle.notices import autorenew_ended
+from lifecycle.operations import BEAT, StepRef, Verb, Wanted, lock_named, start
+from lifecycle.renewal import Due, Over, due, over
+from tasks.context import transaction, workshop
 from tasks.publish import publish
-from tasks.workshop import transaction, workshop
 from trust.documents import verify_delegation
 from trust.errors import Code, Refusal
 

@@ -6,13 +6,13 @@ from celery import shared_task
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from models.claims import Claim
-from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
-from models.results import Done
+from lifecycle.claims import Claim
+from lifecycle.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
+from lifecycle.outcome import Done
 from models.states import Kind
+from tasks.context import Workshop, transaction, workshop
 from tasks.publish import publish
 from tasks.step import perform
-from tasks.workshop import Workshop, transaction, workshop
 from trust.identity import Identity
 
 log = logging.getLogger(__name__)

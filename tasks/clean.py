@@ -4,13 +4,13 @@ import time
 
 from celery import shared_task
 
-from models.clean import forget, purge, unreleased
-from models.endings import outlive
-from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
+from lifecycle.deletion import outlive
+from lifecycle.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
+from lifecycle.retention import forget, purge, unreleased
+from lifecycle.transitions import expire
 from models.states import Kind
-from models.transitions import expire
+from tasks.context import transaction, workshop
 from tasks.publish import publish
-from tasks.workshop import transaction, workshop
 from trust.identity import Identity
 
 FORGETTING = 60  # seconds in one look: far more than a day's operations need, shared over the day's looks

@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from models.claims import Claim, SliceFacts, SliverFacts
-from models.results import Done
+from lifecycle.claims import Claim, SliceFacts, SliverFacts
+from lifecycle.outcome import Done
+from tasks.context import Workshop, delegation, facts
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, facts
 from trust.errors import Code, Refusal
 
 

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from models.generations import Counted, outgrow
-from tasks.workshop import Workshop
+from lifecycle.generations import Counted, outgrow
+from tasks.context import Workshop
 from trust.errors import Code, Refusal
 
 TRIES = 4  # each is above what the node had; more are needed only while others push as well

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from models.claims import Claim, SliceFacts, SliverFacts
-from models.reconciling import Expected
-from models.results import Done
+from lifecycle.claims import Claim, SliceFacts, SliverFacts
+from lifecycle.inventory import Expected
+from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply
+from tasks.context import Workshop, delegation, ended, facts
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, ended, facts
 from trust.documents import Lease, verify_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from celery import shared_task
 
 from agent.client import AgentClient, Tickets
-from models.claims import Claim, SliceFacts
-from models.results import Done
-from models.slices import lacking
-from models.transitions import Granted
+from lifecycle.claims import Claim, SliceFacts
+from lifecycle.outcome import Done
+from lifecycle.slices import lacking
+from lifecycle.transitions import Granted
 from plc.client import AgentEntry
+from tasks.context import Workshop, delegation
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair
 

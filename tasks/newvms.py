@@ -4,17 +4,17 @@ from dataclasses import replace
 
 from celery import shared_task
 
-from models.claims import Claim
-from models.generations import Counted
-from models.pairs import Pair
-from models.results import Done
+from lifecycle.claims import Claim
+from lifecycle.generations import Counted
+from lifecycle.keypair import Pair
+from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply, SliverReply
+from tasks.context import Workshop, delegation, ended, facts
 from tasks.newest import push_newest
 from tasks.rekey import newest_pair
 from tasks.renew import newer_lease
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 
 

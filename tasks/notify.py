@@ -9,9 +9,9 @@ from functools import partial
 
 from celery import shared_task
 
-from models.notices import Notice, announce, given_up, sent, to_send
+from lifecycle.notices import Notice, announce, given_up, sent, to_send
 from rpc.smtp import Fate, hand_over, without_password
-from tasks.workshop import transaction, workshop
+from tasks.context import transaction, workshop
 
 log = logging.getLogger(__name__)
 

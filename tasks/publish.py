@@ -9,8 +9,8 @@ from celery import Celery, current_app
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from lifecycle.steps import StepRef
 from models.states import Kind, Queue
-from models.steps import StepRef
 from rpc.background import thread
 
 log = logging.getLogger(__name__)

@@ -13,20 +13,20 @@ from celery import shared_task
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from models.claims import Claim
-from models.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned, start
-from models.pairs import behind
-from models.reconciling import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
-from models.results import Done
+from lifecycle.claims import Claim
+from lifecycle.inventory import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
+from lifecycle.keypair import behind
+from lifecycle.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned, start
+from lifecycle.outcome import Done
+from lifecycle.transitions import Change, stop
 from models.states import Kind, SliverState
-from models.transitions import Change, stop
 from nodemgr.client import NodeClient, SliverReply
 from tasks.access import Place, set_keys
+from tasks.context import Workshop, transaction, workshop
 from tasks.newleases import receipt
 from tasks.publish import publish
 from tasks.renew import to_learn
 from tasks.step import perform
-from tasks.workshop import Workshop, transaction, workshop
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 

@@ -2,14 +2,14 @@
 
 from celery import shared_task
 
-from models.claims import Claim, SliceFacts
-from models.generations import Counted
-from models.pairs import Pair, wanted_pair
-from models.results import Done
+from lifecycle.claims import Claim, SliceFacts
+from lifecycle.generations import Counted
+from lifecycle.keypair import Pair, wanted_pair
+from lifecycle.outcome import Done
 from models.states import SliverState
+from tasks.context import Workshop, delegation, ended, facts
 from tasks.newest import push_newest
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair
 

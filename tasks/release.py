@@ -5,12 +5,12 @@ from datetime import datetime
 
 from celery import shared_task
 
-from models.claims import Claim
-from models.endings import left_of
-from models.results import Done
+from lifecycle.claims import Claim
+from lifecycle.deletion import left_of
+from lifecycle.outcome import Done
+from tasks.context import Workshop, delegation
 from tasks.newtickets import slice_of
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation
 from trust.errors import Code, Refusal
 
 

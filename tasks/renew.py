@@ -5,13 +5,13 @@ from uuid import UUID
 
 from celery import shared_task
 
-from models.claims import Claim
-from models.results import Done
+from lifecycle.claims import Claim
+from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply
+from tasks.context import Workshop, delegation, ended, facts
 from tasks.newleases import SKEW, receipt
 from tasks.step import perform
-from tasks.workshop import Workshop, delegation, ended, facts
 from trust.errors import Code, Refusal
 
 

@@ -2,12 +2,12 @@
 
 from celery import shared_task
 
-from models.claims import Claim
-from models.results import Done
-from models.slices import lacking
+from lifecycle.claims import Claim
+from lifecycle.outcome import Done
+from lifecycle.slices import lacking
+from tasks.context import Workshop
 from tasks.newtickets import slice_of, take
 from tasks.step import perform
-from tasks.workshop import Workshop
 
 
 @shared_task(name="replace")

@@ -22,12 +22,12 @@ from celery import current_task
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
-from models.claims import Claim, claim
-from models.results import Done, Failed, Record
+from lifecycle.claims import Claim, claim
+from lifecycle.outcome import Done, Failed, Record
 from models.states import Kind, Queue
+from tasks.context import Workshop, workshop
 from tasks.metrics import RUNNING_SECONDS, STEP_SECONDS, STEPS
 from tasks.retry import again_in
-from tasks.workshop import Workshop, workshop
 from trust.errors import Code, Refusal
 
 log = logging.getLogger(__name__)

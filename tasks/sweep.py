@@ -4,10 +4,10 @@ import logging
 
 from celery import shared_task
 
-from models.sweeps import refill, republish, stuck
+from lifecycle.recovery import refill, republish, stuck
+from tasks.context import transaction, workshop
 from tasks.metrics import SWEPT
 from tasks.publish import publish
-from tasks.workshop import transaction, workshop
 
 log = logging.getLogger(__name__)
 

@@ -69,7 +69,7 @@ class Spec:
     Args:
         name: what `dslice ps`, `stop` and `start` call it; also its log's name.
         role: as `dslice ps` shows it.
-        run: the key of `testbed.roles.MAINS`; empty for the two servers, which are programs of their own.
+        run: the key of `admin.roles.MAINS`; empty for the two servers, which are programs of their own.
         address: where it answers.
         nodes: addresses of the nodes that it is.
         env: its settings.

@@ -1,8 +1,8 @@
 """`dslice fault`: how simulated nodes behave from now on, through the sockets of their processes."""
 
-from nodemgr.simulation.control import set_fault
 from testbed.daemons import simulated_groups
 from testbed.home import Home, HomeError
+from testbed.simulation.control import set_fault
 
 EVERYONE = "all"
 

@@ -1,6 +1,6 @@
 """Slivers that outlive their node manager on purpose: ended by the nodes' own records, never by a bare pid."""
 
-from nodemgr.slivers.folder import SliverFolder
+from nodemgr.slivers.inside.folder import SliverFolder
 from testbed.home import Home
 
 

@@ -43,7 +43,7 @@ class Verbs(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in ("plc", "enroll"):
             return super().get_command(context, name)
-        found: click.Command = getattr(import_module("testbed.plcverbs"), name)
+        found: click.Command = getattr(import_module("admin.plc.commands"), name)
         return found
 
     def invoke(self, context: click.Context) -> Any:
@@ -265,7 +265,7 @@ def demo(folder: Path | None, keep: bool, nodes: int) -> None:
 @click.argument("places", nargs=-1, required=True, metavar="ROLE=NAME@ADDRESS...")
 def tokens(folder: Path, places: tuple[str, ...]) -> None:
     """Write enrolment tokens of several services into FOLDER, beside plc and with its settings (the lab's start)."""
-    from testbed import tokens as files
+    from admin import tokens as files
 
     for path in files.write(folder, places):
         click.echo(path)
@@ -278,7 +278,7 @@ def run_role(role: str) -> None:
 
     ROLE is plc, agent, nodemgr, simnodes, svmd, worker, beat, flower or mail.
     """
-    from testbed.roles import MAINS, run
+    from admin.roles import MAINS, run
 
     if role not in MAINS:
         raise click.BadParameter(f"{role} is none of {', '.join(MAINS)}", param_hint="ROLE")

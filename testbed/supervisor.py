@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from testbed import control, forking, roles
+from admin import roles
+from testbed import control, forking
 from testbed.addresses import Claim
 from testbed.daemons import OURS, Layout, Spec
 from testbed.embedded import Postgres, StartError, Valkey

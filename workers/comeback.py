@@ -11,8 +11,8 @@ from celery import bootsteps
 from sqlalchemy.exc import SQLAlchemyError
 
 from rpc.background import surviving, thread
+from tasks.context import workshop
 from tasks.sweep import look
-from tasks.workshop import workshop
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from celery.exceptions import SecurityWarning
 from rpc import logs, metrics
 from workers.app import app
 from workers.comeback import Connected
-from workers.knocking import Knocking
 from workers.process import Process
+from workers.schedule import Knocking
 from workers.settings import Settings
 
 

@@ -8,21 +8,21 @@ import logging
 import time
 from threading import Event
 
+from lifecycle.seal import Seal
+from lifecycle.writer import Writer
 from models.database import engine
-from models.seal import Seal
-from models.writer import Writer
 from rpc.aio import Session
 from rpc.background import thread
 from rpc.credentials import Credentials
+from tasks.concurrency_limit import Reserve
+from tasks.context import Workshop, open_workshop
 from tasks.metrics import HEARD
 from tasks.publish import Publisher
-from tasks.reserve import Reserve
-from tasks.workshop import Workshop, open_workshop
 from trust.clock import system_clock
 from workers.broker import survive_lost_connections
 from workers.comeback import Comeback
+from workers.credential_refresh import Standing, wait_for_credentials
 from workers.settings import Settings
-from workers.standing import Standing, wait_for_credentials
 from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

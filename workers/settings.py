@@ -6,8 +6,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from models.states import Queue
 from rpc.settings import DaemonSettings, MailServer
+from tasks.context import Policy
 from tasks.retry import Patience
-from tasks.workshop import Policy
 
 
 class Settings(DaemonSettings):

@@ -14,12 +14,12 @@ from threading import Event
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from lifecycle.recovery import oldest_due
+from lifecycle.steps import StepRef
 from models.states import Queue
-from models.steps import StepRef
-from models.sweeps import oldest_due
 from rpc.background import end_process, surviving, thread
 from tasks.canary import begin
-from tasks.workshop import Workshop
+from tasks.context import Workshop
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import paramiko
 
 from nodemgr.frontdoor import terminal
 from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
-from nodemgr.slivers.driver import Pty, Session
+from nodemgr.slivers.drivers.driver import Pty, Session
 from trust.errors import Refusal
 
 log = logging.getLogger(__name__)

@@ -24,11 +24,11 @@ from paramiko.common import (
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.channel import SessionChannel
 from nodemgr.frontdoor.forward import Forward, allowed
-from nodemgr.frontdoor.room import MAX_CHANNELS_EVER, MAX_CHANNELS_PER_CONNECTION, Guest, may_open, may_stay, window
+from nodemgr.frontdoor.limits import MAX_CHANNELS_EVER, MAX_CHANNELS_PER_CONNECTION, Guest, may_open, may_stay, window
 from nodemgr.frontdoor.transport import BoundedTransport
-from nodemgr.slivers.driver import Driver, Pty, Session
-from nodemgr.slivers.etc import SFTP_SERVER, SHELL
-from rpc.room import source_of
+from nodemgr.slivers.drivers.driver import Driver, Pty, Session
+from nodemgr.slivers.inside.etc import SFTP_SERVER, SHELL
+from rpc.eviction import source_of
 from trust.clock import Clock
 from trust.sshkeys import PublicKey
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.connection import Connection, House
 from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
-from nodemgr.frontdoor.room import MAX_STRANGERS, MAX_STRANGERS_PER_SOURCE, Guest
-from nodemgr.slivers.driver import Driver
-from rpc.room import leaver, source_of
+from nodemgr.frontdoor.limits import MAX_STRANGERS, MAX_STRANGERS_PER_SOURCE, Guest
+from nodemgr.slivers.drivers.driver import Driver
+from rpc.eviction import leaver, source_of
 from trust.clock import Clock
 
 log = logging.getLogger(__name__)

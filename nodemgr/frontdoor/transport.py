@@ -27,8 +27,8 @@ from paramiko.common import (
 from paramiko.message import Message
 from paramiko.packet import Packetizer
 
+from nodemgr.frontdoor.limits import WINDOW
 from nodemgr.frontdoor.offered import OfferedKey
-from nodemgr.frontdoor.room import WINDOW
 from trust.securitykeys import SECURITY_KEY_TYPES
 
 # Bytes.

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends, Request
 
-from plc import accounts, keys, standing
+from plc import accounts, deactivation, keys
 from plc.accounts import Account, Actor, Application
 from plc.api.bodies import AccountBody, KeyBody, PasswordBody, PiBody, SignUp, SiteBody
 from plc.api.callers import Callers
@@ -75,13 +75,13 @@ def user_routes(central: Central, callers: Callers) -> APIRouter:
             if body.enabled:
                 accounts.enable(connection, actor, email, now)
                 return {"slices": []}
-            held = standing.disable(connection, actor, email, body.reason, body.stop, central.settings, now)
+            held = deactivation.disable(connection, actor, email, body.reason, body.stop, central.settings, now)
             return {"slices": list(held)}
 
     @router.put("/users/{email}/pi", status_code=204)
     def set_pi(email: str, body: PiBody, actor: Actor = Depends(callers.actor())) -> None:
         with central.begin() as connection:
-            standing.set_pi(connection, actor, email, body.pi, central.settings, central.clock.now())
+            deactivation.set_pi(connection, actor, email, body.pi, central.settings, central.clock.now())
 
     return router
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import Header
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from models.events import Event
-from models.operations import Operation, SliceSpec
-from models.slices import Slice, Sliver
+from lifecycle.events import Event
+from lifecycle.operations import Operation, SliceSpec
+from lifecycle.slices import Slice, Sliver
 from trust.documents import MAX_LEASELEN
 from trust.errors import Refusal
 from trust.names import check_slice_name

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from models.operations import StepRef
+from lifecycle.operations import StepRef
 from plc.client import AgentEntry, Directory
 from rpc.credentials import Credentials
 from svm.service.watching import Watchers

@@ -5,8 +5,8 @@ import sys
 
 from prometheus_client import REGISTRY
 
+from lifecycle.metrics import TableCollector
 from models.database import engine, migrate
-from models.metrics import TableCollector
 from plc.client import Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI
 from sqlalchemy import func, select
 
-from models.diagnosis import Ailment, ailments, verbs_under_way
-from models.roles import roles
-from models.slices import owned
+from lifecycle.diagnosis import Ailment, ailments, verbs_under_way
+from lifecycle.roles import roles
+from lifecycle.slices import owned
 from models.svm import slice_table, sliver
 from plc.client import AgentEntry
 from rpc.aio import Session

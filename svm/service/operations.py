@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import BackgroundTasks, Depends, FastAPI, Header, Response
 from starlette.responses import StreamingResponse
 
-from models import operations
+from lifecycle import operations
 from rpc.server import Guard
-from svm.service.asking import require_pi, wanted
+from svm.service.authorization import require_pi, wanted
 from svm.service.bodies import DelegationHeader, IdempotencyKey, OperationBody, operation_json
 from svm.service.context import Service
 from svm.service.streaming import events_of

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Query
 from sqlalchemy import Connection, func, select
 
-from models import events, operations, slices
+from lifecycle import events, operations, slices
 from rpc.server import Guard
 from svm.service.bodies import event_json, operation_json, slice_json, sliver_json
 from svm.service.context import Service

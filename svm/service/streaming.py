@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import operations
-from models.events import Event, EventType, events_since
+from lifecycle import operations
+from lifecycle.events import Event, EventType, events_since
 from rpc.server import Guard
 from svm.service.bodies import event_json
 from svm.service.context import Service

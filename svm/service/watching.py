@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
-from models.events import CHANNEL
+from lifecycle.events import CHANNEL
 from rpc.background import Tasks, surviving
 
 LOOK_SECONDS = 5

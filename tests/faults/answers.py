@@ -1,6 +1,6 @@
 """Where calls and reads come from: the nodes' own record of each call, reads of their stores, and what svmd tells.
 
-Nodes write down their calls (`nodemgr.simulation.calls`); the moments are those of the machine's monotonic clock. What
+Nodes write down their calls (`testbed.simulation.calls`); the moments are those of the machine's monotonic clock. What
 svmd says is looked at in one snapshot at a time: what it calls done there must be in its tables there; the moments are
 the numbers of the snapshots.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from nodemgr.simulation.calls import FILE, slice_keys
+from testbed.simulation.calls import FILE, slice_keys
 from tests.faults.calls import Call, What, check
 from tests.faults.invariants import Breach
 

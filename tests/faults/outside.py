@@ -15,10 +15,10 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from nodemgr.simulation.calls import slice_keys
-from nodemgr.simulation.population import API_PORT
 from svm.request import Request
 from testbed.embedded import server_program
+from testbed.simulation.calls import slice_keys
+from testbed.simulation.population import API_PORT
 from tests.faults import evidence, invariants
 from tests.faults.breaking import disk
 from tests.faults.breaking.rhythm import until

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lifecycle.steps import StepRef
 from models.states import Kind, Queue
-from models.steps import StepRef
 from tests.faults.breaking.rhythm import again_and_again
 from tests.faults.stack import Stack
 

@@ -13,13 +13,13 @@ from tests.faults.stack import Stack
 
 REPOSITORY = Path(__file__).parents[3]
 READY_WITHIN = 60
-RUN = "import sys; from testbed.roles import run; run(sys.argv[1])"
+RUN = "import sys; from admin.roles import run; run(sys.argv[1])"
 ROLES = {"simnodes": "nodemgr"}
 """As `dslice ps` calls them, where that differs."""
 
 
 def names_of(stack: Stack, role: str) -> list[str]:
-    """The testbed's processes that are this (a key of `testbed.roles.MAINS`)."""
+    """The testbed's processes that are this (a key of `admin.roles.MAINS`)."""
     return stack.names(ROLES.get(role, role))
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import NoReturn
 
-from testbed import roles
+from admin import roles
 from tests.faults.crashing import daemons, worker
 
 ARM = {"worker": worker.arm, "svmd": daemons.arm_svmd, "agent": daemons.arm_agent, "simnodes": daemons.arm_nodes}

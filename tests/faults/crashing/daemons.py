@@ -67,9 +67,9 @@ def arm_agent() -> None:
 
 def arm_nodes() -> None:
     """The commits of their stores, and what they have the driver do."""
-    import nodemgr.simulation.process as process
-    from nodemgr.slivers.simulated import SimulatedDriver
-    from nodemgr.store import Store
+    import testbed.simulation.process as process
+    from nodemgr.slivers.drivers.simulated import SimulatedDriver
+    from nodemgr.storage.store import Store
 
     Store._commit = around("commit", Store._commit)  # type: ignore[method-assign]
     for name in ("create", "delete"):

@@ -44,7 +44,7 @@ def required(verb: str) -> set[str]:
 
 def arm() -> None:
     """Put a death at every point."""
-    import models.writer as writing
+    import lifecycle.writer as writing
     import tasks.publish as publishing
     import tasks.step as steps
     from rpc.aio import Session

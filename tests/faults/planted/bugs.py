@@ -11,7 +11,7 @@ _BURN = "self.store.burn(Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.s
 THOUGHT_OF = (
     Bug(
         "a claim that holds is taken over",
-        "models/claims.py",
+        "lifecycle/claims.py",
         "OR (state = 'running' AND claim_until < now()))",
         "OR state = 'running')",
         property_of(MACHINE, "a claim is its worker's alone until it lapses"),
@@ -19,15 +19,15 @@ THOUGHT_OF = (
     ),
     Bug(
         "a record counts without its claim's token",
-        "models/record.py",
+        "lifecycle/record.py",
         "ON s.id = c.id AND s.claim_token = c.token",
         "ON s.id = c.id",
-        single_test("tests/integration/models/test_steps.py::test_a_record_under_another_token_is_ignored"),
+        single_test("tests/integration/lifecycle/test_steps.py::test_a_record_under_another_token_is_ignored"),
         "assert",
     ),
     Bug(
         "the sweep passes over claims that have lapsed",
-        "models/sweeps.py",
+        "lifecycle/recovery.py",
         "OR (s.state = 'running' AND s.claim_until < now()",
         "OR (s.state = 'running' AND s.claim_until IS NULL",
         property_of(MACHINE, "I3: every operation ends"),
@@ -35,10 +35,12 @@ THOUGHT_OF = (
     ),
     Bug(
         "steps of a slice that is being deleted are still taken",
-        "models/claims.py",
+        "lifecycle/claims.py",
         "NOT EXISTS (SELECT 1 FROM svm.slice WHERE slice.id = s.slice AND slice.state <> 'open'))",
         "true)",
-        single_test("tests/integration/models/test_steps.py::test_nothing_but_deletion_is_claimed_once_it_has_begun"),
+        single_test(
+            "tests/integration/lifecycle/test_steps.py::test_nothing_but_deletion_is_claimed_once_it_has_begun"
+        ),
         "assert",
     ),
     Bug(
@@ -114,10 +116,10 @@ THOUGHT_OF = (
     ),
     Bug(
         "a request that is repeated begins anew",
-        "models/operations.py",
+        "lifecycle/operations.py",
         "return Started(row.id, row.slice_name, [], existing=True) if row else None",
         "return None",
-        single_test("tests/integration/models/test_lifecycle.py::test_the_same_request_again_is_the_same_operation"),
+        single_test("tests/integration/lifecycle/test_lifecycle.py::test_the_same_request_again_is_the_same_operation"),
         "is under way on",
     ),
 )

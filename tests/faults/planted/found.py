@@ -43,7 +43,7 @@ FOUND = (
     ),
     Bug(
         "a node whose only sliver was deleted is never asked for orphans",
-        "models/reconciling.py",
+        "lifecycle/inventory.py",
         "    WHERE state <> 'deleted' OR changed_at > now() - interval '1 day'\n    ORDER BY node",
         "    WHERE state <> 'deleted'\n    ORDER BY node",
         single_test(

@@ -32,9 +32,8 @@ from nodemgr import api as node_api
 from nodemgr.agents import Agents
 from nodemgr.client import NodeClient
 from nodemgr.expiry import recover
-from nodemgr.rounds import look_after
+from nodemgr.periodic import look_after
 from nodemgr.settings import SimulationSettings
-from nodemgr.simulation.population import Population, Row, SimulatedNode
 from plc.bootstrap import Bootstrap, Person
 from plc.client import Plc
 from plc.settings import Settings
@@ -44,6 +43,7 @@ from rpc.background import Tasks
 from rpc.credentials import Credentials
 from rpc.server import Listener, serve
 from testbed.embedded import Postgres
+from testbed.simulation.population import Population, Row, SimulatedNode
 from trust.certificates import Authority, PrivateKey, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
 from trust.documents import Delegation, DelegationKind, sign_delegation

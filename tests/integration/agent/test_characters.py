@@ -14,8 +14,8 @@ from models.database import engine, migrate
 from nodemgr import api as node_api
 from plc.api import build as plc_app
 from plc.client import PLC, Directory
+from rpc.body_limit import Door
 from rpc.credentials import Credentials
-from rpc.door import Door
 from svm.service.api import create_app as svmd_app
 from svm.service.context import KnownAgents, Service
 from svm.service.watching import Watchers

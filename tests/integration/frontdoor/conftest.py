@@ -17,8 +17,8 @@ import pytest
 
 from nodemgr.access import Access
 from nodemgr.frontdoor import FrontDoorServer
-from nodemgr.slivers.choice import open_driver
-from nodemgr.slivers.driver import Driver, SliverSpec
+from nodemgr.slivers.drivers.choice import open_driver
+from nodemgr.slivers.drivers.driver import Driver, SliverSpec
 from tests.integration.slivers.conftest import run_async
 from trust.clock import SystemClock
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
@@ -108,7 +108,7 @@ def new_key(folder: Path, name: str) -> Path:
 def impatience() -> Iterator[None]:
     """SIGKILL follows SIGHUP sooner than for people, so that these tests need not wait."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nodemgr.slivers.session.HANGUP_SECONDS", 1)
+        patch.setattr("nodemgr.slivers.process.session.HANGUP_SECONDS", 1)
         yield
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nodemgr.access import Access
-from nodemgr.slivers.session import KeeperSession
+from nodemgr.slivers.process.session import KeeperSession
 from tests.integration.frontdoor.conftest import SLICE, Node
 from tests.integration.frontdoor.test_streams import eventually
 
@@ -83,7 +83,7 @@ def test_a_command_that_cannot_be_started_ends_with_a_word(node: Node, monkeypat
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as broken:
-        broken.setattr("nodemgr.slivers.session.spawn", spawn)
+        broken.setattr("nodemgr.slivers.process.session.spawn", spawn)
         for options in (["-T"], ["-tt"]):
             done = node.ssh(*options, "--", "true")
             assert done.returncode == LOST

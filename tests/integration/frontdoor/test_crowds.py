@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nodemgr.frontdoor import room
+from nodemgr.frontdoor import limits
 from tests.integration.frontdoor.conftest import PATIENCE, Node, another_door
 
 CROWD = 105  # idle connections from one address: more than one may have
@@ -56,7 +56,7 @@ def test_two_crowds_keep_nobody_out(fresh: Node) -> None:
 
 def test_the_oldest_of_a_crowd_leave(fresh: Node) -> None:
     with idle(fresh, "127.0.0.3", 5) as few, idle(fresh, "127.0.0.2", CROWD) as many:
-        over = CROWD - room.MAX_STRANGERS_PER_SOURCE
+        over = CROWD - limits.MAX_STRANGERS_PER_SOURCE
         assert fresh.ssh("true").returncode == 0  # all before it have been taken in
         assert [ended(sock) for sock in many[: over + 2]] == [True] * over + [False] * 2
         assert not ended(many[-1])

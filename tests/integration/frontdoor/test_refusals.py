@@ -13,7 +13,7 @@ import paramiko
 import pytest
 from paramiko.common import cMSG_USERAUTH_REQUEST
 
-from nodemgr.frontdoor import room
+from nodemgr.frontdoor import limits
 from tests.integration.frontdoor.conftest import SLICE, Node, new_key
 from tests.integration.frontdoor.test_streams import MIB, eventually, resident_bytes
 from trust.sshkeys import parse_public_key
@@ -242,7 +242,7 @@ def test_a_client_that_ignores_its_window_is_thrown_out(node: Node) -> None:
 
 
 def test_one_slices_connections_are_bounded(node: Node, slice_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "MAX_CONNECTIONS_PER_SLICE", 2)
+    monkeypatch.setattr(limits, "MAX_CONNECTIONS_PER_SLICE", 2)
     with node.start("echo in; cat", login=slice_name) as first, node.start("echo in; cat", login=slice_name) as second:
         assert first.stdout.readline() == second.stdout.readline() == b"in\n"
         assert node.ssh("true", login=slice_name).returncode == REFUSED
@@ -253,7 +253,7 @@ def test_one_slices_connections_are_bounded(node: Node, slice_name: str, monkeyp
 def test_one_slices_channels_are_bounded_over_all_its_connections(
     node: Node, slice_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "MAX_CHANNELS_PER_SLICE", 1)
+    monkeypatch.setattr(limits, "MAX_CHANNELS_PER_SLICE", 1)
     with node.start("echo in; cat", login=slice_name) as first:
         assert first.stdout.readline() == b"in\n"
         assert node.ssh("true", login=slice_name).returncode == REFUSED

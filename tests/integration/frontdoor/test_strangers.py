@@ -14,7 +14,7 @@ import paramiko
 import pytest
 from paramiko.common import cMSG_USERAUTH_REQUEST
 
-from nodemgr.frontdoor.room import NARROW_WINDOW, WIDE_PER_SLICE, WINDOW
+from nodemgr.frontdoor.limits import NARROW_WINDOW, WIDE_PER_SLICE, WINDOW
 from nodemgr.frontdoor.transport import EXCHANGE_SECONDS, MAX_EXCHANGES_BEFORE_LOGIN, MAX_PACKET_BEFORE_LOGIN
 from tests.integration.frontdoor.conftest import SLICE, Node
 from tests.integration.frontdoor.test_streams import MIB

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from models.results import Done
-from nodemgr.store import LeaseRow
+from lifecycle.outcome import Done
+from nodemgr.storage.store import LeaseRow
 from tests.integration.machine.places import GRACE, Site
 from tests.integration.machine.whole import Whole
 

@@ -15,7 +15,7 @@ from nodemgr.admission import Capacity
 from nodemgr.advertise import Place, advertisement
 from nodemgr.expiry import Expiry, recover
 from nodemgr.node import Node
-from nodemgr.slivers.simulated import SimulatedDriver
+from nodemgr.slivers.drivers.simulated import SimulatedDriver
 from rpc.credentials import Credentials
 from tests.unit.nodemgr.test_machine import Crash, Fuse, FusedDriver, FusedStore
 from tests.unit.trust.factories import AGENT, authority, certificate_of, key_of

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.operations import SliceSpec, Verb
+from lifecycle.operations import SliceSpec, Verb
 from tasks.clean import clean
 from tasks.sweep import sweep
 from tests.integration.machine.invariants import Watch

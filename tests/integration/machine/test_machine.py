@@ -27,8 +27,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from models.operations import SliceSpec, Verb, cancel
-from tasks import publish, workshop
+from lifecycle.operations import SliceSpec, Verb, cancel
+from tasks import context, publish
 from tasks.autorenew import autorenew
 from tasks.canary import canary_all
 from tasks.clean import clean
@@ -162,7 +162,7 @@ class Machine(RuleBasedStateMachine):
     def cancel(self, number: int) -> None:
         operation = self.operations[-1 - number % min(3, len(self.operations))]
         try:
-            refs = self.whole.mortal(lambda: workshop.transaction(cancel, operation))
+            refs = self.whole.mortal(lambda: context.transaction(cancel, operation))
         except Refusal:
             return
         counts["cancelled"] += 1

@@ -17,20 +17,21 @@ from agent import ads
 from agent.api import create_app as agent_app
 from agent.issuing import Agent
 from agent.places import Bounds
-from models.operations import Given, Started, Verb, Wanted, start
-from models.results import Record
-from models.seal import Seal
+from lifecycle.operations import Given, Started, Verb, Wanted, start
+from lifecycle.outcome import Record
+from lifecycle.seal import Seal
+from lifecycle.steps import StepRef
+from lifecycle.writer import Writer, _Entry
 from models.states import Kind
-from models.steps import StepRef
-from models.writer import Writer, _Entry
 from nodemgr.api import at
 from nodemgr.api import create_app as node_app
-from nodemgr.store import Burnt
+from nodemgr.storage.store import Burnt
 from plc.client import PLC, AgentEntry, Directory
+from tasks import context
 from tasks import publish as publishing
-from tasks import workshop
 from tasks.addkey import addkey
 from tasks.canary import canary
+from tasks.context import Policy, Workshop
 from tasks.delete import delete
 from tasks.delkey import delkey
 from tasks.newleases import newleases
@@ -43,7 +44,6 @@ from tasks.rekey import rekey
 from tasks.release import release
 from tasks.renew import renew
 from tasks.replace import replace
-from tasks.workshop import Policy, Workshop
 from tests.integration.machine.clock import OneClock
 from tests.integration.machine.places import GRACE, FusedEngine, Names, Site, credentials
 from tests.integration.machine.wire import Fate, Wire
@@ -163,13 +163,13 @@ class Ground:
 @contextmanager
 def at_work(whole: "Whole") -> Iterator["Whole"]:
     """The process's workshop and queue are this one's, whatever other tests have put there."""
-    before, send = workshop._current, publishing._send
-    workshop.open_workshop(whole.shop)
+    before, send = context._current, publishing._send
+    context.open_workshop(whole.shop)
     publishing._send = lambda app, messages: whole.put(messages)
     try:
         yield whole
     finally:
-        workshop._current, publishing._send = before, send
+        context._current, publishing._send = before, send
 
 
 @dataclass

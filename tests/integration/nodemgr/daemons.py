@@ -88,7 +88,7 @@ class Daemons:
             "DSLICE_CONTROL_SOCKET": str(self.folder / "c.sock"),
             "DSLICE_AGENTS": AGENT.name,
         }
-        return self.started("nodemgr.simulation", environment, **options)
+        return self.started("testbed.simulation", environment, **options)
 
 
 async def ask(client: AgentClient, numnodes: int, leaselen: int = 600) -> tuple[str, Tickets]:

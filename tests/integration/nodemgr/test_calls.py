@@ -10,7 +10,7 @@ from nodemgr.client import NodeClient
 from nodemgr.stops import heed_stops, stop_owners
 from plc.accounts import OPERATOR
 from plc.client import Plc
-from plc.standing import disable
+from plc.deactivation import disable
 from rpc.aio import Session
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import AGENT, SVM, Lab, slice_name

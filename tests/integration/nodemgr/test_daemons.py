@@ -11,10 +11,10 @@ import pytest
 
 from agent.client import AdList, AgentClient, Promise
 from nodemgr.client import NodeClient, SliverReply
-from nodemgr.simulation.control import set_fault
 from plc.client import Plc
 from rpc.aio import Session
 from rpc.credentials import Credentials
+from testbed.simulation.control import set_fault
 from tests.integration.agent.lab import Lab
 from tests.integration.nodemgr.conftest import KEY_PAIR
 from tests.integration.nodemgr.daemons import AGENT, Daemons, ask
@@ -99,7 +99,7 @@ async def _until(node: NodeClient, wanted: Callable[[list[str]], bool]) -> list[
 
 
 def test_what_is_wrong_with_the_settings_is_said_in_one_line(tmp_path: Path) -> None:
-    for module in ("agent.daemon", "nodemgr.daemon", "nodemgr.simulation"):
+    for module in ("agent.daemon", "nodemgr.daemon", "testbed.simulation"):
         done = subprocess.run(
             [sys.executable, "-c", f"from {module} import main; main()"],
             env={"DSLICE_STATE_DIR": str(tmp_path)},

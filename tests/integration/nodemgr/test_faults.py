@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.simulation.control import serve_control, set_fault
 from rpc.aio import Session
+from testbed.simulation.control import serve_control, set_fault
 from tests.integration.agent.lab import Lab
 from tests.integration.nodemgr.conftest import KEY_PAIR, Held, Holding
 from trust.errors import Code, Refusal

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.store import Store
+from nodemgr.storage.store import Store
 from tests.integration.nodemgr.disk import fill, greedy, play
 from tests.unit.nodemgr.test_store import burnt, lease
 from tests.unit.trust.factories import NODE, NOW, SLICE_ID, USER

@@ -19,7 +19,7 @@ import pytest
 from agent.client import AgentClient
 from nodemgr.client import NodeClient, SliverReply
 from nodemgr.reclaim import TRIES
-from nodemgr.slivers.choice import open_driver
+from nodemgr.slivers.drivers.choice import open_driver
 from rpc.aio import Session
 from tests.integration.nodemgr.conftest import KEY_PAIR
 from tests.integration.nodemgr.daemons import AGENT, Daemons, ask

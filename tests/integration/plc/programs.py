@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from svm.oneline import run
+from svm.cli_errors import run
 from svm.plkeygen import plkeygen
 from svm.pluserinfo import pluserinfo
 from tests.integration.plc.conftest import Running

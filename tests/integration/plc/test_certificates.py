@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import update
 
 from models.plc import account
-from plc import accounts, ca, certificates, standing
+from plc import accounts, ca, certificates, deactivation
 from plc.accounts import OPERATOR as AS_OPERATOR
 from plc.accounts import Actor
 from plc.client import RequestState
@@ -187,7 +187,7 @@ class TestStanding:
         serial = who.credentials.certificate.serial_number
         with plc.central.begin() as connection:
             now = plc.central.clock.now()
-            standing.disable(connection, AS_OPERATOR, who.email, "left", False, plc.settings, now)
+            deactivation.disable(connection, AS_OPERATOR, who.email, "left", False, plc.settings, now)
 
         after = plc.store().revocations
         assert before is not None
@@ -201,19 +201,19 @@ class TestStanding:
     def test_losing_the_flag_revokes_what_carries_it(self, plc: Running) -> None:
         pi, now = plc.certified(is_pi=True), plc.central.clock.now()
         with plc.central.begin() as connection:
-            standing.set_pi(
+            deactivation.set_pi(
                 connection, AS_OPERATOR, pi.email, False, plc.settings.model_copy(update={"open": True}), now
             )
         assert pi.plc.user(pi.email).is_pi is False  # open to all: everyone's carries it
         with plc.central.begin() as connection:
-            standing.set_pi(connection, AS_OPERATOR, pi.email, True, plc.settings, now)
-            standing.set_pi(connection, AS_OPERATOR, pi.email, False, plc.settings, now)
+            deactivation.set_pi(connection, AS_OPERATOR, pi.email, True, plc.settings, now)
+            deactivation.set_pi(connection, AS_OPERATOR, pi.email, False, plc.settings, now)
         refused(pi.plc.users, Code.REVOKED, "revoked")
 
     def test_the_stop_list(self, plc: Running) -> None:
         who, now = plc.certified(), plc.central.clock.now()
         with plc.central.begin() as connection:
-            standing.disable(connection, AS_OPERATOR, who.email, "abuse", True, plc.settings, now)
+            deactivation.disable(connection, AS_OPERATOR, who.email, "abuse", True, plc.settings, now)
         assert who.identity in plc.anyone().stops().owners
         with plc.central.begin() as connection:
             accounts.enable(connection, AS_OPERATOR, who.email, now)
@@ -225,12 +225,14 @@ class TestStanding:
         ghost = Identity.user("ghost@example.org")
         with plc.central.begin() as connection:
             refused(
-                lambda: standing.revoke_all(connection, admin, who.identity, "x", now), Code.NOT_ALLOWED, "operator"
+                lambda: deactivation.revoke_all(connection, admin, who.identity, "x", now), Code.NOT_ALLOWED, "operator"
             )
             refused(
-                lambda: standing.revoke_all(connection, AS_OPERATOR, ghost, "x", now), Code.NOT_FOUND, "no certificate"
+                lambda: deactivation.revoke_all(connection, AS_OPERATOR, ghost, "x", now),
+                Code.NOT_FOUND,
+                "no certificate",
             )
-            assert standing.revoke_all(connection, AS_OPERATOR, who.identity, "stolen", now) == 1
+            assert deactivation.revoke_all(connection, AS_OPERATOR, who.identity, "stolen", now) == 1
         refused(who.plc.users, Code.REVOKED, "revoked")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from plc import certificates, standing
+from plc import certificates, deactivation
 from plc.accounts import OPERATOR as AS_OPERATOR
 from rpc.credentials import Credentials
 from svm.certification import Keys
@@ -227,7 +227,7 @@ def test_the_way_back_after_the_flag_was_lost(laptop: Laptop) -> None:
     enrolled(laptop, email)
     with laptop.plc.central.begin() as connection:
         now = laptop.plc.central.clock.now()
-        standing.set_pi(connection, AS_OPERATOR, email, False, laptop.plc.settings, now)
+        deactivation.set_pi(connection, AS_OPERATOR, email, False, laptop.plc.settings, now)
 
     lost = laptop.plkeygen("--status")
     assert lost.returncode == 4

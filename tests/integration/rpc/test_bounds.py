@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from rpc import tls
 from rpc.aio import Session
 from rpc.blocking import Connection
+from rpc.body_limit import MAX_BODY
 from rpc.connection import MAX_HEAD
 from rpc.credentials import Credentials
-from rpc.door import MAX_BODY
 from tests.integration.rpc.lab import HOST, NODE, SVM, Lab, call, refused, serving
 from trust.errors import Code
 
@@ -99,7 +99,7 @@ def test_a_connection_that_stays_idle(
 def test_a_handshake_that_does_not_come(
     lab: Lab, node: Credentials, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rpc.gate.HANDSHAKE", 0.2)
+    monkeypatch.setattr("rpc.acceptor.HANDSHAKE", 0.2)
     with (
         serving(lab.listener(app, node)) as (url,),
         socket.create_connection((HOST, int(url.rpartition(":")[2])), 10) as plain,
@@ -145,7 +145,7 @@ def test_a_body_that_is_too_large_for_the_server(opened: Any, size: int) -> None
 
 
 def test_a_body_that_does_not_come(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rpc.door.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("rpc.body_limit.BODY_SECONDS", 0.2)
     said = tell(opened(), b"PUT /change HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123")
     assert said.startswith(b"HTTP/1.1 408")
 

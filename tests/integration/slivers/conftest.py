@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from nodemgr.slivers.choice import open_driver
-from nodemgr.slivers.driver import Driver, SliverSpec
-from nodemgr.slivers.podman import PodmanDriver
+from nodemgr.slivers.drivers.choice import open_driver
+from nodemgr.slivers.drivers.driver import Driver, SliverSpec
+from nodemgr.slivers.drivers.podman import PodmanDriver
 from trust.errors import Refusal
 from trust.sshkeys import new_ssh_key_pair
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers.driver import Pty
-from nodemgr.slivers.processes import Process
+from nodemgr.slivers.drivers.driver import Pty
+from nodemgr.slivers.process.processes import Process
 from tests.integration.slivers.conftest import Node, run_async
 from tests.integration.slivers.test_enemy import keeper
 from tests.integration.slivers.test_life import eventually

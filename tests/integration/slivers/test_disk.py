@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodemgr.slivers import folder
+from nodemgr.slivers.inside import folder
 from tests.integration.slivers.conftest import Node, run_async
 from trust.errors import Code, Refusal
 

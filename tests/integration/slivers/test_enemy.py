@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers.processes import Process
+from nodemgr.slivers.process.processes import Process
 from tests.integration.slivers.conftest import DRIVERS, Node, open_node, run_async
 
 # What may be named on a file system and still must not be there.
@@ -258,8 +258,8 @@ def test_a_fork_bomb_leaves_the_neighbour_alone(node: Node) -> None:
 
 _KEYRING = """
 import asyncio, ctypes, os, pathlib, sys, uuid
-from nodemgr.slivers.choice import open_driver
-from nodemgr.slivers.driver import SliverSpec
+from nodemgr.slivers.drivers.choice import open_driver
+from nodemgr.slivers.drivers.driver import SliverSpec
 
 add = lambda: ctypes.CDLL(None).syscall(248, b"user", b"ticket-of-the-login", b"secret", 6, ctypes.c_int(-3))
 ctypes.CDLL(None).syscall(250, 1, None)

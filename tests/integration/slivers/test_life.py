@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers.driver import Pty
+from nodemgr.slivers.drivers.driver import Pty
 from tests.integration.slivers.conftest import Node, run_async
 from trust.errors import Code, Refusal
 

@@ -18,11 +18,11 @@ import pytest
 from cryptography import x509
 from sqlalchemy import Engine, text
 
-from models.claims import Claim, claim
+from lifecycle.claims import Claim, claim
+from lifecycle.record import Done, Failed, Granted, Record, record
+from lifecycle.steps import StepRef
 from models.database import engine, migrate
-from models.record import Done, Failed, Granted, Record, record
 from models.states import Kind
-from models.steps import StepRef
 from plc.client import PLC, AgentEntry, Directory
 from rpc.blocking import Connection
 from rpc.credentials import Credentials

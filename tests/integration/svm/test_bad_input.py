@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from svm import oneline
+from svm import cli_errors
 from svm.main import VERBS
 from svm.pluserinfo import pluserinfo
 from tests.integration.svm.conftest import Lab, Running, Svm, slice_file
@@ -186,7 +186,7 @@ def test_a_key_directory_that_others_can_get_at(
         advice = "not a link"
     for words in [words_of(typed, "demo", key) for typed in NAMED] + [["getads"], ["createslice", demo], ["clean"]]:
         assert advice in refused(4, *words)
-    status = oneline.run(pluserinfo, "pluserinfo", ["pi@a.example"])
+    status = cli_errors.run(pluserinfo, "pluserinfo", ["pi@a.example"])
     said = capsys.readouterr().err
     assert (status, said.count("\n"), advice in said) == (4, 1, True), said
 

@@ -14,9 +14,9 @@ from celery.contrib.testing.worker import start_worker
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
+from lifecycle.events import Event, events_since
+from lifecycle.operations import Given, Operation, SliceSpec, Started, Verb, Wanted, read, start
 from models.database import migrate
-from models.events import Event, events_since
-from models.operations import Given, Operation, SliceSpec, Started, Verb, Wanted, read, start
 from nodemgr.client import SliverReply
 from plc.client import PLC, AgentEntry, Directory
 from rpc.credentials import Credentials

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.operations import Verb
-from models.slices import find, owned, slivers
+from lifecycle.operations import Verb
+from lifecycle.slices import find, owned, slivers
 from models.states import Outcome
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import slice_name

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from lifecycle.operations import Verb
 from models.database import migrate
-from models.operations import Verb
 from models.states import Outcome
 from plc.client import PLC, AgentEntry, Directory
 from rpc.credentials import Credentials

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.operations import Verb
+from lifecycle.operations import Verb
 from rpc.credentials import Credentials
-from svm import oneline
+from svm import cli_errors
 from svm.plkeygen import plkeygen
 from tasks.autorenew import autorenew
 from tasks.publish import publish
@@ -253,7 +253,7 @@ def test_autorenew_that_ends_with_the_certificate(typist: Typist) -> None:
     assert "when your certificate ends: plkeygen --renew and then svm delegate" in said.err
     (line,) = [line for line in typist.doctor() if "the delegation ends" in line]
     assert "plkeygen --renew and then svm delegate" in line
-    assert oneline.run(plkeygen, "plkeygen", ["--renew"]) == 0
+    assert cli_errors.run(plkeygen, "plkeygen", ["--renew"]) == 0
     assert typist.cure("the delegation ends") == [["delegate", typist.name]]
     assert typist.is_well()
     assert said.err.split(" until ")[1][:19] not in typist.svm("autorenew", typist.name, "status").out
@@ -261,7 +261,7 @@ def test_autorenew_that_ends_with_the_certificate(typist: Typist) -> None:
 
 @pytest.mark.parametrize("verb", ["autorenew", "heal"])
 def test_a_delegation_that_has_ended(typist: Typist, verb: str) -> None:
-    assert oneline.run(plkeygen, "plkeygen", ["--renew"]) == 0
+    assert cli_errors.run(plkeygen, "plkeygen", ["--renew"]) == 0
     typist.svm("createslice", "FILE")
     typist.svm(verb, typist.name, "on")
     typist.farm.execute("UPDATE svm.slice SET standing_until = now() WHERE name = :n", n=typist.name)
@@ -271,7 +271,7 @@ def test_a_delegation_that_has_ended(typist: Typist, verb: str) -> None:
 
 
 def test_an_autorenew_that_has_ended_with_the_delegation(typist: Typist) -> None:
-    assert oneline.run(plkeygen, "plkeygen", ["--renew"]) == 0
+    assert cli_errors.run(plkeygen, "plkeygen", ["--renew"]) == 0
     typist.svm("createslice", "--autorenew", "FILE")
     typist.farm.execute("UPDATE svm.slice SET standing_until = now() WHERE name = :n", n=typist.name)
     autorenew()
@@ -295,7 +295,7 @@ def test_an_operation_in_the_way(typist: Typist) -> None:
 
 
 def test_an_autorenew_that_ends_soon(typist: Typist) -> None:
-    assert oneline.run(plkeygen, "plkeygen", ["--renew"]) == 0
+    assert cli_errors.run(plkeygen, "plkeygen", ["--renew"]) == 0
     typist.svm("createslice", "--autorenew", "FILE")
     typist.farm.execute(
         "UPDATE svm.slice SET autorenew_until = now() + interval '1 day' WHERE name = :n", n=typist.name

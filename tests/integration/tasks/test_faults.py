@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from agent.client import AgentClient, Tickets
+from lifecycle.operations import Verb
 from models.agent import ticket
-from models.operations import Verb
 from models.states import Outcome
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import Lab, slice_name
@@ -159,7 +159,7 @@ def test_without_a_delegation_nothing_is_done(farm: Farm, owner: Credentials, la
     farm.execute("UPDATE svm.slice SET working_until = now() WHERE name = :n", n=name)
     started = farm.rows("SELECT id FROM svm.slice WHERE name = :n", n=name)
     assert started
-    from models.operations import Wanted, start
+    from lifecycle.operations import Wanted, start
     from tasks.publish import publish
 
     with farm.database.begin() as connection:

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.exc import ProgrammingError
 
-from models.operations import Verb
-from models.renewals import over
+from lifecycle.operations import Verb
+from lifecycle.renewal import over
 from rpc.credentials import Credentials
 from tasks.autorenew import autorenew, switch_off
+from tasks.context import transaction
 from tasks.notify import notify
-from tasks.workshop import transaction
 from tests.integration.agent.lab import slice_name
 from tests.integration.mailbox import Mailbox, mail_server
 from tests.integration.tasks.farm import Farm

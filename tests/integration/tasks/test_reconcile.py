@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from models.diagnosis import Trouble, ailments
-from models.events import history
-from models.operations import Verb
-from models.reconciling import findings
-from models.slices import expirations, find, slivers
+from lifecycle.diagnosis import Trouble, ailments
+from lifecycle.events import history
+from lifecycle.inventory import findings
+from lifecycle.operations import Verb
+from lifecycle.slices import expirations, find, slivers
 from models.states import Outcome
-from nodemgr.simulation.population import SimulatedNode
 from rpc.credentials import Credentials
 from tasks.canary import canary_all
 from tasks.reconcile import reconcile_all
+from testbed.simulation.population import SimulatedNode
 from tests.integration.agent.lab import slice_name
 from tests.integration.tasks.farm import Farm, until
 from trust.documents import DelegationKind

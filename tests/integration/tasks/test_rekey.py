@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.operations import Verb
+from lifecycle.operations import Verb
 from models.states import Outcome
 from rpc.credentials import Credentials
 from tasks.reconcile import reconcile_all

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from models.operations import Verb
+from lifecycle.operations import Verb
 from models.states import Outcome
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import Lab, slice_name

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.operations import Verb
+from lifecycle.operations import Verb
 from models.states import Outcome
-from nodemgr.store import LeaseRow
+from nodemgr.storage.store import LeaseRow
 from rpc.credentials import Credentials
 from tasks.reconcile import reconcile_all
 from tests.integration.agent.lab import slice_name

@@ -4,9 +4,9 @@ from threading import Event
 
 from sqlalchemy import create_engine
 
-from models.operations import Verb
+from lifecycle.operations import Verb
+from lifecycle.steps import StepRef
 from models.states import Queue
-from models.steps import StepRef
 from rpc.credentials import Credentials
 from tasks.publish import publish
 from tests.integration.agent.lab import slice_name

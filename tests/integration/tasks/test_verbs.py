@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from models.operations import Verb
-from models.slices import find, nodelist
+from lifecycle.operations import Verb
+from lifecycle.slices import find, nodelist
 from models.states import Outcome
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import Lab, slice_name

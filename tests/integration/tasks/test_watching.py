@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from models.metrics import TableCollector
-from models.operations import Verb
+from lifecycle.metrics import TableCollector
+from lifecycle.operations import Verb
 from models.states import Queue
 from rpc.credentials import Credentials
 from tasks.publish import publish

@@ -50,7 +50,7 @@ def test_nothing_starts_without_its_passwords(name: str) -> None:
 
 
 def test_the_example_names_every_variable() -> None:
-    example = (ROOT / "testbed/lab/env.example").read_text()
+    example = (ROOT / "deploy/lab/env.example").read_text()
     assert {line.split("=")[0] for line in example.splitlines() if re.match(r"\w+=", line)} == {*GIVEN, "SMTP_URL"}
 
 
@@ -87,14 +87,14 @@ def test_the_roles_script_gives_each_service_its_schema_alone(postgres: Postgres
             "HOME": str(tmp_path),
         }
         for _ in range(2):
-            run = subprocess.run([str(ROOT / "testbed/lab/roles.sh")], env=env, capture_output=True, text=True)
+            run = subprocess.run([str(ROOT / "deploy/lab/roles.sh")], env=env, capture_output=True, text=True)
             assert run.returncode == 0, run.stderr
         with psycopg.connect(postgres.url("svm", "lab").replace("+psycopg", "")) as connection:
             connection.execute("CREATE TABLE svm.t (i int)")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("CREATE TABLE plc.t (i int)")
         refused = subprocess.run(
-            [str(ROOT / "testbed/lab/roles.sh")], env={**env, "SVM_DB_PASSWORD": ""}, capture_output=True, text=True
+            [str(ROOT / "deploy/lab/roles.sh")], env={**env, "SVM_DB_PASSWORD": ""}, capture_output=True, text=True
         )
         assert refused.returncode != 0
     finally:

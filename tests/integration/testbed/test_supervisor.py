@@ -20,7 +20,8 @@ PROGRAM = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from testbed import starting, roles, bootstrap
+from testbed import starting, bootstrap
+from admin import roles
 from testbed.daemons import Layout, Spec
 from testbed.home import Home, Plan
 

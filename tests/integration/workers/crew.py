@@ -12,8 +12,8 @@ from pathlib import Path
 from celery import Celery
 from pydantic import SecretStr
 
+from lifecycle.operations import Started, Verb
 from models.database import migrate
-from models.operations import Started, Verb
 from rpc.credentials import Credentials
 from tasks.delete import delete
 from tasks.newtickets import newtickets

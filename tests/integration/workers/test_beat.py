@@ -2,7 +2,7 @@
 
 import dbm
 
-from models.roles import roles
+from lifecycle.roles import roles
 from rpc.credentials import Credentials
 from tests.integration.tasks.farm import until
 from tests.integration.workers.crew import KILL, Crew

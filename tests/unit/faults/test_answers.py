@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from nodemgr.simulation.calls import FILE, recorded
+from testbed.simulation.calls import FILE, recorded
 from tests.faults.answers import parsed
 from tests.faults.calls import What
 from tests.unit.rpc.asgi import ask

@@ -9,9 +9,9 @@ from agent.client import Ad, AdList, FrontDoor
 from nodemgr.advertise import Place, advertisement
 from nodemgr.neighbours import Neighbours, front_doors, known_hosts, ssh_config
 from nodemgr.settings import CommonSettings, Settings, SimulationSettings
-from nodemgr.simulation.faults import Fault, Kind
-from nodemgr.simulation.population import read_rows
-from nodemgr.slivers.simulated import SimulatedDriver, simulated_host_key
+from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_key
+from testbed.simulation.faults import Fault, Kind
+from testbed.simulation.population import read_rows
 from tests.unit.nodemgr.world import SLICE, World
 from tests.unit.trust.factories import AGENT, NOW
 from trust.errors import Code, Refusal

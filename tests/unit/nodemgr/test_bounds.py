@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from nodemgr import store as tables
+from nodemgr.storage import store as tables
 from tests.unit.nodemgr.world import CAPACITY, OTHER_USER, SLICE, World, refused
 from tests.unit.trust.factories import AGENT, NODE, NOW, SLICE_ID, USER
 from trust.documents import SKEW, TICKET_LIFETIME

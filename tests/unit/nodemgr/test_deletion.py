@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from nodemgr.slivers.simulated import SimulatedDriver
+from nodemgr.slivers.drivers.simulated import SimulatedDriver
 from tests.unit.nodemgr.world import (
     OTHER_ID,
     OTHER_USER,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nodemgr.expiry import Expiry, recover
-from nodemgr.slivers.driver import SliverSpec
+from nodemgr.slivers.drivers.driver import SliverSpec
 from nodemgr.stops import stop_owners
 from tests.unit.nodemgr.world import GRACE, OTHER_ID, OTHER_USER, SLICE, SLICE_KEYS, World
 from tests.unit.trust.factories import SLICE_ID, USER

@@ -7,8 +7,8 @@ import pytest
 
 from nodemgr.expiry import Expiry, recover
 from nodemgr.liveness import Liveness
-from nodemgr.slivers.driver import SliverSpec
-from nodemgr.slivers.simulated import SimulatedDriver
+from nodemgr.slivers.drivers.driver import SliverSpec
+from nodemgr.slivers.drivers.simulated import SimulatedDriver
 from nodemgr.stops import stop_owners
 from tests.unit.nodemgr.world import GRACE, OTHER_ID, OTHER_USER, SLICE, SLICE_KEYS, USER_KEYS, World, only, refused
 from tests.unit.trust.factories import SLICE_ID, USER

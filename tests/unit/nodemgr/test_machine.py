@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nodemgr.expiry import Expiry, recover
 from nodemgr.liveness import Liveness
-from nodemgr.store import Store
+from nodemgr.storage.store import Store
 from tests.unit.nodemgr.world import GRACE, SLICE_KEYS, USER_KEYS, World
 from tests.unit.trust.factories import NODE, NOW
 from trust.documents import verify_lease

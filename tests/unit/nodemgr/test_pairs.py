@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nodemgr.slicekey import SlicePair
-from nodemgr.store import Store
+from nodemgr.storage.store import Store
 from tests.unit.nodemgr.world import (
     NODE,
     OTHER_ID,

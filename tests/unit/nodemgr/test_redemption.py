@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from nodemgr.store import LeaseRow
+from nodemgr.storage.store import LeaseRow
 from tests.unit.nodemgr.world import (
     CAPACITY,
     OTHER_ID,

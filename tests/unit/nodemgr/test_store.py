@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from nodemgr.store import KEPT, PAST_KEPT, Burnt, LeaseRow, Store
+from nodemgr.storage.store import KEPT, PAST_KEPT, Burnt, LeaseRow, Store
 from tests.unit.nodemgr.world import OTHER_ID, OTHER_USER
 from tests.unit.trust.factories import AGENT, NODE, NOW, SLICE_ID, SVM, USER
 from trust.errors import Code, Refusal

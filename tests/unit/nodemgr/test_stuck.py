@@ -14,8 +14,8 @@ import pytest
 
 from nodemgr.beside import MOST
 from nodemgr.expiry import Expiry
-from nodemgr.slivers.life import LocalDriver
-from nodemgr.slivers.spawn import run_helper
+from nodemgr.slivers.drivers.life import LocalDriver
+from nodemgr.slivers.process.spawn import run_helper
 from nodemgr.stops import stop_owners
 from tests.unit.nodemgr.world import GRACE, SLICE_KEYS, World, refused
 from tests.unit.trust.factories import USER

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nodemgr.frontdoor.hostkey import open_host_key
-from nodemgr.slivers.simulated import simulated_host_key
-from nodemgr.store import Store
+from nodemgr.slivers.drivers.simulated import simulated_host_key
+from nodemgr.storage.store import Store
 from tests.unit.nodemgr.world import refused
 from tests.unit.trust.factories import NODE
 from trust.errors import Code

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from nodemgr.advertise import Place, advertisement
-from nodemgr.disk import Disk
 from nodemgr.expiry import recover
 from nodemgr.stops import stop_owners
+from nodemgr.storage.disk import Disk
 from nodemgr.watch import GROWN_KIB, Watch, taker
 from rpc.problems import from_problem, to_problem
 from tests.unit.nodemgr.test_around import door
@@ -172,7 +172,7 @@ def _break(world: World, patch: pytest.MonkeyPatch) -> None:
     def write(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    patch.setattr("nodemgr.databasefile.DatabaseFile.write", write)
+    patch.setattr("nodemgr.storage.databasefile.DatabaseFile.write", write)
 
 
 def test_a_full_disk_has_a_code_of_its_own() -> None:

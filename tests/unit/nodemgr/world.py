@@ -9,8 +9,8 @@ from uuid import UUID
 from nodemgr.admission import Capacity
 from nodemgr.caller import Caller
 from nodemgr.node import Node
-from nodemgr.slivers.simulated import SimulatedDriver
-from nodemgr.store import LeaseRow, Store
+from nodemgr.slivers.drivers.simulated import SimulatedDriver
+from nodemgr.storage.store import LeaseRow, Store
 from rpc.credentials import Credentials
 from tests.unit.trust import factories
 from tests.unit.trust.factories import AGENT, NODE, SLICE_ID, SVM, USER, StillClock, certificate_of, key_of

@@ -4,7 +4,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
-from rpc.door import MAX_BODY, Door
+from rpc.body_limit import MAX_BODY, Door
 from rpc.guard import open_route
 from rpc.server import application
 from tests.unit.rpc.asgi import ask

@@ -22,14 +22,14 @@ BY_HAND = {"rename", "renames", "link", "mkstemp", "NamedTemporaryFile", "write_
 ALLOWED = {
     "rpc/files.py": "the one place",
     "rpc/credentials.py": "key and certificate in two steps, finished after a crash",
-    "nodemgr/ballast.py": "blocks that change their name; what they hold is void",
-    "nodemgr/databasefile.py": "names that say something by being there",
+    "nodemgr/storage/ballast.py": "blocks that change their name; what they hold is void",
+    "nodemgr/storage/databasefile.py": "names that say something by being there",
     "rpc/tls.py": "a file that OpenSSL reads at once",
-    "nodemgr/slivers/sftp.py": "what the client asked for",
-    "nodemgr/slivers/folder.py": "a folder that is put aside",
-    "nodemgr/slivers/cgroups.py": "files of the kernel",
+    "nodemgr/slivers/inside/sftp.py": "what the client asked for",
+    "nodemgr/slivers/inside/folder.py": "a folder that is put aside",
+    "nodemgr/slivers/limits/cgroups.py": "files of the kernel",
     "testbed/embedded.py": "a database's folder, put in place when it is whole",
-    "testbed/man.py": "made by hand, again each time",
+    "admin/man.py": "made by hand, again each time",
     "testbed/demo.py": "a run's own scratch",
 }
 

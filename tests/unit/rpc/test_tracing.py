@@ -5,7 +5,7 @@ import logging
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from rpc.door import Door
+from rpc.body_limit import Door
 from rpc.guard import open_route
 from rpc.server import application
 from rpc.tracing import HEADER, incoming, outgoing
@@ -41,7 +41,7 @@ async def test_a_line_with_the_ids(caplog: pytest.LogCaptureFixture) -> None:
         if name == "nobody":
             raise Refusal(Code.NOT_FOUND, "no such name")
 
-    with caplog.at_level(logging.INFO, "rpc.door"):
+    with caplog.at_level(logging.INFO, "rpc.body_limit"):
         for name in ("one", "nobody"):
             await ask(Door(app), "PUT", f"/traced/{name}", headers={HEADER: f"{OPERATION}/7"})
         await ask(Door(app), "PUT", "/traced/two")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from rpc import wellformed
-from rpc.door import Door
+from rpc.body_limit import Door
 from tests.unit.rpc.asgi import ask
-from tests.unit.rpc.test_door import Echo
+from tests.unit.rpc.test_body_limit import Echo
 from trust.errors import Refusal
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers.cgroups import SPARE_PROCESSES, Cgroups, available
+from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Cgroups, available
 
 V1 = "9:name=systemd:/\n8:pids:/node\n4:memory:/outer/node\n0::/\n"
 V2 = "0::/system.slice/dslice-node.service\n"
@@ -91,7 +91,7 @@ def test_limits_of_a_group_that_is_not_there(first: Path) -> None:
 
 
 def test_dropping_waits_a_little_and_gives_up_quietly(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodemgr.slivers.cgroups.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("nodemgr.slivers.limits.cgroups.time.sleep", lambda _seconds: None)
     groups = opened(first, V1)
     groups.hold("ocean", 42, memory_mb=64, processes=10)
     groups.drop("ocean")  # plain files hinder the removal, as processes would

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers import etc
-from nodemgr.slivers.etc import Names, ssh_config, write_etc, write_slice_key
-from nodemgr.slivers.folder import Record, SliverFolder
-from nodemgr.slivers.processes import Process
+from nodemgr.slivers.inside import etc
+from nodemgr.slivers.inside.etc import Names, ssh_config, write_etc, write_slice_key
+from nodemgr.slivers.inside.folder import Record, SliverFolder
+from nodemgr.slivers.process.processes import Process
 from trust.errors import Refusal
 
 

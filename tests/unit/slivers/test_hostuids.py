@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers import hostuids
+from nodemgr.slivers.limits import hostuids
 from trust.errors import Code, Refusal
 
 WHOLE = "         0          0 4294967295\n"

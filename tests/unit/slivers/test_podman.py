@@ -11,9 +11,9 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from nodemgr.slivers.folder import Record
-from nodemgr.slivers.podman import frame, once_free, specification
-from nodemgr.slivers.view import Folders, entries
+from nodemgr.slivers.drivers.podman import frame, once_free, specification
+from nodemgr.slivers.inside.folder import Record
+from nodemgr.slivers.inside.view import Folders, entries
 
 BUSY = "unlinkat …/userdata/shm: device or resource busy"
 FOLDERS = Folders(home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh"))

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from nodemgr.slivers.ports import Listener, answers, listeners, parse, sockets
+from nodemgr.slivers.limits.ports import Listener, answers, listeners, parse, sockets
 
 V4 = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

@@ -7,12 +7,12 @@ import signal
 
 import pytest
 
-from nodemgr.slivers import launch, session
-from nodemgr.slivers.etc import environment
-from nodemgr.slivers.limits import rlimits
-from nodemgr.slivers.podman import ContainerDoor
-from nodemgr.slivers.session import NamespaceDoor, Terminal
-from nodemgr.slivers.spawn import exit_status
+from nodemgr.slivers.drivers.podman import ContainerDoor
+from nodemgr.slivers.inside.etc import environment
+from nodemgr.slivers.limits.rlimits import rlimits
+from nodemgr.slivers.process import launch, session
+from nodemgr.slivers.process.session import NamespaceDoor, Terminal
+from nodemgr.slivers.process.spawn import exit_status
 
 RIGHTS = ["/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodemgr.slivers import sftp
-from nodemgr.slivers.sftp import ProtocolError, Server
+from nodemgr.slivers.inside import sftp
+from nodemgr.slivers.inside.sftp import ProtocolError, Server
 
 
 def packet(kind: int, body: bytes) -> bytes:

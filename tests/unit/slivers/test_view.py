@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers import launch
-from nodemgr.slivers.bubblewrap import bwrap_command
-from nodemgr.slivers.launch import staged
-from nodemgr.slivers.unshare import unshare_command
-from nodemgr.slivers.view import Bind, Entry, Folders, Symlink, Tmpfs, entries, home_of
+from nodemgr.slivers.drivers.bubblewrap import bwrap_command
+from nodemgr.slivers.drivers.unshare import unshare_command
+from nodemgr.slivers.inside.view import Bind, Entry, Folders, Symlink, Tmpfs, entries, home_of
+from nodemgr.slivers.process import launch
+from nodemgr.slivers.process.launch import staged
 
 FOLDERS = Folders(home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh"))
 WRITABLE = {"/home/ocean", "/tmp", "/var/tmp"}

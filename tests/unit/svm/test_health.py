@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.diagnosis import Trouble
+from lifecycle.diagnosis import Trouble
 from svm.health import Around, Worry, renewal_end, worries
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

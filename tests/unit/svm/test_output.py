@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from svm.exits import status_of_nodes, status_of_refusal
+from svm.exit_codes import status_of_nodes, status_of_refusal
 from svm.flags import Flags
 from svm.output import NodeResult, Report, printable, refused, summary_line
 from svm.retry import lower_commands, same_again, whole_slice

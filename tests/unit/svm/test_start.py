@@ -42,12 +42,12 @@ def modules_after(code: str, **environment: str) -> set[str]:
 
 def test_help_loads_nothing_heavy() -> None:
     found = modules_after("from svm.main import run\nassert run(['--help']) == 0")
-    assert "svm.verbs.create" in found
+    assert "svm.commands.create" in found
     assert not found.intersection(HEAVY)
 
 
 def test_the_command_line_needs_no_part_of_a_server() -> None:
-    verbs = "\n".join(f"import svm.verbs.{module}" for module in set(VERBS.values()))
+    verbs = "\n".join(f"import svm.commands.{module}" for module in set(VERBS.values()))
     found = modules_after(f"{verbs}\nimport svm.client, svm.following, svm.sshconfig, svm.settings")
     servers = {
         "svm.service",
@@ -70,7 +70,7 @@ def test_completion_loads_nothing_heavy_and_asks_nobody(home: Path) -> None:
     code = "import sys\nsys.argv=['svm']\nfrom svm.main import main\ntry:\n main()\nexcept SystemExit: pass"
     environment = {"_SVM_COMPLETE": "bash_complete", "COMP_WORDS": "svm nodelist oce", "COMP_CWORD": "2"}
     found = modules_after(code, PLANETLAB_HOME=str(home), **environment)
-    assert "svm.verbs.nodes" in found
+    assert "svm.commands.nodes" in found
     assert not found.intersection(HEAVY)
     code = "import sys\nsys.argv=['svm']\nfrom svm.main import main\nmain()"
     environment["PLANETLAB_HOME"] = str(home)
@@ -149,7 +149,7 @@ def test_a_surprise_is_one_line_unless_debug(
     def explode(*_: object) -> None:
         raise ZeroDivisionError("deep inside")
 
-    monkeypatch.setattr("svm.verbs.slices.connect", explode)
+    monkeypatch.setattr("svm.commands.slices.connect", explode)
     assert run(["slices"]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1

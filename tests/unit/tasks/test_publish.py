@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lifecycle.steps import StepRef
 from models.states import Kind, Queue
-from models.steps import StepRef
 from tasks.publish import grouped
 
 refs = st.builds(

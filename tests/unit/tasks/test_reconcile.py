@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from agent.client import FrontDoor
-from models.reconciling import Expected
+from lifecycle.inventory import Expected
 from models.states import SliverState
 from nodemgr.client import SliverReply
 from tasks.reconcile import Differences, compare

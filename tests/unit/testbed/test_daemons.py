@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from admin.roles import MAINS
 from testbed.daemons import OURS, PORTS, Layout, real_nodes, simulated_groups, simulated_nodes
 from testbed.embedded import Postgres, Valkey
 from testbed.home import Home, Plan
-from testbed.roles import MAINS
 
 
 def layout(tmp_path: Path, **wanted: object) -> Layout:

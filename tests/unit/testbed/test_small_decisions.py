@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers.folder import SliverFolder
-from nodemgr.slivers.processes import Process
-from testbed import leftovers, tokens
+from admin import tokens
+from nodemgr.slivers.inside.folder import SliverFolder
+from nodemgr.slivers.process.processes import Process
+from testbed import leftovers
 from testbed.doctor import Finding
 from testbed.faults import inject
 from testbed.home import ACCOUNTS, Home, HomeError, Plan

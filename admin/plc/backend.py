@@ -1,0 +1,219 @@
+"""Two ways to act on plc for `dslice plc`: as its operator, on its own machine, and as a user, over the network.
+
+The operator acts on plc's database and CA through plc's own functions; a user (PI or admin) through plc's API with
+the certificate in $PLANETLAB_HOME. Both give the same values, so that the verbs need not know which it is.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from plc.accounts import OPERATOR, Account
+from plc.central import Central
+from plc.client import Plc, User, Waiting
+from plc.client.values import CertificateRequest, RequestState
+from plc.settings import Settings
+from testbed.home import Home
+from trust.errors import Code, Refusal
+
+ON_PLC = ("DSLICE_DATABASE_URL", "DSLICE_STATE_DIR")
+
+
+class Desk(Protocol):
+    """What PIs, admins and the operator can do; each raises Refusal."""
+
+    def requests(self) -> list[Waiting]: ...
+    def decide(self, which: str, *, approve: bool, reason: str) -> None: ...
+    def sites(self) -> list[str]: ...
+    def add_site(self, name: str) -> None: ...
+    def users(self) -> list[User]: ...
+    def enable(self, email: str) -> None: ...
+    def disable(self, email: str, reason: str, *, stop: bool) -> list[str]: ...
+    def set_pi(self, email: str, pi: bool) -> None: ...
+    def keys(self, email: str) -> list[str]: ...
+    def add_key(self, email: str, text: str) -> str: ...
+    def remove_key(self, email: str, fingerprint: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorDesk:
+    """At plc's own machine."""
+
+    central: Central
+
+    def requests(self) -> list[Waiting]:
+        from plc.certificates import Request, waiting
+
+        def shown(request: Request, who: Account) -> Waiting:
+            state = CertificateRequest(
+                str(request.id), RequestState.PENDING, self.central.settings.ca_operator, request.asked_at, None, None
+            )
+            return Waiting(who.email, who.name, who.site, who.standing, request.key_sha256, state)
+
+        with self.central.begin() as connection:
+            return [shown(request, who) for request, who in waiting(connection, OPERATOR)]
+
+    def decide(self, which: str, *, approve: bool, reason: str) -> None:
+        from plc import certificates
+
+        settings, now = self.central.settings, self.central.clock.now()
+        with self.central.begin() as connection:
+            if approve:
+                certificates.approve(connection, self.central.authority, OPERATOR, which, settings, now)
+            else:
+                certificates.deny(connection, OPERATOR, which, reason, settings, now)
+
+    def sites(self) -> list[str]:
+        from plc.accounts import sites
+
+        with self.central.begin() as connection:
+            return list(sites(connection))
+
+    def add_site(self, name: str) -> None:
+        from plc.accounts import add_site
+
+        with self.central.begin() as connection:
+            add_site(connection, OPERATOR, name, self.central.clock.now())
+
+    def users(self) -> list[User]:
+        from plc.accounts import visible_to
+        from plc.keys import keys_of
+
+        with self.central.begin() as connection:
+            return [
+                User(
+                    a.email, a.name, a.site, a.title, a.is_admin, a.is_pi, a.state, None, tuple(keys_of(connection, a))
+                )
+                for a in visible_to(connection, OPERATOR)
+            ]
+
+    def enable(self, email: str) -> None:
+        from plc.accounts import enable
+
+        with self.central.begin() as connection:
+            enable(connection, OPERATOR, email, self.central.clock.now())
+
+    def disable(self, email: str, reason: str, *, stop: bool) -> list[str]:
+        from plc.deactivation import disable
+
+        settings, now = self.central.settings, self.central.clock.now()
+        with self.central.begin() as connection:
+            return list(disable(connection, OPERATOR, email, reason, stop, settings, now))
+
+    def set_pi(self, email: str, pi: bool) -> None:
+        from plc.deactivation import set_pi
+
+        with self.central.begin() as connection:
+            set_pi(connection, OPERATOR, email, pi, self.central.settings, self.central.clock.now())
+
+    def keys(self, email: str) -> list[str]:
+        from plc.accounts import load
+        from plc.keys import keys_of
+
+        with self.central.begin() as connection:
+            return list(keys_of(connection, load(connection, email)))
+
+    def add_key(self, email: str, text: str) -> str:
+        from plc.keys import add_key
+
+        with self.central.begin() as connection:
+            return add_key(connection, OPERATOR, email, text, self.central.clock.now())
+
+    def remove_key(self, email: str, fingerprint: str) -> None:
+        from plc.keys import remove_key
+
+        with self.central.begin() as connection:
+            remove_key(connection, OPERATOR, email, fingerprint, self.central.clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class MemberDesk:
+    """Anywhere, with a certificate."""
+
+    plc: Plc
+
+    def requests(self) -> list[Waiting]:
+        return list(self.plc.requests())
+
+    def decide(self, which: str, *, approve: bool, reason: str) -> None:
+        self.plc.decide(which, approve=approve, reason=reason)
+
+    def sites(self) -> list[str]:
+        return list(self.plc.sites())
+
+    def add_site(self, name: str) -> None:
+        self.plc.add_site(name)
+
+    def users(self) -> list[User]:
+        return list(self.plc.users())
+
+    def enable(self, email: str) -> None:
+        self.plc.enable(email)
+
+    def disable(self, email: str, reason: str, *, stop: bool) -> list[str]:
+        return list(self.plc.disable(email, reason, stop=stop))
+
+    def set_pi(self, email: str, pi: bool) -> None:
+        self.plc.set_pi(email, pi)
+
+    def keys(self, email: str) -> list[str]:
+        return list(self.plc.keys(email))
+
+    def add_key(self, email: str, text: str) -> str:
+        return self.plc.add_key(email, text)
+
+    def remove_key(self, email: str, fingerprint: str) -> None:
+        self.plc.remove_key(email, fingerprint)
+
+
+@contextmanager
+def operator(folder: Path | None) -> Iterator[OperatorDesk]:
+    """plc's settings from the environment where they are set (plc's machine), else from the testbed's home.
+
+    Raises Refusal(UNREACHABLE) when the database does not answer.
+    """
+    from sqlalchemy.exc import OperationalError
+
+    if folder is not None or not all(os.environ.get(name) for name in ON_PLC):
+        os.environ.update(_of_testbed(Home.find(folder)))
+    try:
+        central = Central.open(Settings.load())
+    except OperationalError as error:
+        raise Refusal(Code.UNREACHABLE, "plc's database does not answer; is it up? (testbed: dslice up)") from error
+    try:
+        yield OperatorDesk(central)
+    finally:
+        central.close()
+
+
+@contextmanager
+def member() -> Iterator[MemberDesk]:
+    """With the certificate of $PLANETLAB_HOME."""
+    from svm.home import Home as KeyDirectory
+
+    home = KeyDirectory.find()
+    with Plc(home.require_plc(), home.require_certificate()) as plc:
+        yield MemberDesk(plc)
+
+
+def _user(who: Account, keys: Sequence[str]) -> User:
+    flags = (who.is_admin, who.is_pi)
+    return User(who.email, who.name, who.site, who.title, *flags, who.state, None, tuple(keys))
+
+
+def _of_testbed(home: Home) -> dict[str, str]:
+    """The environment that the testbed in ``home`` gives its plc."""
+    from testbed.daemons import Layout
+    from testbed.embedded import Postgres, Valkey
+
+    if not home.ca_file.exists():
+        raise Refusal(
+            Code.BAD_INPUT,
+            f"no testbed in {home.directory}, and {' and '.join(ON_PLC)} are not set: run this on plc's machine, "
+            "or with --as-me",
+        )
+    layout = Layout(home, home.plan(), Postgres(home.service("database")), Valkey(home.service("broker")))
+    return dict(layout.plc().env)

@@ -1,0 +1,201 @@
+"""What the tables say of each node, for comparison with what the node says; and what came of it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from lifecycle.deletion import close_slices, lock_slices
+from lifecycle.transitions import Change, advance
+from models.states import Kind, SliverState
+from trust.identity import Identity
+from trust.sshkeys import key_set_digest
+
+What = Literal["orphan", "missing"]
+
+_NODES = text("""
+    INSERT INTO svm.node AS n (node, node_name, api)
+    SELECT DISTINCT ON (node) node, node_name, api FROM svm.sliver
+    WHERE state <> 'deleted' OR changed_at > now() - interval '1 day'
+    ORDER BY node, changed_at DESC
+    ON CONFLICT (node) DO UPDATE SET node_name = excluded.node_name, api = excluded.api
+""")
+_TO_ASK = text("""
+    SELECT n.node FROM svm.node n
+    WHERE n.seen_at > now() - interval '1 day'
+       OR EXISTS (SELECT 1 FROM svm.sliver v WHERE v.node = n.node
+           AND (v.state <> 'deleted' OR v.changed_at > now() - interval '1 day'))
+    ORDER BY n.node
+""")
+
+_EXPECTED = text("""
+    SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, v.node_name, v.jti, v.generation, v.expires_at,
+        v.key_generation, x.key_generation AS wanted_keys,
+        ARRAY(SELECT k.line FROM svm.slice_key k WHERE k.slice = x.id AND v.state = 'running') AS keys,
+        v.changed_at < now() - interval '30 seconds' AS settled,
+        CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired'
+            ELSE v.state END AS state,
+        CASE WHEN x.working_until > now() THEN x.working END AS working,
+        CASE WHEN x.standing_until > now() THEN x.standing END AS standing
+    FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
+    WHERE v.node = :node AND x.slice_id IS NOT NULL
+      AND (v.state NOT IN ('expired', 'deleted') OR x.slice_id = ANY(:there))
+    ORDER BY x.name, x.created_at
+""")
+
+_ANSWERED = text(
+    "UPDATE svm.node SET seen_at = now(), silent_since = NULL, error_code = NULL, last_error = NULL WHERE node = :node"
+)
+_SILENT = text("""
+    UPDATE svm.node SET silent_since = coalesce(silent_since, now()), error_code = :code, last_error = :reason
+    WHERE node = :node
+""")
+_RESOLVE = text("""
+    DELETE FROM svm.finding WHERE node = :node
+      AND (slice_name, what) NOT IN (SELECT f.slice_name, f.what
+          FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS f(slice_name text, what text))
+""")
+_FIND = text("""
+    INSERT INTO svm.finding AS f (node, slice_name, what, slice_id)
+    SELECT :node, r.slice_name, r.what, r.slice_id
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(slice_name text, what text, slice_id uuid)
+    ON CONFLICT (node, slice_name, what) DO UPDATE SET seen_at = now(), slice_id = excluded.slice_id
+""")
+_HEAL = text("""
+    SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes
+    FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id JOIN svm.node n ON n.node = v.node
+    WHERE x.state = 'open' AND x.heal AND x.standing_heals AND x.standing_until > now()
+      AND v.state IN ('ticketed', 'leased', 'running') AND v.expires_at > now()
+      AND n.silent_since < now() - make_interval(secs => :silent)
+      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL
+          AND o.verb NOT IN ('addkey', 'delkey', 'nukekeys'))
+      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.verb = 'replace'
+          AND o.ended_at > now() - make_interval(secs => :silent))
+    GROUP BY x.id ORDER BY x.id LIMIT 100
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One sliver's row on a node, whatever its state.
+
+    Args:
+        settled: it has not changed for a while, so that a difference is no mere overlap with a step at work.
+        delegation: what its owner lets svmd show there now.
+        keys: digest of the wanted key set of a VM that runs (`trust.sshkeys.key_set_digest`).
+    """
+
+    slice: UUID
+    name: str
+    slice_id: UUID
+    owner: Identity
+    leaselen: int
+    node_name: str
+    state: SliverState
+    generation: int
+    expires_at: datetime | None
+    jti: str | None
+    key_generation: int
+    wanted_keys: int
+    settled: bool
+    delegation: str | None = field(repr=False)
+    keys: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A difference that is only reported: a sliver without a row (orphan), or a row without its sliver (missing)."""
+
+    slice_name: str
+    what: What
+    slice_id: UUID
+    node: str = ""
+    first_seen_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A slice that heals, and its nodes that have not answered for too long."""
+
+    slice: UUID
+    name: str
+    owner: Identity
+    nodes: tuple[str, ...]
+
+
+def nodes(connection: Connection) -> list[str]:
+    """Nodes of slivers, also of those deleted within a day, and nodes that answered within a day: one may hold an
+    orphan."""
+    connection.execute(_NODES)
+    return list(connection.scalars(_TO_ASK))
+
+
+def node_of(connection: Connection, node: str) -> tuple[str, str] | None:
+    """(name, base URL) of a node."""
+    row = connection.execute(
+        text("SELECT node_name, api FROM svm.node WHERE node = :node"), {"node": node}
+    ).one_or_none()
+    return (row.node_name, row.api) if row else None
+
+
+def expected(connection: Connection, node: str, there: Iterable[UUID]) -> list[Expected]:
+    """The rows of a node that are to be compared with what it has, `there` (registrations): not what was there once."""
+    return [
+        Expected(
+            slice=row.slice,
+            name=row.name,
+            slice_id=row.slice_id,
+            owner=Identity.parse(row.owner),
+            leaselen=row.leaselen,
+            node_name=row.node_name,
+            state=SliverState(row.state),
+            generation=row.generation,
+            expires_at=row.expires_at,
+            jti=row.jti,
+            key_generation=row.key_generation,
+            wanted_keys=row.wanted_keys,
+            settled=row.settled,
+            delegation=row.working or row.standing,
+            keys=key_set_digest(row.keys),
+        )
+        for row in connection.execute(_EXPECTED, {"node": node, "there": list(there)})
+    ]
+
+
+def answered(
+    connection: Connection, node: str, gone: Sequence[UUID], changes: Sequence[Change], findings: Iterable[Finding]
+) -> None:
+    """Write down what a node's answer came to: slices whose sliver is gone there, what was mended, what to report."""
+    lock_slices(connection, gone)
+    moved = advance(connection, [*(Change(id, node, Kind.DELETE) for id in gone), *changes])
+    connection.execute(_ANSWERED, {"node": node})
+    told = {(f.slice_name, f.what): str(f.slice_id) for f in findings}
+    rows = [{"slice_name": name, "what": what, "slice_id": id} for (name, what), id in told.items()]
+    bound = {"node": node, "rows": json.dumps(rows)}
+    connection.execute(_RESOLVE, bound)
+    connection.execute(_FIND, bound)
+    closed = {id for id, states in zip(gone, moved, strict=False) if states is not None}
+    close_slices(connection, sorted(closed))
+
+
+def silent(connection: Connection, node: str, code: str, reason: str) -> None:
+    """The node did not answer."""
+    connection.execute(_SILENT, {"node": node, "code": code, "reason": reason})
+
+
+def to_heal(connection: Connection, seconds: int) -> list[Silent]:
+    """Slices that heal, with nodes silent for so long."""
+    return [
+        Silent(row.id, row.name, Identity.parse(row.owner), tuple(row.nodes))
+        for row in connection.execute(_HEAL, {"silent": seconds})
+    ]
+
+
+def findings(connection: Connection) -> list[Finding]:
+    """Orphans and missing slivers, for `svm doctor`."""
+    rows = connection.execute(text("SELECT * FROM svm.finding ORDER BY node, slice_name, what"))
+    return [Finding(row.slice_name, row.what, row.slice_id, row.node, row.first_seen_at) for row in rows]

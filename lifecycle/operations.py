@@ -1,0 +1,247 @@
+"""Operations: a verb that a user or beat asked for, written down with its first steps in one transaction.
+
+`start` is called inside the caller's transaction; after its commit the caller publishes what it returned. Losing
+that call loses nothing: the sweep publishes what is due and unheld.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, insert, select, text
+
+from lifecycle.bounds import require_room
+from lifecycle.events import EventType
+from lifecycle.planning import PLANS
+from lifecycle.requests import Given, Operation, Plan, SliceSpec, Started, Wanted
+from lifecycle.steps import NewStep, StepRef
+from lifecycle.unit_of_work import Ledger, Tally
+from models import svm
+from models.states import Kind, Outcome, Queue, Verb
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+
+__all__ = [
+    "BEAT",
+    "Given",
+    "Operation",
+    "Plan",
+    "SliceSpec",
+    "Started",
+    "StepRef",
+    "Verb",
+    "Wanted",
+    "cancel",
+    "read",
+    "start",
+]
+
+CANCELLING = (Verb.DELETESLICE, Verb.UNDELEGATE)  # what else is under way on the slice ends at once
+BEAT = "beat"  # the actor of what nobody waits for
+TASK_A_NODE = 64  # up to so many nodes a message carries one step, so that Flower shows a task per node
+BATCH = 16
+
+_END_STEPS = text("""
+    UPDATE svm.step AS s SET state = 'failed', claim_token = NULL, claim_until = NULL, ended_at = now(),
+        error_code = 'cancelled', error = :reason
+    FROM (SELECT id, state AS was FROM svm.step WHERE operation = ANY(:operations) AND state = ANY(:states)
+          ORDER BY id FOR UPDATE) AS u
+    WHERE s.id = u.id
+    RETURNING s.operation, s.node, s.kind, u.was
+""")
+
+
+def start(connection: Connection, wanted: Wanted) -> Started:
+    """Write the operation, its steps and what it changes at once (keys, state deleting), in the caller's transaction.
+
+    Raises Refusal: BUSY (detail `operation`: the open one), NOT_FOUND, NOT_OWNER, NAME_TAKEN (a complete slice that
+    lives, or somebody else's name), NOT_ALLOWED (a delegation that was withdrawn), OVER_CAPACITY, BAD_INPUT.
+    """
+    _wait_for_same_request(connection, wanted)
+    ledger, row = Ledger(connection), None
+    if wanted.verb in CANCELLING:
+        ledger, row = _lock_everything(connection, wanted)
+    elif wanted.slice:
+        row = lock_named(connection, wanted.slice)
+    if (again := _same_request(connection, wanted)) is not None:
+        return again
+    require_room(connection, wanted)
+    plan = PLANS[wanted.verb](connection, wanted, row)
+    _cancel(connection, list(ledger), f"{wanted.verb} was asked for", ledger, running=True)
+    ledger.settle()
+    operation, refs = _open(connection, wanted, plan)
+    return Started(operation, plan.name, refs)
+
+
+def open_planned(connection: Connection, wanted: Wanted, plan: Plan) -> list[StepRef]:
+    """For beat: an operation whose steps are decided already; what to publish after the commit."""
+    return _open(connection, wanted, plan)[1]
+
+
+def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
+    """End what has not begun; steps at work finish and are recorded, nothing follows them. Idempotent.
+
+    The caller has checked that the operation is the user's own (`read`). Raises Refusal: NOT_FOUND, NOT_ALLOWED (a
+    deletion is not cancelled).
+    """
+    ledger = Ledger(connection)
+    ledger.lock([operation])
+    if operation not in ledger:
+        raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
+    tally = ledger[operation]
+    if tally.verb is Verb.DELETESLICE:
+        raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: svm watch SLICE follows it to its end")
+    if tally.ended or tally.cancelled:
+        return []
+    _cancel(connection, [tally], "svm cancel", ledger, running=False)
+    return ledger.settle()
+
+
+def read(connection: Connection, operation: UUID) -> Operation:
+    """One operation. Raises Refusal(NOT_FOUND)."""
+    row = connection.execute(select(svm.operation).where(svm.operation.c.id == operation)).one_or_none()
+    if row is None:
+        raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
+    return _operation(row)
+
+
+def open_of(connection: Connection, slice_row: UUID) -> list[Operation]:
+    """Open operations of a slice, oldest first (`svm watch SLICE` follows the newest)."""
+    table = svm.operation
+    wanted = select(table).where(table.c.slice == slice_row, table.c.ended_at.is_(None)).order_by(table.c.started_at)
+    return [_operation(row) for row in connection.execute(wanted)]
+
+
+def latest_of(connection: Connection, slice_row: UUID, limit: int = 20) -> list[Operation]:
+    """The newest operations of a slice, newest first."""
+    table = svm.operation
+    wanted = select(table).where(table.c.slice == slice_row).order_by(table.c.started_at.desc()).limit(limit)
+    return [_operation(row) for row in connection.execute(wanted)]
+
+
+def lock_named(connection: Connection, name: str) -> Row[Any] | None:
+    """The open slice of that name, else the newest that is being deleted; all of them are locked until the transaction
+    ends."""
+    table = svm.slice_table
+    named = select(table).where(table.c.name == name, table.c.state != "deleted").order_by(table.c.id)
+    # KEY SHARE, which inserted steps and events take on their slice, may go on beside this.
+    rows = connection.execute(named.with_for_update(key_share=True)).all()
+    return max(rows, key=lambda row: (row.state, row.created_at), default=None)
+
+
+def _lock_everything(connection: Connection, wanted: Wanted) -> tuple[Ledger, Row[Any] | None]:
+    """The slice and all its open operations, operations first as records do.
+
+    An operation that began between the two looks is caught by looking again; the savepoint gives all locks back.
+    """
+    while True:
+        attempt, ledger = connection.begin_nested(), Ledger(connection)
+        seen = connection.scalar(_newest(wanted))
+        if seen is not None:
+            ledger.lock_open(seen)
+        row = lock_named(connection, wanted.slice)
+        if row is None or (row.id == seen and ledger.has_all_of(row.id)):
+            attempt.commit()
+            return ledger, row
+        attempt.rollback()
+
+
+def _newest(wanted: Wanted) -> Any:
+    table = svm.slice_table
+    found = select(table.c.id).where(table.c.name == wanted.slice, table.c.state != "deleted")
+    return found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
+
+
+def _wait_for_same_request(connection: Connection, wanted: Wanted) -> None:
+    """Until the same request, sent twice at once, is written down; then the second finds the first's operation."""
+    if wanted.idempotency_key is not None:
+        request = f"{wanted.owner} {wanted.verb} {wanted.idempotency_key}"
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:request, 0))"), {"request": request})
+
+
+def _same_request(connection: Connection, wanted: Wanted) -> Started | None:
+    if wanted.idempotency_key is None:
+        return None
+    table = svm.operation
+    same = select(table.c.id, table.c.slice_name).where(
+        table.c.owner == str(wanted.owner),
+        table.c.verb == wanted.verb,
+        table.c.idempotency_key == wanted.idempotency_key,
+    )
+    row = connection.execute(same).one_or_none()
+    return Started(row.id, row.slice_name, [], existing=True) if row else None
+
+
+def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, list[StepRef]]:
+    ledger = Ledger(connection)
+    values = {
+        "slice": plan.slice,
+        "slice_name": plan.name,
+        "verb": wanted.verb,
+        "queue": queue_of(wanted),
+        "owner": str(wanted.owner),
+        "actor": wanted.actor,
+        "parallelism": wanted.parallelism,
+        "connect_timeout": wanted.connect_timeout,
+        "batch": 1 if plan.nodes <= TASK_A_NODE else BATCH,
+        "options": {"replace": wanted.replace, "by_itself": wanted.actor == BEAT},
+        "idempotency_key": wanted.idempotency_key,
+    }
+    row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()
+    tally = ledger.add(row)
+    ledger.add_steps(NewStep(row.id, Kind.DELETE, node, slice=of) for of, node in plan.earlier)
+    ledger.add_steps(NewStep(row.id, kind, node) for kind, node in plan.steps)
+    steps = len(plan.earlier) + len(plan.steps)
+    tally.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": steps, "nodes": plan.nodes})
+    for note in plan.notes:
+        tally.say(EventType.NOTE, reason=note)
+    return row.id, ledger.settle()
+
+
+def queue_of(wanted: Wanted) -> Queue:
+    """Where its messages go: what someone waits for comes before beat's own work."""
+    if wanted.verb is Verb.CANARY:
+        return Queue.HOUSEKEEPING
+    if wanted.actor != BEAT:
+        return Queue.INTERACTIVE
+    return Queue.RENEWALS if wanted.verb is Verb.RENEWSLICE else Queue.HOUSEKEEPING
+
+
+def _cancel(connection: Connection, tallies: list[Tally], by: str, ledger: Ledger, *, running: bool) -> None:
+    """End open steps; with `running` those at work too, whose records then find that their claim is gone."""
+    states = ["held", "released", "running"] if running else ["held", "released"]
+    bound = {"operations": [t.id for t in tallies], "states": states, "reason": f"cancelled: {by}"}
+    connection.execute(
+        text("UPDATE svm.operation SET cancelled_at = now() WHERE id = ANY(:operations) AND cancelled_at IS NULL"),
+        {"operations": bound["operations"]},
+    )
+    for tally in tallies:
+        tally.cancelled = True
+    for row in connection.execute(_END_STEPS, bound):
+        tally = ledger[row.operation]
+        tally.open_steps -= 1
+        tally.in_flight -= row.was != "held"
+        tally.failed += row.node is not None
+        said = {"ok": False, "code": Code.CANCELLED, "reason": bound["reason"], "kind": row.kind}
+        tally.say(EventType.NODE if row.node else EventType.NOTE, node=row.node, **said)
+
+
+def _operation(row: Row[Any]) -> Operation:
+    return Operation(
+        id=row.id,
+        verb=Verb(row.verb),
+        slice=row.slice_name,
+        owner=Identity.parse(row.owner),
+        actor=row.actor,
+        parallelism=row.parallelism,
+        connect_timeout=row.connect_timeout,
+        open_steps=row.open_steps,
+        in_flight=row.in_flight,
+        seq=row.seq,
+        ok=row.ok,
+        failed=row.failed,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        code=row.code,
+        reason=row.reason,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )

@@ -1,0 +1,239 @@
+"""Reads of slices and slivers. A past `expires_at` counts as expired, by the database's clock, whatever is stored."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, func, select, text
+
+from lifecycle.retention import purgeable_ids
+from models import svm
+from models.states import LIVE, SliceState, SliverState
+from trust.errors import Code, Refusal
+from trust.identity import Identity
+
+# The state as it is now: what is past its end has expired, whether or not that is written down.
+_STATE = """
+    CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired' ELSE v.state END
+"""
+
+# A slice's slivers, and what is left of earlier slices of that name: for its owner they are one.
+_ITS = """
+    v.slice = ANY(ARRAY(SELECT x.id UNION ALL SELECT y.id FROM svm.slice y
+        WHERE y.owner = x.owner AND y.name = x.name AND y.state = 'deleting' AND x.state <> 'deleted'))
+    AND (v.slice = x.id OR v.state = 'deleting')
+"""
+
+_SLICES = f"""
+    SELECT x.*, CASE WHEN x.working_until > now() THEN x.working_until END AS working_end,
+        CASE WHEN x.standing_until > now() THEN x.standing_until END AS standing_end,
+        (SELECT min(v.expires_at) FROM svm.sliver v
+            WHERE v.slice = x.id AND v.state IN ('leased', 'running') AND v.expires_at > now()) AS first_end,
+        (SELECT coalesce(jsonb_object_agg(c.state, c.count), '{{}}') FROM (
+            SELECT {_STATE} AS state, count(*) FROM svm.sliver v WHERE {_ITS} GROUP BY 1) c) AS nodes
+    FROM svm.slice x
+"""  # noqa: S608 - made of constants of this file
+
+_FIND = text(f"""
+    {_SLICES} WHERE x.name = :name AND x.state <> 'deleted' ORDER BY x.state DESC, x.created_at DESC LIMIT 1
+""")
+_LAST = text(f"""
+    {_SLICES} WHERE x.name = :name AND x.owner = :owner ORDER BY x.created_at DESC LIMIT 1
+""")
+_OWNED = text(f"""
+    {_SLICES} WHERE x.owner = :owner AND x.state <> 'deleted' AND NOT EXISTS (
+        SELECT 1 FROM svm.slice y WHERE y.owner = x.owner AND y.name = x.name AND y.state <> 'deleted'
+            AND (y.state, y.created_at) > (x.state, x.created_at))
+    ORDER BY x.name
+""")  # noqa: S608 - made of constants of this file
+_THESE = text(f"{_SLICES} WHERE x.id = ANY(:ids) ORDER BY x.name")
+
+_SLIVERS = text(f"""
+    SELECT v.*, {_STATE} AS effective FROM svm.slice x JOIN svm.sliver v ON {_ITS}
+    WHERE x.id = :slice AND v.state <> 'deleted' ORDER BY v.slice <> x.id, v.position, v.node
+""")  # noqa: S608 - made of constants of this file
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One slice. `id` is the row's; `slice_id` the registration's, None before the first tickets.
+
+    Args:
+        key_generation: of the wanted key set; 0 = no key was ever added.
+        autorenew_until: None with autorenew = as long as the standing delegation lasts.
+        working_until, standing_until: ends of the stored delegations, None when there is none.
+        nodes: counts by effective state, such as {"running": 8}.
+        first_end: of the leases that have not ended.
+    """
+
+    id: UUID
+    slice_id: UUID | None
+    name: str
+    owner: Identity
+    state: SliceState
+    numnodes: int
+    leaselen: int
+    ips: tuple[str, ...]
+    agents: tuple[str, ...]
+    public_key: str | None
+    key_generation: int
+    autorenew: bool
+    autorenew_until: datetime | None
+    heal: bool
+    working_until: datetime | None
+    standing_until: datetime | None
+    created_at: datetime
+    nodes: dict[str, int]
+    first_end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sliver:
+    """One node of a slice. `state` is the effective one; `expires_at` the ticket's or the lease's end.
+
+    `frontdoor` is (address, port, host key line) and known from the ticket on.
+    """
+
+    node: str
+    node_name: str
+    state: SliverState
+    generation: int
+    expires_at: datetime | None
+    renew_at: datetime | None
+    key_generation: int
+    frontdoor: tuple[str, int, str]
+    attempts: int
+    code: str | None
+    last_error: str | None
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What a slice lacks.
+
+    Args:
+        missing: nodes.
+        taken: addresses that it must not get: its own live nodes, and those that still delete a sliver of that name.
+        known: these, and all that it was ever given.
+        granted: tickets that it has had.
+        going: those of `taken` that still delete a sliver of that name, until `going_until` at the latest.
+    """
+
+    missing: int
+    taken: list[str]
+    known: list[str]
+    granted: int
+    going: list[str]
+    going_until: datetime | None
+
+
+def find(connection: Connection, name: str, caller: Identity | None) -> Slice:
+    """The slice of that name: the open one, else the one being deleted.
+
+    Raises Refusal(NOT_FOUND), or NOT_OWNER when it is not the caller's (None = no check).
+    """
+    row = connection.execute(_FIND, {"name": name}).one_or_none()
+    if row is None:
+        raise Refusal(Code.NOT_FOUND, f"no slice {name}: svm slices lists yours, createslice makes one")
+    found = _slice(row)
+    if caller is not None and found.owner != caller:
+        raise Refusal(Code.NOT_OWNER, f"{name} is somebody else's slice: svm slices lists yours")
+    return found
+
+
+def last_of(connection: Connection, name: str, owner: Identity) -> Slice | None:
+    """The owner's newest slice of that name, also one that is gone (history)."""
+    row = connection.execute(_LAST, {"name": name, "owner": str(owner)}).one_or_none()
+    return _slice(row) if row else None
+
+
+def owned(connection: Connection, owner: Identity) -> list[Slice]:
+    """The owner's slices, one for each name: the open one, else the newest that is being deleted."""
+    return [_slice(row) for row in connection.execute(_OWNED, {"owner": str(owner)})]
+
+
+def slivers(connection: Connection, slice_row: UUID) -> list[Sliver]:
+    """All nodes of a slice, in order of allocation, without those already deleted (for status, ssh-config)."""
+    return [_sliver(row) for row in connection.execute(_SLIVERS, {"slice": slice_row})]
+
+
+def nodelist(connection: Connection, slice_row: UUID) -> list[str]:
+    """Addresses of the nodes whose VM runs (howto: nodelist)."""
+    return [sliver.node for sliver in slivers(connection, slice_row) if sliver.state is SliverState.RUNNING]
+
+
+def expirations(connection: Connection, slice_row: UUID) -> list[tuple[str, datetime]]:
+    """(address, end of the lease) of every node that holds a lease, in order of allocation (howto: expirations)."""
+    holding = (SliverState.LEASED, SliverState.RUNNING)
+    return [(v.node, v.expires_at) for v in slivers(connection, slice_row) if v.state in holding and v.expires_at]
+
+
+def lacking(connection: Connection, slice_row: UUID) -> Lack:
+    """What a slice lacks, for the broker."""
+    slice_, v = svm.slice_table.c, svm.sliver.c
+    row = connection.execute(select(slice_.numnodes, slice_.name).where(slice_.id == slice_row)).one()
+    found = slivers(connection, slice_row)
+    living = [one.node for one in found if one.state in LIVE]
+    of_that_name = (slice_.name == row.name) & (v.state == SliverState.DELETING)
+    leaving = select(v.node, v.expires_at).join(svm.slice_table, slice_.id == v.slice).where(of_that_name)
+    ends = {one.node: one.expires_at for one in connection.execute(leaving.order_by(v.node))}
+    taken = list(dict.fromkeys([*living, *ends]))
+    granted = connection.scalar(select(func.max(v.position)).where(v.slice == slice_row)) or 0
+    known = list(dict.fromkeys([*taken, *(one.node for one in found)]))
+    last = max((end for end in ends.values() if end), default=None)
+    return Lack(row.numnodes - len(living), taken, known, granted, list(ends), last)
+
+
+def keys(connection: Connection, slice_row: UUID) -> list[str]:
+    """The wanted SSH public keys, one line each."""
+    table = svm.slice_key
+    lines = select(table.c.line).where(table.c.slice == slice_row).order_by(table.c.added_at, table.c.fingerprint)
+    return list(connection.scalars(lines))
+
+
+def purgeable(connection: Connection, owner: Identity | None) -> list[Slice]:
+    """What `clean` would purge (its --dry-run): no valid ticket or lease, nothing open, nothing being deleted."""
+    return [_slice(row) for row in connection.execute(_THESE, {"ids": purgeable_ids(connection, owner)})]
+
+
+def _slice(row: Row[Any]) -> Slice:
+    return Slice(
+        id=row.id,
+        slice_id=row.slice_id,
+        name=row.name,
+        owner=Identity.parse(row.owner),
+        state=SliceState(row.state),
+        numnodes=row.numnodes,
+        leaselen=row.leaselen,
+        ips=tuple(row.ips),
+        agents=tuple(row.agents),
+        public_key=row.public_key,
+        key_generation=row.key_generation,
+        autorenew=row.autorenew,
+        autorenew_until=row.autorenew_until,
+        heal=row.heal,
+        working_until=row.working_end,
+        standing_until=row.standing_end,
+        created_at=row.created_at,
+        nodes=row.nodes,
+        first_end=row.first_end,
+    )
+
+
+def _sliver(row: Row[Any]) -> Sliver:
+    return Sliver(
+        node=row.node,
+        node_name=row.node_name,
+        state=SliverState(row.effective),
+        generation=row.generation,
+        expires_at=row.expires_at,
+        renew_at=row.renew_at,
+        key_generation=row.key_generation,
+        frontdoor=(row.frontdoor_address, row.frontdoor_port, row.host_key),
+        attempts=row.attempts,
+        code=row.error_code,
+        last_error=row.last_error,
+        changed_at=row.changed_at,
+    )

@@ -1,0 +1,246 @@
+"""The counters of open operations, locked for one transaction: who may release steps, number events, end operations.
+
+Whoever changes steps takes the operations' rows first, in id order, changes the tallies, and settles: windows are
+refilled, events numbered, ended operations closed, listeners told, all in the same transaction.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, Select, select, text
+
+from lifecycle.events import CHANNEL, EventType
+from lifecycle.steps import NewStep, StepRef
+from models import svm
+from models.states import Kind, Outcome, Queue, StepState, Verb
+
+IDS_A_NOTIFY = 200  # PostgreSQL takes payloads below 8,000 bytes; an id and its space are 37
+
+_RELEASE = text("""
+    UPDATE svm.step SET state = 'released', published_at = now(), publishes = 1
+    FROM (SELECT held.id FROM unnest(CAST(:ids AS uuid[]), CAST(:rooms AS int[])) AS w(operation, room)
+          CROSS JOIN LATERAL (SELECT id FROM svm.step WHERE operation = w.operation AND state = 'held'
+                              AND next_run_at <= now() ORDER BY id LIMIT w.room) held) due
+    WHERE step.id = due.id
+    RETURNING step.id, step.operation, step.kind
+""")
+
+_TELL = text("""
+    INSERT INTO svm.event (operation, seq, slice, actor, type, node, kind, before, after, ok, code, reason, detail)
+    SELECT operation, seq, slice, actor, type, node, kind, before, after, ok, code, reason, detail
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS e(operation uuid, seq int, slice uuid, actor text, type text,
+         node text, kind text, before text, after text, ok boolean, code text, reason text, detail jsonb)
+""")
+
+# A step that follows in the same slot is released at once; the others wait for the window.
+_ADD = text("""
+    INSERT INTO svm.step (operation, slice, node, kind, state, published_at, publishes)
+    SELECT u.operation, u.slice, u.node, u.kind, u.state,
+        CASE WHEN u.state = 'released' THEN now() END, CASE WHEN u.state = 'released' THEN 1 ELSE 0 END
+    FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (operation uuid, slice uuid, node text, kind text,
+         state text)) WITH ORDINALITY AS u(operation, slice, node, kind, state, at)
+    ORDER BY u.at
+    ON CONFLICT DO NOTHING
+    RETURNING id, operation, kind, state
+""")
+
+_SAVE = text("""
+    UPDATE svm.operation AS o
+    SET open_steps = u.open_steps, in_flight = u.in_flight, seq = u.seq, ok = u.ok, failed = u.failed,
+        outcome = u.outcome, code = u.code, reason = u.reason,
+        ended_at = CASE WHEN u.outcome IS NOT NULL THEN coalesce(o.ended_at, now()) END
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS u(id uuid, open_steps int, in_flight int, seq int, ok int,
+         failed int, outcome text, code text, reason text)
+    WHERE o.id = u.id
+""")
+
+
+@dataclass(slots=True)
+class Tally:
+    """One operation's row while it is locked. Change the numbers; `Ledger.settle` writes them."""
+
+    id: UUID
+    slice: UUID | None
+    verb: Verb
+    queue: Queue
+    batch: int
+    actor: str
+    parallelism: int
+    options: dict[str, Any]
+    open_steps: int
+    in_flight: int
+    seq: int
+    ok: int
+    failed: int
+    cancelled: bool
+    ended: bool
+    outcome: Outcome | None = None
+    code: str | None = None
+    reason: str | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def silent(self) -> bool:
+        """Rounds over all nodes (reconcile, canary) have no reader: nothing but their counters is kept."""
+        return self.slice is None and self.verb in (Verb.RECONCILE, Verb.CANARY)
+
+    def say(self, type: EventType, **fields: Any) -> None:
+        """Add an event under the next number."""
+        if self.silent:
+            return
+        self.seq += 1
+        blank = dict.fromkeys(("node", "kind", "before", "after", "ok", "code", "reason"))
+        known = {"operation": self.id, "seq": self.seq, "slice": self.slice, "actor": self.actor, "type": type}
+        self.events.append({**blank, "detail": {}, **known, **fields})
+
+    def ref(self, kind: str, id: int) -> StepRef:
+        """How to publish one of its steps."""
+        return StepRef(Kind(kind), id, self.queue, self.batch)
+
+
+class Ledger:
+    """The tallies of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._tallies: dict[UUID, Tally] = {}
+
+    def lock(self, ids: Iterable[UUID]) -> None:
+        """Take these operations' rows, in id order, before anything else is locked."""
+        wanted = sorted(set(ids) - self._tallies.keys())
+        if wanted:
+            rows = select(svm.operation).where(svm.operation.c.id.in_(wanted)).order_by(svm.operation.c.id)
+            for row in self._connection.execute(rows.with_for_update()):
+                self._tallies[row.id] = _tally(row)
+
+    def lock_open(self, slice_row: UUID) -> None:
+        """Take all open operations of a slice."""
+        self.lock(self._connection.scalars(_open_of(slice_row)))
+        self._tallies = {id: tally for id, tally in self._tallies.items() if not tally.ended}
+
+    def has_all_of(self, slice_row: UUID) -> bool:
+        """Whether every open operation of the slice is locked here."""
+        return set(self._connection.scalars(_open_of(slice_row))) <= self._tallies.keys()
+
+    def add(self, row: Row[Any]) -> Tally:
+        """A row that this transaction has just inserted."""
+        self._tallies[row.id] = made = _tally(row)
+        return made
+
+    def __getitem__(self, id: UUID) -> Tally:
+        return self._tallies[id]
+
+    def __contains__(self, id: UUID) -> bool:
+        return id in self._tallies
+
+    def __iter__(self) -> Iterator[Tally]:
+        return iter(self._tallies.values())
+
+    def add_steps(self, steps: Iterable[NewStep]) -> list[StepRef]:
+        """Insert steps of locked operations and count them; those that are released at once, to publish."""
+        rows = [_new_step(step, self._tallies[step.operation]) for step in steps]
+        refs = []
+        for row in self._connection.execute(_ADD, {"rows": json.dumps(rows)}) if rows else ():
+            tally = self._tallies[row.operation]
+            tally.open_steps += 1
+            if row.state == StepState.RELEASED:
+                tally.in_flight += 1
+                refs.append(tally.ref(row.kind, row.id))
+        return refs
+
+    def settle(self) -> list[StepRef]:
+        """Refill windows, end what has no open step, write events and counters, NOTIFY once. What to publish."""
+        refs = self._refill()
+        for tally in self._tallies.values():
+            _end_if_empty(tally)
+        self._write()
+        return refs
+
+    def _refill(self) -> list[StepRef]:
+        rooms = {t.id: t.parallelism - t.in_flight for t in self._tallies.values() if t.open_steps > t.in_flight}
+        rooms = {id: room for id, room in rooms.items() if room > 0}
+        if not rooms:
+            return []
+        refs = []
+        for row in self._connection.execute(_RELEASE, {"ids": list(rooms), "rooms": list(rooms.values())}):
+            tally = self._tallies[row.operation]
+            tally.in_flight += 1
+            refs.append(tally.ref(row.kind, row.id))
+        return sorted(refs, key=lambda ref: ref.id)
+
+    def _write(self) -> None:
+        tallies = list(self._tallies.values())
+        events = [event for tally in tallies for event in tally.events]
+        if events:
+            self._connection.execute(_TELL, {"rows": json.dumps(events, default=str)})
+        if tallies:
+            self._connection.execute(_SAVE, {"rows": json.dumps([_saved(tally) for tally in tallies])})
+        notify(self._connection, [tally.id for tally in tallies if tally.events])
+        for tally in tallies:
+            tally.events.clear()
+
+
+def notify(connection: Connection, operations: Sequence[UUID]) -> None:
+    """Tell listeners that these operations have news; delivered at commit."""
+    for start in range(0, len(operations), IDS_A_NOTIFY):
+        payload = " ".join(str(id) for id in operations[start : start + IDS_A_NOTIFY])
+        connection.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})
+
+
+def outcome_of(tally: Tally) -> Outcome:
+    """How an operation without open steps ended."""
+    if tally.cancelled:
+        return Outcome.CANCELLED
+    if tally.failed or tally.code:
+        return Outcome.PARTIAL if tally.ok else Outcome.FAILED
+    return Outcome.DONE
+
+
+def _open_of(slice_row: UUID) -> Select[tuple[UUID]]:
+    return select(svm.operation.c.id).where(svm.operation.c.slice == slice_row, svm.operation.c.ended_at.is_(None))
+
+
+def _end_if_empty(tally: Tally) -> None:
+    if tally.ended or tally.open_steps:
+        return
+    tally.ended, tally.outcome = True, outcome_of(tally)
+    detail = {"outcome": tally.outcome, "ok": tally.ok, "failed": tally.failed}
+    tally.say(EventType.ENDED, code=tally.code, reason=tally.reason, ok=tally.outcome is Outcome.DONE, detail=detail)
+
+
+def _new_step(step: NewStep, tally: Tally) -> dict[str, Any]:
+    state = StepState.RELEASED if step.released else StepState.HELD
+    slice_row = step.slice or tally.slice
+    about = {"operation": str(tally.id), "slice": str(slice_row) if slice_row else None}
+    return {**about, "node": step.node, "kind": step.kind, "state": state}
+
+
+def _saved(tally: Tally) -> dict[str, Any]:
+    names = ("open_steps", "in_flight", "seq", "ok", "failed", "outcome", "code", "reason")
+    return {"id": str(tally.id), **{name: getattr(tally, name) for name in names}}
+
+
+def _tally(row: Row[Any]) -> Tally:
+    return Tally(
+        id=row.id,
+        slice=row.slice,
+        verb=Verb(row.verb),
+        queue=Queue(row.queue),
+        batch=row.batch,
+        actor=row.actor,
+        parallelism=row.parallelism,
+        options=row.options,
+        open_steps=row.open_steps,
+        in_flight=row.in_flight,
+        seq=row.seq,
+        ok=row.ok,
+        failed=row.failed,
+        cancelled=row.cancelled_at is not None,
+        ended=row.ended_at is not None,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        code=row.code,
+        reason=row.reason,
+    )

@@ -1,0 +1,138 @@
+"""Group commit: one thread writes down the records of many steps in one transaction; each caller waits for its own.
+
+What arrives while a commit is under way makes up the next one. When a group fails, its records are written one by one,
+so that one bad record never holds up its neighbours. While PostgreSQL is away the group waits for it, up to `patience`
+seconds; a record that is given up leaves a claim that lapses, and the step is done again, idempotently.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from lifecycle.outcome import Record
+from lifecycle.record import record
+from lifecycle.steps import StepRef
+from rpc.background import thread
+
+log = logging.getLogger(__name__)
+
+LARGEST = 256  # records in one transaction: a few milliseconds' work, so that no caller waits long for others
+PAUSE = 0.25  # seconds between two looks for PostgreSQL
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A record, or an operation to wake; `done` is True when it was still ours."""
+
+    item: Record | UUID
+    done: Future[bool] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        self.done.set_running_or_notify_cancel()  # a caller that gives up cancels nothing: it will be written
+
+
+class Writer:
+    """The writer thread of a worker process.
+
+    Args:
+        publish: gets what became due, after each commit; must return at once and never raise.
+        patience: seconds to wait for PostgreSQL before records are given up.
+    """
+
+    def __init__(self, engine: Engine, publish: Callable[[list[StepRef]], None], *, patience: int = 20) -> None:
+        self._engine = engine
+        self._publish = publish
+        self._patience = patience
+        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._thread = thread(self._run, "writer")
+        self.groups = 0
+        self.records = 0
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is waiting, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def submit(self, record: Record) -> Future[bool]:
+        """Write it down; the future is done after the commit: True if the claim was still ours."""
+        entry = _Entry(record)
+        self._queue.put(entry)
+        return entry.done
+
+    def wake(self, operation: UUID) -> Future[bool]:
+        """Refill this operation's window: a step that backed off is due."""
+        entry = _Entry(operation)
+        self._queue.put(entry)
+        return entry.done
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            entries, more = self._gather()
+            if entries:
+                self._write(entries)
+
+    def _gather(self) -> tuple[list[_Entry], bool]:
+        found = [self._queue.get()]
+        while len(found) < LARGEST and found[-1] is not None:
+            try:
+                found.append(self._queue.get_nowait())
+            except Empty:
+                break
+        entries = [entry for entry in found if entry is not None]
+        return entries, len(entries) == len(found)
+
+    def _write(self, entries: Sequence[_Entry]) -> None:
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                self._commit(entries)
+            except SQLAlchemyError as error:
+                if _passes(error) and time.monotonic() < until:
+                    time.sleep(PAUSE)
+                    continue
+                self._one_by_one(entries, error)
+            except Exception as error:  # noqa: BLE001 - each caller gets it; the thread goes on
+                self._one_by_one(entries, error)
+            return
+
+    def _one_by_one(self, entries: Sequence[_Entry], error: Exception) -> None:
+        if len(entries) == 1:
+            log.error("a record was not written: %s", type(error).__name__)
+            entries[0].done.set_exception(error)
+            return
+        log.warning("a group of %d records failed (%s); writing them one by one", len(entries), type(error).__name__)
+        for entry in entries:
+            self._write([entry])
+
+    def _commit(self, entries: Sequence[_Entry]) -> None:
+        records = [entry for entry in entries if isinstance(entry.item, Record)]
+        wakes = [entry for entry in entries if isinstance(entry.item, UUID)]
+        with self._engine.begin() as connection:
+            items = [entry.item for entry in records if isinstance(entry.item, Record)]
+            ours, refs = record(connection, items, [entry.item for entry in wakes if isinstance(entry.item, UUID)])
+        self.groups += 1
+        self.records += len(records)
+        self._publish(refs)
+        for entry, was_ours in zip(records, ours, strict=True):
+            entry.done.set_result(was_ours)
+        for entry in wakes:
+            entry.done.set_result(True)
+
+
+def _passes(error: SQLAlchemyError) -> bool:
+    """Whether it is worth waiting: PostgreSQL is away, restarting or busy, or two transactions met."""
+    invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
+    return invalidated or isinstance(error, OperationalError | PoolTimeoutError)

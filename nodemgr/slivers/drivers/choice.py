@@ -1,0 +1,31 @@
+"""Which driver a node takes: the one its settings name, or with `auto` the first that works here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from nodemgr.slivers.drivers.bubblewrap import BubblewrapDriver
+from nodemgr.slivers.drivers.driver import Driver
+from nodemgr.slivers.drivers.unshare import UnshareDriver
+from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT
+from trust.errors import Code, Refusal
+
+_DRIVERS = {driver.name: driver for driver in (BubblewrapDriver, UnshareDriver)}
+
+
+def open_driver(name: str, directory: Path) -> Driver:
+    """The driver `name` (auto, bubblewrap, unshare, podman) over the node manager's folder for slivers.
+
+    Raises:
+        Refusal: BAD_INPUT for another name (`simulated` is not made here); INTERNAL when this host cannot run it.
+    """
+    if name == "auto":
+        name = "bubblewrap" if shutil.which("bwrap", path=HELPER_ENVIRONMENT["PATH"]) else "unshare"
+    if name == "podman":
+        from nodemgr.slivers.drivers.podman import PodmanDriver
+
+        return PodmanDriver(directory)
+    if name in _DRIVERS:
+        return _DRIVERS[name](directory)
+    raise Refusal(Code.BAD_INPUT, f"there is no sliver driver {name!r}; take auto, bubblewrap, unshare or podman")

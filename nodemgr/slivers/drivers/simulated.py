@@ -1,0 +1,117 @@
+"""Slivers that are only said to be there: for runs and demos with hundreds of nodes in one process.
+
+What a sliver is, one empty file `SLICE@UUID` in the driver's folder, survives the process, as real slivers do.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from nodemgr.slivers.drivers.driver import Pty, Session, SliverSpec, Usage
+from rpc.files import replace_file
+from trust.errors import Code, Refusal
+from trust.sshkeys import new_ssh_key_pair, parse_public_key
+
+
+def simulated_host_key(directory: Path) -> str:
+    """The public host key that a node without a front door advertises; made once and kept, as a real one is."""
+    path = directory / "ssh_host_key.pub"
+    with suppress(FileNotFoundError, Refusal):
+        return parse_public_key(path.read_text(errors="replace")).line
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    line = new_ssh_key_pair("")[1]
+    replace_file(path, f"{line}\n".encode(), 0o644)
+    return line
+
+
+@dataclass(slots=True)
+class SimulatedDriver:
+    """Implements `nodemgr.slivers.drivers.driver.Driver` on a folder.
+
+    Args:
+        directory: made when absent.
+        latency: seconds that making or removing a sliver takes; may be changed while it runs.
+        failing: reason with which every change is refused, None for none; may be changed while it runs.
+    """
+
+    directory: Path
+    latency: float = 0
+    failing: str | None = None
+    name: str = field(default="simulated", init=False)
+    simulated: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def create(self, spec: SliverSpec) -> None:
+        await self._change()
+        for path in self._paths(spec.slice):
+            if path != self._path(spec.slice, spec.slice_id):
+                path.unlink(missing_ok=True)
+        self._path(spec.slice, spec.slice_id).touch()
+
+    async def start(self, slice: str) -> None:
+        self._find(slice)
+
+    async def stop(self, slice: str) -> None:
+        del slice
+
+    async def delete(self, slice: str) -> None:
+        await self._change()
+        for path in self._paths(slice):
+            path.unlink(missing_ok=True)
+
+    async def set_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
+        del memory_mb, processes
+        self._find(slice)
+
+    async def set_slice_key(self, slice: str, *, private_key: str, public_key: str) -> None:
+        del private_key, public_key
+        self._find(slice)
+
+    async def usage(self, slice: str) -> Usage:
+        self._find(slice)
+        return Usage(processes=1, memory_mb=1)
+
+    async def ended(self, slices: Collection[str]) -> Sequence[str]:
+        """A simulated sliver ends when its file goes."""
+        there = await self.list()
+        return [slice for slice in slices if slice not in there]
+
+    async def disk_kib(self, slice: str) -> int:
+        self._find(slice)
+        return 0
+
+    async def list(self) -> dict[str, UUID | None]:
+        names = (path.name.partition("@") for path in self.directory.iterdir())
+        return {slice: UUID(slice_id) for slice, _, slice_id in names}
+
+    def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> Session:
+        del argv, pty
+        raise Refusal(Code.NOT_ALLOWED, f"{slice} is on a simulated node, where nobody can log in; take a real one")
+
+    async def end_holders(self, port: int) -> Sequence[str]:
+        del port
+        return ()
+
+    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
+        """Nobody would read them."""
+
+    async def _change(self) -> None:
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        if self.failing is not None:
+            raise Refusal(Code.INTERNAL, self.failing)
+
+    def _path(self, slice: str, slice_id: UUID) -> Path:
+        return self.directory / f"{slice}@{slice_id}"
+
+    def _paths(self, slice: str) -> Sequence[Path]:
+        return tuple(self.directory.glob(f"{slice}@*"))
+
+    def _find(self, slice: str) -> None:
+        if not self._paths(slice):
+            raise Refusal(Code.NOT_FOUND, f"there is no sliver of {slice} on this node")

@@ -1,0 +1,160 @@
+"""The /etc of a sliver: written outside by the node manager, bound read-only, nothing of the host's that is secret."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodemgr.slivers.inside import sftp
+from nodemgr.slivers.inside.view import home_of, host_etc
+from rpc.files import replace_file
+
+SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+PATH = "/etc/slice/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# Inside: the slice's private key, and what answers `sftp` and `scp`.
+SLICE_KEY = "/etc/slice/ssh_key"
+SFTP_SERVER = "/etc/slice/sftp-server"
+
+# What a sliver's first process runs in the end: a copy of the host's, of the same name for a host with one program for
+# all, that nobody inside may read. The kernel lets nobody trace what he may not read (ptrace(2), execve(2)), and so
+# end the whole sliver, or put words into its mouth.
+SLEEP = "/etc/slice/sleep"
+
+# Small public files of the host that programs look for; copied, so that a replaced one does not leave a stale bind.
+_COPIED = ("ld.so.cache", "localtime", "resolv.conf", "services", "protocols", "ssl/openssl.cnf", "debian_version")
+
+# A python3 of /usr is the sliver's too; the interpreter that runs this may not be.
+_SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+_SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+
+# The sliver's root is its one user: giving a file to another fails. tar and rsync, which as root would try to keep the
+# owners of what they unpack, are told that they are not root, so that `rsync -a` and `tar x` do not end in errors.
+TAR_OPTIONS = "--no-same-owner"
+_RSYNC = """\
+#!/bin/sh
+exec /usr/bin/rsync --no-super "$@"
+"""
+
+_PROFILE = """\
+export PATH={path}
+if [ -n "${{BASH_VERSION-}}" ]; then
+    . /etc/bash.bashrc
+    if [ -r ~/.bashrc ]; then . ~/.bashrc; fi
+fi
+"""
+
+_BASHRC = """\
+[ -z "${PS1-}" ] || PS1='\\u@\\h:\\w\\$ '
+"""
+
+_SSH_CONFIG_TAIL = f"""
+# The slice's own key pair, good on every node of the slice.
+Match all
+    IdentityFile {SLICE_KEY}
+    IdentityFile ~/.ssh/id_ed25519
+    IdentityFile ~/.ssh/id_rsa
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the sliver is called: slice (login name) and hostname."""
+
+    slice: str
+    hostname: str
+
+
+def environment(slice: str, term: str | None) -> dict[str, str]:
+    """The fixed environment of every session; TERM with a terminal only."""
+    fixed = {"HOME": home_of(slice), "USER": slice, "LOGNAME": slice, "SHELL": SHELL, "PATH": PATH, "LANG": "C.UTF-8"}
+    return fixed | {"TAR_OPTIONS": TAR_OPTIONS} | ({"TERM": term} if term else {})
+
+
+def python_folder() -> Path | None:
+    """The interpreter's own folder where it must be bound into the sliver for sftp, else None."""
+    if any(os.path.exists(path) for path in (*_SFTP_SERVERS, *_SYSTEM_PYTHONS)):
+        return None
+    prefix = Path(sys.base_prefix)
+    return None if prefix.is_relative_to("/usr") else prefix
+
+
+def sftp_command() -> str:
+    """The command line, inside, of the sftp server: OpenSSH's where the host has it, else our own."""
+    for path in _SFTP_SERVERS:
+        if os.path.exists(path):
+            return path
+    pythons = [path for path in _SYSTEM_PYTHONS if os.path.exists(path)]
+    if not pythons:
+        prefix = "/opt/python" if python_folder() else sys.base_prefix
+        pythons = [f"{prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
+    return f"{pythons[0]} -I -S /etc/slice/sftp_server.py"
+
+
+def write_etc(folder: Path, names: Names) -> None:
+    """Write the whole folder but the slice key; what was there of an earlier start is replaced."""
+    for path in ("/etc", *host_etc(), "/etc/ssh", "/etc/slice", "/etc/slice/bin", "/etc/ssl"):
+        place = folder / Path(path).relative_to("/etc")
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(0o755)
+    for name, text in _texts(names).items():
+        _put(folder / name, text.encode(), 0o644)
+    _put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
+    _put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
+    _put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+    for name in _COPIED:
+        if os.path.isfile(f"/etc/{name}"):
+            _put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
+
+
+def write_slice_key(folder: Path, private_key: str, public_key: str, owner: int | None) -> None:
+    """Put the slice's key pair there, readable by the sliver's root alone.
+
+    ssh(1) refuses a private key that is its caller's own and readable by others; hence 0400 and that owner.
+    """
+    replace_file(folder / "slice/ssh_key.pub", (public_key.strip() + "\n").encode(), 0o644)
+    replace_file(folder / "slice/ssh_key", (private_key.strip() + "\n").encode(), 0o400, owner)
+
+
+def write_first_process(folder: Path, owner: int | None) -> None:
+    """Put `SLEEP` there, as the sliver's root: of another owner, the kernel would keep us out as well."""
+    content, path = Path("/usr/bin/sleep").read_bytes(), folder / "slice/sleep"
+    with contextlib.suppress(FileNotFoundError):
+        there = path.stat()
+        if (there.st_size, stat.S_IMODE(there.st_mode)) == (len(content), 0o111):
+            return
+    replace_file(path, content, 0o111, owner)
+
+
+def ssh_config(text: str) -> str:
+    """The node manager's ssh_config, and after it what makes `ssh OTHERNODE` use the slice's key."""
+    return text.rstrip("\n") + "\n" + _SSH_CONFIG_TAIL
+
+
+def _put(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file unless it is just that already: a sliver starts again without a byte of room on the disk."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == content and stat.S_IMODE(path.stat().st_mode) == mode:
+            return
+    replace_file(path, content, mode)
+
+
+def _texts(names: Names) -> dict[str, str]:
+    """The generated files: name below /etc to content."""
+    hostname = names.hostname.replace("_", "-")
+    return {
+        "passwd": f"{names.slice}:x:0:0:slice {names.slice}:{home_of(names.slice)}:{SHELL}\n"
+        "nobody:x:65534:65534:the host:/nonexistent:/usr/sbin/nologin\n",
+        "group": f"{names.slice}:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+        "hosts": f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+        "hostname": hostname + "\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+        "host.conf": "multi on\n",
+        "profile": _PROFILE.format(path=PATH),
+        "bash.bashrc": _BASHRC,
+        "shells": "/bin/sh\n/bin/bash\n",
+    }

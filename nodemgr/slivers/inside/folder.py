@@ -1,0 +1,174 @@
+"""The folder of one sliver on its node, and how it is removed again.
+
+    DIRECTORY/SLICE/sliver.json   what it is (never seen inside)
+    DIRECTORY/SLICE/keeper.json   which process keeps it
+    DIRECTORY/SLICE/etc/          its /etc, read-only inside
+    DIRECTORY/SLICE/home/  tmp/   the sliver's own: no process outside ever opens a path below them
+
+DIRECTORY is 0700, the node manager's. Removal runs the host's own chmod and find with the sliver's uid, on folders
+whose processes are all dead: neither follows a link.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from nodemgr.slivers.drivers.driver import SliverSpec
+from nodemgr.slivers.process.processes import Process
+from nodemgr.slivers.process.spawn import run_helper
+from rpc.files import replace_file
+from trust.errors import Code, Refusal
+from trust.names import check_slice_name
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_TRASH = ".removed-"
+# Why a whole file may be out of reach for a while: that is the node manager's trouble, not the file's.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What stays true of a sliver while it exists; its limits may change."""
+
+    slice: str
+    slice_id: UUID
+    hostname: str
+    memory_mb: int
+    processes: int
+    host_uid: int | None
+
+    @classmethod
+    def of(cls, spec: SliverSpec, host_uid: int | None) -> Record:
+        return cls(spec.slice, spec.slice_id, spec.hostname, spec.memory_mb, spec.processes, host_uid)
+
+
+class SliverFolder:
+    """Paths and records of one sliver. Nothing here starts or ends a process of the sliver."""
+
+    def __init__(self, directory: Path, slice: str) -> None:
+        """Refusal(BAD_INPUT) for what is no slice name: it becomes a path."""
+        self.path = directory / check_slice_name(slice)
+        self.home = self.path / "home"
+        self.tmp = self.path / "tmp"
+        self.etc = self.path / "etc"
+
+    def make(self, host_uid: int | None) -> None:
+        """Make the folders; home and tmp belong to the sliver."""
+        self.path.mkdir(mode=0o700)
+        for folder in (self.home, self.tmp):
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o700 if folder == self.home else 0o1777)
+            if host_uid is not None:
+                os.chown(folder, host_uid, host_uid)
+
+    def owner(self) -> int | None:
+        """The host user that the sliver's home belongs to, whatever its record says; None: our own, or no home."""
+        try:
+            uid = self.home.stat(follow_symlinks=False).st_uid
+        except FileNotFoundError:
+            return None
+        return None if uid == os.geteuid() else uid
+
+    def record(self) -> Record | None:
+        """What was written by `write`; None when there is no whole sliver here. Refusal(INTERNAL): it is damaged."""
+        return self._read("sliver.json", lambda stored: Record(**stored | {"slice_id": UUID(stored["slice_id"])}))
+
+    def write(self, record: Record) -> None:
+        """Replace the record in one step."""
+        stored = dataclasses.asdict(record) | {"slice_id": str(record.slice_id)}
+        replace_file(self.path / "sliver.json", json.dumps(stored).encode())
+
+    def keeper(self) -> Process | None:
+        """The keeper that was started last, alive or not; None when there never was one, or it was ended on purpose.
+
+        Refusal(INTERNAL): its record is damaged.
+        """
+        return self._read("keeper.json", lambda stored: Process(**stored))
+
+    def write_keeper(self, keeper: Process | None) -> None:
+        """Remember the keeper before anything enters it; None forgets it."""
+        path = self.path / "keeper.json"
+        if keeper is None:
+            path.unlink(missing_ok=True)
+        else:
+            replace_file(path, json.dumps(dataclasses.asdict(keeper)).encode())
+
+    def remove(self) -> None:
+        """Remove everything, and what an earlier removal of that name could not. The name is free at once, even if
+        emptying a big home takes a while; what has taken too long goes on where it was when this is called again."""
+        if self.path.exists():
+            owner = self.owner()
+            name = f"{_TRASH}{owner if owner is not None else 'own'}-{self.path.name}-{uuid.uuid4().hex}"
+            self.path.rename(self.path.with_name(name))
+        for away in self.path.parent.glob(f"{_TRASH}*-{self.path.name}-*"):
+            discard(away)
+
+    def disk_kib(self) -> int:
+        """KiB of the sliver's own files, those in folders that it has shut included; 0 when it is not there.
+
+        The host's du, with the sliver's uid and the right to read: it follows no link.
+        """
+        if not self.home.is_dir():
+            return 0
+        owner = self.owner()
+        read = "-all,+dac_read_search"
+        rights = [f"--bounding-set={read}", f"--inh-caps={read}", f"--ambient-caps={read}"]
+        become = ["unshare", "--user", "--map-root-user", "--"]  # of its files alone
+        if os.geteuid() == 0:
+            become = ["setpriv", f"--reuid={owner or 0}", f"--regid={owner or 0}", "--clear-groups", *rights, "--"]
+        counted = [*become, "du", "-k", "-s", "-x", "-c", "--", "home", "tmp"]
+        said = run_helper(counted, "the sliver's files cannot be counted", cwd=self.path)
+        return int(said.splitlines()[-1].split()[0])
+
+    def _read(self, name: str, made: Callable[[dict[str, Any]], T]) -> T | None:
+        path = self.path / name
+        try:
+            return made(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, OSError) and error.errno in _SCARCE:
+                raise
+            slice = self.path.name
+            raise Refusal(
+                Code.INTERNAL, f"the node's record of the sliver of {slice} is damaged ({name}); svm newvms {slice}"
+            ) from error
+
+
+def sweep(directory: Path) -> None:
+    """Finish the removals that a dying node manager left behind; one that cannot be finished keeps nobody from it."""
+    for away in directory.glob(f"{_TRASH}*"):
+        try:
+            discard(away)
+        except (OSError, Refusal) as error:
+            log.warning("%s is not removed yet: %s", away, error)
+
+
+def discard(away: Path) -> None:
+    """Empty and remove one folder that `SliverFolder.remove` put aside."""
+    owner = away.name.removeprefix(_TRASH).partition("-")[0]
+    for name in ("home", "tmp"):
+        if (away / name).is_dir():
+            _empty(away / name, None if owner == "own" else int(owner))
+    shutil.rmtree(away)
+
+
+def _empty(folder: Path, host_uid: int | None) -> None:
+    """Remove all that a sliver left in `folder`: unreadable folders, any depth, any name."""
+    folder.chmod(0o700)
+    drop = [] if host_uid is None else ["setpriv", f"--reuid={host_uid}", f"--regid={host_uid}", "--clear-groups", "--"]
+    # chmod goes first, and says nothing of what it cannot change: find will.
+    shell = "chmod -R -f u+rwX .; exec find . -mindepth 1 -delete"
+    run_helper([*drop, "/bin/sh", "-c", shell], "the sliver's files could not all be removed", cwd=folder)

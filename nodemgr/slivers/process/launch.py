@@ -1,0 +1,148 @@
+"""Starting a keeper: the first process of a sliver, which outlives the node manager.
+
+The program that makes the namespaces (bwrap or unshare) is started in a session of its own and orphaned, writes the
+keeper's pid to descriptor 3, and the keeper says `ready` once nothing of the host is visible to it any more: before
+that nobody may enter. No --die-with-parent: that signal comes when the spawning *thread* ends.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import select
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from nodemgr.slivers.inside.etc import SLEEP
+from nodemgr.slivers.inside.view import Bind, Entry
+from nodemgr.slivers.process.processes import KEEPER_VARIABLE, PROC, Process
+from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_null, open_pipe, spawn
+from trust.errors import Code, Refusal
+
+START_SECONDS = 20
+
+# PID 1 of a sliver: ignoring SIGCHLD makes the kernel reap every orphan, so that sleep is a whole init.
+KEEPER = (
+    "/bin/sh",
+    "-c",
+    f"echo ready; exec /usr/bin/env --ignore-signal=CHLD {SLEEP} infinity </dev/null >/dev/null 2>&1",
+)
+
+# $1 is a folder that every user can reach; the folders of the sliver are shown below it, in a mount namespace that only
+# this command has, so that a keeper without root's rights finds them although the node manager's home is 0700.
+_STAGE = """
+set -e
+stage=$1; shift
+mount -t tmpfs -o mode=755,size=64k,nosuid,nodev dslice "$stage"
+n=0
+while [ "$1" != -- ]; do
+    mkdir "$stage/$n"; mount --bind "$1" "$stage/$n"; n=$((n + 1)); shift
+done
+shift
+exec "$@"
+"""
+STAGES = ("/mnt", "/media", "/srv", "/tmp")  # noqa: S108 a mount point, in a private mount namespace
+
+
+@functools.cache
+def program(name: str) -> str:
+    """Absolute path of one of the host's own tools, never looked for in a user's PATH."""
+    path = shutil.which(name, path=HELPER_ENVIRONMENT["PATH"])
+    if path is None:
+        raise Refusal(
+            Code.INTERNAL, f"this node has no {name}; install it (Debian: bubblewrap, util-linux) and try again"
+        )
+    return path
+
+
+def as_host_user(host_uid: int | None) -> list[str]:
+    """Command prefix that becomes the sliver's host uid and gives up every right for good; empty for our own uid."""
+    if host_uid is None:
+        return []
+    ids = [f"--reuid={host_uid}", f"--regid={host_uid}", "--clear-groups"]
+    return [program("setpriv"), *ids, "--bounding-set=-all", "--inh-caps=-all", "--"]
+
+
+def staged(view: Sequence[Entry], host_uid: int | None) -> tuple[list[str], list[Entry]]:
+    """Command prefix, and the view as it looks after it, with which `host_uid` can reach every folder of the view."""
+    own = [entry for entry in view if isinstance(entry, Bind) and _ours(entry.source)]
+    if host_uid is None:
+        return [], list(view)
+    sources = list(dict.fromkeys(entry.source for entry in own))
+    stage = next(s for s in STAGES if os.path.isdir(s) and not any(p.is_relative_to(s) for p in sources))
+    places = {source: Path(stage) / str(number) for number, source in enumerate(sources)}
+    moved = [replace(e, source=places[e.source]) if isinstance(e, Bind) and e.source in places else e for e in view]
+    private = [program("unshare"), "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sh", stage]
+    return [*private, *map(str, sources), "--", *as_host_user(host_uid)], moved
+
+
+def launch(argv: Sequence[str], mark: str) -> Process:
+    """Start a keeper and return it once it is ready to be entered.
+
+    Args:
+        argv: what makes the namespaces and ends in `KEEPER`; it writes {"child-pid": N} to descriptor 3.
+        mark: stands in its environment (`first_processes`).
+
+    Raises:
+        Refusal: INTERNAL with the command's own words when the keeper did not start.
+    """
+    command = [program("setsid"), "--fork", *argv]
+    environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
+    with ExitStack() as ours:
+        with ExitStack() as theirs:
+            info_read, info_write = open_pipe(ours, theirs)
+            out_read, out_write = open_pipe(ours, theirs)
+            null = open_null(theirs)
+            pid = spawn(command, environment, {0: null, 1: out_write, 2: out_write, 3: info_write}, session=True)
+        os.waitpid(pid, 0)
+        said = _read_until_ready(out_read)
+        info = os.read(info_read, 4096)
+    if not said.endswith(b"ready\n") or not info:
+        words = said.decode(errors="replace").strip()[-300:]
+        raise Refusal(Code.INTERNAL, f"the sliver's first process did not start: {words or 'no answer'}")
+    return when_settled(int(json.loads(info)["child-pid"]))
+
+
+def when_settled(pid: int) -> Process:
+    """The keeper, once it is the program that it stays: only then is nothing of the host in sight any more, and nobody
+    who enters can take hold of it. Refusal(INTERNAL) when that is not so within START_SECONDS."""
+    end = time.monotonic() + START_SECONDS
+    while b"infinity" not in words(pid):
+        if time.monotonic() > end:
+            raise Refusal(Code.INTERNAL, "the sliver's first process did not start; see the node's log")
+        time.sleep(0.005)
+    return Process.of(pid)
+
+
+def words(pid: int) -> list[bytes]:
+    """The command line of a process; empty when it is gone."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _read_until_ready(descriptor: int) -> bytes:
+    """What the command said until the word or its end, for at most START_SECONDS."""
+    said = b""
+    end = time.monotonic() + START_SECONDS
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    while not said.endswith(b"ready\n"):
+        if not poller.poll(max(0, int((end - time.monotonic()) * 1000))):
+            break
+        chunk = os.read(descriptor, 4096)
+        if not chunk:
+            break
+        said += chunk
+    return said
+
+
+def _ours(source: Path) -> bool:
+    """Whether a source is the node manager's own folder, not the system's, which everybody can reach."""
+    return not any(source.is_relative_to(system) for system in ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"))

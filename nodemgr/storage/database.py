@@ -1,0 +1,142 @@
+"""Two SQLite databases with the same content: one in memory, which is read, and one on disk (`databasefile.py`).
+
+Each transaction is on disk before it counts, so that what was answered stays, whatever kills the process. Only what
+takes something away may run ahead of a disk that takes nothing: it counts at once, and is written when that can be.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from nodemgr.storage.databasefile import DatabaseFile, Statement, cannot_write
+
+log = logging.getLogger(__name__)
+
+
+class Database:
+    """The database in the file `path`. One lock for both copies; every change runs in `transaction()`.
+
+    Args:
+        reserve: bytes on the disk that are kept for it.
+
+    Raises:
+        Refusal: DISK_FULL when it cannot be opened for want of room.
+    """
+
+    def __init__(self, path: Path, reserve: int) -> None:
+        self._lock = RLock()
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._said: list[Statement] = []  # in the transaction under way
+        self._owed: list[Statement] = []  # done, and not on disk
+        self._ahead: str | None = None
+        self._behind: set[str] = set()  # of whom the file says too much
+        self._unknown: set[str] = set()  # those of them of whom memory does not know better yet
+        self._file = DatabaseFile(path, reserve)
+
+    def close(self) -> None:
+        with self._lock:
+            self.settle()
+            self._connection.close()
+            self._file.close()
+
+    @contextmanager
+    def transaction(self, ahead: str | None = None) -> Iterator[None]:
+        """All or nothing, on disk at its end; one at a time. May stand inside another one, of which it is a part.
+
+        Args:
+            ahead: what is done in it only takes away, and counts at once even if the disk takes nothing. The name of
+                whose rights are taken, who must not have them after a restart either; "" when nobody's are.
+
+        Raises:
+            Refusal: DISK_FULL when the disk takes nothing; nothing has changed then.
+        """
+        with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._said, self._ahead = [], ahead
+            try:
+                yield
+                self._commit()
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @property
+    def owed(self) -> int:
+        """Statements that are done and not on disk."""
+        return len(self._owed)
+
+    def settle(self) -> None:
+        """Write what is owed if that can be, and have room again for the next full disk."""
+        with self._lock:
+            if self._owed:
+                with suppress(sqlite3.OperationalError):
+                    self._write([])
+            else:
+                self._file.ballast.make()
+
+    def make_room(self) -> bool:
+        """Give the disk back what is kept of it; whether that was anything."""
+        return self._file.ballast.give_back()
+
+    def _load(self) -> list[str]:
+        """Have in memory what is on disk; the names of whom that says too much (the caller takes it from them)."""
+        for (sql,) in self._file.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid"):
+            self._connection.execute(sql)
+        for (table,) in self._file.rows("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid"):
+            rows = self._file.rows(f"SELECT * FROM {table}")  # noqa: S608  # a name of the schema
+            if rows:
+                places = ", ".join("?" * len(rows[0]))
+                self._connection.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608  # as above
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        self._behind = set(self._file.behind())
+        return sorted(self._behind)
+
+    def _take(self, sql: str, *values: object) -> None:
+        """Done at once, and written when that can be."""
+        self._connection.execute(sql, values)
+        self._owed.append((sql, values))
+
+    def _commit(self) -> None:
+        try:
+            if self._said:
+                self._write(self._said)
+        except sqlite3.OperationalError as error:
+            if self._ahead is None:
+                raise cannot_write(error) from error
+            self._run_ahead(self._ahead)
+        self._connection.execute("COMMIT")
+
+    def _write(self, statements: Sequence[Statement]) -> None:
+        """To disk, after all that is owed: in the order in which it was done."""
+        self._file.write([*self._owed, *statements])
+        self._owed = []
+        self._file.caught_up(self._behind - self._unknown)
+        self._behind &= self._unknown
+
+    def _run_ahead(self, name: str) -> None:
+        if not self._owed:
+            log.error("the disk of %s takes nothing: what is taken away counts, and is written later", self._file.path)
+        self._owed += self._said
+        if name and name not in self._behind:
+            self._behind.add(name)
+            try:
+                self._file.fall_behind(name)
+            except OSError as error:
+                log.error("no word of that could be left on disk (%s): do not restart this node now", error.strerror)
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    def _do(self, sql: str, *values: object) -> None:
+        with self.transaction():
+            self._connection.execute(sql, values)
+            self._said.append((sql, values))

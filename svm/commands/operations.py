@@ -1,0 +1,121 @@
+"""watch, history, cancel: operations, those that go on and those of before."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from svm.arguments import SLICE, SLICE_OR_OPERATION, is_operation
+from svm.columns import stamp
+from svm.flags import current, flags
+from svm.output import MAX_LINE, Retry, command, json_line, line, printable, say
+from svm.retry import again, lower_commands, whole_slice
+from svm.session import connect
+from trust.errors import Code, Refusal
+
+
+@click.command()
+@click.argument("what", type=SLICE_OR_OPERATION, metavar="SLICE|OPERATION")
+@flags
+def watch(what: str) -> int:
+    """Follow an operation to its end, exit as it does.
+
+    Of a slice, the operation that goes on, else the last one.
+    """
+    from svm.following import follow
+
+    svmd = connect()
+    operation = what if is_operation(what) else _newest(svmd.slice(what))
+    found = svmd.operation(operation)
+    if found["outcome"] is not None and not current().json:
+        say(f"{found['verb']} {found['slice']} ended {stamp(datetime.fromisoformat(found['ended_at']))}:")
+    retry = _retry(found["verb"], found["slice"])
+    status, _ = follow(svmd, operation, current(), retry=retry, title=f"{found['verb']} {found['slice']}".strip())
+    return status
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@click.option("-n", "--lines", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
+@flags
+def history(name: str, lines: int) -> None:
+    """Show what happened to a slice, oldest first."""
+    for event in connect().history(name, lines):
+        if current().json:
+            json_line("row", {"event": event["type"], **event})
+        else:
+            line(_told(event))
+
+
+@click.command()
+@click.argument("what", type=SLICE_OR_OPERATION, metavar="SLICE|OPERATION")
+@flags
+def cancel(what: str) -> None:
+    """Cancel an operation.
+
+    What has begun is finished, nothing else is begun.
+    """
+
+    svmd = connect()
+    operation = what if is_operation(what) else _newest(svmd.slice(what), running=True)
+    found = svmd.cancel(operation)
+    if current().json:
+        json_line("row", found)
+    elif found["outcome"] not in (None, "cancelled"):
+        say(f"{found['verb']} {found['slice']} had already ended ({found['outcome']})")
+    else:
+        say(f"cancelled; what had begun is finished: svm watch {operation}")
+
+
+def _retry(verb: str, name: str) -> Retry | None:
+    """What to type for the nodes that failed, as whoever asked for the operation was told, but for the file's name."""
+    flags = current()
+    match verb:
+        case "createslice" | "newtickets":
+            return lambda failures: whole_slice("FILE", name, failures, flags)
+        case "newleases" | "newvms":
+            return lambda failures: lower_commands(name, failures, flags)
+        case "addkey" | "delkey":
+            return lambda failures: again(command(verb, name, "KEYFILE"), failures, flags)
+        case "deleteslice" | "renewslice" | "nukekeys" | "rekey":
+            return lambda failures: again(command(verb, name), failures, flags)
+        case _:
+            return None
+
+
+def _newest(found: Mapping[str, Any], *, running: bool = False) -> str:
+    """The open operation, else the last one."""
+    if found["operations"]:
+        return str(found["operations"][-1]["operation"])
+    if running or not found["newest_operation"]:
+        raise Refusal(Code.NOT_FOUND, f"nothing goes on with {found['name']}; see: svm history {found['name']}")
+    return str(found["newest_operation"])
+
+
+def _told(event: Mapping[str, Any]) -> str:
+    words = [stamp(datetime.fromisoformat(event["at"])), event["verb"]]
+    if event["node"]:
+        words.append(event["node"])
+    words.append(_what(event))
+    if event["after"] and event["after"] != event["before"]:
+        words.append(f"({event['before'] or 'new'} → {event['after']})")
+    if event["actor"] != "user":
+        words.append(f"[{event['actor']}]")
+    return printable(" ".join(words), MAX_LINE)
+
+
+def _what(event: Mapping[str, Any]) -> str:
+    detail = event["detail"] or {}
+    if event["type"] == "started":
+        return "asked for"
+    if event["type"] == "ended":
+        ended = f"ended: {detail.get('outcome')}"
+        return (
+            f"{ended}, {event['reason'] or detail.get('reason')}" if event["reason"] or detail.get("reason") else ended
+        )
+    if event["type"] == "note":
+        return event["reason"] or "noted"
+    verdict = {True: "ok", False: "failed", None: "again"}[event["ok"]]
+    kind = f"{event['kind']} {verdict}" if event["kind"] else verdict
+    return f"{kind}: {event['reason']}" if event["reason"] else kind

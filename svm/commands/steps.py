@@ -1,0 +1,50 @@
+"""newleases and newvms: the lower-level commands of the howto, for handling partial failures."""
+
+import click
+
+from svm.arguments import SLICE, nodes
+from svm.flags import current, flags
+from svm.output import NodeResult, command, hint
+from svm.request import Request
+from svm.retry import lower_commands
+from svm.session import connect, perform, remember
+
+NODES = click.argument("words", nargs=-1, metavar="[NODE]...")
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@NODES
+@flags
+def newleases(name: str, words: tuple[str, ...]) -> int:
+    """Redeem a slice's tickets for leases.
+
+    On the nodes given, or on all that wait for it.
+    """
+    given = current()
+
+    def retry(failures: list[NodeResult]) -> list[str]:
+        return lower_commands(name, failures, given, only_leases=True)
+
+    request = Request("newleases", name, nodes=nodes(words))
+    status, report = perform(connect(), request, retry)
+    hint(report, f"next: {command('newvms', name)}")
+    return status
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@NODES
+@flags
+def newvms(name: str, words: tuple[str, ...]) -> int:
+    """Use a slice's leases to create VMs.
+
+    On the nodes given, or on all that wait for it.
+    """
+    given = current()
+    request = Request("newvms", name, nodes=nodes(words))
+    svmd = connect()
+    status, report = perform(svmd, request, lambda failures: lower_commands(name, failures, given))
+    if report.ok:
+        remember(svmd, name)
+    return status

@@ -1,0 +1,179 @@
+"""What a worker process has for its steps: one event loop, one session, one writer, and whom it trusts."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine
+
+from agent.client import AgentClient
+from lifecycle.claims import Claim, SliceFacts, SliverFacts
+from lifecycle.seal import Seal
+from lifecycle.writer import Writer
+from models.states import Kind
+from nodemgr.client import NodeClient
+from plc.client import AgentEntry, Directory
+from rpc.aio import Session
+from tasks.concurrency_limit import Reserve
+from tasks.retry import Patience
+from trust.errors import Code, Refusal
+from trust.identity import Identity, Role
+from trust.store import TrustStore
+
+T = TypeVar("T")
+
+WAITED_FOR = Patience(times=3, seconds=30)
+BY_ITSELF = Patience(times=6, seconds=600, first=5.0)
+
+DIRECTORY_SECONDS = 60  # how long plc's list of agents is used before it is asked again
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Durations in seconds.
+
+    Args:
+        step: the deadline of a whole step; it bounds a warm stop. A claim lapses `slack` after it.
+        patience: with transient errors while a user waits; `background` for beat's own work.
+        publish_again: when a released step that nobody took is published again.
+        grace: nodes end a sliver this long after its lease.
+        silent: a node that has not answered for this long is replaced in slices that heal.
+        history_days: how long ended operations and deleted slices are kept.
+        smtp_url, mail_from: how owners get letters; without a server they get none.
+    """
+
+    step: int = 45
+    slack: int = 30
+    patience: Patience = WAITED_FOR
+    background: Patience = BY_ITSELF
+    publish_again: int = 60
+    grace: int = 60
+    silent: int = 900
+    history_days: int = 365
+    smtp_url: str = ""
+    mail_from: str = "svm@localhost"
+
+
+@dataclass(slots=True)
+class Workshop:
+    """One for each worker process, made at its start (`workers.process`).
+
+    Args:
+        heard: when the last message came.
+        missed: set when broker or database were away, so that messages may be lost (`workers.comeback`).
+    """
+
+    identity: Identity
+    database: Engine
+    loop: asyncio.AbstractEventLoop
+    session: Session
+    store: TrustStore
+    seal: Seal
+    writer: Writer
+    ask_directory: Callable[[], Directory]
+    policy: Policy = field(default_factory=Policy)
+    reserve: Reserve = field(default_factory=lambda: Reserve(32))
+    heard: float = field(default_factory=time.monotonic)
+    missed: Event = field(default_factory=Event)
+    directory: Directory | None = None
+    directory_at: float = float("-inf")
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it on the loop; for pool threads."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    async def read(self, query: Callable[..., T], *args: object) -> T:
+        """A short look into the database, in a transaction of its own."""
+
+        def look() -> T:
+            with self.database.begin() as connection:
+                return query(connection, *args)
+
+        return await asyncio.to_thread(look)
+
+    def node(self, claim: Claim, sliver: SliverFacts) -> NodeClient:
+        """The node manager that holds, or is to hold, this sliver."""
+        return NodeClient(
+            self.session,
+            sliver.api,
+            Identity(Role.NODE, sliver.node_name),
+            connect_timeout=claim.connect_timeout,
+            deadline=self.policy.step,
+        )
+
+    def agent(self, entry: AgentEntry) -> AgentClient:
+        """One agent of the well-known list."""
+        return AgentClient(self.session, entry.url, entry.identity)
+
+    async def agents(self, names: Sequence[str]) -> list[AgentEntry]:
+        """The agents of these names, in their order; without names the default one, which is the list's first."""
+        known = (await self._agents()).agents
+        if not names:
+            if not known:
+                raise Refusal(Code.NOT_FOUND, "plc knows no agent yet: ask its operator")
+            return [known[0]]
+        found = {entry.name: entry for entry in known}
+        for name in names:
+            if name not in found:
+                raise Refusal(Code.NOT_FOUND, f"no agent {name} is known to plc any more")
+        return [found[name] for name in names]
+
+    async def _agents(self) -> Directory:
+        if self.directory is None or time.monotonic() - self.directory_at > DIRECTORY_SECONDS:
+            try:
+                self.directory = await asyncio.to_thread(self.ask_directory)
+                self.directory_at = time.monotonic()
+            except Refusal:
+                if self.directory is None:
+                    raise
+        return self.directory
+
+
+def facts(claim: Claim) -> tuple[SliceFacts, SliverFacts]:
+    """The slice and sliver of a step that has both. Raises Refusal(NOT_FOUND) when they are gone."""
+    if claim.slice is None or claim.sliver is None:
+        raise Refusal(Code.NOT_FOUND, "the slice or its node is gone")
+    return claim.slice, claim.sliver
+
+
+def delegation(claim: Claim, slice_: SliceFacts) -> str:
+    """The owner's permission to show: the standing one for what beat renews by itself, else the newest.
+
+    Raises Refusal(NOT_ALLOWED) when there is none that is still valid.
+    """
+    by_itself = claim.kind is Kind.RENEW and claim.options.get("by_itself")
+    found = (slice_.standing or slice_.working) if by_itself else (slice_.working or slice_.standing)
+    if found is None:
+        raise Refusal(Code.NOT_ALLOWED, f"{slice_.owner.name}'s permission has ended: run the command again to give it")
+    return found
+
+
+def ended(sliver: SliverFacts) -> Refusal:
+    """That a node's ticket or lease is over, which createslice alone mends: it makes what a slice lacks."""
+    what = "lease has ended" if sliver.lease is not None else "ticket ran out"
+    return Refusal(Code.TICKET_EXPIRED, f"its {what}: svm createslice with the same file makes its VM anew")
+
+
+_current: Workshop | None = None
+
+
+def open_workshop(workshop: Workshop | None) -> None:
+    """Make it this process's (None: there is none any more)."""
+    global _current  # noqa: PLW0603 - Celery's tasks are functions of the process
+    _current = workshop
+
+
+def workshop() -> Workshop:
+    """This process's."""
+    if _current is None:
+        raise RuntimeError("no worker runs in this process")
+    return _current
+
+
+def transaction(query: Callable[..., T], *args: object, **named: object) -> T:
+    """Call it with a connection, in a transaction of its own; for pool threads."""
+    with workshop().database.begin() as connection:
+        return query(connection, *args, **named)

@@ -1,0 +1,152 @@
+"""The process of simulated nodes: enrols each, serves all in one loop, and takes faults from the control socket."""
+
+import asyncio
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+
+from prometheus_client import REGISTRY
+
+from nodemgr.advertise import Advertiser
+from nodemgr.agents import Agents
+from nodemgr.api import create_app
+from nodemgr.expiry import recover
+from nodemgr.metrics import NodeCollector
+from nodemgr.periodic import look_after
+from nodemgr.settings import SimulationSettings
+from nodemgr.stops import heed_stops
+from plc.client import Directory, Keeper, Member
+from rpc import logs, metrics, tls
+from rpc.aio import Session
+from rpc.background import Tasks
+from rpc.sockets import raise_descriptor_limit
+from testbed.simulation.control import serve_control
+from testbed.simulation.population import Population, Row, SimulatedNode, read_rows
+from trust.clock import Clock, system_clock
+from trust.errors import Refusal
+from trust.identity import Role
+
+ENROLLING = 8  # side by side: plc answers each in a thread of its own
+ADVERTISED_WITHIN = 60  # seconds that "ready" waits for the first advertisement of every node
+DIRECTORY_SECONDS = 5
+
+
+def main() -> None:
+    """Run; a refusal at the start (a setting, a token, plc away) is said in one line."""
+    try:
+        run()
+    except Refusal as refusal:
+        sys.exit(f"simnodes: {refusal.reason}")
+
+
+def run() -> None:
+    """Serve until SIGTERM; prints `ready ADDRESS` (of the first node) once all answer and have advertised."""
+    settings = SimulationSettings.load()
+    logs.configure(settings.log_level, "simnodes")
+    raise_descriptor_limit()
+    rows = read_rows(settings.simulated_nodes)
+    members = enrol(settings, rows, system_clock())
+    trust = members[0].store
+    app = create_app(trust)
+    population = Population(
+        [
+            SimulatedNode.build(settings, row, member.credentials, trust, app)
+            for row, member in zip(rows, members, strict=True)
+        ]
+    )
+    if settings.metrics_listen:
+        metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
+        REGISTRY.register(NodeCollector([found.node for found in population.nodes]))
+    keeper = Keeper(members)
+    keeper.start()
+    try:
+        asyncio.run(serve(settings, population, members))
+    finally:
+        keeper.stop()
+        population.close()
+
+
+def enrol(settings: SimulationSettings, rows: Sequence[Row], clock: Clock) -> list[Member]:
+    """The members, in the order of the rows; they share one view of plc's revocations."""
+
+    def join(row: Row, first: Member | None) -> Member:
+        return Member.join(
+            directory=settings.state_dir / row.name,
+            plc_url=settings.plc_url,
+            role=Role.NODE,
+            name=row.name,
+            addresses=[row.address],
+            token=row.token,
+            clock=clock,
+            store=first.store if first else None,
+        )
+
+    first = join(rows[0], None)
+    with ThreadPoolExecutor(ENROLLING) as pool:
+        return [first, *pool.map(lambda row: join(row, first), rows[1:])]
+
+
+async def serve(settings: SimulationSettings, population: Population, members: Sequence[Member]) -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    rounds = Tasks()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(rounds.stop)
+        directory = cached(members[0].plc.directory, DIRECTORY_SECONDS)
+        advertisers = []
+        for found, member in zip(population.nodes, members, strict=True):
+            advertisers.append(await _open(found, member, directory, rounds, stack, settings))
+        nodes = [found.node for found in population.nodes]
+        rounds.begin(heed_stops(members[0].plc.stops, nodes, settings.stops_seconds))
+        if settings.control_socket:
+            control = await serve_control(settings.control_socket, population.misbehave)
+            stack.callback(control.close)
+        first = population.nodes[0].doorway
+        rounds.begin(_say_ready(f"{first.host}:{first.port}", advertisers))
+        await stop.wait()
+
+
+async def _open(
+    found: SimulatedNode,
+    member: Member,
+    directory: Callable[[], Directory],
+    rounds: Tasks,
+    stack: AsyncExitStack,
+    settings: SimulationSettings,
+) -> Advertiser:
+    session = await stack.enter_async_context(Session(member.credentials))
+    member.on_renew(lambda: tls.reload(found.doorway.context, member.credentials))
+    member.on_renew(session.reload)
+    await recover(found.node)
+    await found.doorway.open()
+    stack.push_async_callback(found.doorway.close)
+    return look_after(rounds, found.node, found.place, Agents(session, settings.agent_urls, directory), settings)
+
+
+async def _say_ready(address: str, advertisers: Sequence[Advertiser]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ADVERTISED_WITHIN):
+            for advertiser in advertisers:
+                await advertiser.told.wait()
+    sys.stdout.write(f"ready {address}\n")
+    sys.stdout.flush()
+
+
+def cached(ask: Callable[[], Directory], seconds: float) -> Callable[[], Directory]:
+    """One answer for all nodes that ask within `seconds`."""
+    lock = threading.Lock()
+    kept: list[tuple[float, Directory]] = []
+
+    def answer() -> Directory:
+        with lock:
+            if not kept or time.monotonic() - kept[0][0] > seconds:
+                kept[:] = [(time.monotonic(), ask())]
+            return kept[0][1]
+
+    return answer

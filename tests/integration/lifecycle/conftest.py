@@ -1,0 +1,38 @@
+"""A migrated database for each test, copied from one that is migrated once. No network, no Celery here."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from models.database import engine, migrate
+from testbed.embedded import Postgres
+from tests.integration.lifecycle.world import World
+
+TEMPLATE = "models_svm"
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres) -> Iterator[str]:
+    postgres.create_database(TEMPLATE)
+    migrate(postgres.url("svm", TEMPLATE), "svm")
+    yield TEMPLATE
+    postgres.drop_database(TEMPLATE)
+
+
+@pytest.fixture
+def database_url(migrated: str, fresh_database: Callable[..., str]) -> str:
+    return fresh_database("svm", template=migrated)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Engine]:
+    made = engine(database_url, pool_size=20)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def world(database: Engine) -> World:
+    """Drives operations in it."""
+    return World(database)

@@ -1,0 +1,54 @@
+"""Migrations: models and revisions agree, two migrations at once do no harm, what the triggers refuse is refused."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DatabaseError
+
+from models.database import SCHEMAS, Schema, check, migrate
+from models.states import Verb
+from tests.integration.lifecycle.world import World
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_models_and_revisions_agree(schema: Schema, fresh_database: Callable[..., str]) -> None:
+    url = fresh_database(schema)
+    migrate(url, schema)
+    assert check(url, schema) == []
+
+
+def test_check_sees_a_difference(database: Engine, database_url: str) -> None:
+    with database.begin() as connection:
+        connection.execute(text("ALTER TABLE svm.step DROP COLUMN publishes"))
+    assert any("publishes" in difference for difference in check(database_url, "svm"))
+
+
+def test_two_migrations_at_once(fresh_database: Callable[..., str]) -> None:
+    url = fresh_database("svm")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: migrate(url, "svm"), range(2)))
+    assert check(url, "svm") == []
+
+
+def test_a_generation_never_falls(database: Engine) -> None:
+    world = World(database)
+    world.run(Verb.CREATESLICE)
+    with pytest.raises(DatabaseError, match="would fall from 1 to 0"):
+        world.execute("UPDATE svm.sliver SET generation = 0, state = 'expired' WHERE node = '127.0.1.1'")
+
+
+@pytest.mark.parametrize("change", ["UPDATE svm.event SET ok = true", "DELETE FROM svm.event"])
+def test_events_are_only_added(database: Engine, change: str) -> None:
+    world = World(database)
+    world.run(Verb.CREATESLICE)
+    with pytest.raises(DatabaseError, match="only added"):
+        world.execute(change)
+
+
+def test_removing_a_slice_takes_its_events_along(database: Engine) -> None:
+    world = World(database)
+    world.run(Verb.CREATESLICE)
+    world.execute("DELETE FROM svm.slice")
+    assert world.rows("SELECT 1 FROM svm.event") == []

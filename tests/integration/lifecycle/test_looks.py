@@ -1,0 +1,55 @@
+"""What a look costs does not grow with what was once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import event as listen
+
+from lifecycle.events import history
+from lifecycle.inventory import expected
+from models.states import Verb
+from svm.service.reads import even_if_gone
+from tests.integration.lifecycle.world import OWNER, World
+
+
+@contextmanager
+def statements(world: World) -> Iterator[list[str]]:
+    """What is sent to the database meanwhile."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        sent.append(statement)
+
+    listen.listen(world.database, "before_cursor_execute", note)
+    yield sent
+    listen.remove(world.database, "before_cursor_execute", note)
+
+
+def test_a_history_of_many_operations_is_two_statements(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    for _ in range(10):
+        world.run(Verb.RENEWSLICE)
+    with statements(world) as sent, world.database.connect() as connection:
+        told = history(connection, even_if_gone(connection, "demo", OWNER).id)
+    assert {verb for _, verb in told} == {Verb.CREATESLICE, Verb.RENEWSLICE}
+    assert len(sent) == 2
+
+
+def test_the_history_of_a_slice_that_is_gone_is_its_last_ones(world: World) -> None:
+    for _ in range(2):
+        world.run(Verb.CREATESLICE)
+        world.run(Verb.DELETESLICE)
+    with world.database.connect() as connection:
+        found = even_if_gone(connection, "demo", OWNER)
+    assert [found.id] == [row.id for row in world.rows("SELECT id FROM svm.slice ORDER BY created_at DESC LIMIT 1")]
+
+
+def test_reconcile_looks_at_what_is_there_or_is_to_be(world: World) -> None:
+    for number in range(5):
+        world.run(Verb.CREATESLICE, f"slice{number}")
+        if number:
+            world.run(Verb.DELETESLICE, f"slice{number}")
+    (old,) = world.rows("SELECT slice_id FROM svm.slice WHERE name = 'slice3'")
+    with world.database.connect() as connection:
+        names = [[row.name for row in expected(connection, "127.0.1.1", there)] for there in ([], [old.slice_id])]
+    assert names == [["slice0"], ["slice0", "slice3"]]

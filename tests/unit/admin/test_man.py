@@ -1,0 +1,72 @@
+"""Man pages: one for each program and each verb, which man can read."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from admin.man import main, page_source, programs, roff, write
+from svm.main import VERBS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("man") / "man1"
+    write(found)
+    return found
+
+
+def verbs(name: str, command: click.Command) -> list[str]:
+    """The names of a program's pages, as the program itself lists its verbs."""
+    if not isinstance(command, click.Group):
+        return [name]
+    context = click.Context(command)
+    found = [(verb, command.get_command(context, verb)) for verb in command.list_commands(context)]
+    return [name, *(page for verb, each in found if each and not each.hidden for page in verbs(f"{name}-{verb}", each))]
+
+
+def test_each_verb_has_its_page(folder: Path) -> None:
+    wanted = [page for name, program in programs().items() for page in verbs(name, program)]
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(wanted)
+    assert {f"svm-{verb}" for verb in VERBS} < set(wanted)
+    assert {"plkeygen", "pluserinfo", "dslice-up", "dslice-plc-approve"} < set(wanted)
+
+
+def test_a_page_says_what_help_says(folder: Path) -> None:
+    page = (folder / "svm-expirations.1").read_text()
+    assert "svm\\-expirations \\- List when each lease of a slice ends." in page
+    assert "\\-\\-table" in page
+    assert ".nf\nsvm getads  " in (folder / "svm.1").read_text()
+
+
+def test_nothing_in_a_text_is_taken_as_a_command_of_troff() -> None:
+    assert roff(".pub\nC:\\x -f") == "\\&.pub\nC:\\ex \\-f"
+    assert roff("a\n\n\b\none\ntwo\n\nb") == "a\n\n.nf\none\ntwo\n.fi\n\nb"
+
+
+def test_the_programs_themselves_stay_as_they_are() -> None:
+    program = programs()["svm"]
+    before = program.help
+    page_source(program)
+    assert program.help == before
+    assert vars(program)["commands"] == {}
+
+
+def test_man_reads_them_without_a_warning(folder: Path) -> None:
+    groff = shutil.which("groff")
+    if groff is None:
+        pytest.skip("no groff on this machine")
+    read = subprocess.run(
+        [groff, "-man", "-ww", "-z", "-Tutf8", *sorted(folder.iterdir())], capture_output=True, text=True
+    )
+    assert (read.returncode, read.stderr) == (0, "")
+
+
+def test_written_where_it_is_said(tmp_path: Path) -> None:
+    ended = CliRunner().invoke(main, [str(tmp_path / "man1")])
+    assert ended.exit_code == 0
+    assert (tmp_path / "man1" / "svm-createslice.1").is_file()
+    assert f"man pages in {tmp_path / 'man1'}" in ended.output
