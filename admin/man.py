@@ -38,10 +38,10 @@ def write(folder: Path) -> int:
 
 def programs() -> dict[str, click.Command]:
     """The console scripts by name."""
+    from admin.main import main as dslice
     from svm.main import svm
     from svm.plkeygen import plkeygen
     from svm.pluserinfo import pluserinfo
-    from testbed.main import main as dslice
 
     return {"svm": svm, "plkeygen": plkeygen, "pluserinfo": pluserinfo, "dslice": dslice}
 

@@ -1,5 +1,5 @@
 """`python -m testbed` is `dslice`."""
 
-from testbed.main import main
+from admin.main import main
 
 main()

@@ -282,3 +282,15 @@ def _network(plan: Plan) -> int:
     if plan.network is None:
         raise ValueError("a plan without a network has no nodes yet")
     return plan.network
+
+
+def plc_environment(folder: Path | None) -> Mapping[str, str] | None:
+    """The settings of the plc of the testbed in this folder (None: where `dslice` looks by itself); None without one.
+
+    What `dslice plc` asks for by the entry point `dslice.plc`.
+    """
+    home = Home.find(folder)
+    if not home.ca_file.exists():
+        return None
+    layout = Layout(home, home.plan(), Postgres(home.service("database")), Valkey(home.service("broker")))
+    return layout.plc().env

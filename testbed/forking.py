@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,24 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LOG_MODE = 0o600
 _RESET = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)
 
+# What several daemons need, and takes most of a second or two to import. None of it reads the environment or starts
+# a thread; `workers.app` does the former, and is left to those who run it.
+SHARED_IMPORTS = (
+    "agent.daemon",
+    "celery.apps.worker",
+    "celery.concurrency.thread",
+    "celery.worker.consumer",
+    "kombu.transport.redis",
+    "nodemgr.daemon",
+    "plc.bootstrap",
+    "plc.daemon",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "svm.service.daemon",
+    "testbed.simulation.process",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvloop",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Child:
@@ -26,6 +45,12 @@ class Child:
 
     pid: int
     stdout: int
+
+
+def import_shared() -> None:
+    """Import once what forked daemons then have for nothing."""
+    for name in SHARED_IMPORTS:
+        import_module(name)
 
 
 def fork(

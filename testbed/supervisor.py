@@ -82,7 +82,7 @@ class Supervisor:
         """Start everything and wait until it answers. StartError says what did not."""
         self._listen()
         self.layout.database.begin()
-        roles.import_shared()  # meanwhile
+        forking.import_shared()  # meanwhile
         for server in self.layout.servers():
             self._add(server)
         self._ready_servers()

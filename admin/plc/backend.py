@@ -5,9 +5,10 @@ the certificate in $PLANETLAB_HOME. Both give the same values, so that the verbs
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,6 @@ from plc.central import Central
 from plc.client import Plc, User, Waiting
 from plc.client.values import CertificateRequest, RequestState
 from plc.settings import Settings
-from testbed.home import Home
 from trust.errors import Code, Refusal
 
 ON_PLC = ("DSLICE_DATABASE_URL", "DSLICE_STATE_DIR")
@@ -178,7 +178,7 @@ def operator(folder: Path | None) -> Iterator[OperatorDesk]:
     from sqlalchemy.exc import OperationalError
 
     if folder is not None or not all(os.environ.get(name) for name in ON_PLC):
-        os.environ.update(_of_testbed(Home.find(folder)))
+        os.environ.update(_of_testbed(folder))
     try:
         central = Central.open(Settings.load())
     except OperationalError as error:
@@ -199,21 +199,14 @@ def member() -> Iterator[MemberDesk]:
         yield MemberDesk(plc)
 
 
-def _user(who: Account, keys: Sequence[str]) -> User:
-    flags = (who.is_admin, who.is_pi)
-    return User(who.email, who.name, who.site, who.title, *flags, who.state, None, tuple(keys))
-
-
-def _of_testbed(home: Home) -> dict[str, str]:
-    """The environment that the testbed in ``home`` gives its plc."""
-    from testbed.daemons import Layout
-    from testbed.embedded import Postgres, Valkey
-
-    if not home.ca_file.exists():
-        raise Refusal(
-            Code.BAD_INPUT,
-            f"no testbed in {home.directory}, and {' and '.join(ON_PLC)} are not set: run this on plc's machine, "
-            "or with --as-me",
-        )
-    layout = Layout(home, home.plan(), Postgres(home.service("database")), Valkey(home.service("broker")))
-    return dict(layout.plc().env)
+def _of_testbed(folder: Path | None) -> Mapping[str, str]:
+    """The environment that a testbed gives its plc; the testbed says so by an entry point."""
+    for point in entry_points(group="dslice.plc"):
+        environment: Mapping[str, str] | None = point.load()(folder)
+        if environment is not None:
+            return environment
+    where = folder or "this folder"
+    raise Refusal(
+        Code.BAD_INPUT,
+        f"no testbed in {where}, and {' and '.join(ON_PLC)} are not set: run this on plc's machine, or with --as-me",
+    )

@@ -7,6 +7,7 @@ import time
 from typing import NoReturn
 
 from admin import roles
+from testbed import forking
 from tests.faults.crashing import daemons, worker
 
 ARM = {"worker": worker.arm, "svmd": daemons.arm_svmd, "agent": daemons.arm_agent, "simnodes": daemons.arm_nodes}
@@ -16,7 +17,7 @@ PAUSE = 0.1
 
 def main(role: str, size: int) -> NoReturn:
     """Each is forked with everything imported."""
-    roles.import_shared()
+    forking.import_shared()
     ARM[role]()
     gc.freeze()
     crew: set[int] = set()

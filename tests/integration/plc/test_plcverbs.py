@@ -12,12 +12,12 @@ from unittest import mock
 import pytest
 from sqlalchemy import update
 
+from admin.main import main
 from admin.plc.backend import _of_testbed
 from models.plc import account
 from rpc.credentials import Credentials
 from testbed.daemons import PORTS
 from testbed.home import Home, Plan
-from testbed.main import main
 from tests.integration.plc.conftest import PASSWORD, Certified, Running, register
 from tests.integration.plc.programs import Ended
 from trust.certificates import fingerprint, new_request

@@ -21,11 +21,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from testbed import starting, bootstrap
-from admin import roles
+from testbed import forking
 from testbed.daemons import Layout, Spec
 from testbed.home import Home, Plan
 
-roles.import_shared = lambda: None
+forking.import_shared = lambda: None
 bootstrap.prepare = lambda layout: None
 
 

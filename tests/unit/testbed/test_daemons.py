@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from admin.roles import MAINS
+from admin.roles import mains
 from testbed.daemons import OURS, PORTS, Layout, real_nodes, simulated_groups, simulated_nodes
 from testbed.embedded import Postgres, Valkey
 from testbed.home import Home, Plan
@@ -22,7 +22,7 @@ def layout(tmp_path: Path, **wanted: object) -> Layout:
 def test_every_daemon_has_a_main_and_an_own_name(tmp_path: Path) -> None:
     found = layout(tmp_path, nodes=3, simulated=300, workers=2)
     specs = [found.mail(), found.plc(), *found.others()]
-    assert {spec.run for spec in specs} <= MAINS.keys()
+    assert {spec.run for spec in specs} <= mains().keys()
     assert len({spec.name for spec in specs}) == len(specs)
     assert [spec.name for spec in specs if spec.role == "worker"] == ["worker1", "worker2"]
 
@@ -62,7 +62,7 @@ def test_settings_of_another_testbed_in_the_shell_are_left_behind(tmp_path: Path
 
 def test_what_is_imported_before_the_fork_starts_no_thread_and_reads_no_settings() -> None:
     program = (
-        "import os, sys; from testbed import roles; roles.import_shared()\n"
+        "import os, sys; from testbed import forking; forking.import_shared()\n"
         "print(len(os.listdir('/proc/self/task')), 'workers.app' in sys.modules)"
     )
     env = {name: value for name, value in os.environ.items() if not name.startswith("DSLICE_")}

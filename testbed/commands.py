@@ -1,4 +1,4 @@
-"""`dslice`: a whole PlanetLab on one machine, and the daemons that it consists of."""
+"""What the testbed adds to `dslice`: up, down, demo and the like (entry points of the group `dslice.verbs`)."""
 
 import json
 import os
@@ -6,9 +6,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -30,45 +30,23 @@ home_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
 
-class Verbs(click.Group):
-    """`plc` and `enroll` come from their own module, loaded when they are asked for; errors are one line."""
-
-    def __call__(self, *words: Any, **how: Any) -> NoReturn:
-        """The console script."""
-        begin("dslice", lambda: self.main(*words, **how))
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return [*super().list_commands(context), "plc", "enroll"]
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in ("plc", "enroll"):
-            return super().get_command(context, name)
-        found: click.Command = getattr(import_module("admin.plc.commands"), name)
-        return found
+class Verb(click.Command):
+    """One verb: errors are one line."""
 
     def invoke(self, context: click.Context) -> Any:
         from testbed.addresses import AddressTakenError
         from testbed.embedded import StartError
-        from trust.errors import Refusal
 
         try:
             return super().invoke(context)
         except (HomeError, AddressTakenError, StartError) as error:
             raise click.ClickException(str(error)) from error
-        except Refusal as refusal:
-            raise click.ClickException(refusal.reason) from refusal
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted.", err=True)
-            sys.exit(INTERRUPTED)
 
 
-@click.group(cls=Verbs)
-@click.version_option(package_name="dslice")
-def main() -> None:
-    """A whole PlanetLab on one machine: databases, plc, agent, svmd, workers and nodes."""
+verb = partial(click.command, cls=Verb)
 
 
-@main.command()
+@verb()
 @home_option
 @click.option("--nodes", type=click.IntRange(0, 250), help="Nodes with real slivers (default 8, or as last time).")
 @click.option("--workers", type=click.IntRange(1, 64), help="Celery workers (default 1).")
@@ -108,7 +86,7 @@ def _started(home: Home, begun: float) -> None:
     click.echo(f'  eval "$({"dslice" if known else shown(programs() / "dslice")} env{chosen})"; svm getads', err=True)
 
 
-@main.command()
+@verb()
 @home_option
 @click.option("--as", "email", default=PI, metavar="EMAIL", help=f"Which account (default {PI}).")
 def env(folder: Path | None, email: str) -> None:
@@ -122,7 +100,7 @@ def env(folder: Path | None, email: str) -> None:
         click.echo(line)
 
 
-@main.command()
+@verb()
 @home_option
 @json_option
 def ps(folder: Path | None, as_json: bool) -> None:
@@ -139,7 +117,7 @@ def ps(folder: Path | None, as_json: bool) -> None:
         click.echo(line)
 
 
-@main.command()
+@verb()
 @home_option
 def down(folder: Path | None) -> None:
     """End the testbed and all its slivers.
@@ -158,7 +136,7 @@ def down(folder: Path | None) -> None:
         click.echo(f"Nothing runs in {home.directory}.", err=True)
 
 
-@main.command()
+@verb()
 @click.argument("name")
 @home_option
 def stop(name: str, folder: Path | None) -> None:
@@ -170,7 +148,7 @@ def stop(name: str, folder: Path | None) -> None:
     _wait(lambda: _process(home, name)["pid"] is None, SETTLE_TIMEOUT, f"{name} does not end: see {home.logs}")
 
 
-@main.command()
+@verb()
 @click.argument("name")
 @home_option
 def start(name: str, folder: Path | None) -> None:
@@ -186,7 +164,7 @@ def start(name: str, folder: Path | None) -> None:
     _stays(home, name)
 
 
-@main.command()
+@verb()
 @click.argument("node")
 @click.argument("what")
 @home_option
@@ -202,7 +180,7 @@ def fault(node: str, what: str, folder: Path | None) -> None:
         click.echo(line)
 
 
-@main.command()
+@verb()
 @home_option
 @json_option
 def mail(folder: Path | None, as_json: bool) -> None:
@@ -218,7 +196,7 @@ def mail(folder: Path | None, as_json: bool) -> None:
         click.echo(f"{head}\n\n{letter.text}\n{'─' * 40}")
 
 
-@main.command()
+@verb()
 @click.argument("email")
 @home_option
 def password(email: str, folder: Path | None) -> None:
@@ -226,7 +204,7 @@ def password(email: str, folder: Path | None) -> None:
     click.echo(_existing(folder).password(email))
 
 
-@main.command()
+@verb()
 @home_option
 @json_option
 def doctor(folder: Path | None, as_json: bool) -> None:
@@ -245,7 +223,7 @@ def doctor(folder: Path | None, as_json: bool) -> None:
     sys.exit(any(not finding.ok for finding in findings))
 
 
-@main.command()
+@verb()
 @home_option
 @click.option("--keep", is_flag=True, help="Leave everything running at the end.")
 @click.option("--nodes", type=click.IntRange(2, 64), default=8, show_default=True)
@@ -258,31 +236,6 @@ def demo(folder: Path | None, keep: bool, nodes: int) -> None:
 
     default = Path(os.environ.get("DSLICE_HOME") or ".dslice-demo")
     sys.exit(run(Home.find(folder or default), nodes=nodes, keep=keep))
-
-
-@main.command(hidden=True)
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.argument("places", nargs=-1, required=True, metavar="ROLE=NAME@ADDRESS...")
-def tokens(folder: Path, places: tuple[str, ...]) -> None:
-    """Write enrolment tokens of several services into FOLDER, beside plc and with its settings (the lab's start)."""
-    from admin import tokens as files
-
-    for path in files.write(folder, places):
-        click.echo(path)
-
-
-@main.command("run", context_settings={"ignore_unknown_options": True})
-@click.argument("role")
-def run_role(role: str) -> None:
-    """Run one daemon in the foreground.
-
-    ROLE is plc, agent, nodemgr, simnodes, svmd, worker, beat, flower or mail.
-    """
-    from admin.roles import MAINS, run
-
-    if role not in MAINS:
-        raise click.BadParameter(f"{role} is none of {', '.join(MAINS)}", param_hint="ROLE")
-    run(role)
 
 
 def _told_to_end(home: Home) -> bool:

@@ -1,0 +1,105 @@
+"""`dslice`: what operators type. Daemons, enrolment and plc are here; other packages, as the testbed, add their verbs.
+
+Every verb is loaded when it is used, so that one whose dependencies are missing hinders no other.
+"""
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from svm.streams import begin
+from trust.errors import Refusal
+
+INTERRUPTED = 130  # exit status
+VERBS = {"plc": "admin.plc.commands:plc", "enroll": "admin.plc.commands:enroll"}
+NODE, SERVER, TESTBED = "node", "server", "testbed"
+EXTRAS = {
+    "plc": SERVER,
+    "enroll": NODE,
+    "tokens": SERVER,
+}  # which extra of the package a verb needs; TESTBED if not named
+ROLE_EXTRAS = {"nodemgr": NODE, "simnodes": TESTBED, "mail": TESTBED}  # the same for a role; SERVER if not named
+
+
+class Verbs(click.Group):
+    """Verbs by name, loaded when asked for; errors are one line."""
+
+    def __call__(self, *words: Any, **how: Any) -> NoReturn:
+        """The console script."""
+        begin("dslice", lambda: self.main(*words, **how))
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *_loaded_when_used()})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        place = _loaded_when_used().get(name)
+        if place is None:
+            return super().get_command(context, name)
+        module, _, attribute = place.partition(":")
+        found: click.Command = getattr(import_module(module), attribute)
+        return found
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Refusal as refusal:
+            raise click.ClickException(refusal.reason) from refusal
+        except ModuleNotFoundError as error:
+            raise _missing(error, EXTRAS.get(context.invoked_subcommand or "", TESTBED)) from error
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=Verbs)
+@click.version_option(package_name="dslice")
+def main() -> None:
+    """Run dslice: its daemons, plc's accounts and certificates, or a whole testbed on one machine."""
+
+
+@main.command("run", context_settings={"ignore_unknown_options": True})
+@click.argument("role")
+def run_role(role: str) -> None:
+    """Run one daemon in the foreground.
+
+    ROLE is plc, agent, nodemgr, svmd, worker, beat or flower; and simnodes or mail of a testbed.
+    """
+    from admin.roles import mains, run
+
+    known = mains()
+    if role not in known:
+        raise click.BadParameter(f"{role} is none of {', '.join(known)}", param_hint="ROLE")
+    try:
+        run(role)
+    except ModuleNotFoundError as error:
+        raise _missing(error, ROLE_EXTRAS.get(role, SERVER)) from error
+
+
+@main.command(hidden=True)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("places", nargs=-1, required=True, metavar="ROLE=NAME@ADDRESS...")
+def tokens(folder: Path, places: tuple[str, ...]) -> None:
+    """Write enrolment tokens of several services into FOLDER, beside plc and with its settings (the lab's start)."""
+    from admin import tokens as files
+
+    for path in files.write(folder, places):
+        click.echo(path)
+
+
+def _loaded_when_used() -> dict[str, str]:
+    """Verb to `module:attribute`."""
+    return {**VERBS, **dict(_registered())}
+
+
+def _registered() -> Iterator[tuple[str, str]]:
+    for point in entry_points(group="dslice.verbs"):
+        yield point.name, point.value
+
+
+def _missing(error: ModuleNotFoundError, extra: str) -> click.ClickException:
+    return click.ClickException(f"{error.name} is not installed here: pip install 'dslice[{extra}]'")
