@@ -7,7 +7,7 @@ from pathlib import Path
 from plc.bootstrap import Bootstrap
 from plc.settings import Settings
 from rpc.files import replace_file
-from testbed.home import write_private
+from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.identity import Role
 
@@ -30,7 +30,7 @@ def write(folder: Path, words: Sequence[str]) -> list[Path]:
     written = []
     for (role, name, _), token in zip(places, made, strict=True):
         written.append(folder / f"{role}-{name}")
-        write_private(written[-1], token)
+        replace_file(written[-1], token.encode())
     return written
 
 
