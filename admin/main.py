@@ -23,7 +23,8 @@ EXTRAS = {
     "enroll": NODE,
     "tokens": SERVER,
 }  # which extra of the package a verb needs; TESTBED if not named
-ROLE_EXTRAS = {"nodemgr": NODE, "simnodes": TESTBED, "mail": TESTBED}  # the same for a role; SERVER if not named
+# The same for a role; SERVER for one that is not named.
+ROLE_EXTRAS = {"nodemgr": NODE, "simnodes": TESTBED, "mail": TESTBED}
 
 
 class Verbs(click.Group):

@@ -107,7 +107,7 @@ def test_a_testbed_knows_its_plc(tmp_path: Path) -> None:
     home.make()
     home.keep_plan(Plan(network=1, ports=dict.fromkeys(PORTS, 4000)))
     home.ca_file.write_text("")
-    environment = _of_testbed(home)
+    environment = _of_testbed(home.directory)
     assert environment["DSLICE_STATE_DIR"] == str(home.service("plc"))
     assert "plc@" in environment["DSLICE_DATABASE_URL"]
     down = run({"DSLICE_HOME": str(home.directory)}, ("plc", "requests"), "")
