@@ -7,7 +7,6 @@ from pathlib import Path
 from plc.bootstrap import Bootstrap
 from plc.settings import Settings
 from rpc.files import replace_file
-from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.identity import Role
 

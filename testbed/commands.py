@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from svm.streams import begin
 from testbed.home import PI, Home, HomeError, Lock
 
 DRIVERS = ("auto", "bubblewrap", "unshare", "podman", "simulated")

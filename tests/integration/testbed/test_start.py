@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from testbed import control
 from testbed.home import Home
-from testbed.main import main
+from admin.main import main
 
 STAYS = [{"name": "beat", "pid": 7, "state": "ready"}]
 

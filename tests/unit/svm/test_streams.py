@@ -12,7 +12,7 @@ PROGRAMS = {
     "svm": "from svm.main import main",
     "plkeygen": "from svm.plkeygen import main",
     "pluserinfo": "from svm.pluserinfo import main",
-    "dslice": "from testbed.main import main",
+    "dslice": "from admin.main import main",
 }
 NO_SPACE = os.strerror(errno.ENOSPC)
 
