@@ -20,7 +20,7 @@ from agent.client import Ad, FrontDoor, ad_to_json, returned_to_json
 from agent.issuing import Agent, digest
 from agent.metrics import TICKETS
 from agent.places import Demand
-from agent.tickets import Wanted
+from agent.tickets import TicketRequest
 from models.outage import say_when_away
 from rpc.server import Guard, application, open_route
 from trust.authorize import Action, authorize
@@ -187,7 +187,7 @@ def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
         demand = body.demand(owner)
         authorize(delegation.svm, owner, body.slice, Action.CREATE, delegation)
         key = idempotency_key or str(uuid4())
-        wanted = Wanted(peer.identity, key, digest(body.model_dump()), demand, body.leaselen)
+        wanted = TicketRequest(peer.identity, key, digest(body.model_dump()), demand, body.leaselen)
         return agent.grant(wanted, signed)
 
     @app.post("/plans", dependencies=[Depends(guard.role(Role.USER, Role.SVM))])

@@ -15,7 +15,7 @@ from agent import tickets
 from agent.client import Ad, Promise, Tickets, tickets_to_json
 from agent.metrics import TICKETS
 from agent.places import Bounds, Demand, allocate
-from agent.tickets import Reserved, Wanted
+from agent.tickets import Reserved, TicketRequest
 from rpc.credentials import Credentials
 from trust.documents import TICKET_LIFETIME, Ticket, sign_ticket
 from trust.identity import Identity
@@ -52,7 +52,7 @@ class Agent:
     def now(self) -> datetime:
         return self.store.clock.now()
 
-    def grant(self, wanted: Wanted, delegation: str) -> Mapping[str, Any]:
+    def grant(self, wanted: TicketRequest, delegation: str) -> Mapping[str, Any]:
         """The answer of `POST /tickets`: the same one for the same Idempotency-Key.
 
         `delegation`: what the owner signed for this slice, for plc.
@@ -84,7 +84,7 @@ class Agent:
         with self.engine.begin() as connection:
             tickets.forget(connection, slice_id)
 
-    def _undo(self, wanted: Wanted, reserved: Reserved, slice_id: UUID | None) -> None:
+    def _undo(self, wanted: TicketRequest, reserved: Reserved, slice_id: UUID | None) -> None:
         """A refused request takes nothing: neither nodes nor, if it is this agent's first of that slice, the name."""
         with self.engine.begin() as connection:
             unanswered = tickets.cancel(connection, reserved.request_id)
@@ -97,7 +97,7 @@ class Agent:
         with self.engine.begin() as connection:
             tickets.purge(connection, self.now())
 
-    def _issue(self, wanted: Wanted, reserved: Reserved, slice_id: UUID) -> Mapping[str, Any]:
+    def _issue(self, wanted: TicketRequest, reserved: Reserved, slice_id: UUID) -> Mapping[str, Any]:
         now = self.now().replace(microsecond=0)
         certificate = self.credentials.certificate
         # A ticket never outlives the certificate that it is checked by.
@@ -110,7 +110,7 @@ class Agent:
             TICKETS.labels("issued").inc(len(reserved.places))
         return answer
 
-    def _sign(self, wanted: Wanted, reserved: Reserved, slice_id: UUID, now: datetime, end: datetime) -> Tickets:
+    def _sign(self, wanted: TicketRequest, reserved: Reserved, slice_id: UUID, now: datetime, end: datetime) -> Tickets:
         key, certificate = self.credentials.key, self.credentials.certificate
         promises = []
         for jti, found in reserved.places:

@@ -33,7 +33,7 @@ TICKETS = "POST /tickets"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TicketRequest:
     """One request for tickets, checked and authorised.
 
     Args:
@@ -57,7 +57,9 @@ class Reserved:
     places: tuple[tuple[str, Ad], ...]
 
 
-def reserve(connection: Connection, wanted: Wanted, now: datetime, bounds: Bounds) -> Reserved | Mapping[str, Any]:
+def reserve(
+    connection: Connection, wanted: TicketRequest, now: datetime, bounds: Bounds
+) -> Reserved | Mapping[str, Any]:
     """Hold nodes for this request, or the answer that it got before.
 
     Raises:
@@ -162,7 +164,7 @@ def purge(connection: Connection, now: datetime) -> None:
     connection.execute(delete(ad).where(ad.c.expires_at < now - timedelta(days=1)))
 
 
-def _known(connection: Connection, wanted: Wanted, now: datetime) -> Row[*tuple[Any, ...]] | None:
+def _known(connection: Connection, wanted: TicketRequest, now: datetime) -> Row[*tuple[Any, ...]] | None:
     """The request with that key, unless its tickets have run out: then it is forgotten, and asked anew."""
     mine = (request.c.caller == wanted.caller.uri, request.c.owner == wanted.demand.owner.uri)
     this = (request.c.route == TICKETS, request.c.key == wanted.key)
@@ -184,7 +186,7 @@ def _taken_up(connection: Connection, request_id: int, numnodes: int, now: datet
     return Reserved(request_id, tuple((row.jti, from_row(row)) for row in rows))
 
 
-def _hold(connection: Connection, wanted: Wanted, chosen: Sequence[Ad], now: datetime) -> Reserved:
+def _hold(connection: Connection, wanted: TicketRequest, chosen: Sequence[Ad], now: datetime) -> Reserved:
     asked = {
         "caller": wanted.caller.uri,
         "owner": wanted.demand.owner.uri,

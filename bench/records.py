@@ -16,7 +16,7 @@ from threading import BoundedSemaphore
 from sqlalchemy import Engine
 
 from lifecycle.claims import claim
-from lifecycle.operations import SliceSpec, Verb, Wanted, start
+from lifecycle.operations import OperationRequest, SliceSpec, Verb, start
 from lifecycle.outcome import Done, Record
 from lifecycle.record import record
 from lifecycle.transitions import Granted
@@ -79,7 +79,7 @@ def timed(work: Callable[[Engine, list[Record]], None], found: Engine, name: str
 def claimed(found: Engine, name: str) -> list[Record]:
     """STEPS claimed newleases steps, with what their nodes answered."""
     end = datetime.now(UTC) + timedelta(hours=1)
-    wanted = Wanted(Verb.CREATESLICE, name, OWNER, spec=SliceSpec(STEPS, 3600), parallelism=STEPS)
+    wanted = OperationRequest(Verb.CREATESLICE, name, OWNER, spec=SliceSpec(STEPS, 3600), parallelism=STEPS)
     with found.begin() as connection:
         started = start(connection, wanted)
     with found.begin() as connection:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from lifecycle.requests import Wanted
+from lifecycle.requests import OperationRequest
 from models.states import Verb
 from trust.errors import Code, Refusal
 
@@ -25,7 +25,7 @@ _SLICES = text("SELECT count(*) FROM svm.slice WHERE owner = :owner AND state <>
 _KEYS = text("SELECT count(*) FROM svm.slice_key WHERE slice = :slice")
 
 
-def require_room(connection: Connection, wanted: Wanted) -> None:
+def require_room(connection: Connection, wanted: OperationRequest) -> None:
     """Raises Refusal(OVER_CAPACITY) when the owner asked for more than anybody needs.
 
     Beat's own work always goes on, and so does what only takes away.

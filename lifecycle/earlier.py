@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from lifecycle.requests import Wanted
+from lifecycle.requests import OperationRequest
 
 _LEFT = text("""
     SELECT x.id, v.node FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
@@ -25,7 +25,7 @@ _PERMIT = text("""
 
 
 def earlier_slivers(
-    connection: Connection, wanted: Wanted, row: Row[Any] | None = None
+    connection: Connection, wanted: OperationRequest, row: Row[Any] | None = None
 ) -> tuple[tuple[UUID, str], ...]:
     """(slice's row, node) of what is left of the owner's earlier slices of this name, `row` apart; with what they show
     to these nodes. All rows of the name are locked."""

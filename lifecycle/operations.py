@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Row, insert, select, text
 from lifecycle.bounds import require_room
 from lifecycle.events import EventType
 from lifecycle.planning import PLANS
-from lifecycle.requests import Given, Operation, Plan, SliceSpec, Started, Wanted
+from lifecycle.requests import Given, Operation, OperationRequest, Plan, SliceSpec, Started
 from lifecycle.steps import NewStep, StepRef
-from lifecycle.unit_of_work import Ledger, Tally
+from lifecycle.unit_of_work import OperationCounters, UnitOfWork
 from models import svm
 from models.states import Kind, Outcome, Queue, Verb
 from trust.errors import Code, Refusal
@@ -24,12 +24,12 @@ __all__ = [
     "BEAT",
     "Given",
     "Operation",
+    "OperationRequest",
     "Plan",
     "SliceSpec",
     "Started",
     "StepRef",
     "Verb",
-    "Wanted",
     "cancel",
     "read",
     "start",
@@ -50,29 +50,29 @@ _END_STEPS = text("""
 """)
 
 
-def start(connection: Connection, wanted: Wanted) -> Started:
+def start(connection: Connection, wanted: OperationRequest) -> Started:
     """Write the operation, its steps and what it changes at once (keys, state deleting), in the caller's transaction.
 
     Raises Refusal: BUSY (detail `operation`: the open one), NOT_FOUND, NOT_OWNER, NAME_TAKEN (a complete slice that
     lives, or somebody else's name), NOT_ALLOWED (a delegation that was withdrawn), OVER_CAPACITY, BAD_INPUT.
     """
     _wait_for_same_request(connection, wanted)
-    ledger, row = Ledger(connection), None
+    work, row = UnitOfWork(connection), None
     if wanted.verb in CANCELLING:
-        ledger, row = _lock_everything(connection, wanted)
+        work, row = _lock_everything(connection, wanted)
     elif wanted.slice:
         row = lock_named(connection, wanted.slice)
     if (again := _same_request(connection, wanted)) is not None:
         return again
     require_room(connection, wanted)
     plan = PLANS[wanted.verb](connection, wanted, row)
-    _cancel(connection, list(ledger), f"{wanted.verb} was asked for", ledger, running=True)
-    ledger.settle()
+    _cancel(connection, list(work), f"{wanted.verb} was asked for", work, running=True)
+    work.settle()
     operation, refs = _open(connection, wanted, plan)
     return Started(operation, plan.name, refs)
 
 
-def open_planned(connection: Connection, wanted: Wanted, plan: Plan) -> list[StepRef]:
+def open_planned(connection: Connection, wanted: OperationRequest, plan: Plan) -> list[StepRef]:
     """For beat: an operation whose steps are decided already; what to publish after the commit."""
     return _open(connection, wanted, plan)[1]
 
@@ -83,17 +83,17 @@ def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
     The caller has checked that the operation is the user's own (`read`). Raises Refusal: NOT_FOUND, NOT_ALLOWED (a
     deletion is not cancelled).
     """
-    ledger = Ledger(connection)
-    ledger.lock([operation])
-    if operation not in ledger:
+    work = UnitOfWork(connection)
+    work.lock([operation])
+    if operation not in work:
         raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
-    tally = ledger[operation]
-    if tally.verb is Verb.DELETESLICE:
+    counters = work[operation]
+    if counters.verb is Verb.DELETESLICE:
         raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: svm watch SLICE follows it to its end")
-    if tally.ended or tally.cancelled:
+    if counters.ended or counters.cancelled:
         return []
-    _cancel(connection, [tally], "svm cancel", ledger, running=False)
-    return ledger.settle()
+    _cancel(connection, [counters], "svm cancel", work, running=False)
+    return work.settle()
 
 
 def read(connection: Connection, operation: UUID) -> Operation:
@@ -128,37 +128,37 @@ def lock_named(connection: Connection, name: str) -> Row[Any] | None:
     return max(rows, key=lambda row: (row.state, row.created_at), default=None)
 
 
-def _lock_everything(connection: Connection, wanted: Wanted) -> tuple[Ledger, Row[Any] | None]:
+def _lock_everything(connection: Connection, wanted: OperationRequest) -> tuple[UnitOfWork, Row[Any] | None]:
     """The slice and all its open operations, operations first as records do.
 
     An operation that began between the two looks is caught by looking again; the savepoint gives all locks back.
     """
     while True:
-        attempt, ledger = connection.begin_nested(), Ledger(connection)
+        attempt, work = connection.begin_nested(), UnitOfWork(connection)
         seen = connection.scalar(_newest(wanted))
         if seen is not None:
-            ledger.lock_open(seen)
+            work.lock_open(seen)
         row = lock_named(connection, wanted.slice)
-        if row is None or (row.id == seen and ledger.has_all_of(row.id)):
+        if row is None or (row.id == seen and work.has_all_of(row.id)):
             attempt.commit()
-            return ledger, row
+            return work, row
         attempt.rollback()
 
 
-def _newest(wanted: Wanted) -> Any:
+def _newest(wanted: OperationRequest) -> Any:
     table = svm.slice_table
     found = select(table.c.id).where(table.c.name == wanted.slice, table.c.state != "deleted")
     return found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
 
 
-def _wait_for_same_request(connection: Connection, wanted: Wanted) -> None:
+def _wait_for_same_request(connection: Connection, wanted: OperationRequest) -> None:
     """Until the same request, sent twice at once, is written down; then the second finds the first's operation."""
     if wanted.idempotency_key is not None:
         request = f"{wanted.owner} {wanted.verb} {wanted.idempotency_key}"
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:request, 0))"), {"request": request})
 
 
-def _same_request(connection: Connection, wanted: Wanted) -> Started | None:
+def _same_request(connection: Connection, wanted: OperationRequest) -> Started | None:
     if wanted.idempotency_key is None:
         return None
     table = svm.operation
@@ -171,8 +171,8 @@ def _same_request(connection: Connection, wanted: Wanted) -> Started | None:
     return Started(row.id, row.slice_name, [], existing=True) if row else None
 
 
-def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, list[StepRef]]:
-    ledger = Ledger(connection)
+def _open(connection: Connection, wanted: OperationRequest, plan: Plan) -> tuple[UUID, list[StepRef]]:
+    work = UnitOfWork(connection)
     values = {
         "slice": plan.slice,
         "slice_name": plan.name,
@@ -187,17 +187,17 @@ def _open(connection: Connection, wanted: Wanted, plan: Plan) -> tuple[UUID, lis
         "idempotency_key": wanted.idempotency_key,
     }
     row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()
-    tally = ledger.add(row)
-    ledger.add_steps(NewStep(row.id, Kind.DELETE, node, slice=of) for of, node in plan.earlier)
-    ledger.add_steps(NewStep(row.id, kind, node) for kind, node in plan.steps)
+    counters = work.add(row)
+    work.add_steps(NewStep(row.id, Kind.DELETE, node, slice=of) for of, node in plan.earlier)
+    work.add_steps(NewStep(row.id, kind, node) for kind, node in plan.steps)
     steps = len(plan.earlier) + len(plan.steps)
-    tally.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": steps, "nodes": plan.nodes})
+    counters.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": steps, "nodes": plan.nodes})
     for note in plan.notes:
-        tally.say(EventType.NOTE, reason=note)
-    return row.id, ledger.settle()
+        counters.say(EventType.NOTE, reason=note)
+    return row.id, work.settle()
 
 
-def queue_of(wanted: Wanted) -> Queue:
+def queue_of(wanted: OperationRequest) -> Queue:
     """Where its messages go: what someone waits for comes before beat's own work."""
     if wanted.verb is Verb.CANARY:
         return Queue.HOUSEKEEPING
@@ -206,23 +206,25 @@ def queue_of(wanted: Wanted) -> Queue:
     return Queue.RENEWALS if wanted.verb is Verb.RENEWSLICE else Queue.HOUSEKEEPING
 
 
-def _cancel(connection: Connection, tallies: list[Tally], by: str, ledger: Ledger, *, running: bool) -> None:
+def _cancel(
+    connection: Connection, all_counters: list[OperationCounters], by: str, work: UnitOfWork, *, running: bool
+) -> None:
     """End open steps; with `running` those at work too, whose records then find that their claim is gone."""
     states = ["held", "released", "running"] if running else ["held", "released"]
-    bound = {"operations": [t.id for t in tallies], "states": states, "reason": f"cancelled: {by}"}
+    bound = {"operations": [t.id for t in all_counters], "states": states, "reason": f"cancelled: {by}"}
     connection.execute(
         text("UPDATE svm.operation SET cancelled_at = now() WHERE id = ANY(:operations) AND cancelled_at IS NULL"),
         {"operations": bound["operations"]},
     )
-    for tally in tallies:
-        tally.cancelled = True
+    for counters in all_counters:
+        counters.cancelled = True
     for row in connection.execute(_END_STEPS, bound):
-        tally = ledger[row.operation]
-        tally.open_steps -= 1
-        tally.in_flight -= row.was != "held"
-        tally.failed += row.node is not None
+        counters = work[row.operation]
+        counters.open_steps -= 1
+        counters.in_flight -= row.was != "held"
+        counters.failed += row.node is not None
         said = {"ok": False, "code": Code.CANCELLED, "reason": bound["reason"], "kind": row.kind}
-        tally.say(EventType.NODE if row.node else EventType.NOTE, node=row.node, **said)
+        counters.say(EventType.NODE if row.node else EventType.NOTE, node=row.node, **said)
 
 
 def _operation(row: Row[Any]) -> Operation:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from lifecycle.earlier import earlier_slivers
 from lifecycle.keypair import want_next
 from lifecycle.keys import add_keys, remove_all_keys, remove_keys
-from lifecycle.requests import Given, Plan, SliceSpec, Wanted
+from lifecycle.requests import Given, OperationRequest, Plan, SliceSpec
 from lifecycle.retention import purge
 from lifecycle.transitions import condemn
 from models import svm
@@ -23,20 +23,20 @@ from models.states import LIFECYCLE, LIVE, Kind, SliceState, SliverState, Verb
 from trust.errors import Code, Refusal
 
 SliceRow = Row[Any] | None
-Planner = Callable[[Connection, Wanted, SliceRow], Plan]
+Planner = Callable[[Connection, OperationRequest, SliceRow], Plan]
 
 
-def _newtickets(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _newtickets(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Tickets for an empty slice, or for the nodes that a half-made one lacks."""
     return _make(connection, wanted, row, goes_on=False)
 
 
-def _createslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _createslice(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Exactly newtickets, newleases, newvms; on a half-made slice it goes on where it stopped."""
     return _make(connection, wanted, row, goes_on=True)
 
 
-def _make(connection: Connection, wanted: Wanted, row: SliceRow, *, goes_on: bool) -> Plan:
+def _make(connection: Connection, wanted: OperationRequest, row: SliceRow, *, goes_on: bool) -> Plan:
     spec = wanted.spec
     if spec is None:
         raise Refusal(Code.BAD_INPUT, f"{wanted.verb} needs a slice file")
@@ -62,7 +62,7 @@ def _make(connection: Connection, wanted: Wanted, row: SliceRow, *, goes_on: boo
     return _after_earlier(connection, wanted, Plan(row.id, row.name, tuple(steps), notes, spec.numnodes))
 
 
-def _after_earlier(connection: Connection, wanted: Wanted, plan: Plan) -> Plan:
+def _after_earlier(connection: Connection, wanted: OperationRequest, plan: Plan) -> Plan:
     """Tickets are asked for when nodes that still have an earlier sliver of that name have been asked to end it."""
     tickets = (Kind.NEWTICKETS, None)
     earlier = earlier_slivers(connection, wanted) if tickets in plan.steps else ()
@@ -71,14 +71,16 @@ def _after_earlier(connection: Connection, wanted: Wanted, plan: Plan) -> Plan:
     return replace(plan, earlier=earlier, steps=tuple(step for step in plan.steps if step != tickets))
 
 
-def _complete(wanted: Wanted, living: Mapping[str, SliverState]) -> str:
+def _complete(wanted: OperationRequest, living: Mapping[str, SliverState]) -> str:
     name, running = wanted.slice, sum(state is SliverState.RUNNING for state in living.values())
     if running == len(living):
         return f"{name} already runs on its {running} nodes: renewslice and addkey work on it, deleteslice ends it"
     return f"{name} already has its {len(living)} tickets: svm createslice, or newleases and newvms, go on with it"
 
 
-def _fit(connection: Connection, wanted: Wanted, spec: SliceSpec, row: Row[Any], living: Mapping[str, Any]) -> None:
+def _fit(
+    connection: Connection, wanted: OperationRequest, spec: SliceSpec, row: Row[Any], living: Mapping[str, Any]
+) -> None:
     """An empty slice takes the new file whole; one that holds nodes keeps its numbers and takes preferences."""
     if living and (row.numnodes, row.leaselen) != (spec.numnodes, spec.leaselen):
         raise Refusal(
@@ -92,12 +94,12 @@ def _fit(connection: Connection, wanted: Wanted, spec: SliceSpec, row: Row[Any],
     _set_autorenew(connection, wanted, row.id)
 
 
-def _asked(wanted: Wanted, spec: SliceSpec) -> dict[str, Any]:
+def _asked(wanted: OperationRequest, spec: SliceSpec) -> dict[str, Any]:
     named = {"ips": list(spec.ips), "agents": list(wanted.agents)}
     return {"numnodes": spec.numnodes, "leaselen": spec.leaselen, **named}
 
 
-def _insert_slice(connection: Connection, wanted: Wanted, spec: SliceSpec) -> UUID:
+def _insert_slice(connection: Connection, wanted: OperationRequest, spec: SliceSpec) -> UUID:
     values = {"name": wanted.slice, "owner": str(wanted.owner), **_asked(wanted, spec)}
     attempt = connection.begin_nested()
     try:
@@ -111,17 +113,17 @@ def _insert_slice(connection: Connection, wanted: Wanted, spec: SliceSpec) -> UU
     return row.id  # type: ignore[no-any-return]
 
 
-def _newleases(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _newleases(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Redeem the tickets that wait, or those of the named nodes."""
     return _waiting(connection, wanted, row, Kind.NEWLEASES)
 
 
-def _newvms(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _newvms(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Make the VMs whose leases wait, or those of the named nodes."""
     return _waiting(connection, wanted, row, Kind.NEWVMS)
 
 
-def _waiting(connection: Connection, wanted: Wanted, row: SliceRow, kind: Kind) -> Plan:
+def _waiting(connection: Connection, wanted: OperationRequest, row: SliceRow, kind: Kind) -> Plan:
     found = _own_open(wanted, row)
     _refuse_busy(connection, found)
     _keep_delegations(connection, wanted, found)
@@ -137,7 +139,7 @@ def _waiting(connection: Connection, wanted: Wanted, row: SliceRow, kind: Kind) 
     return Plan(found.id, found.name, tuple((kind, node) for node in nodes), notes, len(nodes))
 
 
-def _renewslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _renewslice(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Each lease replaced by one to now + leaselen; beat names the nodes that are due."""
     found = _own_open(wanted, row)
     _refuse_busy(connection, found)
@@ -155,7 +157,7 @@ def _renewslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
 def _keys(kind: Kind, change: Callable[[Connection, UUID, Sequence[str]], None]) -> Planner:
     """addkey, delkey, nukekeys: change the wanted set, then push the whole of it to every VM."""
 
-    def plan(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+    def plan(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
         found = _own_open(wanted, row)
         _keep_delegations(connection, wanted, found)
         change(connection, found.id, wanted.keys)
@@ -166,7 +168,7 @@ def _keys(kind: Kind, change: Callable[[Connection, UUID, Sequence[str]], None])
     return plan
 
 
-def _rekey(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _rekey(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """A new key pair of the slice's own, for every VM; beat names those that an earlier one did not reach."""
     found = _own_open(wanted, row)
     _refuse_busy(connection, found)
@@ -178,10 +180,10 @@ def _rekey(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     return Plan(found.id, found.name, tuple((Kind.REKEY, node) for node in nodes), notes, len(nodes))
 
 
-def _deleteslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _deleteslice(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """From this transaction on nothing but the deletion is claimed or recorded."""
     found = _own(wanted, row)
-    _refuse_busy(connection, found, but_for=(Verb.DELETESLICE,))
+    _refuse_busy(connection, found, conflicting=(Verb.DELETESLICE,))
     _keep_delegations(connection, wanted, found)
     table = svm.slice_table
     ending = {"state": SliceState.DELETING, "autorenew": False, "heal": False}
@@ -195,7 +197,7 @@ def _deleteslice(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     return Plan(found.id, found.name, steps, nodes=len(nodes) + len(earlier), earlier=earlier)
 
 
-def _replace(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _replace(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """For heal: these nodes give way to others."""
     found = _own_open(wanted, row)
     _refuse_busy(connection, found)
@@ -204,14 +206,14 @@ def _replace(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     return Plan(found.id, found.name, steps, (f"silent too long: {', '.join(wanted.nodes)}",), len(steps))
 
 
-def _clean(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _clean(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Purge the owner's slices that hold nothing valid."""
     del row
     gone = purge(connection, wanted.owner)
     return Plan(None, "", notes=tuple(f"purged {name}" for name in gone))
 
 
-def _autorenew(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _autorenew(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """autorenew on (with a standing delegation) or off."""
     found = _own_open(wanted, row)
     _keep_delegations(connection, wanted, found)
@@ -221,7 +223,7 @@ def _autorenew(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     return Plan(found.id, found.name, notes=(wanted.note or "autorenew off",))
 
 
-def _autorenews(connection: Connection, wanted: Wanted, slice_row: UUID) -> str:
+def _autorenews(connection: Connection, wanted: OperationRequest, slice_row: UUID) -> str:
     """Until when it really does: the standing delegation may end before the date that was asked for."""
     table = svm.slice_table
     standing = connection.execute(select(table.c.standing_until).where(table.c.id == slice_row)).scalar_one()
@@ -235,7 +237,7 @@ def _stamp(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _heal(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _heal(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """heal on (with a standing delegation that covers it) or off."""
     found = _own_open(wanted, row)
     _keep_delegations(connection, wanted, found)
@@ -249,7 +251,7 @@ def _heal(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     return Plan(found.id, found.name, notes=("heal on" if wanted.heal else "heal off",))
 
 
-def _delegate(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _delegate(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Keep a new standing delegation."""
     found = _own_open(wanted, row)
     if wanted.standing is None:
@@ -258,10 +260,10 @@ def _delegate(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
     return Plan(found.id, found.name, notes=(f"delegated until {wanted.standing.expires_at:%Y-%m-%d %H:%M:%S} UTC",))
 
 
-def _undelegate(connection: Connection, wanted: Wanted, row: SliceRow) -> Plan:
+def _undelegate(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Forget both delegations and refuse any older one; what is under way is cancelled."""
     found = _own_open(wanted, row)
-    _refuse_busy(connection, found, but_for=(Verb.DELETESLICE,))
+    _refuse_busy(connection, found, conflicting=(Verb.DELETESLICE,))
     table = svm.slice_table
     nothing = dict.fromkeys(("working", "working_until", "standing", "standing_until"))
     off = {"standing_heals": False, "autorenew": False, "heal": False, "refused_before": text("now()")}
@@ -289,7 +291,7 @@ PLANS: dict[Verb, Planner] = {
 }
 
 
-def _own(wanted: Wanted, row: SliceRow) -> Row[Any]:
+def _own(wanted: OperationRequest, row: SliceRow) -> Row[Any]:
     if row is None:
         raise Refusal(Code.NOT_FOUND, f"no slice {wanted.slice}: svm slices lists yours, createslice makes one")
     if row.owner != str(wanted.owner):
@@ -297,18 +299,18 @@ def _own(wanted: Wanted, row: SliceRow) -> Row[Any]:
     return row
 
 
-def _own_open(wanted: Wanted, row: SliceRow) -> Row[Any]:
+def _own_open(wanted: OperationRequest, row: SliceRow) -> Row[Any]:
     found = _own(wanted, row)
     if found.state != SliceState.OPEN:
         raise Refusal(Code.NOT_FOUND, f"{wanted.slice} is being deleted: svm status {wanted.slice} shows what is left")
     return found
 
 
-def _refuse_busy(connection: Connection, row: Row[Any], but_for: Sequence[Verb] = LIFECYCLE) -> None:
+def _refuse_busy(connection: Connection, row: Row[Any], conflicting: Sequence[Verb] = LIFECYCLE) -> None:
     """One lifecycle operation at a time; the slice's lock is held, so none can begin meanwhile."""
     table = svm.operation
     open_ones = select(table.c.id, table.c.verb).where(
-        table.c.slice == row.id, table.c.ended_at.is_(None), table.c.verb.in_(but_for)
+        table.c.slice == row.id, table.c.ended_at.is_(None), table.c.verb.in_(conflicting)
     )
     other = connection.execute(open_ones.limit(1)).one_or_none()
     if other is not None:
@@ -324,7 +326,7 @@ def _refuse_strangers(connection: Connection, row: Row[Any], nodes: Sequence[str
             raise Refusal(Code.NOT_FOUND, f"{node} is no node of {row.name}: svm status {row.name} lists them")
 
 
-def _keep_delegations(connection: Connection, wanted: Wanted, row: Row[Any]) -> None:
+def _keep_delegations(connection: Connection, wanted: OperationRequest, row: Row[Any]) -> None:
     values: dict[str, Any] = {}
     for name, given in (("working", wanted.working), ("standing", wanted.standing)):
         if given is not None:
@@ -342,7 +344,7 @@ def _refuse_withdrawn(given: Given, row: Row[Any]) -> None:
         raise Refusal(Code.NOT_ALLOWED, f"that delegation of {row.name} was withdrawn (svm undelegate): sign a new one")
 
 
-def _set_autorenew(connection: Connection, wanted: Wanted, slice_row: UUID) -> None:
+def _set_autorenew(connection: Connection, wanted: OperationRequest, slice_row: UUID) -> None:
     if wanted.autorenew is None:
         return
     table = svm.slice_table

@@ -16,7 +16,7 @@ from lifecycle.outcome import Decision, Done, Facts, Failed, Record, decide
 from lifecycle.rounds import rounds
 from lifecycle.steps import NewStep, StepRef
 from lifecycle.transitions import Change, Granted, Trouble, advance, condemn, grant, trouble
-from lifecycle.unit_of_work import Ledger, Tally
+from lifecycle.unit_of_work import OperationCounters, UnitOfWork
 from models.states import Kind, SliverState, StepState, Verb
 
 __all__ = ["Done", "Failed", "Granted", "Record", "record"]
@@ -70,16 +70,16 @@ def record(
 
     `wake`: operations whose held steps may be due by now; their windows are refilled along with the others'.
     """
-    ledger = Ledger(connection)
-    ledger.lock([*(record.claim.operation for record in records), *wake])
+    work = UnitOfWork(connection)
+    work.lock([*(record.claim.operation for record in records), *wake])
     ours = _still_ours(connection, records)
     kept = [record for record, is_ours in zip(records, ours, strict=True) if is_ours]
     keys = _lock_slices(connection, kept)
     refs: list[StepRef] = []
     for few in rounds(kept, _target):
-        refs += _write_down(connection, ledger, few, keys)
-    refs += _close(connection, ledger, kept)
-    refs += ledger.settle()
+        refs += _write_down(connection, work, few, keys)
+    refs += _close(connection, work, kept)
+    refs += work.settle()
     return ours, refs
 
 
@@ -90,16 +90,16 @@ def _target(record: Record) -> Hashable:
 
 
 def _write_down(
-    connection: Connection, ledger: Ledger, records: Sequence[Record], keys: Mapping[UUID, int]
+    connection: Connection, work: UnitOfWork, records: Sequence[Record], keys: Mapping[UUID, int]
 ) -> list[StepRef]:
     """Records of which no two are of one sliver."""
-    found = _Found(connection, ledger, records, keys)
+    found = _Found(connection, work, records, keys)
     decisions = [(record, decide(record.claim, record.result, found.facts(record))) for record in records]
     _end_steps(connection, decisions)
     _note_trouble(connection, decisions)
-    refs = _follow(ledger, decisions)
+    refs = _follow(work, decisions)
     for record_, decision in decisions:
-        _count(ledger[record_.claim.operation], decision)
+        _count(work[record_.claim.operation], decision)
     return refs
 
 
@@ -111,9 +111,9 @@ class _Found:
     """
 
     def __init__(
-        self, connection: Connection, ledger: Ledger, records: Sequence[Record], keys: Mapping[UUID, int]
+        self, connection: Connection, work: UnitOfWork, records: Sequence[Record], keys: Mapping[UUID, int]
     ) -> None:
-        self._ledger = ledger
+        self._work = work
         self._keys = keys
         self._granted: dict[int, list[str]] = {}
         for claim, result in ((r.claim, r.result) for r in records if isinstance(r.result, Done)):
@@ -126,11 +126,11 @@ class _Found:
 
     def facts(self, record: Record) -> Facts:
         """For `decide`."""
-        claim, tally = record.claim, self._ledger[record.claim.operation]
+        claim, counters = record.claim, self._work[record.claim.operation]
         return Facts(
-            verb=tally.verb,
-            cancelled=tally.cancelled,
-            replace=bool(tally.options.get("replace")),
+            verb=counters.verb,
+            cancelled=counters.cancelled,
+            replace=bool(counters.options.get("replace")),
             moved=self._moved.get(claim.id),
             granted=self._granted.get(claim.id, ()),
             keys_wanted=bool(claim.slice and self._keys.get(claim.slice.id)),
@@ -211,30 +211,30 @@ def _note_trouble(connection: Connection, decisions: Sequence[tuple[Record, Deci
     trouble(connection, troubles)
 
 
-def _follow(ledger: Ledger, decisions: Iterable[tuple[Record, Decision]]) -> list[StepRef]:
-    return ledger.add_steps(
+def _follow(work: UnitOfWork, decisions: Iterable[tuple[Record, Decision]]) -> list[StepRef]:
+    return work.add_steps(
         NewStep(record.claim.operation, follow.kind, follow.node, released=follow.slot)
         for record, decision in decisions
         for follow in decision.follows
     )
 
 
-def _count(tally: Tally, decision: Decision) -> None:
-    tally.in_flight -= 1
-    tally.open_steps -= decision.state is not StepState.HELD
-    tally.ok += decision.ok
-    tally.failed += decision.failed
+def _count(counters: OperationCounters, decision: Decision) -> None:
+    counters.in_flight -= 1
+    counters.open_steps -= decision.state is not StepState.HELD
+    counters.ok += decision.ok
+    counters.failed += decision.failed
     if decision.refused and decision.error:
-        tally.code, tally.reason = decision.error.code, decision.error.reason
+        counters.code, counters.reason = decision.error.code, decision.error.reason
     for say in decision.says:
-        tally.say(say.type, **say.fields)
+        counters.say(say.type, **say.fields)
 
 
-def _close(connection: Connection, ledger: Ledger, kept: Sequence[Record]) -> list[StepRef]:
+def _close(connection: Connection, work: UnitOfWork, kept: Sequence[Record]) -> list[StepRef]:
     """After a deletion's last node the name goes back to plc; after that nothing of the slice is kept."""
     deletions = [r.claim for r in kept if r.claim.kind is Kind.DELETE]
-    refs = _follow_deletions(connection, ledger, {claim.operation for claim in deletions})
-    of_others = {c.slice.id for c in deletions if c.slice and c.slice.id != ledger[c.operation].slice}
+    refs = _follow_deletions(connection, work, {claim.operation for claim in deletions})
+    of_others = {c.slice.id for c in deletions if c.slice and c.slice.id != work[c.operation].slice}
     close_slices(connection, sorted(of_others))
     released = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice]
     given = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice and _is_done(r)]
@@ -242,15 +242,19 @@ def _close(connection: Connection, ledger: Ledger, kept: Sequence[Record]) -> li
     return refs
 
 
-def _follow_deletions(connection: Connection, ledger: Ledger, operations: set[UUID]) -> list[StepRef]:
+def _follow_deletions(connection: Connection, work: UnitOfWork, operations: set[UUID]) -> list[StepRef]:
     """What waits for the last of an operation's deletions."""
     if not operations:
         return []
     deleting = set(connection.scalars(_STILL_DELETING, {"operations": list(operations)}))
-    over = [tally for tally in map(ledger.__getitem__, sorted(operations - deleting)) if tally.verb in AFTER_DELETIONS]
+    over = [
+        counters
+        for counters in map(work.__getitem__, sorted(operations - deleting))
+        if counters.verb in AFTER_DELETIONS
+    ]
     # A deletion's end is a part of it; whatever else was cancelled goes no further.
-    going_on = [tally for tally in over if tally.verb is Verb.DELETESLICE or not tally.cancelled]
-    return ledger.add_steps(NewStep(tally.id, AFTER_DELETIONS[tally.verb]) for tally in going_on)
+    going_on = [counters for counters in over if counters.verb is Verb.DELETESLICE or not counters.cancelled]
+    return work.add_steps(NewStep(counters.id, AFTER_DELETIONS[counters.verb]) for counters in going_on)
 
 
 def _is_done(record: Record) -> bool:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from lifecycle.steps import StepRef
-from lifecycle.unit_of_work import Ledger
+from lifecycle.unit_of_work import UnitOfWork
 from models.states import Kind, Queue
 
 MOST = 2000  # steps in one sweep; the rest is found by the next
@@ -65,13 +65,13 @@ def stuck(connection: Connection) -> list[UUID]:
 
 def refill(connection: Connection, operations: list[UUID]) -> list[StepRef]:
     """Count these operations' steps anew, under their locks, and refill their windows; what to publish."""
-    ledger = Ledger(connection)
-    ledger.lock(operations)
+    work = UnitOfWork(connection)
+    work.lock(operations)
     counted = {row.operation: row for row in connection.execute(_COUNTED, {"ids": operations})}
-    for tally in ledger:
-        row = counted.get(tally.id)
-        tally.open_steps, tally.in_flight = (row.open_steps, row.in_flight) if row else (0, 0)
-    return ledger.settle()
+    for counters in work:
+        row = counted.get(counters.id)
+        counters.open_steps, counters.in_flight = (row.open_steps, row.in_flight) if row else (0, 0)
+    return work.settle()
 
 
 def oldest_due(connection: Connection, queues: Sequence[Queue] = tuple(Queue)) -> float:

@@ -29,7 +29,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class OperationRequest:
     """What is asked for. svmd has parsed and checked everything in it; `start` checks it against the rows.
 
     Args:

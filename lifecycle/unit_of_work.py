@@ -1,6 +1,6 @@
 """The counters of open operations, locked for one transaction: who may release steps, number events, end operations.
 
-Whoever changes steps takes the operations' rows first, in id order, changes the tallies, and settles: windows are
+Whoever changes steps takes the operations' rows first, in id order, changes the all_counters, and settles: windows are
 refilled, events numbered, ended operations closed, listeners told, all in the same transaction.
 """
 
@@ -59,8 +59,8 @@ _SAVE = text("""
 
 
 @dataclass(slots=True)
-class Tally:
-    """One operation's row while it is locked. Change the numbers; `Ledger.settle` writes them."""
+class OperationCounters:
+    """One operation's row while it is locked. Change the numbers; `UnitOfWork.settle` writes them."""
 
     id: UUID
     slice: UUID | None
@@ -101,86 +101,86 @@ class Tally:
         return StepRef(Kind(kind), id, self.queue, self.batch)
 
 
-class Ledger:
-    """The tallies of one transaction."""
+class UnitOfWork:
+    """The all_counters of one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._tallies: dict[UUID, Tally] = {}
+        self._counters: dict[UUID, OperationCounters] = {}
 
     def lock(self, ids: Iterable[UUID]) -> None:
         """Take these operations' rows, in id order, before anything else is locked."""
-        wanted = sorted(set(ids) - self._tallies.keys())
+        wanted = sorted(set(ids) - self._counters.keys())
         if wanted:
             rows = select(svm.operation).where(svm.operation.c.id.in_(wanted)).order_by(svm.operation.c.id)
             for row in self._connection.execute(rows.with_for_update()):
-                self._tallies[row.id] = _tally(row)
+                self._counters[row.id] = _counters_of(row)
 
     def lock_open(self, slice_row: UUID) -> None:
         """Take all open operations of a slice."""
         self.lock(self._connection.scalars(_open_of(slice_row)))
-        self._tallies = {id: tally for id, tally in self._tallies.items() if not tally.ended}
+        self._counters = {id: counters for id, counters in self._counters.items() if not counters.ended}
 
     def has_all_of(self, slice_row: UUID) -> bool:
         """Whether every open operation of the slice is locked here."""
-        return set(self._connection.scalars(_open_of(slice_row))) <= self._tallies.keys()
+        return set(self._connection.scalars(_open_of(slice_row))) <= self._counters.keys()
 
-    def add(self, row: Row[Any]) -> Tally:
+    def add(self, row: Row[Any]) -> OperationCounters:
         """A row that this transaction has just inserted."""
-        self._tallies[row.id] = made = _tally(row)
+        self._counters[row.id] = made = _counters_of(row)
         return made
 
-    def __getitem__(self, id: UUID) -> Tally:
-        return self._tallies[id]
+    def __getitem__(self, id: UUID) -> OperationCounters:
+        return self._counters[id]
 
     def __contains__(self, id: UUID) -> bool:
-        return id in self._tallies
+        return id in self._counters
 
-    def __iter__(self) -> Iterator[Tally]:
-        return iter(self._tallies.values())
+    def __iter__(self) -> Iterator[OperationCounters]:
+        return iter(self._counters.values())
 
     def add_steps(self, steps: Iterable[NewStep]) -> list[StepRef]:
         """Insert steps of locked operations and count them; those that are released at once, to publish."""
-        rows = [_new_step(step, self._tallies[step.operation]) for step in steps]
+        rows = [_new_step(step, self._counters[step.operation]) for step in steps]
         refs = []
         for row in self._connection.execute(_ADD, {"rows": json.dumps(rows)}) if rows else ():
-            tally = self._tallies[row.operation]
-            tally.open_steps += 1
+            counters = self._counters[row.operation]
+            counters.open_steps += 1
             if row.state == StepState.RELEASED:
-                tally.in_flight += 1
-                refs.append(tally.ref(row.kind, row.id))
+                counters.in_flight += 1
+                refs.append(counters.ref(row.kind, row.id))
         return refs
 
     def settle(self) -> list[StepRef]:
         """Refill windows, end what has no open step, write events and counters, NOTIFY once. What to publish."""
         refs = self._refill()
-        for tally in self._tallies.values():
-            _end_if_empty(tally)
+        for counters in self._counters.values():
+            _end_if_empty(counters)
         self._write()
         return refs
 
     def _refill(self) -> list[StepRef]:
-        rooms = {t.id: t.parallelism - t.in_flight for t in self._tallies.values() if t.open_steps > t.in_flight}
+        rooms = {t.id: t.parallelism - t.in_flight for t in self._counters.values() if t.open_steps > t.in_flight}
         rooms = {id: room for id, room in rooms.items() if room > 0}
         if not rooms:
             return []
         refs = []
         for row in self._connection.execute(_RELEASE, {"ids": list(rooms), "rooms": list(rooms.values())}):
-            tally = self._tallies[row.operation]
-            tally.in_flight += 1
-            refs.append(tally.ref(row.kind, row.id))
+            counters = self._counters[row.operation]
+            counters.in_flight += 1
+            refs.append(counters.ref(row.kind, row.id))
         return sorted(refs, key=lambda ref: ref.id)
 
     def _write(self) -> None:
-        tallies = list(self._tallies.values())
-        events = [event for tally in tallies for event in tally.events]
+        all_counters = list(self._counters.values())
+        events = [event for counters in all_counters for event in counters.events]
         if events:
             self._connection.execute(_TELL, {"rows": json.dumps(events, default=str)})
-        if tallies:
-            self._connection.execute(_SAVE, {"rows": json.dumps([_saved(tally) for tally in tallies])})
-        notify(self._connection, [tally.id for tally in tallies if tally.events])
-        for tally in tallies:
-            tally.events.clear()
+        if all_counters:
+            self._connection.execute(_SAVE, {"rows": json.dumps([_saved(counters) for counters in all_counters])})
+        notify(self._connection, [counters.id for counters in all_counters if counters.events])
+        for counters in all_counters:
+            counters.events.clear()
 
 
 def notify(connection: Connection, operations: Sequence[UUID]) -> None:
@@ -190,12 +190,12 @@ def notify(connection: Connection, operations: Sequence[UUID]) -> None:
         connection.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})
 
 
-def outcome_of(tally: Tally) -> Outcome:
+def outcome_of(counters: OperationCounters) -> Outcome:
     """How an operation without open steps ended."""
-    if tally.cancelled:
+    if counters.cancelled:
         return Outcome.CANCELLED
-    if tally.failed or tally.code:
-        return Outcome.PARTIAL if tally.ok else Outcome.FAILED
+    if counters.failed or counters.code:
+        return Outcome.PARTIAL if counters.ok else Outcome.FAILED
     return Outcome.DONE
 
 
@@ -203,28 +203,30 @@ def _open_of(slice_row: UUID) -> Select[tuple[UUID]]:
     return select(svm.operation.c.id).where(svm.operation.c.slice == slice_row, svm.operation.c.ended_at.is_(None))
 
 
-def _end_if_empty(tally: Tally) -> None:
-    if tally.ended or tally.open_steps:
+def _end_if_empty(counters: OperationCounters) -> None:
+    if counters.ended or counters.open_steps:
         return
-    tally.ended, tally.outcome = True, outcome_of(tally)
-    detail = {"outcome": tally.outcome, "ok": tally.ok, "failed": tally.failed}
-    tally.say(EventType.ENDED, code=tally.code, reason=tally.reason, ok=tally.outcome is Outcome.DONE, detail=detail)
+    counters.ended, counters.outcome = True, outcome_of(counters)
+    detail = {"outcome": counters.outcome, "ok": counters.ok, "failed": counters.failed}
+    counters.say(
+        EventType.ENDED, code=counters.code, reason=counters.reason, ok=counters.outcome is Outcome.DONE, detail=detail
+    )
 
 
-def _new_step(step: NewStep, tally: Tally) -> dict[str, Any]:
+def _new_step(step: NewStep, counters: OperationCounters) -> dict[str, Any]:
     state = StepState.RELEASED if step.released else StepState.HELD
-    slice_row = step.slice or tally.slice
-    about = {"operation": str(tally.id), "slice": str(slice_row) if slice_row else None}
+    slice_row = step.slice or counters.slice
+    about = {"operation": str(counters.id), "slice": str(slice_row) if slice_row else None}
     return {**about, "node": step.node, "kind": step.kind, "state": state}
 
 
-def _saved(tally: Tally) -> dict[str, Any]:
+def _saved(counters: OperationCounters) -> dict[str, Any]:
     names = ("open_steps", "in_flight", "seq", "ok", "failed", "outcome", "code", "reason")
-    return {"id": str(tally.id), **{name: getattr(tally, name) for name in names}}
+    return {"id": str(counters.id), **{name: getattr(counters, name) for name in names}}
 
 
-def _tally(row: Row[Any]) -> Tally:
-    return Tally(
+def _counters_of(row: Row[Any]) -> OperationCounters:
+    return OperationCounters(
         id=row.id,
         slice=row.slice,
         verb=Verb(row.verb),

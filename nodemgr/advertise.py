@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where a node is: what it advertises beside its capacity."""
 
     address: str
@@ -38,7 +38,7 @@ class Place:
         return cls(address, f"https://{host}:{port}", site, frontdoor)
 
 
-def advertisement(node: Node, place: Place) -> Ad:
+def advertisement(node: Node, place: Location) -> Ad:
     """What the node has now."""
     taken = node.store.taken()
     return Ad(
@@ -79,7 +79,7 @@ class Advertiser:
     """
 
     node: Node
-    place: Place
+    place: Location
     agents: Mapping[Identity, AgentClient]
     seconds: float = 20
     told: asyncio.Event = field(default_factory=asyncio.Event)

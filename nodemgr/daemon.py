@@ -8,7 +8,7 @@ from contextlib import suppress
 from prometheus_client import REGISTRY
 
 from agent.client import FrontDoor
-from nodemgr.advertise import Place
+from nodemgr.advertise import Location
 from nodemgr.agents import Agents
 from nodemgr.api import at, create_app
 from nodemgr.expiry import recover
@@ -116,7 +116,7 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
         rounds = Tasks()
 
         def ready(addresses: list[tuple[str, int]]) -> None:
-            place = Place.of(settings.node_address, addresses[0][1], settings.node_site, door)
+            place = Location.of(settings.node_address, addresses[0][1], settings.node_site, door)
             advertiser = look_after(rounds, node, place, agents, settings)
             rounds.begin(heed_stops(member.plc.stops, [node], settings.stops_seconds))
             rounds.begin(_say_ready(*addresses[0], advertiser.told))

@@ -1,6 +1,6 @@
 """What a node does again and again beside answering, as tasks of its loop."""
 
-from nodemgr.advertise import Advertiser, Place
+from nodemgr.advertise import Advertiser, Location
 from nodemgr.agents import Agents
 from nodemgr.expiry import Expiry
 from nodemgr.liveness import Liveness
@@ -11,7 +11,7 @@ from nodemgr.watch import Watch
 from rpc.background import Tasks
 
 
-def look_after(rounds: Tasks, node: Node, place: Place, agents: Agents, settings: CommonSettings) -> Advertiser:
+def look_after(rounds: Tasks, node: Node, place: Location, agents: Agents, settings: CommonSettings) -> Advertiser:
     """Expiry, advertisements and, on a node that people log in to, the list of its neighbours."""
     advertiser = Advertiser(node, place, agents.clients, settings.advertise_seconds)
     neighbours = Neighbours(node, agents.clients, settings.neighbours_seconds)

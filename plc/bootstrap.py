@@ -16,7 +16,7 @@ from pathlib import Path
 from plc import accounts, certificates, enrolment
 from plc.accounts import OPERATOR, Application
 from plc.central import Central
-from plc.enrolment import Place
+from plc.enrolment import Enrolment
 from plc.keys import add_key
 from plc.settings import Settings
 from rpc.credentials import Credentials
@@ -99,7 +99,7 @@ class Bootstrap:
 
     def tokens(self, services: Iterable[tuple[Role, str, Sequence[str]]]) -> list[str]:
         """An enrolment token for each (role, name, addresses), in order, good for an hour."""
-        places = [Place(Identity(role, name), tuple(addresses)) for role, name, addresses in services]
+        places = [Enrolment(Identity(role, name), tuple(addresses)) for role, name, addresses in services]
         with self.central.begin() as connection:
             now = self.central.clock.now()
             return enrolment.make_tokens(connection, self.central.authority, OPERATOR, places, now)

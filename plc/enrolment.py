@@ -32,7 +32,7 @@ SERVICES = (Role.AGENT, Role.NODE, Role.SVM)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Enrolment:
     """What a token is for: a service and the addresses (IPs or host names) that its certificate will name."""
 
     identity: Identity
@@ -40,7 +40,7 @@ class Place:
 
 
 def make_tokens(
-    connection: Connection, authority: Authority, actor: Actor, places: Iterable[Place], now: datetime
+    connection: Connection, authority: Authority, actor: Actor, places: Iterable[Enrolment], now: datetime
 ) -> list[str]:
     """One token for each place, in order. Raises Refusal NOT_ALLOWED, BAD_INPUT."""
     if not actor.is_operator:
@@ -127,7 +127,7 @@ def purge_tokens(connection: Connection, now: datetime) -> None:
     connection.execute(delete(enrolment_token).where(enrolment_token.c.expires_at < now - timedelta(days=1)))
 
 
-def _new_token(place: Place, authority: Authority) -> Token:
+def _new_token(place: Enrolment, authority: Authority) -> Token:
     if place.identity.role not in SERVICES:
         raise Refusal(Code.BAD_INPUT, f"a {place.identity.role} does not enrol with a token; users run plkeygen")
     if not place.addresses:

@@ -23,7 +23,7 @@ class TooLarge(Refusal):
     """A body that is longer than any of ours."""
 
 
-class Door:
+class BodyLimit:
     """ASGI wrapper around one app. It reads the body before the app runs, so that no app waits for a slow one."""
 
     def __init__(self, app: Any) -> None:

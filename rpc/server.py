@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from rpc import problems
 from rpc.acceptor import BACKLOG, GOODBYE, OTHERS, Gate
-from rpc.body_limit import Door
+from rpc.body_limit import BodyLimit
 from rpc.connection import BoundedProtocol, PeerProtocol
 from rpc.guard import Guard, deny_by_default, open_route
 from rpc.sockets import raise_descriptor_limit
@@ -86,7 +86,7 @@ class _Server:
     def __init__(self, stop: asyncio.Event, grace: int) -> None:
         self.stop = stop
         self.grace = grace
-        self.doors: list[Door] = []
+        self.apps: list[BodyLimit] = []
         self.listening: list[socket.socket] = []
         self.taking: list[asyncio.Task[None]] = []
         self.state = ServerState()
@@ -101,10 +101,10 @@ class _Server:
 
     async def listen(self, listener: Listener, bound: socket.socket, app_state: dict[str, Any]) -> None:
         loop = asyncio.get_running_loop()
-        door = Door(listener.app)
-        config = _config(door)
+        bounded = BodyLimit(listener.app)
+        config = _config(bounded)
         bound.listen(BACKLOG)
-        self.doors.append(door)
+        self.apps.append(bounded)
         self.listening.append(bound)
         factory = partial(BoundedProtocol, config, self.state, app_state, loop)
         self.taking.append(asyncio.create_task(self.gate.take(bound, listener.context, factory)))
@@ -118,8 +118,8 @@ class _Server:
         self.gate.stop()
         for connection in list(self.state.connections):
             connection.shutdown()
-        for door in self.doors:
-            door.end_streams()
+        for bounded in self.apps:
+            bounded.end_streams()
         if self.state.tasks:
             await asyncio.wait(set(self.state.tasks), timeout=self.grace)
         for task in list(self.state.tasks):
@@ -137,9 +137,9 @@ class _Server:
         await asyncio.sleep(0)
 
 
-def _config(door: Door) -> Config:
+def _config(bounded: BodyLimit) -> Config:
     config = Config(
-        door,
+        bounded,
         http=BoundedProtocol,
         ws="none",
         lifespan="off",

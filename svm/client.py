@@ -48,7 +48,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """Where svmd answers, and the identity that users delegate to."""
 
     url: str
@@ -73,7 +73,7 @@ class Svmd:
             self._connection = None
 
     @cached_property
-    def _place(self) -> Place:
+    def _place(self) -> Endpoint:
         return find_svmd(self.home, self.credentials, patience=0 if self._doubted else CACHE_SECONDS)
 
     def start(self, request: Request) -> Started:
@@ -178,7 +178,7 @@ class Svmd:
         return sign_delegation(signed, self.credentials.key, certificate)
 
 
-def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SECONDS) -> Place:
+def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SECONDS) -> Endpoint:
     """Where svmd is, by plc's directory, which is asked when its last answer is older than `patience` seconds.
 
     When plc does not answer, or is in trouble itself, what it said last counts, however old. Raises Refusal when there
@@ -198,14 +198,14 @@ def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SEC
     return place
 
 
-def _place_of(home: Home, directory: Directory) -> Place:
+def _place_of(home: Home, directory: Directory) -> Endpoint:
     url = home.svmd_url or directory.svmd
     if url is None or directory.svm is None:
         raise Refusal(Code.UNREACHABLE, "plc knows no service manager yet; start svmd, or try again in a minute")
-    return Place(url, directory.svm)
+    return Endpoint(url, directory.svm)
 
 
-def _kept(home: Home) -> tuple[Place | None, float]:
+def _kept(home: Home) -> tuple[Endpoint | None, float]:
     path = home.directory / CACHE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -213,12 +213,12 @@ def _kept(home: Home) -> tuple[Place | None, float]:
         if found["plc"] != home.plc_url or (home.svmd_url and found["svmd"] != home.svmd_url):
             return None, 0
         svm = Identity.parse(found["svm"])
-        return (Place(str(found["svmd"]), svm), abs(age)) if svm.role is Role.SVM else (None, 0)
+        return (Endpoint(str(found["svmd"]), svm), abs(age)) if svm.role is Role.SVM else (None, 0)
     except (OSError, ValueError, KeyError, TypeError, Refusal):
         return None, 0
 
 
-def _keep(home: Home, place: Place) -> None:
+def _keep(home: Home, place: Endpoint) -> None:
     text = json.dumps({"plc": home.plc_url, "svmd": place.url, "svm": place.svm.uri})
     write_private(home.directory / CACHE, text + "\n")
 

@@ -9,24 +9,24 @@ from lifecycle.keys import KeySet, wanted_keys
 from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import NodeClient
-from tasks.context import Workshop, delegation, ended, facts
+from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest
 from trust.errors import Code, Refusal
 
 
-async def push_keys(claim: Claim, shop: Workshop) -> Done:
+async def push_keys(claim: Claim, context: WorkerContext) -> Done:
     """The set as it is wanted now, not as it was when the step was made: the newest is what every node shall have."""
     slice_, sliver = facts(claim)
     if sliver.state is not SliverState.RUNNING or sliver.expired:
         raise ended(sliver)
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")
-    place = Place(slice_.id, slice_.name, slice_.slice_id, delegation(claim, slice_))
-    return Done(key_generation=await set_keys(shop, shop.node(claim, sliver), place))
+    place = SliceAtNode(slice_.id, slice_.name, slice_.slice_id, delegation(claim, slice_))
+    return Done(key_generation=await set_keys(context, context.node(claim, sliver), place))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SliceAtNode:
     """A slice as it is called at its nodes, and the permission to show there."""
 
     row: UUID
@@ -35,14 +35,14 @@ class Place:
     delegation: str | None = field(repr=False)
 
 
-async def set_keys(shop: Workshop, node: NodeClient, place: Place) -> int:
+async def set_keys(context: WorkerContext, node: NodeClient, place: SliceAtNode) -> int:
     """Make the wanted key set the node's; the generation that it has there."""
 
     async def read() -> KeySet:
-        return await shop.read(wanted_keys, place.row)
+        return await context.transaction(wanted_keys, place.row)
 
     async def send(keys: KeySet) -> int:
         return await node.set_access(place.name, place.slice_id, keys.generation, keys.lines, place.delegation)
 
-    keys, _ = await push_newest(shop, place.row, Counted.KEYS, read, send)
+    keys, _ = await push_newest(context, place.row, Counted.KEYS, read, send)
     return keys.generation

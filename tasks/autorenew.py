@@ -9,9 +9,9 @@ from celery import shared_task
 from sqlalchemy import Connection
 
 from lifecycle.notices import autorenew_ended
-from lifecycle.operations import BEAT, StepRef, Verb, Wanted, lock_named, start
+from lifecycle.operations import BEAT, OperationRequest, StepRef, Verb, lock_named, start
 from lifecycle.renewal import Due, Over, due, over
-from tasks.context import transaction, workshop
+from tasks.context import transaction, worker_context
 from tasks.publish import publish
 from trust.documents import verify_delegation
 from trust.errors import Code, Refusal
@@ -36,14 +36,14 @@ def autorenew() -> None:
 
 
 def _renew(found: Due) -> list[StepRef]:
-    shop = workshop()
+    context = worker_context()
     try:
-        verify_delegation(found.standing, store=shop.store, audience=shop.identity)
+        verify_delegation(found.standing, store=context.store, audience=context.identity)
     except Refusal as refusal:
         if refusal.code in ENDED:
             _switch_off(found, f"autorenew ended: {refusal.reason}")
         return []
-    wanted = Wanted(
+    wanted = OperationRequest(
         Verb.RENEWSLICE,
         found.name,
         found.owner,
@@ -76,5 +76,7 @@ def _off(connection: Connection, found: Due | Over, reason: str) -> None:
     row = lock_named(connection, found.name)
     if row is None or row.id != found.slice or not found.still_holds(row):
         return
-    start(connection, Wanted(Verb.AUTORENEW, found.name, found.owner, autorenew=False, actor=BEAT, note=reason))
+    start(
+        connection, OperationRequest(Verb.AUTORENEW, found.name, found.owner, autorenew=False, actor=BEAT, note=reason)
+    )
     autorenew_ended(connection, found.slice)

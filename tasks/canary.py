@@ -7,10 +7,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from lifecycle.claims import Claim
-from lifecycle.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
+from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned
 from lifecycle.outcome import Done
 from models.states import Kind
-from tasks.context import Workshop, transaction, workshop
+from tasks.context import WorkerContext, transaction, worker_context
 from tasks.publish import publish
 from tasks.step import perform
 from trust.identity import Identity
@@ -21,20 +21,20 @@ log = logging.getLogger(__name__)
 @shared_task(name="canary-all")
 def canary_all() -> None:
     """For beat: one canary, unless the last has not come back yet."""
-    publish(transaction(begin, workshop().identity))
+    publish(transaction(begin, worker_context().identity))
 
 
 @shared_task(name="canary")
 def canary(ids: list[int]) -> None:
     """These steps."""
-    perform(ids, sing)
+    perform(ids, pass_through)
 
 
 def begin(connection: Connection, svm: Identity, actor: str = BEAT) -> list[StepRef]:
     """Open an operation with one step; nothing when the last is open. Beat's own are how beat is seen to live."""
     attempt = connection.begin_nested()
     try:
-        wanted = Wanted(Verb.CANARY, "", svm, actor=actor)
+        wanted = OperationRequest(Verb.CANARY, "", svm, actor=actor)
         refs = open_planned(connection, wanted, Plan(None, "", ((Kind.CANARY, None),)))
     except IntegrityError:
         attempt.rollback()
@@ -44,7 +44,7 @@ def begin(connection: Connection, svm: Identity, actor: str = BEAT) -> list[Step
     return refs
 
 
-async def sing(claim: Claim, shop: Workshop) -> Done:
+async def pass_through(claim: Claim, context: WorkerContext) -> Done:
     """Nothing."""
-    del claim, shop
+    del claim, context
     return Done()

@@ -5,11 +5,11 @@ import time
 from celery import shared_task
 
 from lifecycle.deletion import outlive
-from lifecycle.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned
+from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned
 from lifecycle.retention import forget, purge, unreleased
 from lifecycle.transitions import expire
 from models.states import Kind
-from tasks.context import transaction, workshop
+from tasks.context import transaction, worker_context
 from tasks.publish import publish
 from trust.identity import Identity
 
@@ -20,12 +20,12 @@ FORGETTING = 60  # seconds in one look: far more than a day's operations need, s
 def clean() -> None:
     """One look. Times are compared by the database's clock alone."""
     transaction(expire)
-    transaction(outlive, workshop().policy.grace)
+    transaction(outlive, worker_context().policy.grace)
     transaction(purge, None)
     forget_all()
     refs: list[StepRef] = []
     for slice_row, name, owner in transaction(unreleased):
-        wanted = Wanted(Verb.RELEASE, "", Identity.parse(owner), actor=BEAT)
+        wanted = OperationRequest(Verb.RELEASE, "", Identity.parse(owner), actor=BEAT)
         plan = Plan(slice_row, name, ((Kind.RELEASE, None),))
         refs += transaction(open_planned, wanted, plan)
     publish(refs)
@@ -34,5 +34,5 @@ def clean() -> None:
 def forget_all() -> None:
     """All that is history for long, a few rows in each transaction; what is left after a while, the next look takes."""
     end = time.monotonic() + FORGETTING
-    while transaction(forget, workshop().policy.history_days) and time.monotonic() < end:
+    while transaction(forget, worker_context().policy.history_days) and time.monotonic() < end:
         pass

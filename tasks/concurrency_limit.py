@@ -7,7 +7,7 @@ from threading import Lock
 from rpc.background import surviving
 
 
-class Reserve:
+class ConcurrencyLimit:
     """Lets at most `most` pieces of background work run at once; what comes beyond that waits in memory.
 
     The thread that brought it goes back to the pool at once. What waits is lost with the process, as a message may be:

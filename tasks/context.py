@@ -17,7 +17,7 @@ from models.states import Kind
 from nodemgr.client import NodeClient
 from plc.client import AgentEntry, Directory
 from rpc.aio import Session
-from tasks.concurrency_limit import Reserve
+from tasks.concurrency_limit import ConcurrencyLimit
 from tasks.retry import Patience
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -58,7 +58,7 @@ class Policy:
 
 
 @dataclass(slots=True)
-class Workshop:
+class WorkerContext:
     """One for each worker process, made at its start (`workers.process`).
 
     Args:
@@ -75,7 +75,7 @@ class Workshop:
     writer: Writer
     ask_directory: Callable[[], Directory]
     policy: Policy = field(default_factory=Policy)
-    reserve: Reserve = field(default_factory=lambda: Reserve(32))
+    background: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(32))
     heard: float = field(default_factory=time.monotonic)
     missed: Event = field(default_factory=Event)
     directory: Directory | None = None
@@ -85,7 +85,7 @@ class Workshop:
         """Run it on the loop; for pool threads."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
-    async def read(self, query: Callable[..., T], *args: object) -> T:
+    async def transaction(self, query: Callable[..., T], *args: object) -> T:
         """A short look into the database, in a transaction of its own."""
 
         def look() -> T:
@@ -157,16 +157,16 @@ def ended(sliver: SliverFacts) -> Refusal:
     return Refusal(Code.TICKET_EXPIRED, f"its {what}: svm createslice with the same file makes its VM anew")
 
 
-_current: Workshop | None = None
+_current: WorkerContext | None = None
 
 
-def open_workshop(workshop: Workshop | None) -> None:
+def set_worker_context(worker_context: WorkerContext | None) -> None:
     """Make it this process's (None: there is none any more)."""
     global _current  # noqa: PLW0603 - Celery's tasks are functions of the process
-    _current = workshop
+    _current = worker_context
 
 
-def workshop() -> Workshop:
+def worker_context() -> WorkerContext:
     """This process's."""
     if _current is None:
         raise RuntimeError("no worker runs in this process")
@@ -175,5 +175,5 @@ def workshop() -> Workshop:
 
 def transaction(query: Callable[..., T], *args: object, **named: object) -> T:
     """Call it with a connection, in a transaction of its own; for pool threads."""
-    with workshop().database.begin() as connection:
+    with worker_context().database.begin() as connection:
         return query(connection, *args, **named)

@@ -4,7 +4,7 @@ from celery import shared_task
 
 from lifecycle.claims import Claim, SliceFacts, SliverFacts
 from lifecycle.outcome import Done
-from tasks.context import Workshop, delegation, facts
+from tasks.context import WorkerContext, delegation, facts
 from tasks.step import perform
 from trust.errors import Code, Refusal
 
@@ -15,18 +15,18 @@ def delete(ids: list[int]) -> None:
     perform(ids, take_back)
 
 
-async def take_back(claim: Claim, shop: Workshop) -> Done:
+async def take_back(claim: Claim, context: WorkerContext) -> Done:
     """At the agent while the ticket was never sent; at the node from then on, unless it has ended by itself."""
     slice_, sliver = facts(claim)
-    if sliver.overdue is not None and sliver.overdue > shop.policy.grace:
+    if sliver.overdue is not None and sliver.overdue > context.policy.grace:
         return Done(reason="its lease had ended")
     if sliver.lease is None and not sliver.redeemed:
-        await _return_ticket(claim, shop, slice_, sliver)
+        await _return_ticket(claim, context, slice_, sliver)
         return Done(reason="its ticket was not used yet")
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")
     try:
-        node = shop.node(claim, sliver)
+        node = context.node(claim, sliver)
         await node.delete(slice_.name, slice_.slice_id, sliver.jti, delegation(claim, slice_))
     except Refusal as refusal:
         if refusal.code is Code.NOT_FOUND:
@@ -38,10 +38,10 @@ async def take_back(claim: Claim, shop: Workshop) -> Done:
     return Done()
 
 
-async def _return_ticket(claim: Claim, shop: Workshop, slice_: SliceFacts, sliver: SliverFacts) -> None:
-    (entry,) = await shop.agents([sliver.agent])
+async def _return_ticket(claim: Claim, context: WorkerContext, slice_: SliceFacts, sliver: SliverFacts) -> None:
+    (entry,) = await context.agents([sliver.agent])
     try:
-        await shop.agent(entry).return_ticket(sliver.jti or "", delegation(claim, slice_))
+        await context.agent(entry).return_ticket(sliver.jti or "", delegation(claim, slice_))
     except Refusal as refusal:
         if refusal.code is not Code.NOT_FOUND:
             raise

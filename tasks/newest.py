@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from lifecycle.generations import Counted, outgrow
-from tasks.context import Workshop
+from tasks.context import WorkerContext
 from trust.errors import Code, Refusal
 
 TRIES = 4  # each is above what the node had; more are needed only while others push as well
@@ -24,7 +24,7 @@ Reply = TypeVar("Reply")
 
 
 async def push_newest(
-    shop: Workshop,
+    context: WorkerContext,
     slice_row: UUID,
     counted: Counted,
     read: Callable[[], Awaitable[Wanted]],
@@ -44,4 +44,4 @@ async def push_newest(
             there = refusal.detail.get("generation")
             if refusal.code is not Code.STALE_GENERATION or not isinstance(there, int) or tries == TRIES:
                 raise
-            await shop.read(outgrow, slice_row, counted, wanted.generation, there)
+            await context.transaction(outgrow, slice_row, counted, wanted.generation, there)

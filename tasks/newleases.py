@@ -9,7 +9,7 @@ from lifecycle.inventory import Expected
 from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply
-from tasks.context import Workshop, delegation, ended, facts
+from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.step import perform
 from trust.documents import Lease, verify_lease
 from trust.errors import Code, Refusal
@@ -24,25 +24,27 @@ def newleases(ids: list[int]) -> None:
     perform(ids, redeem)
 
 
-async def redeem(claim: Claim, shop: Workshop) -> Done:
+async def redeem(claim: Claim, context: WorkerContext) -> Done:
     """Ticket to lease; its holder asking again gets the same lease."""
     slice_, sliver = facts(claim)
     if sliver.state in (SliverState.LEASED, SliverState.RUNNING) and not sliver.expired:
         return Done(unchanged=True, reason="it has its lease already")
     if sliver.ticket is None or sliver.expired or sliver.state is not SliverState.TICKETED:
         raise ended(sliver)
-    reply = await shop.node(claim, sliver).redeem(sliver.ticket, delegation(claim, slice_))
-    lease = receipt(reply, slice_, sliver, shop)
+    reply = await context.node(claim, sliver).redeem(sliver.ticket, delegation(claim, slice_))
+    lease = receipt(reply, slice_, sliver, context)
     return Done(lease=reply.token, generation=lease.generation, expires_at=lease.expires_at)
 
 
-def receipt(reply: LeaseReply, slice_: SliceFacts | Expected, sliver: SliverFacts | Expected, shop: Workshop) -> Lease:
+def receipt(
+    reply: LeaseReply, slice_: SliceFacts | Expected, sliver: SliverFacts | Expected, context: WorkerContext
+) -> Lease:
     """The lease, checked on arrival: the node's own, for this slice and owner, no longer than was asked for.
 
     Raises Refusal(NOT_ALLOWED) for any other, or as `trust.documents.verify_lease`.
     """
-    lease = verify_lease(reply.token, store=shop.store)
-    longest = shop.store.clock.now() + timedelta(seconds=slice_.leaselen + SKEW)
+    lease = verify_lease(reply.token, store=context.store)
+    longest = context.store.clock.now() + timedelta(seconds=slice_.leaselen + SKEW)
     wrong = {
         "signer": lease.issuer != Identity(Role.NODE, sliver.node_name),
         "owner": lease.owner != slice_.owner,

@@ -16,7 +16,7 @@ from lifecycle.outcome import Done
 from lifecycle.slices import lacking
 from lifecycle.transitions import Granted
 from plc.client import AgentEntry
-from tasks.context import Workshop, delegation
+from tasks.context import WorkerContext, delegation
 from tasks.step import perform
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair
@@ -28,14 +28,14 @@ def newtickets(ids: list[int]) -> None:
     perform(ids, ask)
 
 
-async def ask(claim: Claim, shop: Workshop) -> Done:
+async def ask(claim: Claim, context: WorkerContext) -> Done:
     """Tickets for what the slice lacks, and its key pair if these are its first."""
     slice_ = slice_of(claim)
-    lack = await shop.read(lacking, slice_.id)
+    lack = await context.transaction(lacking, slice_.id)
     if lack.missing <= 0:
         return Done(unchanged=True, reason=f"{slice_.name} has its {slice_.numnodes} nodes")
     try:
-        return await take(claim, shop, lack.missing, lack.taken, lack.granted)
+        return await take(claim, context, lack.missing, lack.taken, lack.granted)
     except Refusal as refusal:
         if refusal.code is not Code.TOO_FEW_NODES or not lack.going:
             raise
@@ -45,18 +45,18 @@ async def ask(claim: Claim, shop: Workshop) -> Done:
         raise Refusal(refusal.code, f"{refusal.reason}; {places}", **refusal.detail) from refusal
 
 
-async def take(claim: Claim, shop: Workshop, missing: int, taken: list[str], granted_before: int) -> Done:
+async def take(claim: Claim, context: WorkerContext, missing: int, taken: list[str], granted_before: int) -> Done:
     """`missing` tickets on nodes that are not `taken`. Raises Refusal(TOO_FEW_NODES), and nothing is kept then.
 
     `granted_before`: tickets that the slice has had. With what is asked it says which request this is: one whose
     answer was lost for good, and that a later operation repeats, gets the same tickets.
     """
     slice_ = slice_of(claim)
-    broker = _Broker(claim, shop, slice_, await shop.agents(slice_.agents), granted_before)
+    broker = _Broker(claim, context, slice_, await context.agents(slice_.agents), granted_before)
     found = await broker.gather(missing, taken)
     granted = tuple(ticket for tickets in found for ticket in _granted(tickets))
     names = ", ".join(tickets.agent for tickets in found)
-    public_key, sealed_key = _key_pair(slice_, shop)
+    public_key, sealed_key = _key_pair(slice_, context)
     return Done(
         tickets=granted,
         slice_id=found[0].slice_id,
@@ -78,7 +78,7 @@ class _Broker:
     """Asks the agents in their order; what the first cannot give, the next is asked for."""
 
     claim: Claim
-    shop: Workshop
+    context: WorkerContext
     slice: SliceFacts
     agents: list[AgentEntry]
     granted_before: int
@@ -87,7 +87,7 @@ class _Broker:
         found: list[Tickets] = []
         available = 0
         for entry in self.agents:
-            client, last = self.shop.agent(entry), entry is self.agents[-1]
+            client, last = self.context.agent(entry), entry is self.agents[-1]
             try:
                 got, there = await self._from_one(client, entry.name, missing, taken, last=last)
             except Refusal:
@@ -146,7 +146,7 @@ class _Broker:
         for tickets in found:
             for promise in tickets.promises:
                 with suppress(Refusal):
-                    client = self.shop.agent(entries[tickets.agent])
+                    client = self.context.agent(entries[tickets.agent])
                     await client.return_ticket(promise.jti, delegation(self.claim, self.slice))
 
 
@@ -166,8 +166,8 @@ def _granted(tickets: Tickets) -> list[Granted]:
     ]
 
 
-def _key_pair(slice_: SliceFacts, shop: Workshop) -> tuple[str | None, bytes | None]:
+def _key_pair(slice_: SliceFacts, context: WorkerContext) -> tuple[str | None, bytes | None]:
     if slice_.public_key is not None:
         return None, None
     private_key, public_key = new_ssh_key_pair(slice_.name)
-    return public_key, shop.seal.seal(slice_.id, private_key)
+    return public_key, context.seal.seal(slice_.id, private_key)

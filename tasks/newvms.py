@@ -10,7 +10,7 @@ from lifecycle.keypair import Pair
 from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply, SliverReply
-from tasks.context import Workshop, delegation, ended, facts
+from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest
 from tasks.rekey import newest_pair
 from tasks.renew import newer_lease
@@ -24,7 +24,7 @@ def newvms(ids: list[int]) -> None:
     perform(ids, create)
 
 
-async def create(claim: Claim, shop: Workshop) -> Done:
+async def create(claim: Claim, context: WorkerContext) -> Done:
     """Lease to VM; one that is there under this lease is returned as it is."""
     slice_, sliver = facts(claim)
     if sliver.state is SliverState.RUNNING and not sliver.expired:
@@ -33,7 +33,7 @@ async def create(claim: Claim, shop: Workshop) -> Done:
         raise Refusal(Code.NOT_FOUND, f"it has no lease yet: svm newleases {slice_.name} {sliver.node}")
     if sliver.lease is None or sliver.expired or sliver.state is not SliverState.LEASED:
         raise ended(sliver)
-    pair, lease, reply = await _make(claim, shop)
+    pair, lease, reply = await _make(claim, context)
     door = (reply.frontdoor.address, reply.frontdoor.port, reply.frontdoor.host_key)
     done = Done(frontdoor=door, pair_generation=pair.generation)
     if lease is not None:
@@ -41,10 +41,10 @@ async def create(claim: Claim, shop: Workshop) -> Done:
     return done
 
 
-async def _make(claim: Claim, shop: Workshop) -> tuple[Pair, LeaseReply | None, SliverReply]:
+async def _make(claim: Claim, context: WorkerContext) -> tuple[Pair, LeaseReply | None, SliverReply]:
     """What was sent and what came back; the lease where the node has a later one than the table."""
     slice_, sliver = facts(claim)
-    node, token = shop.node(claim, sliver), delegation(claim, slice_)
+    node, token = context.node(claim, sliver), delegation(claim, slice_)
     lease: LeaseReply | None = None
     public, sealed = slice_.public_key, slice_.sealed_key
     if public is None or sealed is None:
@@ -54,20 +54,20 @@ async def _make(claim: Claim, shop: Workshop) -> tuple[Pair, LeaseReply | None, 
     at_hand = [] if slice_.pair_generation < slice_.pair_wanted else [Pair(slice_.pair_generation, public, sealed)]
 
     async def read() -> Pair:
-        return at_hand.pop() if at_hand else await newest_pair(slice_, shop)
+        return at_hand.pop() if at_hand else await newest_pair(slice_, context)
 
     async def send(pair: Pair) -> SliverReply:
         nonlocal lease
-        keys = (shop.seal.open(slice_.id, pair.sealed_key), pair.public_key)
+        keys = (context.seal.open(slice_.id, pair.sealed_key), pair.public_key)
         shown = lease.token if lease else sliver.lease or ""
         try:
             return await node.create(slice_.name, shown, *keys, token, pair.generation)
         except Refusal as refusal:
             if refusal.code is not Code.STALE_GENERATION or lease is not None:
                 raise
-            if (lease := await newer_lease(claim, shop)) is None:
+            if (lease := await newer_lease(claim, context)) is None:
                 raise
         return await node.create(slice_.name, lease.token, *keys, token, pair.generation)
 
-    pair, reply = await push_newest(shop, slice_.id, Counted.PAIR, read, send)
+    pair, reply = await push_newest(context, slice_.id, Counted.PAIR, read, send)
     return pair, lease, reply

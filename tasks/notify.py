@@ -11,7 +11,7 @@ from celery import shared_task
 
 from lifecycle.notices import Notice, announce, given_up, sent, to_send
 from rpc.smtp import Fate, hand_over, without_password
-from tasks.context import transaction, workshop
+from tasks.context import transaction, worker_context
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 def notify() -> None:
     """One look. A mail server that is away loses nothing: the letter is tried again."""
     transaction(announce)
-    url = workshop().policy.smtp_url
+    url = worker_context().policy.smtp_url
     if not url:
         return
     notices = transaction(to_send)
     if not notices:
         return
-    sender = workshop().policy.mail_from
+    sender = worker_context().policy.mail_from
     try:
         for notice, fate, reason in hand_over(url, [(notice, partial(letter, notice, sender)) for notice in notices]):
             _record(notice, fate, reason)

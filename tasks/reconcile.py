@@ -16,13 +16,13 @@ from sqlalchemy.exc import IntegrityError
 from lifecycle.claims import Claim
 from lifecycle.inventory import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
 from lifecycle.keypair import behind
-from lifecycle.operations import BEAT, Plan, StepRef, Verb, Wanted, open_planned, start
+from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned, start
 from lifecycle.outcome import Done
 from lifecycle.transitions import Change, stop
 from models.states import Kind, SliverState
 from nodemgr.client import NodeClient, SliverReply
-from tasks.access import Place, set_keys
-from tasks.context import Workshop, transaction, workshop
+from tasks.access import SliceAtNode, set_keys
+from tasks.context import WorkerContext, transaction, worker_context
 from tasks.newleases import receipt
 from tasks.publish import publish
 from tasks.renew import to_learn
@@ -39,15 +39,17 @@ CONNECT_TIMEOUT = 5  # seconds: nobody waits, and a node that is away is asked a
 @shared_task(name="reconcile-all")
 def reconcile_all() -> None:
     """For beat: a step for every node, unless the last round is still under way; then heal, then newer key pairs."""
-    refs, again = transaction(begin, workshop().identity), workshop().policy.silent
+    refs, again = transaction(begin, worker_context().identity), worker_context().policy.silent
     for found in transaction(to_heal, again):
-        refs += _ask(Wanted(Verb.REPLACE, found.name, found.owner, nodes=found.nodes, replace=True, actor=BEAT))
+        refs += _ask(
+            OperationRequest(Verb.REPLACE, found.name, found.owner, nodes=found.nodes, replace=True, actor=BEAT)
+        )
     for late in transaction(behind, again):
-        refs += _ask(Wanted(Verb.REKEY, late.name, late.owner, nodes=late.nodes, actor=BEAT))
+        refs += _ask(OperationRequest(Verb.REKEY, late.name, late.owner, nodes=late.nodes, actor=BEAT))
     publish(refs)
 
 
-def _ask(wanted: Wanted) -> list[StepRef]:
+def _ask(wanted: OperationRequest) -> list[StepRef]:
     try:
         return transaction(start, wanted).publish
     except Refusal as refusal:
@@ -66,7 +68,9 @@ def begin(connection: Connection, svm: Identity) -> list[StepRef]:
     found = nodes(connection)
     if not found:
         return []
-    wanted = Wanted(Verb.RECONCILE, "", svm, parallelism=PARALLELISM, connect_timeout=CONNECT_TIMEOUT, actor=BEAT)
+    wanted = OperationRequest(
+        Verb.RECONCILE, "", svm, parallelism=PARALLELISM, connect_timeout=CONNECT_TIMEOUT, actor=BEAT
+    )
     attempt = connection.begin_nested()
     try:
         steps = tuple((Kind.RECONCILE, node) for node in found)
@@ -156,32 +160,34 @@ def _lacks_keys(item: SliverReply, row: Expected) -> bool:
     return row.settled and other
 
 
-async def look(claim: Claim, shop: Workshop) -> Done:
+async def look(claim: Claim, context: WorkerContext) -> Done:
     """One node."""
     node = claim.node or ""
-    place = await shop.read(node_of, node)
+    place = await context.transaction(node_of, node)
     if place is None:
         return Done()
     client = NodeClient(
-        shop.session,
+        context.session,
         place[1],
         Identity(Role.NODE, place[0]),
         connect_timeout=claim.connect_timeout,
-        deadline=shop.policy.step,
+        deadline=context.policy.step,
     )
     try:
         inventory = await client.inventory()
     except Refusal as refusal:
-        await shop.read(silent, node, refusal.code, refusal.reason)
+        await context.transaction(silent, node, refusal.code, refusal.reason)
         raise
-    rows = await shop.read(expected, node, [item.slice_id for item in inventory])
+    rows = await context.transaction(expected, node, [item.slice_id for item in inventory])
     found = compare(rows, inventory)
     deleted, pushed, renewed = await asyncio.gather(
-        _delete(client, found.delete), _push(client, shop, found.push, node), _renew(client, shop, found.renew, node)
+        _delete(client, found.delete),
+        _push(client, context, found.push, node),
+        _renew(client, context, found.renew, node),
     )
-    await shop.read(answered, node, [*found.gone, *deleted], [*pushed, *renewed], found.report)
+    await context.transaction(answered, node, [*found.gone, *deleted], [*pushed, *renewed], found.report)
     for row in found.stopped:
-        await shop.read(stopped, row, node)
+        await context.transaction(stopped, row, node)
     return Done()
 
 
@@ -189,7 +195,7 @@ def stopped(connection: Connection, row: Expected, node: str) -> None:
     """Its VM has ended by itself: the table and the slice's history say so, with what makes it run again."""
     reason = f"its VM has ended by itself, its files and keys are kept: svm newvms {row.name} {node} starts it again"
     if stop(connection, row.slice, node, Code.NOT_FOUND, reason) is not None:
-        wanted = Wanted(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
+        wanted = OperationRequest(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
         open_planned(connection, wanted, Plan(row.slice, row.name, notes=(f"{node}: {reason}",)))
 
 
@@ -207,25 +213,25 @@ async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:
     return done
 
 
-async def _push(client: NodeClient, shop: Workshop, rows: Sequence[Expected], node: str) -> list[Change]:
+async def _push(client: NodeClient, context: WorkerContext, rows: Sequence[Expected], node: str) -> list[Change]:
     done = []
     for row in rows:
         try:
-            generation = await set_keys(shop, client, Place(row.slice, row.name, row.slice_id, row.delegation))
+            generation = await set_keys(context, client, SliceAtNode(row.slice, row.name, row.slice_id, row.delegation))
             done.append(Change(row.slice, node, Kind.ADDKEY, key_generation=generation))
         except Refusal as refusal:
             log.info("the keys of %s are not pushed yet: %s", row.name, refusal.reason)
     return done
 
 
-async def _renew(client: NodeClient, shop: Workshop, rows: Sequence[Expected], node: str) -> list[Change]:
+async def _renew(client: NodeClient, context: WorkerContext, rows: Sequence[Expected], node: str) -> list[Change]:
     """Where the owner was told of a lease that the node no longer knows, one at least as long takes its place; one
     that he was not told of is written down."""
     done = []
     for row in rows:
         try:
             reply = await client.renew(row.name, row.slice_id, row.generation, row.delegation)
-            lease = receipt(reply, row, row, shop)
+            lease = receipt(reply, row, row, context)
         except Refusal as refusal:
             log.info("the lease of %s is not renewed yet: %s", row.name, refusal.reason)
         else:

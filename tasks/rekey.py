@@ -7,7 +7,7 @@ from lifecycle.generations import Counted
 from lifecycle.keypair import Pair, wanted_pair
 from lifecycle.outcome import Done
 from models.states import SliverState
-from tasks.context import Workshop, delegation, ended, facts
+from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest
 from tasks.step import perform
 from trust.errors import Code, Refusal
@@ -20,7 +20,7 @@ def rekey(ids: list[int]) -> None:
     perform(ids, install)
 
 
-async def install(claim: Claim, shop: Workshop) -> Done:
+async def install(claim: Claim, context: WorkerContext) -> Done:
     """The pair as it is wanted now, not as it was when the step was made; the node refuses one older than it has."""
     slice_, sliver = facts(claim)
     if sliver.state is not SliverState.RUNNING or sliver.expired:
@@ -28,24 +28,24 @@ async def install(claim: Claim, shop: Workshop) -> Done:
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")
     name, slice_id = slice_.name, slice_.slice_id
-    node, token = shop.node(claim, sliver), delegation(claim, slice_)
+    node, token = context.node(claim, sliver), delegation(claim, slice_)
 
     async def send(pair: Pair) -> int:
-        private_key = shop.seal.open(slice_.id, pair.sealed_key)
+        private_key = context.seal.open(slice_.id, pair.sealed_key)
         return await node.set_pair(name, slice_id, pair.generation, private_key, pair.public_key, token)
 
-    pair, _ = await push_newest(shop, slice_.id, Counted.PAIR, lambda: newest_pair(slice_, shop), send)
+    pair, _ = await push_newest(context, slice_.id, Counted.PAIR, lambda: newest_pair(slice_, context), send)
     return Done(pair_generation=pair.generation)
 
 
-async def newest_pair(slice_: SliceFacts, shop: Workshop) -> Pair:
+async def newest_pair(slice_: SliceFacts, context: WorkerContext) -> Pair:
     """The wanted pair of a slice; whoever asks first makes it."""
 
     def fresh() -> tuple[str, bytes]:
         private_key, public_key = new_ssh_key_pair(slice_.name)
-        return public_key, shop.seal.seal(slice_.id, private_key)
+        return public_key, context.seal.seal(slice_.id, private_key)
 
-    pair = await shop.read(wanted_pair, slice_.id, fresh)
+    pair = await context.transaction(wanted_pair, slice_.id, fresh)
     if pair is None:
         raise Refusal(Code.NOT_FOUND, f"slice {slice_.name} is gone")
     return pair

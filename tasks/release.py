@@ -8,7 +8,7 @@ from celery import shared_task
 from lifecycle.claims import Claim
 from lifecycle.deletion import left_of
 from lifecycle.outcome import Done
-from tasks.context import Workshop, delegation
+from tasks.context import WorkerContext, delegation
 from tasks.newtickets import slice_of
 from tasks.step import perform
 from trust.errors import Code, Refusal
@@ -20,15 +20,15 @@ def release(ids: list[int]) -> None:
     perform(ids, give_back)
 
 
-async def give_back(claim: Claim, shop: Workshop) -> Done:
+async def give_back(claim: Claim, context: WorkerContext) -> Done:
     """Until the latest possible end of a sliver on a node that was not reached, only the same owner gets the name."""
     slice_ = slice_of(claim)
-    agents, left = await shop.read(left_of, slice_.id, shop.policy.grace)
+    agents, left = await context.transaction(left_of, slice_.id, context.policy.grace)
     held_until = max((end for end in left.values() if end), default=None)
     if slice_.slice_id is not None:
-        for entry in await shop.agents(agents) if agents else ():
+        for entry in await context.agents(agents) if agents else ():
             try:
-                client = shop.agent(entry)
+                client = context.agent(entry)
                 await client.release_slice(slice_.name, slice_.slice_id, held_until, delegation(claim, slice_))
             except Refusal as refusal:
                 if refusal.code is not Code.NOT_FOUND:

@@ -9,7 +9,7 @@ from lifecycle.claims import Claim
 from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply
-from tasks.context import Workshop, delegation, ended, facts
+from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newleases import SKEW, receipt
 from tasks.step import perform
 from trust.errors import Code, Refusal
@@ -21,26 +21,26 @@ def renew(ids: list[int]) -> None:
     perform(ids, replace)
 
 
-async def replace(claim: Claim, shop: Workshop) -> Done:
+async def replace(claim: Claim, context: WorkerContext) -> Done:
     """From generation n to n + 1; when the node is there already, that lease."""
     slice_, sliver = facts(claim)
     if sliver.state not in (SliverState.LEASED, SliverState.RUNNING) or sliver.expired or slice_.slice_id is None:
         raise ended(sliver)
-    reply = await _renewed(claim, shop, slice_.slice_id)
-    lease = receipt(reply, slice_, sliver, shop)
-    asked = shop.store.clock.now() + timedelta(seconds=slice_.leaselen)
+    reply = await _renewed(claim, context, slice_.slice_id)
+    lease = receipt(reply, slice_, sliver, context)
+    asked = context.store.clock.now() + timedelta(seconds=slice_.leaselen)
     detail: dict[str, object] = {
         "old": sliver.expires_at.isoformat() if sliver.expires_at else None,
         "new": lease.expires_at.isoformat(),
-        "short": lease.expires_at < asked - timedelta(seconds=SKEW + shop.policy.step),
+        "short": lease.expires_at < asked - timedelta(seconds=SKEW + context.policy.step),
     }
     return Done(lease=reply.token, generation=lease.generation, expires_at=lease.expires_at, detail=detail)
 
 
-async def _renewed(claim: Claim, shop: Workshop, slice_id: UUID) -> LeaseReply:
+async def _renewed(claim: Claim, context: WorkerContext, slice_id: UUID) -> LeaseReply:
     """From the table's generation; from the node's where that is ahead, because svmd's database was put back."""
     slice_, sliver = facts(claim)
-    node, token = shop.node(claim, sliver), delegation(claim, slice_)
+    node, token = context.node(claim, sliver), delegation(claim, slice_)
     try:
         return await node.renew(slice_.name, slice_id, sliver.generation, token)
     except Refusal as refusal:
@@ -50,15 +50,15 @@ async def _renewed(claim: Claim, shop: Workshop, slice_id: UUID) -> LeaseReply:
     return await node.renew(slice_.name, slice_id, there, token)
 
 
-async def newer_lease(claim: Claim, shop: Workshop) -> LeaseReply | None:
+async def newer_lease(claim: Claim, context: WorkerContext) -> LeaseReply | None:
     """The lease that the node has, where it is of another generation than the table's."""
     slice_, sliver = facts(claim)
-    node, token = shop.node(claim, sliver), delegation(claim, slice_)
+    node, token = context.node(claim, sliver), delegation(claim, slice_)
     held = await node.get(slice_.name, token)
     if held.slice_id != slice_.slice_id or held.generation == sliver.generation:
         return None
     reply = await node.renew(slice_.name, held.slice_id, to_learn(sliver.generation, held.generation), token)
-    receipt(reply, slice_, sliver, shop)
+    receipt(reply, slice_, sliver, context)
     return reply
 
 

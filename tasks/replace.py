@@ -5,7 +5,7 @@ from celery import shared_task
 from lifecycle.claims import Claim
 from lifecycle.outcome import Done
 from lifecycle.slices import lacking
-from tasks.context import Workshop
+from tasks.context import WorkerContext
 from tasks.newtickets import slice_of, take
 from tasks.step import perform
 
@@ -16,7 +16,7 @@ def replace(ids: list[int]) -> None:
     perform(ids, find_another)
 
 
-async def find_another(claim: Claim, shop: Workshop) -> Done:
+async def find_another(claim: Claim, context: WorkerContext) -> Done:
     """One ticket on a node that the slice never had; the failed node's sliver is deleted from then on."""
-    lack = await shop.read(lacking, slice_of(claim).id)
-    return await take(claim, shop, 1, lack.known, lack.granted)
+    lack = await context.transaction(lacking, slice_of(claim).id)
+    return await take(claim, context, 1, lack.known, lack.granted)

@@ -25,14 +25,14 @@ from structlog.contextvars import bound_contextvars
 from lifecycle.claims import Claim, claim
 from lifecycle.outcome import Done, Failed, Record
 from models.states import Kind, Queue
-from tasks.context import Workshop, workshop
+from tasks.context import WorkerContext, worker_context
 from tasks.metrics import RUNNING_SECONDS, STEP_SECONDS, STEPS
 from tasks.retry import again_in
 from trust.errors import Code, Refusal
 
 log = logging.getLogger(__name__)
 
-Act = Callable[[Claim, Workshop], Awaitable[Done]]
+Act = Callable[[Claim, WorkerContext], Awaitable[Done]]
 
 MOST_STARTS = 50  # a step that takes its worker down with it is given up after so many
 LONGEST_REASON = 200  # characters of text that comes from elsewhere
@@ -42,37 +42,37 @@ WAKE_SLACK = 0.05  # seconds after a delay's end by this machine's clock; the da
 
 def perform(ids: Sequence[int], act: Act) -> None:
     """Do these steps; returns when each is recorded, or left for another try."""
-    shop = workshop()
-    shop.heard = time.monotonic()
+    context = worker_context()
+    context.heard = time.monotonic()
     if _in_background():
-        shop.reserve.run(partial(_perform, ids, act, shop))
+        context.background.run(partial(_perform, ids, act, context))
     else:
-        _perform(ids, act, shop)
+        _perform(ids, act, context)
 
 
-def _perform(ids: Sequence[int], act: Act, shop: Workshop) -> None:
+def _perform(ids: Sequence[int], act: Act, context: WorkerContext) -> None:
     try:
-        with shop.database.begin() as connection:
-            claims = claim(connection, ids, seconds=shop.policy.step + shop.policy.slack)
+        with context.database.begin() as connection:
+            claims = claim(connection, ids, seconds=context.policy.step + context.policy.slack)
     except SQLAlchemyError as error:
         # Nothing was claimed, and the messages are gone: these steps are published again once the database is back.
-        shop.missed.set()
+        context.missed.set()
         log.warning("no claim on steps %s: %s", list(ids), type(error).__name__)
         return
     if claims:
-        shop.run(_side_by_side(claims, act, shop))
+        context.run(_side_by_side(claims, act, context))
 
 
-async def _side_by_side(claims: Sequence[Claim], act: Act, shop: Workshop) -> None:
-    await asyncio.gather(*(_one(claim, act, shop) for claim in claims))
+async def _side_by_side(claims: Sequence[Claim], act: Act, context: WorkerContext) -> None:
+    await asyncio.gather(*(_one(claim, act, context) for claim in claims))
 
 
-async def _one(claim: Claim, act: Act, shop: Workshop) -> None:
+async def _one(claim: Claim, act: Act, context: WorkerContext) -> None:
     about = {"operation": str(claim.operation), "step": claim.id, "kind": claim.kind, "node": claim.node}
     with bound_contextvars(**about):
         began = time.monotonic()
-        result = await _attempt(claim, act, shop)
-        outcome = await _write_down(claim, result, shop)
+        result = await _attempt(claim, act, context)
+        outcome = await _write_down(claim, result, context)
         took = time.monotonic() - began
         log.info("step %s in %.3f s", outcome, took)
     STEPS.labels(claim.kind, outcome).inc()
@@ -81,10 +81,10 @@ async def _one(claim: Claim, act: Act, shop: Workshop) -> None:
         RUNNING_SECONDS.observe(claim.asked + took)
 
 
-async def _write_down(claim: Claim, result: Done | Failed, shop: Workshop) -> str:
+async def _write_down(claim: Claim, result: Done | Failed, context: WorkerContext) -> str:
     """Record it; what became of the step: done, failed, again or lost."""
     try:
-        ours = await asyncio.wrap_future(shop.writer.submit(Record(claim, result)))
+        ours = await asyncio.wrap_future(context.writer.submit(Record(claim, result)))
     except Exception as error:  # noqa: BLE001 - the claim lapses and the step is done again
         log.error("step is not recorded: %s", type(error).__name__)
         return "lost"
@@ -96,29 +96,29 @@ async def _write_down(claim: Claim, result: Done | Failed, shop: Workshop) -> st
     if result.again_in is None:
         return "failed"
     # Held in PostgreSQL meanwhile: when this process stops, the sweep wakes it instead.
-    shop.loop.call_later(result.again_in + WAKE_SLACK, shop.writer.wake, claim.operation)
+    context.loop.call_later(result.again_in + WAKE_SLACK, context.writer.wake, claim.operation)
     return "again"
 
 
-async def _attempt(claim: Claim, act: Act, shop: Workshop) -> Done | Failed:
+async def _attempt(claim: Claim, act: Act, context: WorkerContext) -> Done | Failed:
     try:
         if claim.attempts > MOST_STARTS:
             raise Refusal(Code.INTERNAL, f"given up after {MOST_STARTS} starts: ask the operator to look into the logs")
-        async with asyncio.timeout(shop.policy.step):
-            return await act(claim, shop)
+        async with asyncio.timeout(context.policy.step):
+            return await act(claim, context)
     except Refusal as refusal:
-        return _failed(claim, shop, refusal.code, refusal.reason)
+        return _failed(claim, context, refusal.code, refusal.reason)
     except TimeoutError:
-        return _failed(claim, shop, Code.TIMEOUT, f"no answer within {shop.policy.step} s: try again")
+        return _failed(claim, context, Code.TIMEOUT, f"no answer within {context.policy.step} s: try again")
     except Exception:
         log.exception("step failed by surprise")
         return _failed(
-            claim, shop, Code.INTERNAL, "the service manager failed: its operator finds the cause in the logs"
+            claim, context, Code.INTERNAL, "the service manager failed: its operator finds the cause in the logs"
         )
 
 
-def _failed(claim: Claim, shop: Workshop, code: Code, reason: str) -> Failed:
-    patience = shop.policy.background if claim.options.get("by_itself") else shop.policy.patience
+def _failed(claim: Claim, context: WorkerContext, code: Code, reason: str) -> Failed:
+    patience = context.policy.background if claim.options.get("by_itself") else context.policy.patience
     delay = again_in(
         code,
         tries=claim.tries,

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 
 from lifecycle.recovery import refill, republish, stuck
-from tasks.context import transaction, workshop
+from tasks.context import transaction, worker_context
 from tasks.metrics import SWEPT
 from tasks.publish import publish
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 @shared_task(name="sweep")
 def sweep() -> None:
     """One look; what it finds was lost with a message, a worker or a queue, or has finished backing off."""
-    look(workshop().policy.publish_again)
+    look(worker_context().policy.publish_again)
 
 
 def look(again: int) -> None:

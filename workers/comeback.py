@@ -11,7 +11,7 @@ from celery import bootsteps
 from sqlalchemy.exc import SQLAlchemyError
 
 from rpc.background import surviving, thread
-from tasks.context import workshop
+from tasks.context import worker_context
 from tasks.sweep import look
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Connected(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """What was published until now may be lost."""
-        workshop().missed.set()
+        worker_context().missed.set()
 
 
 class Comeback:

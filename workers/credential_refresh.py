@@ -1,4 +1,4 @@
-"""A worker's standing: it acts with the service manager's certificate, which svmd renews in the shared folder."""
+"""A worker's credentials: it acts with the service manager's certificate, which svmd renews in the shared folder."""
 
 import logging
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def wait_for_credentials(directory: Path, stop: Event) -> Credentials | None:
     return credentials
 
 
-class Standing:
+class CredentialRefresh:
     """A thread that keeps the revocation list fresh and notices a new certificate. It renews nothing itself."""
 
     def __init__(self, credentials: Credentials, plc_url: str, clock: Clock, renewed: Callable[[], None]) -> None:
@@ -37,7 +37,7 @@ class Standing:
         self._renewed = renewed
         self._seen = self._serial()
         self._stop = Event()
-        self._thread = thread(self._run, "standing")
+        self._thread = thread(self._run, "credentials")
 
     def start(self) -> None:
         """The list now, if plc answers; then look after it."""

@@ -14,14 +14,14 @@ from models.database import engine
 from rpc.aio import Session
 from rpc.background import thread
 from rpc.credentials import Credentials
-from tasks.concurrency_limit import Reserve
-from tasks.context import Workshop, open_workshop
+from tasks.concurrency_limit import ConcurrencyLimit
+from tasks.context import WorkerContext, set_worker_context
 from tasks.metrics import HEARD
 from tasks.publish import Publisher
 from trust.clock import system_clock
 from workers.broker import survive_lost_connections
 from workers.comeback import Comeback
-from workers.credential_refresh import Standing, wait_for_credentials
+from workers.credential_refresh import CredentialRefresh, wait_for_credentials
 from workers.settings import Settings
 from workers.watchdog import Watchdog
 
@@ -38,7 +38,7 @@ class Process:
         self._stop = Event()
 
     def start(self) -> None:
-        """Open everything and put the workshop in place. Waits for svmd's certificate as long as it takes."""
+        """Open everything and put the worker_context in place. Waits for svmd's certificate as long as it takes."""
         settings = self._settings
         survive_lost_connections()
         credentials = wait_for_credentials(settings.state_dir, self._stop)
@@ -48,8 +48,8 @@ class Process:
         self._loop_thread = thread(self._run_loop, "loop")
         self._loop_thread.start()
         self.session = asyncio.run_coroutine_threadsafe(self._open(credentials), self.loop).result()
-        self.standing = Standing(credentials, settings.plc_url, system_clock(), self._renewed)
-        self.standing.start()
+        self.credentials = CredentialRefresh(credentials, settings.plc_url, system_clock(), self._renewed)
+        self.credentials.start()
         self.database = engine(
             settings.database_url.get_secret_value(), pool_size=8, max_overflow=settings.threads + SPARE_CONNECTIONS
         )
@@ -57,24 +57,24 @@ class Process:
         self.publisher.start()
         self.writer = Writer(self.database, self.publisher.put)
         self.writer.start()
-        self.workshop = self._workshop()
-        open_workshop(self.workshop)
+        self.worker_context = self._worker_context()
+        set_worker_context(self.worker_context)
         self._watchdog = Watchdog(
-            self.database, self.workshop, settings.served, settings.stuck, publish=self.publisher.put
+            self.database, self.worker_context, settings.served, settings.stuck, publish=self.publisher.put
         )
         self._watchdog.start()
-        self._comeback = Comeback(self.workshop.missed)
+        self._comeback = Comeback(self.worker_context.missed)
         self._comeback.start()
-        HEARD.set_function(lambda: time.monotonic() - self.workshop.heard)
+        HEARD.set_function(lambda: time.monotonic() - self.worker_context.heard)
 
     def heard(self) -> None:
         """A message came."""
-        self.workshop.heard = time.monotonic()
+        self.worker_context.heard = time.monotonic()
 
     def closing(self) -> None:
         """The process was told to stop: nothing new begins in the background."""
         self._stop.set()
-        self.workshop.reserve.close()
+        self.worker_context.background.close()
 
     def stop(self) -> None:
         """After the last step has ended: write what is to be written, then close. What backs off is in PostgreSQL."""
@@ -82,27 +82,27 @@ class Process:
         self._comeback.stop()
         self.writer.stop()
         self.publisher.stop()
-        self.standing.stop()
+        self.credentials.stop()
         asyncio.run_coroutine_threadsafe(self.session.close(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._loop_thread.join()
         self.loop.close()
         self.database.dispose()
-        open_workshop(None)
+        set_worker_context(None)
 
-    def _workshop(self) -> Workshop:
+    def _worker_context(self) -> WorkerContext:
         settings = self._settings
-        return Workshop(
-            identity=self.standing.member.identity,
+        return WorkerContext(
+            identity=self.credentials.member.identity,
             database=self.database,
             loop=self.loop,
             session=self.session,
-            store=self.standing.member.store,
+            store=self.credentials.member.store,
             seal=Seal.from_file(settings.key_file),
             writer=self.writer,
-            ask_directory=self.standing.member.plc.directory,
+            ask_directory=self.credentials.member.plc.directory,
             policy=settings.policy,
-            reserve=Reserve(max(1, settings.threads - settings.reserved)),
+            background=ConcurrencyLimit(max(1, settings.threads - settings.reserved)),
         )
 
     def _run_loop(self) -> None:

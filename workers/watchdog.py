@@ -19,7 +19,7 @@ from lifecycle.steps import StepRef
 from models.states import Queue
 from rpc.background import end_process, surviving, thread
 from tasks.canary import begin
-from tasks.context import Workshop
+from tasks.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,14 @@ class Watchdog:
     def __init__(
         self,
         database: Engine,
-        workshop: Workshop,
+        worker_context: WorkerContext,
         queues: Sequence[Queue],
         limit: int,
         end: Callable[[], None] | None = None,
         publish: Callable[[list[StepRef]], None] | None = None,
     ) -> None:
         self._database = database
-        self._workshop = workshop
+        self._worker_context = worker_context
         self._queues = queues
         self._limit = limit
         self._end = end or end_process
@@ -65,13 +65,13 @@ class Watchdog:
 
     def is_deaf(self) -> bool:
         """Whether a message must have come, and none did. A database that is away proves nothing."""
-        silence = time.monotonic() - self._workshop.heard
+        silence = time.monotonic() - self._worker_context.heard
         if not self._limit or silence < self._limit / 2:
             return False
         try:
             with self._database.begin() as connection:
                 waited = oldest_due(connection, self._queues)
-                knock = begin(connection, self._workshop.identity, ACTOR) if self._may_knock(waited) else []
+                knock = begin(connection, self._worker_context.identity, ACTOR) if self._may_knock(waited) else []
         except SQLAlchemyError:
             return False
         self._publish(knock)

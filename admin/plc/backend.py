@@ -22,7 +22,7 @@ from trust.errors import Code, Refusal
 ON_PLC = ("DSLICE_DATABASE_URL", "DSLICE_STATE_DIR")
 
 
-class Desk(Protocol):
+class Backend(Protocol):
     """What PIs, admins and the operator can do; each raises Refusal."""
 
     def requests(self) -> list[Waiting]: ...
@@ -39,7 +39,7 @@ class Desk(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorDesk:
+class LocalBackend:
     """At plc's own machine."""
 
     central: Central
@@ -130,7 +130,7 @@ class OperatorDesk:
 
 
 @dataclass(frozen=True, slots=True)
-class MemberDesk:
+class RemoteBackend:
     """Anywhere, with a certificate."""
 
     plc: Plc
@@ -170,7 +170,7 @@ class MemberDesk:
 
 
 @contextmanager
-def operator(folder: Path | None) -> Iterator[OperatorDesk]:
+def operator(folder: Path | None) -> Iterator[LocalBackend]:
     """plc's settings from the environment where they are set (plc's machine), else from the testbed's home.
 
     Raises Refusal(UNREACHABLE) when the database does not answer.
@@ -184,19 +184,19 @@ def operator(folder: Path | None) -> Iterator[OperatorDesk]:
     except OperationalError as error:
         raise Refusal(Code.UNREACHABLE, "plc's database does not answer; is it up? (testbed: dslice up)") from error
     try:
-        yield OperatorDesk(central)
+        yield LocalBackend(central)
     finally:
         central.close()
 
 
 @contextmanager
-def member() -> Iterator[MemberDesk]:
+def member() -> Iterator[RemoteBackend]:
     """With the certificate of $PLANETLAB_HOME."""
     from svm.home import Home as KeyDirectory
 
     home = KeyDirectory.find()
     with Plc(home.require_plc(), home.require_certificate()) as plc:
-        yield MemberDesk(plc)
+        yield RemoteBackend(plc)
 
 
 def _of_testbed(folder: Path | None) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from typing import IO
 
 import click
 
-from admin.plc.context import Group, Office, Refused, json_option, new_password, row
+from admin.plc.context import Context, Group, Refused, json_option, new_password, row
 from admin.plc.operator import COMMANDS
 from trust.errors import Refusal
 
@@ -29,19 +29,19 @@ def plc(context: click.Context, folder: Path | None, as_me: bool) -> None:
 
     The operator's verbs, and those of PIs and users with --as-me.
     """
-    context.obj = Office(folder, as_me)
+    context.obj = Context(folder, as_me)
 
 
 @plc.command()
 @json_option
 @click.pass_obj
-def requests(office: Office, as_json: bool) -> None:
+def requests(context: Context, as_json: bool) -> None:
     """List the certificate requests that wait.
 
     The oldest first.
     """
-    with office.desk() as desk:
-        found = desk.requests()
+    with context.backend() as backend:
+        found = backend.requests()
     for one in found:
         asked = f"{one.request.requested_at:%Y-%m-%d %H:%M} UTC"
         fields = {"email": one.email, "name": one.name, "site": one.site, "standing": one.standing}
@@ -60,7 +60,7 @@ def requests(office: Office, as_json: bool) -> None:
 @click.argument("which", nargs=-1)
 @click.option("--all", "everyone", is_flag=True, help="Every request that waits.")
 @click.pass_obj
-def approve(office: Office, which: tuple[str, ...], everyone: bool) -> None:
+def approve(context: Context, which: tuple[str, ...], everyone: bool) -> None:
     """Issue certificates that were asked for.
 
     Named by e-mail, or by the request's id.
@@ -68,10 +68,10 @@ def approve(office: Office, which: tuple[str, ...], everyone: bool) -> None:
     if bool(which) == everyone:
         raise click.UsageError("name e-mails, or say --all")
     failed = 0
-    with office.desk() as desk:
-        for one in [waiting.email for waiting in desk.requests()] if everyone else which:
+    with context.backend() as backend:
+        for one in [waiting.email for waiting in backend.requests()] if everyone else which:
             try:
-                desk.decide(one, approve=True, reason="")
+                backend.decide(one, approve=True, reason="")
             except Refusal as refusal:
                 if len(which) == 1:
                     raise
@@ -87,30 +87,30 @@ def approve(office: Office, which: tuple[str, ...], everyone: bool) -> None:
 @click.argument("which")
 @click.option("--reason", required=True, help="The user reads it.")
 @click.pass_obj
-def deny(office: Office, which: str, reason: str) -> None:
+def deny(context: Context, which: str, reason: str) -> None:
     """Deny a certificate request."""
-    with office.desk() as desk:
-        desk.decide(which, approve=False, reason=reason)
+    with context.backend() as backend:
+        backend.decide(which, approve=False, reason=reason)
     click.echo(f"Certificate denied to {which}.")
 
 
 @plc.command()
 @json_option
 @click.pass_obj
-def sites(office: Office, as_json: bool) -> None:
+def sites(context: Context, as_json: bool) -> None:
     """List the sites."""
-    with office.desk() as desk:
-        for name in desk.sites():
+    with context.backend() as backend:
+        for name in backend.sites():
             row({"name": name}, name, as_json)
 
 
 @plc.command("add-site")
 @click.argument("name")
 @click.pass_obj
-def add_site(office: Office, name: str) -> None:
+def add_site(context: Context, name: str) -> None:
     """Add a site."""
-    with office.desk() as desk:
-        desk.add_site(name)
+    with context.backend() as backend:
+        backend.add_site(name)
     click.echo(f"Site {name} added.")
 
 
@@ -118,13 +118,13 @@ def add_site(office: Office, name: str) -> None:
 @click.option("--site", help="Only of this site.")
 @json_option
 @click.pass_obj
-def accounts(office: Office, site: str | None, as_json: bool) -> None:
+def accounts(context: Context, site: str | None, as_json: bool) -> None:
     """List the accounts.
 
     All of them for the operator and admins, those of the own site for a PI.
     """
-    with office.desk() as desk:
-        found = [user for user in desk.users() if site in (None, user.site)]
+    with context.backend() as backend:
+        found = [user for user in backend.users() if site in (None, user.site)]
     for user in found:
         flags = "".join(f", {word}" for word, given in (("PI", user.is_pi), ("admin", user.is_admin)) if given)
         said = {"email": user.email, "name": user.name, "site": user.site, "account": user.account}
@@ -163,13 +163,13 @@ def sign_up(email: str, name: str, site: str, title: str, contact: tuple[str, ..
 @plc.command()
 @click.argument("email")
 @click.pass_obj
-def enable(office: Office, email: str) -> None:
+def enable(context: Context, email: str) -> None:
     """Enable an account.
 
     A PI those asked for at the own site, admins and the operator any.
     """
-    with office.desk() as desk:
-        desk.enable(email)
+    with context.backend() as backend:
+        backend.enable(email)
     click.echo(f"Account {email} enabled.")
 
 
@@ -178,13 +178,13 @@ def enable(office: Office, email: str) -> None:
 @click.option("--reason", required=True, help="The user reads it.")
 @click.option("--stop", is_flag=True, help="Also end the user's sessions and slivers now, on every node.")
 @click.pass_obj
-def disable(office: Office, email: str, reason: str, stop: bool) -> None:
+def disable(context: Context, email: str, reason: str, stop: bool) -> None:
     """Disable an account, revoke its certificates.
 
     New tickets and leases are refused within a minute.
     """
-    with office.desk() as desk:
-        held = desk.disable(email, reason, stop=stop)
+    with context.backend() as backend:
+        held = backend.disable(email, reason, stop=stop)
     click.echo(f"Account {email} disabled.")
     if held:
         fate = "are being stopped" if stop else "run until their leases end (--stop ends them now)"
@@ -194,23 +194,23 @@ def disable(office: Office, email: str, reason: str, stop: bool) -> None:
 @plc.command("make-pi")
 @click.argument("email")
 @click.pass_obj
-def make_pi(office: Office, email: str) -> None:
+def make_pi(context: Context, email: str) -> None:
     """Make somebody a PI of their site."""
-    with office.desk() as desk:
-        desk.set_pi(email, True)
+    with context.backend() as backend:
+        backend.set_pi(email, True)
     click.echo(f"{email} is a PI.")
 
 
 @plc.command("no-pi")
 @click.argument("email")
 @click.pass_obj
-def no_pi(office: Office, email: str) -> None:
+def no_pi(context: Context, email: str) -> None:
     """Take the PI flag away.
 
     Certificates that carry it are revoked.
     """
-    with office.desk() as desk:
-        desk.set_pi(email, False)
+    with context.backend() as backend:
+        backend.set_pi(email, False)
     click.echo(f"{email} is no PI.")
 
 
@@ -219,7 +219,7 @@ def no_pi(office: Office, email: str) -> None:
 @click.option("--add", type=click.File("rb"), metavar="FILE", help="Upload the SSH public keys in it.")
 @click.option("--remove", metavar="FINGERPRINT", help="Remove this one (SHA256:…).")
 @click.pass_obj
-def sshkeys(office: Office, email: str, add: IO[bytes] | None, remove: str | None) -> None:
+def sshkeys(context: Context, email: str, add: IO[bytes] | None, remove: str | None) -> None:
     """List, add and remove SSH public keys.
 
     Those of an account, as pluserinfo shows them.
@@ -228,12 +228,12 @@ def sshkeys(office: Office, email: str, add: IO[bytes] | None, remove: str | Non
     from trust.sshkeys import parse_public_key
 
     new = parse_public_keys(add.read(MAX_BYTES + 1)) if add is not None else []
-    with office.desk() as desk:
+    with context.backend() as backend:
         for key in new:
-            desk.add_key(email, key.line)
+            backend.add_key(email, key.line)
         if remove is not None:
-            desk.remove_key(email, remove)
-        found = desk.keys(email)
+            backend.remove_key(email, remove)
+        found = backend.keys(email)
     for line in found:
         click.echo(f"{parse_public_key(line).fingerprint}  {line}")
     if not found:

@@ -13,7 +13,7 @@ from svm.exit_codes import status_of_refusal
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
-    from admin.plc.backend import Desk, OperatorDesk
+    from admin.plc.backend import Backend, LocalBackend
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
@@ -35,18 +35,18 @@ class Group(click.Group):
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class Context:
     """Where the verbs act; opened when one is used."""
 
     folder: Path | None
     as_me: bool
 
-    def desk(self) -> "AbstractContextManager[Desk]":
+    def backend(self) -> "AbstractContextManager[Backend]":
         from admin.plc import backend
 
         return backend.member() if self.as_me else backend.operator(self.folder)
 
-    def operator(self) -> "AbstractContextManager[OperatorDesk]":
+    def operator(self) -> "AbstractContextManager[LocalBackend]":
         from admin.plc import backend
 
         if self.as_me:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from admin.plc.context import Office, ask_password, json_option, new_password, row
+from admin.plc.context import Context, ask_password, json_option, new_password, row
 from trust.errors import Code, Refusal
 
 
@@ -17,7 +17,7 @@ from trust.errors import Code, Refusal
 @click.option("--pi", is_flag=True, help="A principal investigator of the site.")
 @click.option("--admin", is_flag=True, help="An admin of all sites.")
 @click.pass_obj
-def add_account(office: Office, email: str, name: str, site: str, title: str, pi: bool, admin: bool) -> None:
+def add_account(context: Context, email: str, name: str, site: str, title: str, pi: bool, admin: bool) -> None:
     """Add an account, enabled at once.
 
     Asks for its password.
@@ -25,10 +25,10 @@ def add_account(office: Office, email: str, name: str, site: str, title: str, pi
     from plc import accounts as ledger
     from plc.accounts import OPERATOR, Application
 
-    with office.operator() as desk:
-        hashed = desk.central.passwords.hash(new_password())
-        wanted, now = Application(email, name, site, title, {}), desk.central.clock.now()
-        with desk.central.begin() as connection:
+    with context.operator() as backend:
+        hashed = backend.central.passwords.hash(new_password())
+        wanted, now = Application(email, name, site, title, {}), backend.central.clock.now()
+        with backend.central.begin() as connection:
             added = ledger.add(connection, OPERATOR, wanted, hashed, now, is_pi=pi, is_admin=admin)
     if not added:
         raise Refusal(Code.NAME_TAKEN, f"{email} has an account already")
@@ -39,19 +39,19 @@ def add_account(office: Office, email: str, name: str, site: str, title: str, pi
 @click.argument("email")
 @click.option("--no", "take", is_flag=True, help="Take it away.")
 @click.pass_obj
-def make_admin(office: Office, email: str, take: bool) -> None:
+def make_admin(context: Context, email: str, take: bool) -> None:
     """Make somebody an admin of all sites."""
     from plc.accounts import OPERATOR, set_admin
 
-    with office.operator() as desk, desk.central.begin() as connection:
-        set_admin(connection, OPERATOR, email, not take, desk.central.clock.now())
+    with context.operator() as backend, backend.central.begin() as connection:
+        set_admin(connection, OPERATOR, email, not take, backend.central.clock.now())
     click.echo(f"{email} is {'no' if take else 'an'} admin.")
 
 
 @click.command()
 @click.argument("email")
 @click.pass_obj
-def passwd(office: Office, email: str) -> None:
+def passwd(context: Context, email: str) -> None:
     """Set a new password, which is asked for.
 
     For somebody who forgot it; with --as-me, your own.
@@ -59,14 +59,14 @@ def passwd(office: Office, email: str) -> None:
     from admin.plc.backend import member
     from plc.accounts import OPERATOR, set_password
 
-    if office.as_me:
+    if context.as_me:
         with member() as me:
             me.plc.set_password(email, ask_password("old password"), new_password())
     else:
-        with office.operator() as desk:
-            hashed = desk.central.passwords.hash(new_password())
-            with desk.central.begin() as connection:
-                set_password(connection, OPERATOR, email, hashed, desk.central.clock.now())
+        with context.operator() as backend:
+            hashed = backend.central.passwords.hash(new_password())
+            with backend.central.begin() as connection:
+                set_password(connection, OPERATOR, email, hashed, backend.central.clock.now())
     click.echo(f"Password of {email} changed.")
 
 
@@ -75,28 +75,30 @@ def passwd(office: Office, email: str) -> None:
 @click.argument("name")
 @click.argument("addresses", nargs=-1, required=True, metavar="ADDRESS...")
 @click.pass_obj
-def token(office: Office, role: str, name: str, addresses: Sequence[str]) -> None:
+def token(context: Context, role: str, name: str, addresses: Sequence[str]) -> None:
     """Print an enrolment token for a service.
 
     At these addresses; good once, for an hour.
     """
     from plc.accounts import OPERATOR
-    from plc.enrolment import Place, make_tokens
+    from plc.enrolment import Enrolment, make_tokens
     from trust.identity import Identity, Role
 
-    with office.operator() as desk, desk.central.begin() as connection:
-        place = Place(Identity(Role(role), name), tuple(addresses))
-        click.echo(make_tokens(connection, desk.central.authority, OPERATOR, [place], desk.central.clock.now())[0])
+    with context.operator() as backend, backend.central.begin() as connection:
+        place = Enrolment(Identity(Role(role), name), tuple(addresses))
+        click.echo(
+            make_tokens(connection, backend.central.authority, OPERATOR, [place], backend.central.clock.now())[0]
+        )
 
 
 @click.command()
 @json_option
 @click.pass_obj
-def services(office: Office, as_json: bool) -> None:
+def services(context: Context, as_json: bool) -> None:
     """List the enrolled services."""
     from plc.enrolment import services as enrolled
 
-    with office.operator() as desk, desk.central.begin() as connection:
+    with context.operator() as backend, backend.central.begin() as connection:
         for one in enrolled(connection):
             fields = {"role": one.role, "name": one.name, "addresses": one.addresses, "url": one.url}
             row(fields, f"{one.role}/{one.name}  {', '.join(one.addresses)}  {one.url or ''}".rstrip(), as_json)
@@ -106,7 +108,7 @@ def services(office: Office, as_json: bool) -> None:
 @click.argument("whom")
 @click.option("--reason", required=True)
 @click.pass_obj
-def revoke(office: Office, whom: str, reason: str) -> None:
+def revoke(context: Context, whom: str, reason: str) -> None:
     """Revoke every certificate of WHOM.
 
     An e-mail, or ROLE/NAME of a service, which then needs a new token.
@@ -114,15 +116,15 @@ def revoke(office: Office, whom: str, reason: str) -> None:
     from plc.accounts import OPERATOR
     from plc.deactivation import revoke_all
 
-    with office.operator() as desk, desk.central.begin() as connection:
-        count = revoke_all(connection, OPERATOR, _identity(whom), reason, desk.central.clock.now())
+    with context.operator() as backend, backend.central.begin() as connection:
+        count = revoke_all(connection, OPERATOR, _identity(whom), reason, backend.central.clock.now())
     click.echo(f"{count} certificate{'' if count == 1 else 's'} of {whom} revoked.")
 
 
 @click.command()
 @click.argument("whom")
 @click.pass_obj
-def history(office: Office, whom: str) -> None:
+def history(context: Context, whom: str) -> None:
     """Show who did what to WHOM.
 
     An e-mail, or ROLE/NAME of a service.
@@ -130,7 +132,7 @@ def history(office: Office, whom: str) -> None:
     from plc.journal import about
 
     identity = _identity(whom)
-    with office.operator() as desk, desk.central.begin() as connection:
+    with context.operator() as backend, backend.central.begin() as connection:
         for one in about(connection, identity.name if "@" in whom else identity.uri):
             click.echo(f"{one.at:%Y-%m-%d %H:%M:%S} UTC  {one.who}  {one.what}  {one.detail}".rstrip())
 
@@ -138,15 +140,15 @@ def history(office: Office, whom: str) -> None:
 @click.command()
 @click.option("--pem", is_flag=True, help="The certificate itself.")
 @click.pass_obj
-def ca(office: Office, pem: bool) -> None:
+def ca(context: Context, pem: bool) -> None:
     """Print the SHA-256 of the CA's certificate.
 
     What users compare before they trust plc.
     """
     from trust.certificates import certificate_to_pem, fingerprint
 
-    with office.operator() as desk:
-        root = desk.central.authority.certificate
+    with context.operator() as backend:
+        root = backend.central.authority.certificate
     click.echo(certificate_to_pem(root) if pem else fingerprint(root), nl=not pem)
 
 

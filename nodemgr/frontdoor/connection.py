@@ -24,7 +24,14 @@ from paramiko.common import (
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.channel import SessionChannel
 from nodemgr.frontdoor.forward import Forward, allowed
-from nodemgr.frontdoor.limits import MAX_CHANNELS_EVER, MAX_CHANNELS_PER_CONNECTION, Guest, may_open, may_stay, window
+from nodemgr.frontdoor.limits import (
+    MAX_CHANNELS_EVER,
+    MAX_CHANNELS_PER_CONNECTION,
+    Client,
+    admits_channel,
+    admits_user,
+    window,
+)
 from nodemgr.frontdoor.transport import BoundedTransport
 from nodemgr.slivers.drivers.driver import Driver, Pty, Session
 from nodemgr.slivers.inside.etc import SFTP_SERVER, SHELL
@@ -56,25 +63,25 @@ def _otherwise(answer: _T) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class ServerContext:
     """What the connections of one front door share: who enters slivers, who may, the time, and who else is there."""
 
     driver: Driver
     access: AccessTable
     clock: Clock
-    guests: Callable[[], Sequence[Guest]]
+    clients: Callable[[], Sequence[Client]]
 
 
 class Connection(paramiko.ServerInterface):
     """Authentication and channel requests of one client, asked by paramiko on the transport's thread."""
 
-    def __init__(self, sock: socket.socket, address: str, house: House) -> None:
+    def __init__(self, sock: socket.socket, address: str, context: ServerContext) -> None:
         self.address = address
         self.source = source_of(address)
         self.key: PublicKey | None = None
         self.granted: Access | None = None
         self._sock = sock
-        self._house = house
+        self._context = context
         self._kinds: dict[int, tuple[str, int] | None] = {}
         self._channels: dict[int, SessionChannel | Forward] = {}
         self._ever = 0
@@ -93,10 +100,10 @@ class Connection(paramiko.ServerInterface):
         return self._transport.is_authenticated()
 
     @property
-    def guest(self) -> Guest:
+    def client(self) -> Client:
         """How it counts against the bounds."""
         slice = self.granted.slice if self.logged_in and self.granted is not None else None
-        return Guest(self.source, slice, len(self._channels))
+        return Client(self.source, slice, len(self._channels))
 
     @property
     def is_stranger(self) -> bool:
@@ -118,16 +125,16 @@ class Connection(paramiko.ServerInterface):
     def join(self, timeout: float) -> None:
         self._done.wait(timeout)
 
-    def welcome(self, access: Access | None) -> bool:
+    def authorize(self, access: Access | None) -> bool:
         """Whether slice, key and lease are still as they were at the login, given what the table says now."""
         if self.granted is None or self.key is None or access is None:
             return False
-        current = access.slice_id == self.granted.slice_id and access.expires_at > self._house.clock.now()
+        current = access.slice_id == self.granted.slice_id and access.expires_at > self._context.clock.now()
         return current and _holds(access, self.key.blob) is not None
 
     def still_welcome(self) -> bool:
         """The same, asked of the table."""
-        return self.granted is not None and self.welcome(self._house.access.lookup(self.granted.slice))
+        return self.granted is not None and self.authorize(self._context.access.lookup(self.granted.slice))
 
     # paramiko asks
 
@@ -161,7 +168,7 @@ class Connection(paramiko.ServerInterface):
         if self.granted is None or self.key is None or self.key.blob == self.granted.slice_key.blob:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         access = self._lookup(self.granted.slice)
-        target = allowed(access, self._house.driver, destination) if access else None
+        target = allowed(access, self._context.driver, destination) if access else None
         if target is None:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         return self._open(chanid, target)
@@ -207,7 +214,7 @@ class Connection(paramiko.ServerInterface):
         assert self.granted is not None  # noqa: S101 the last key that was accepted
         assert self.key is not None  # noqa: S101
         log.info("front door: %s logged in from %s with %s", self.granted.slice, self.address, self.key.fingerprint)
-        if not may_stay(self.granted.slice, self._house.guests()):
+        if not admits_user(self.granted.slice, self._context.clients()):
             self.close()
 
     def channel_opened(self, channel: paramiko.Channel) -> None:
@@ -242,10 +249,10 @@ class Connection(paramiko.ServerInterface):
             self.close()
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         full = len(self._channels) >= MAX_CHANNELS_PER_CONNECTION or self._ever > MAX_CHANNELS_EVER
-        guests = self._house.guests()
-        if full or not may_open(self.granted.slice, guests):
+        clients = self._context.clients()
+        if full or not admits_channel(self.granted.slice, clients):
             return OPEN_FAILED_RESOURCE_SHORTAGE
-        self._transport.default_window_size = window(self.granted.slice, guests)
+        self._transport.default_window_size = window(self.granted.slice, clients)
         self._kinds[number] = destination
         return OPEN_SUCCEEDED
 
@@ -262,11 +269,11 @@ class Connection(paramiko.ServerInterface):
 
     def _enter(self, argv: Sequence[str], pty: Pty | None) -> Session:
         assert self.granted is not None  # noqa: S101 no channel without a login
-        return self._house.driver.enter(self.granted.slice, argv, pty=pty)
+        return self._context.driver.enter(self.granted.slice, argv, pty=pty)
 
     def _lookup(self, slice: str) -> Access | None:
-        access = self._house.access.lookup(slice)
-        return access if access is not None and access.expires_at > self._house.clock.now() else None
+        access = self._context.access.lookup(slice)
+        return access if access is not None and access.expires_at > self._context.clock.now() else None
 
 
 def _holds(access: Access, blob: bytes) -> PublicKey | None:

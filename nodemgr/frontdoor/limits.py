@@ -24,7 +24,7 @@ NARROW_WINDOW = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class Client:
     """One connection: where it comes from (`rpc.eviction.source_of`), the slice whose key it has shown (None: a
     stranger), and its open channels."""
 
@@ -33,21 +33,21 @@ class Guest:
     channels: int
 
 
-def may_stay(slice: str, guests: Iterable[Guest]) -> bool:
-    """Whether one who has just logged in to `slice`, and is among the guests, stays."""
-    inside = [guest.slice for guest in guests if guest.slice is not None]
+def admits_user(slice: str, clients: Iterable[Client]) -> bool:
+    """Whether one who has just logged in to `slice`, and is among the clients, stays."""
+    inside = [client.slice for client in clients if client.slice is not None]
     return len(inside) <= MAX_CONNECTIONS and inside.count(slice) <= MAX_CONNECTIONS_PER_SLICE
 
 
-def may_open(slice: str, guests: Iterable[Guest]) -> bool:
+def admits_channel(slice: str, clients: Iterable[Client]) -> bool:
     """Whether one more channel is opened in the sliver of `slice`."""
-    return _channels(slice, guests) < MAX_CHANNELS_PER_SLICE
+    return _channels(slice, clients) < MAX_CHANNELS_PER_SLICE
 
 
-def window(slice: str, guests: Iterable[Guest]) -> int:
+def window(slice: str, clients: Iterable[Client]) -> int:
     """Bytes for one more channel in the sliver of `slice`: wide for the first few, so that files go fast far away."""
-    return WINDOW if _channels(slice, guests) < WIDE_PER_SLICE else NARROW_WINDOW
+    return WINDOW if _channels(slice, clients) < WIDE_PER_SLICE else NARROW_WINDOW
 
 
-def _channels(slice: str, guests: Iterable[Guest]) -> int:
-    return sum(guest.channels for guest in guests if guest.slice == slice)
+def _channels(slice: str, clients: Iterable[Client]) -> int:
+    return sum(client.channels for client in clients if client.slice == slice)

@@ -15,9 +15,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from nodemgr.access import Access, AccessTable
-from nodemgr.frontdoor.connection import Connection, House
+from nodemgr.frontdoor.connection import Connection, ServerContext
 from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
-from nodemgr.frontdoor.limits import MAX_STRANGERS, MAX_STRANGERS_PER_SOURCE, Guest
+from nodemgr.frontdoor.limits import MAX_STRANGERS, MAX_STRANGERS_PER_SOURCE, Client
 from nodemgr.slivers.drivers.driver import Driver
 from rpc.eviction import leaver, source_of
 from trust.clock import Clock
@@ -52,7 +52,7 @@ class FrontDoorServer:
         *,
         login_seconds: int = LOGIN_SECONDS,
     ) -> None:
-        self._house = House(driver, access, clock, self._guests)
+        self._context = ServerContext(driver, access, clock, self._clients)
         self._host_key = open_host_key(host_key_path)
         self._address = (host, port)
         self._login_seconds = login_seconds
@@ -147,7 +147,7 @@ class FrontDoorServer:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in _KEEPALIVE:
             sock.setsockopt(level, option, value)
-        connection = Connection(sock, address, self._house)
+        connection = Connection(sock, address, self._context)
         connection.start(self._host_key)
         with self._lock:
             self._connections[connection] = time.monotonic()
@@ -161,8 +161,8 @@ class FrontDoorServer:
             strangers[place].close()
             strangers[place].join(LEAVE_SECONDS)
 
-    def _guests(self) -> list[Guest]:
-        return [connection.guest for connection in self._all() if not connection.over]
+    def _clients(self) -> list[Client]:
+        return [connection.client for connection in self._all() if not connection.over]
 
     def _watch(self) -> None:
         """Once a second: forget who is gone, end who does not log in and who may no longer be inside."""
@@ -192,12 +192,12 @@ class FrontDoorServer:
             return
         try:
             if granted.slice not in table:
-                table[granted.slice] = self._house.access.lookup(granted.slice)
-            welcome = connection.welcome(table[granted.slice])
+                table[granted.slice] = self._context.access.lookup(granted.slice)
+            authorize = connection.authorize(table[granted.slice])
         except Exception:
             log.exception("front door: the access to %s could not be looked up; trying again", granted.slice)
             return
-        if not welcome:
+        if not authorize:
             log.info("front door: sessions of %s closed: key or lease ended", granted.slice)
             connection.close()
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from lifecycle.operations import Given, Verb, Wanted
+from lifecycle.operations import Given, OperationRequest, Verb
 from svm.service.bodies import OperationBody
 from trust.actions import Action
 from trust.documents import Delegation, DelegationKind, verify_delegation
@@ -39,7 +39,7 @@ WITHOUT_WORKING = (Verb.CLEAN, Verb.AUTORENEW, Verb.DELEGATE, Verb.HEAL, Verb.UN
 
 def wanted(
     body: OperationBody, peer: Peer, store: TrustStore, svm: Identity, token: str | None, key: str | None
-) -> Wanted:
+) -> OperationRequest:
     """What `lifecycle.operations.start` is to do for this caller, all of it checked but for the rows. Raises Refusal:
     NOT_ALLOWED (no PI, a delegation that is missing, old or another's), CRL_STALE, BAD_INPUT, or as
     `trust.documents.verify_delegation`.
@@ -54,7 +54,7 @@ def wanted(
     if body.standing is not None:
         standing = _given(body.standing, DelegationKind.STANDING, body.slice, peer, store, svm)
         _check_heals(body, standing)
-    return Wanted(
+    return OperationRequest(
         verb=verb,
         slice=body.slice,
         owner=peer.identity,

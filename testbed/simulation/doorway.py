@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from rpc.body_limit import Door
+from rpc.body_limit import BodyLimit
 from rpc.connection import BoundedProtocol
 from testbed.simulation.faults import Fault, Kind
 
@@ -60,7 +60,7 @@ class Doorway:
             self._server = await loop.create_server(lambda: Rude(self), sock=bound, backlog=BACKLOG)
             return
         context = self.wrong if self.fault.kind is Kind.WRONG_CERT else self.context
-        config = _config(Door(self.answer))
+        config = _config(BodyLimit(self.answer))
         self._server = await loop.create_server(
             lambda: TellingProtocol(config, self._state, {}, loop),
             sock=bound,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.types import ASGIApp
 
 from agent.client import FrontDoor
-from nodemgr.advertise import Place
+from nodemgr.advertise import Location
 from nodemgr.api import at
 from nodemgr.node import Node
 from nodemgr.settings import SimulationSettings
@@ -85,9 +85,9 @@ class SimulatedNode:
         return cls(row, node, driver, door, Doorway(served, row.address, row.port, context, latency=latency))
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Location:
         """Where it answers, once it listens."""
-        return Place.of(self.row.address, self.doorway.port, self.row.site, self.door)
+        return Location.of(self.row.address, self.doorway.port, self.row.site, self.door)
 
 
 class Population:

@@ -33,8 +33,8 @@ FOUND = (
     Bug(
         "workers look for no lost steps when the broker is back",
         "workers/comeback.py",
-        "        workshop().missed.set()",
-        "        workshop().missed.clear()",
+        "        worker_context().missed.set()",
+        "        worker_context().missed.clear()",
         single_test(
             "tests/integration/workers/test_daemons.py"
             "::test_what_was_asked_for_while_the_broker_was_away_begins_when_it_is_back"

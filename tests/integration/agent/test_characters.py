@@ -14,7 +14,7 @@ from models.database import engine, migrate
 from nodemgr import api as node_api
 from plc.api import build as plc_app
 from plc.client import PLC, Directory
-from rpc.body_limit import Door
+from rpc.body_limit import BodyLimit
 from rpc.credentials import Credentials
 from svm.service.api import create_app as svmd_app
 from svm.service.context import KnownAgents, Service
@@ -79,5 +79,5 @@ async def test_no_text_with_a_nul_gets_through(
     for method, path, headers, body in tried:
         for caller in callers:
             peer = caller.certificate.public_bytes(Encoding.DER)
-            answer: Answer = await ask(Door(served), method, path, headers=headers, pieces=[body], peer=peer)
+            answer: Answer = await ask(BodyLimit(served), method, path, headers=headers, pieces=[body], peer=peer)
             assert (answer.status, answer.body["code"]) == (400, "bad-input"), (method, path, headers, answer.data)

@@ -14,7 +14,7 @@ from agent import tickets
 from agent.client import Tickets
 from agent.issuing import digest
 from agent.places import Bounds, Demand
-from agent.tickets import Reserved, Wanted
+from agent.tickets import Reserved, TicketRequest
 from models import agent as tables
 from rpc.aio import Session
 from rpc.credentials import Credentials
@@ -243,7 +243,7 @@ async def test_a_request_that_was_cut_off_is_taken_up_where_it_stopped(
 ) -> None:
     name = slice_name()
     body = {"slice": name, "numnodes": 2, "leaselen": 600, "ips": [], "exclude": []}
-    wanted = Wanted(pi.identity, "cut-off", digest(body), Demand(pi.identity, name, 2), 600)
+    wanted = TicketRequest(pi.identity, "cut-off", digest(body), Demand(pi.identity, name, 2), 600)
     with lab.engine.begin() as connection:
         reserved = tickets.reserve(connection, wanted, datetime.now(UTC), BOUNDS)
     assert isinstance(reserved, Reserved)
@@ -257,7 +257,7 @@ async def test_a_request_that_was_cut_off_is_taken_up_where_it_stopped(
 async def test_a_reservation_that_lapsed_is_made_anew(lab: Lab, as_pi: Session, pi: Credentials) -> None:
     name, now = slice_name(), datetime.now(UTC)
     body = {"slice": name, "numnodes": 1, "leaselen": 600, "ips": [], "exclude": []}
-    wanted = Wanted(pi.identity, "lapsed", digest(body), Demand(pi.identity, name, 1), 600)
+    wanted = TicketRequest(pi.identity, "lapsed", digest(body), Demand(pi.identity, name, 1), 600)
     with lab.engine.begin() as connection:
         reserved = tickets.reserve(connection, wanted, now, BOUNDS)
         assert isinstance(reserved, Reserved)

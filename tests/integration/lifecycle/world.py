@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine, text
 
 from lifecycle.claims import Claim, claim
-from lifecycle.operations import Given, SliceSpec, Started, Wanted, start
+from lifecycle.operations import Given, OperationRequest, SliceSpec, Started, start
 from lifecycle.outcome import Done, Failed, Record
 from lifecycle.record import record
 from lifecycle.steps import StepRef
@@ -29,10 +29,10 @@ def given(hours: int = 24, *, ago: int = 0, heal: bool = False) -> Given:
     return Given("delegation", now - timedelta(seconds=ago), now + timedelta(hours=hours), heal)
 
 
-def wanted(verb: Verb, name: str = "demo", **options: Any) -> Wanted:
+def wanted(verb: Verb, name: str = "demo", **options: Any) -> OperationRequest:
     if verb in (Verb.CREATESLICE, Verb.NEWTICKETS) and "spec" not in options:
         options["spec"] = SliceSpec(4, 3600)
-    return Wanted(verb, name, options.pop("owner", OWNER), working=options.pop("working", given()), **options)
+    return OperationRequest(verb, name, options.pop("owner", OWNER), working=options.pop("working", given()), **options)
 
 
 class World:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from agent.client import FrontDoor
 from nodemgr.admission import Capacity
-from nodemgr.advertise import Place, advertisement
+from nodemgr.advertise import Location, advertisement
 from nodemgr.expiry import Expiry, recover
 from nodemgr.node import Node
 from nodemgr.slivers.drivers.simulated import SimulatedDriver
@@ -55,7 +55,7 @@ class Site:
         self.identity = Identity(Role.NODE, f"n{self.number}")
         self.address = f"127.0.1.{self.number}"
         door = FrontDoor(self.address, 22, HOST_KEY)
-        self.place = Place(self.address, f"https://{self.address}:1", f"site{self.number % 2}", door)
+        self.place = Location(self.address, f"https://{self.address}:1", f"site{self.number % 2}", door)
         self.credentials = credentials(self.folder, self.identity)
         self.driver = SimulatedDriver(self.folder / "slivers")
         self._open()

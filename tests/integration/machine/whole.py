@@ -17,7 +17,7 @@ from agent import ads
 from agent.api import create_app as agent_app
 from agent.issuing import Agent
 from agent.places import Bounds
-from lifecycle.operations import Given, Started, Verb, Wanted, start
+from lifecycle.operations import Given, OperationRequest, Started, Verb, start
 from lifecycle.outcome import Record
 from lifecycle.seal import Seal
 from lifecycle.steps import StepRef
@@ -31,7 +31,7 @@ from tasks import context
 from tasks import publish as publishing
 from tasks.addkey import addkey
 from tasks.canary import canary
-from tasks.context import Policy, Workshop
+from tasks.context import Policy, WorkerContext
 from tasks.delete import delete
 from tasks.delkey import delkey
 from tasks.newleases import newleases
@@ -117,15 +117,15 @@ def _publish(refs: list[StepRef]) -> None:
     publish(refs)
 
 
-class Shop(Workshop):
-    """A workshop whose steps run in the test's own turn until they end or are stopped."""
+class Shop(WorkerContext):
+    """A worker_context whose steps run in the test's own turn until they end or are stopped."""
 
     whole: "Whole"
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         self.whole.follow(work)
 
-    async def read(self, query: Any, *args: object) -> Any:
+    async def transaction(self, query: Any, *args: object) -> Any:
         with self.database.begin() as connection:
             return query(connection, *args)
 
@@ -162,9 +162,9 @@ class Ground:
 
 @contextmanager
 def at_work(whole: "Whole") -> Iterator["Whole"]:
-    """The process's workshop and queue are this one's, whatever other tests have put there."""
+    """The process's worker_context and queue are this one's, whatever other tests have put there."""
     before, send = context._current, publishing._send
-    context.open_workshop(whole.shop)
+    context.set_worker_context(whole.context)
     publishing._send = lambda app, messages: whole.put(messages)
     try:
         yield whole
@@ -208,7 +208,7 @@ class Whole:
             self._connect(site)
         self.start_agent()
         self.database = FusedEngine(ground.database, self.fuse)
-        self.shop = self._shop()
+        self.context = self._shop()
         self.advertise()
 
     def _shop(self) -> Shop:
@@ -217,7 +217,7 @@ class Whole:
         database: Any = self.database
         self.writer = PromptWriter(database, _publish)
         session: Any = self.wire
-        shop = Shop(
+        context = Shop(
             identity=SVM,
             database=database,
             loop=later,
@@ -228,9 +228,9 @@ class Whole:
             ask_directory=lambda: Directory(PLC, "", svmd=None, svm=None, agents=(entry,)),
             policy=POLICY,
         )
-        shop.directory, shop.directory_at = shop.ask_directory(), float("inf")
-        shop.whole = self
-        return shop
+        context.directory, context.directory_at = context.ask_directory(), float("inf")
+        context.whole = self
+        return context
 
     def start_agent(self) -> None:
         """The agent's process, anew."""
@@ -374,7 +374,7 @@ class Whole:
 
     def ask(self, verb: Verb, name: str, owner: Identity = USER, **options: Any) -> Started | None:
         """As svmd does it; None when svmd died before it could answer."""
-        wanted = Wanted(verb, name, owner, working=self.given(owner, name), **options)
+        wanted = OperationRequest(verb, name, owner, working=self.given(owner, name), **options)
 
         def begin() -> Started:
             with self.database.begin() as connection:

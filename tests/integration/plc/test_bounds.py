@@ -42,7 +42,7 @@ def test_short_certificates_may_be_renewed_as_often_as_they_must(plc: Running) -
 def test_one_token_is_not_good_for_any_number_of_certificates(plc: Running) -> None:
     key, central, now = new_private_key(Role.NODE).public_key(), plc.central, plc.central.clock.now()
     with central.begin() as connection:
-        place = enrolment.Place(Identity(Role.NODE, "tokened"), ("127.0.0.1",))
+        place = enrolment.Enrolment(Identity(Role.NODE, "tokened"), ("127.0.0.1",))
         (token,) = enrolment.make_tokens(connection, central.authority, accounts.OPERATOR, [place], now)
         secret = token.split("-")[-2]
         later = now + timedelta(seconds=1)

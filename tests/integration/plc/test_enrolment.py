@@ -17,7 +17,7 @@ from plc.bootstrap import Bootstrap
 from plc.client import Keeper, Member
 from plc.client.member import KEY_TO_COME, LAST_LIST
 from plc.daemon import _addresses
-from plc.enrolment import Place
+from plc.enrolment import Enrolment
 from rpc.credentials import Credentials
 from tests.integration.plc.conftest import Running, refused
 from trust.actions import Action
@@ -119,12 +119,12 @@ class TestTokens:
         with plc.central.begin() as connection:
             make = partial(enrolment.make_tokens, connection, authority)
             admin = Actor("admin@example.org", is_admin=True)
-            place = Place(NODE, ("127.0.0.1",))
+            place = Enrolment(NODE, ("127.0.0.1",))
             user, itself = Identity.user("a@example.org"), Identity(Role.PLC, "plc")
             refused(lambda: make(admin, [place], now), Code.NOT_ALLOWED, "only the operator")
-            refused(lambda: make(AS_OPERATOR, [Place(user, ("x",))], now), Code.BAD_INPUT, "does not enrol")
-            refused(lambda: make(AS_OPERATOR, [Place(itself, ("x",))], now), Code.BAD_INPUT, "does not enrol")
-            refused(lambda: make(AS_OPERATOR, [Place(NODE, ())], now), Code.BAD_INPUT, "at which addresses")
+            refused(lambda: make(AS_OPERATOR, [Enrolment(user, ("x",))], now), Code.BAD_INPUT, "does not enrol")
+            refused(lambda: make(AS_OPERATOR, [Enrolment(itself, ("x",))], now), Code.BAD_INPUT, "does not enrol")
+            refused(lambda: make(AS_OPERATOR, [Enrolment(NODE, ())], now), Code.BAD_INPUT, "at which addresses")
 
     def test_a_key_of_the_wrong_type(self, plc: Running) -> None:
         secret = token(plc).split("-")[3]

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from lifecycle.events import Event, events_since
-from lifecycle.operations import Given, Operation, SliceSpec, Started, Verb, Wanted, read, start
+from lifecycle.operations import Given, Operation, OperationRequest, SliceSpec, Started, Verb, read, start
 from models.database import migrate
 from nodemgr.client import SliverReply
 from plc.client import PLC, AgentEntry, Directory
@@ -49,7 +49,7 @@ class Farm:
         self.owners[name] = owner
         tell = options.pop("publish", True)
         working = self.given(owner, name)
-        wanted = Wanted(verb, name, owner.identity, working=working, connect_timeout=2, **options)
+        wanted = OperationRequest(verb, name, owner.identity, working=working, connect_timeout=2, **options)
         with self.database.begin() as connection:
             started = start(connection, wanted)
         if tell:
@@ -165,7 +165,7 @@ def farming(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Itera
     app = make_app(settings)
     process = Process(settings)
     process.start()
-    process.workshop.ask_directory = known_agents(lab)
+    process.worker_context.ask_directory = known_agents(lab)
     with start_worker(
         app, pool="threads", concurrency=16, perform_ping_check=False, shutdown_timeout=60, without_heartbeat=True
     ):

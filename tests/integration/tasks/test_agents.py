@@ -31,13 +31,13 @@ def other(lab: Lab, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def both(farm: Farm, lab: Lab, other: Lab) -> Iterator[Farm]:
     """A worker that knows both agents."""
-    shop = farm.process.workshop
-    before = shop.ask_directory
+    context = farm.process.worker_context
+    before = context.ask_directory
     entries = tuple(AgentEntry(each.identity.name, vars(each)["agent_url"]) for each in (lab, other))
-    shop.ask_directory, shop.directory = lambda: Directory(PLC, "", svmd=None, svm=None, agents=entries), None
+    context.ask_directory, context.directory = lambda: Directory(PLC, "", svmd=None, svm=None, agents=entries), None
     yield farm
     farm.clear()
-    shop.ask_directory, shop.directory = before, None
+    context.ask_directory, context.directory = before, None
 
 
 def agents_of(farm: Farm, name: str) -> dict[str, str]:

@@ -139,17 +139,17 @@ def test_delete_of_an_unreached_node_is_finished_later(farm: Farm, owner: Creden
 
 def test_the_agent_does_not_answer(farm: Farm, owner: Credentials) -> None:
     name = slice_name()
-    known = farm.process.workshop.ask_directory
-    workshop = farm.process.workshop
+    known = farm.process.worker_context.ask_directory
+    worker_context = farm.process.worker_context
     try:
         from plc.client import PLC, AgentEntry, Directory
 
         gone = Directory(PLC, "", svmd=None, svm=None, agents=(AgentEntry("agent", "https://127.0.0.1:9"),))
-        workshop.ask_directory, workshop.directory = (lambda: gone), None
+        worker_context.ask_directory, worker_context.directory = (lambda: gone), None
         ended = farm.run(Verb.CREATESLICE, name, owner)
         assert (ended.outcome, ended.code) == (Outcome.FAILED, "unreachable")
     finally:
-        workshop.ask_directory, workshop.directory = known, None
+        worker_context.ask_directory, worker_context.directory = known, None
     assert farm.run(Verb.CREATESLICE, name, owner).outcome is Outcome.DONE
 
 
@@ -159,11 +159,11 @@ def test_without_a_delegation_nothing_is_done(farm: Farm, owner: Credentials, la
     farm.execute("UPDATE svm.slice SET working_until = now() WHERE name = :n", n=name)
     started = farm.rows("SELECT id FROM svm.slice WHERE name = :n", n=name)
     assert started
-    from lifecycle.operations import Wanted, start
+    from lifecycle.operations import OperationRequest, start
     from tasks.publish import publish
 
     with farm.database.begin() as connection:
-        begun = start(connection, Wanted(Verb.NEWLEASES, name, owner.identity))
+        begun = start(connection, OperationRequest(Verb.NEWLEASES, name, owner.identity))
     publish(begun.publish)
     ended = farm.ended(begun.operation)
     assert set(farm.errors(ended.id).values()) == {"not-allowed"}

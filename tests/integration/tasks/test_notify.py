@@ -23,11 +23,11 @@ WEEK = 7 * 86_400
 @pytest.fixture
 def mailbox(farm: Farm) -> Iterator[Mailbox]:
     """A mail server, and a worker that knows of it."""
-    before = farm.process.workshop.policy
+    before = farm.process.worker_context.policy
     with mail_server() as (box, url):
-        farm.process.workshop.policy = replace(before, smtp_url=url)
+        farm.process.worker_context.policy = replace(before, smtp_url=url)
         yield box
-        farm.process.workshop.policy = before
+        farm.process.worker_context.policy = before
 
 
 def test_an_owner_is_told_once_that_leases_end(farm: Farm, owner: Credentials, mailbox: Mailbox) -> None:
@@ -86,10 +86,10 @@ def test_a_mail_server_that_is_away_loses_no_letter(farm: Farm, owner: Credentia
     name = slice_name()
     farm.run(Verb.CREATESLICE, name, owner, leaselen=WEEK)
     farm.execute("UPDATE svm.sliver SET expires_at = now() + interval '20 hours'")
-    there = farm.process.workshop.policy
-    farm.process.workshop.policy = replace(there, smtp_url="smtp://127.0.0.1:9")
+    there = farm.process.worker_context.policy
+    farm.process.worker_context.policy = replace(there, smtp_url="smtp://127.0.0.1:9")
     notify()
-    farm.process.workshop.policy = there
+    farm.process.worker_context.policy = there
     farm.execute("UPDATE svm.notice SET tried_at = now() - interval '1 hour'")
     notify()
     assert len(mailbox.letters) == 1

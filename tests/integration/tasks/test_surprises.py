@@ -15,20 +15,20 @@ from workers.watchdog import Watchdog
 
 
 def test_without_a_free_connection_no_step_is_lost(farm: Farm, owner: Credentials) -> None:
-    name, workshop = slice_name(), farm.process.workshop
+    name, worker_context = slice_name(), farm.process.worker_context
     farm.run(Verb.CREATESLICE, name, owner)
-    whole = workshop.database
+    whole = worker_context.database
     narrow = create_engine(whole.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
-    workshop.database = narrow
+    worker_context.database = narrow
     try:
         with narrow.connect():
             started = farm.start(Verb.RENEWSLICE, name, owner, actor="beat")
-            until(workshop.missed.is_set)
+            until(worker_context.missed.is_set)
     finally:
-        workshop.database = whole
+        worker_context.database = whole
     assert farm.ended(started.operation).ok == 4
     narrow.dispose()
-    assert workshop.reserve._running == 0
+    assert worker_context.background._running == 0
 
 
 def test_a_watchdog_goes_on_looking(farm: Farm) -> None:
@@ -40,9 +40,9 @@ def test_a_watchdog_goes_on_looking(farm: Farm) -> None:
         if refs:
             raise ValueError("nobody expected this")
 
-    workshop = farm.process.workshop
-    workshop.heard = float("-inf")
-    watchdog = Watchdog(farm.database, workshop, [Queue.HOUSEKEEPING], 1, end=ended.set, publish=fail)
+    worker_context = farm.process.worker_context
+    worker_context.heard = float("-inf")
+    watchdog = Watchdog(farm.database, worker_context, [Queue.HOUSEKEEPING], 1, end=ended.set, publish=fail)
     watchdog.start()
     assert ended.wait(LONGEST)
     assert len(begun) == 1

@@ -75,7 +75,7 @@ def test_the_slices_key_pair_is_sealed_and_whole(farm: Farm, owner: Credentials)
     farm.run(Verb.CREATESLICE, name, owner)
     ((row, sealed, public),) = farm.rows("SELECT id, sealed_key, public_key FROM svm.slice WHERE name = :n", n=name)
     assert b"PRIVATE" not in sealed
-    assert "PRIVATE KEY" in farm.process.workshop.seal.open(row, sealed)
+    assert "PRIVATE KEY" in farm.process.worker_context.seal.open(row, sealed)
     assert public.startswith("ssh-ed25519 ")
 
 
@@ -149,14 +149,14 @@ def test_autorenew_ends_for_a_revoked_owner(farm: Farm, lab: Lab) -> None:
     standing = farm.given(owner, name, DelegationKind.STANDING)
     farm.run(Verb.CREATESLICE, name, owner, numnodes=1, autorenew=True, standing=standing)
     farm.execute("UPDATE svm.sliver SET renew_at = now()")
-    known = farm.process.workshop.store
+    known = farm.process.worker_context.store
     try:
-        farm.process.workshop.store = lab.trust  # what the next list of plc's would bring
+        farm.process.worker_context.store = lab.trust  # what the next list of plc's would bring
         lab.revoke(owner)
         autorenew()
         assert farm.rows("SELECT autorenew FROM svm.slice WHERE name = :n", n=name) == [(False,)]
     finally:
-        farm.process.workshop.store = known
+        farm.process.worker_context.store = known
         lab.revoked.clear()
         lab.publish()
 

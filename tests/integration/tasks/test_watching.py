@@ -39,10 +39,10 @@ def test_tables_are_shown_as_numbers(farm: Farm, owner: Credentials) -> None:
 
 
 def test_a_deaf_worker_ends_itself(farm: Farm, owner: Credentials) -> None:
-    workshop, ends = farm.process.workshop, []
-    watchdog = Watchdog(farm.database, workshop, [Queue.RENEWALS], 100, end=lambda: ends.append(1))
+    worker_context, ends = farm.process.worker_context, []
+    watchdog = Watchdog(farm.database, worker_context, [Queue.RENEWALS], 100, end=lambda: ends.append(1))
     assert not watchdog.is_deaf()
-    workshop.heard = time.monotonic() - 200
+    worker_context.heard = time.monotonic() - 200
     assert not watchdog.is_deaf()  # nothing waits
     name = slice_name()
     farm.run(Verb.CREATESLICE, name, owner)
@@ -52,11 +52,11 @@ def test_a_deaf_worker_ends_itself(farm: Farm, owner: Credentials) -> None:
         "WHERE operation = :o",
         o=started.operation,
     )
-    workshop.heard = time.monotonic() - 200
-    assert not Watchdog(farm.database, workshop, [Queue.INTERACTIVE], 100).is_deaf()  # another's queue
-    assert not Watchdog(farm.database, workshop, [Queue.RENEWALS], 0).is_deaf()  # switched off
+    worker_context.heard = time.monotonic() - 200
+    assert not Watchdog(farm.database, worker_context, [Queue.INTERACTIVE], 100).is_deaf()  # another's queue
+    assert not Watchdog(farm.database, worker_context, [Queue.RENEWALS], 0).is_deaf()  # switched off
     assert watchdog.is_deaf()
-    workshop.heard = time.monotonic()
+    worker_context.heard = time.monotonic()
     assert not watchdog.is_deaf()
     publish(started.publish)
     assert farm.ended(started.operation).ok == 4

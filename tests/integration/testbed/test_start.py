@@ -6,9 +6,9 @@ from threading import Thread
 import pytest
 from click.testing import CliRunner
 
+from admin.main import main
 from testbed import control
 from testbed.home import Home
-from admin.main import main
 
 STAYS = [{"name": "beat", "pid": 7, "state": "ready"}]
 

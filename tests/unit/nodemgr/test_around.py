@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.client import Ad, AdList, FrontDoor
-from nodemgr.advertise import Place, advertisement
+from nodemgr.advertise import Location, advertisement
 from nodemgr.neighbours import Neighbours, front_doors, known_hosts, ssh_config
 from nodemgr.settings import CommonSettings, Settings, SimulationSettings
 from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_key
@@ -97,13 +97,13 @@ async def test_neighbours_are_written_when_they_change_and_kept_when_agents_are_
 
 
 async def test_an_advertisement_says_what_is_left(world: World) -> None:
-    place = Place.of("127.0.1.1", 2280, "Princeton", door())
+    place = Location.of("127.0.1.1", 2280, "Princeton", door())
     assert (advertisement(world.node, place).slots_free, place.api) == (3, "https://127.0.1.1:2280")
     await world.running()
     ad = advertisement(world.node, place)
     assert (ad.slots_free, ad.slots, ad.memory_free_mb, ad.simulated) == (2, 3, 900, True)
     assert world.store.recently_burnt(AGENT, NOW, 10) == ["t-1"]
-    assert Place.of("::1", 1, "x", door()).api == "https://[::1]:1"
+    assert Location.of("::1", 1, "x", door()).api == "https://[::1]:1"
 
 
 async def test_every_change_is_told(world: World) -> None:

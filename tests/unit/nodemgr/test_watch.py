@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from nodemgr.advertise import Place, advertisement
+from nodemgr.advertise import Location, advertisement
 from nodemgr.expiry import recover
 from nodemgr.stops import stop_owners
 from nodemgr.storage.disk import Disk
@@ -20,7 +20,7 @@ from trust.errors import Code, Refusal
 
 A, B, C = UUID(int=1), UUID(int=2), UUID(int=3)
 FLOOR = 10 * GROWN_KIB
-PLACE = Place.of("127.0.1.1", 2280, "Princeton", door())
+PLACE = Location.of("127.0.1.1", 2280, "Princeton", door())
 
 
 def full(world: World) -> Disk:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.responses import StreamingResponse
 
-from rpc.body_limit import MAX_BODY, Door
+from rpc.body_limit import MAX_BODY, BodyLimit
 from tests.unit.rpc.asgi import Answer, ask
 
 SCOPE = {
@@ -34,22 +34,22 @@ class Echo:
 
 
 async def test_the_app_gets_the_whole_body_at_once() -> None:
-    answer = await ask(Door(Echo()), "POST", "/", pieces=[b"ab", b"", b"cde"])
+    answer = await ask(BodyLimit(Echo()), "POST", "/", pieces=[b"ab", b"", b"cde"])
     assert (answer.status, answer.data) == (200, b"5")
-    answer = await ask(Door(Echo()), "POST", "/", pieces=[b"x" * (MAX_BODY // 2)] * 2)
+    answer = await ask(BodyLimit(Echo()), "POST", "/", pieces=[b"x" * (MAX_BODY // 2)] * 2)
     assert (answer.status, answer.data) == (200, str(MAX_BODY).encode())
 
 
 async def test_a_body_that_is_too_large() -> None:
     app = Echo()
-    answer = await ask(Door(app), "POST", "/", pieces=[b"x" * (MAX_BODY // 2)] * 2 + [b"x"])
+    answer = await ask(BodyLimit(app), "POST", "/", pieces=[b"x" * (MAX_BODY // 2)] * 2 + [b"x"])
     assert (answer.status, answer.body["code"], answer.headers["connection"]) == (413, "bad-input", "close")
     assert not app.ran
 
 
 async def test_a_client_that_leaves_within_the_body() -> None:
     app = Echo()
-    answer = await ask(Door(app), "POST", "/", pieces=[b"half"], gone=True)
+    answer = await ask(BodyLimit(app), "POST", "/", pieces=[b"half"], gone=True)
     assert answer.status == 0
     assert not app.ran
 
@@ -65,7 +65,7 @@ async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
         answer.status = message.get("status", answer.status)
         answer.data += message.get("body", b"")
 
-    await Door(app)({"type": "http", "method": "POST", "path": "/"}, receive, send)
+    await BodyLimit(app)({"type": "http", "method": "POST", "path": "/"}, receive, send)
     assert (answer.status, answer.body["code"]) == (408, "timeout")
     assert not app.ran
 
@@ -100,30 +100,30 @@ class Listening:
 
 async def test_event_streams_are_ended_whole() -> None:
     started, client = asyncio.Event(), Listening()
-    door = Door(_stream("text/event-stream", started))
-    task = asyncio.create_task(door(dict(SCOPE), client.receive, client.send))
+    bounded = BodyLimit(_stream("text/event-stream", started))
+    task = asyncio.create_task(bounded(dict(SCOPE), client.receive, client.send))
     await started.wait()
-    door.end_streams()
+    bounded.end_streams()
     await task
     assert (client.answer.data, client.answer.complete) == (b"data: 1\n\n", True)
-    assert not door.streams
+    assert not bounded.streams
     assert task.cancelling() == 0
 
 
 async def test_a_stream_that_begins_when_all_are_ended() -> None:
     client = Listening()
-    door = Door(_stream("text/event-stream", asyncio.Event()))
-    door.end_streams()
-    await door(dict(SCOPE), client.receive, client.send)
+    bounded = BodyLimit(_stream("text/event-stream", asyncio.Event()))
+    bounded.end_streams()
+    await bounded(dict(SCOPE), client.receive, client.send)
     assert client.answer.complete
 
 
 async def test_other_answers_are_not_broken_off() -> None:
     started, client = asyncio.Event(), Listening()
-    door = Door(_stream("application/json", started))
-    task = asyncio.create_task(door(dict(SCOPE), client.receive, client.send))
+    bounded = BodyLimit(_stream("application/json", started))
+    task = asyncio.create_task(bounded(dict(SCOPE), client.receive, client.send))
     await started.wait()
-    door.end_streams()
+    bounded.end_streams()
     await asyncio.sleep(0)
     assert not task.done()
     task.cancel()

@@ -4,7 +4,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
-from rpc.body_limit import MAX_BODY, Door
+from rpc.body_limit import MAX_BODY, BodyLimit
 from rpc.guard import open_route
 from rpc.server import application
 from tests.unit.rpc.asgi import ask
@@ -26,27 +26,27 @@ def made() -> Any:
             raise Refusal(Code.NOT_FOUND, "no such name")
         return size
 
-    return Door(app)
+    return BodyLimit(app)
 
 
 async def test_answers_and_refusals() -> None:
-    door, route = made(), "/counted/{name}"
+    bounded, route = made(), "/counted/{name}"
     before = [counted("GET", route, "200"), counted("GET", route, "404", "not-found")]
-    await ask(door, "GET", "/counted/one")
-    await ask(door, "GET", "/counted/two")
-    await ask(door, "GET", "/counted/nobody")
+    await ask(bounded, "GET", "/counted/one")
+    await ask(bounded, "GET", "/counted/two")
+    await ask(bounded, "GET", "/counted/nobody")
     assert [counted("GET", route, "200") - before[0], counted("GET", route, "404", "not-found") - before[1]] == [2, 1]
     before = [counted("GET", route, "400", "bad-input")]
-    await ask(door, "GET", "/counted/one?size=many")
+    await ask(bounded, "GET", "/counted/one?size=many")
     assert counted("GET", route, "400", "bad-input") - before[0] == 1
 
 
 async def test_what_strangers_make_up_has_one_name() -> None:
-    door = made()
+    bounded = made()
     before = counted("GET", "other", "404"), counted("other", "/counted/{name}", "405")
-    await ask(door, "GET", "/a")
-    await ask(door, "GET", "/b")
-    await ask(door, "BREW", "/counted/one")
+    await ask(bounded, "GET", "/a")
+    await ask(bounded, "GET", "/b")
+    await ask(bounded, "BREW", "/counted/one")
     assert counted("GET", "other", "404") - before[0] == 2
     assert counted("other", "/counted/{name}", "405") - before[1] == 1
 

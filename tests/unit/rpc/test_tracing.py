@@ -5,7 +5,7 @@ import logging
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from rpc.body_limit import Door
+from rpc.body_limit import BodyLimit
 from rpc.guard import open_route
 from rpc.server import application
 from rpc.tracing import HEADER, incoming, outgoing
@@ -43,8 +43,8 @@ async def test_a_line_with_the_ids(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.INFO, "rpc.body_limit"):
         for name in ("one", "nobody"):
-            await ask(Door(app), "PUT", f"/traced/{name}", headers={HEADER: f"{OPERATION}/7"})
-        await ask(Door(app), "PUT", "/traced/two")
+            await ask(BodyLimit(app), "PUT", f"/traced/{name}", headers={HEADER: f"{OPERATION}/7"})
+        await ask(BodyLimit(app), "PUT", "/traced/two")
     assert [(found.get("operation"), found.get("step")) for found in seen] == [(OPERATION, 7)] * 2 + [(None, None)]
     assert [record.getMessage() for record in caplog.records] == [
         "PUT /traced/{name}: 200",

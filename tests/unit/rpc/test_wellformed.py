@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rpc import wellformed
-from rpc.body_limit import Door
+from rpc.body_limit import BodyLimit
 from tests.unit.rpc.asgi import ask
 from tests.unit.rpc.test_body_limit import Echo
 from trust.errors import Refusal
@@ -61,6 +61,6 @@ def test_the_oldest_http_needs_no_host() -> None:
 )
 async def test_nul_in_a_body(body: bytes, taken: bool) -> None:
     app = Echo()
-    answer = await ask(Door(app), "POST", "/", pieces=[body])
+    answer = await ask(BodyLimit(app), "POST", "/", pieces=[body])
     assert (answer.status, app.ran) == (200 if taken else 400, taken)
     assert taken or (answer.body["code"], "NUL" in answer.body["detail"]) == ("bad-input", True)

@@ -8,7 +8,7 @@ from threading import Event, Lock
 import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from tasks.concurrency_limit import Reserve
+from tasks.concurrency_limit import ConcurrencyLimit
 
 
 def _wait(hold: Event) -> None:
@@ -16,7 +16,7 @@ def _wait(hold: Event) -> None:
 
 
 def test_never_more_than_its_share_at_once_and_everything_is_done() -> None:
-    reserve, lock, done = Reserve(3), Lock(), []
+    background, lock, done = ConcurrencyLimit(3), Lock(), []
     now, most = 0, 0
 
     def work(number: int) -> None:
@@ -30,16 +30,16 @@ def test_never_more_than_its_share_at_once_and_everything_is_done() -> None:
 
     with ThreadPoolExecutor(12) as pool:
         for number in range(200):
-            pool.submit(reserve.run, partial(work, number))
+            pool.submit(background.run, partial(work, number))
     assert sorted(done) == list(range(200))
     assert most <= 3
 
 
 def test_what_is_too_much_gives_its_thread_back_at_once() -> None:
-    reserve, hold, done = Reserve(1), Event(), []
+    background, hold, done = ConcurrencyLimit(1), Event(), []
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(reserve.run, partial(_wait, hold))
-        reserve.run(lambda: done.append(1))
+        first = pool.submit(background.run, partial(_wait, hold))
+        background.run(lambda: done.append(1))
         assert done == []
         hold.set()
         first.result(10)
@@ -48,31 +48,31 @@ def test_what_is_too_much_gives_its_thread_back_at_once() -> None:
 
 @pytest.mark.parametrize("error", [ValueError, PoolTimeoutError, SystemExit])
 def test_work_that_fails_gives_its_place_to_what_waits(error: type[BaseException]) -> None:
-    reserve, waits, done = Reserve(1), Event(), list[int]()
+    background, waits, done = ConcurrencyLimit(1), Event(), list[int]()
 
     def fail() -> None:
         waits.wait(10)
         raise error
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(reserve.run, fail)
-        while not reserve._running:
+        first = pool.submit(background.run, fail)
+        while not background._running:
             time.sleep(0.001)
-        reserve.run(lambda: done.append(1))
+        background.run(lambda: done.append(1))
         waits.set()
         wait([first])
     for number in (2, 3):
-        reserve.run(lambda number=number: done.append(number))  # type: ignore[misc]
+        background.run(lambda number=number: done.append(number))  # type: ignore[misc]
     assert sorted(done) == [1, 2, 3]
-    assert reserve._running == 0
+    assert background._running == 0
 
 
 def test_nothing_begins_after_the_end() -> None:
-    reserve, hold, done = Reserve(1), Event(), []
+    background, hold, done = ConcurrencyLimit(1), Event(), []
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(reserve.run, partial(_wait, hold))
-        reserve.run(lambda: done.append(1))
-        reserve.close()
+        first = pool.submit(background.run, partial(_wait, hold))
+        background.run(lambda: done.append(1))
+        background.close()
         hold.set()
         first.result(10)
     assert done == []
