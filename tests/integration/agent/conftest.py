@@ -23,11 +23,13 @@ def pi(lab: Lab) -> Credentials:
 
 @pytest.fixture
 async def as_pi(lab: Lab, pi: Credentials) -> AsyncIterator[Session]:
+    lab.publish()  # a list good for minutes, however long the tests before this one took
     async with lab.session(pi) as session:
         yield session
 
 
 @pytest.fixture
 async def as_svm(lab: Lab) -> AsyncIterator[Session]:
+    lab.publish()
     async with lab.session(lab.svm_credentials) as session:
         yield session

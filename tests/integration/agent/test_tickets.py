@@ -26,6 +26,12 @@ from trust.identity import Identity, Role
 BOUNDS = Bounds(200, 50)
 
 
+@pytest.fixture(autouse=True)
+async def settled(lab: Lab) -> None:
+    """What the test before gave back has been burnt by its node, and counts no more."""
+    await lab.settled_tickets()
+
+
 async def ask(lab: Lab, session: Session, slice: str, numnodes: int = 1, **changes: Any) -> Tickets:
     wanted: dict[str, Any] = {
         "slice": slice,

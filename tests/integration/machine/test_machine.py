@@ -393,7 +393,7 @@ def machine(ground: Ground) -> Iterator[type[Machine]]:
     sys.stderr.write(f"\n{dict(sorted(counts.items()))}\n")
 
 
-@pytest.mark.timeout(7200 if DEEP else 180)
+@pytest.mark.timeout(7200 if DEEP else 600)
 def test_any_order_of_events_loses_and_doubles_nothing(machine: type[Machine]) -> None:
     run_state_machine_as_test(
         machine,
