@@ -3,12 +3,13 @@
 import http.client
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.lab import FAILED, REAL, Lab, until
+from tests.acceptance.lab import FAILED, REAL, Lab, Ran, until
 
 SLICE = "measured"
 
@@ -114,6 +115,11 @@ def test_what_nobody_serves_has_one_name(lab: Lab, pages: dict[str, Page]) -> No
     assert not [name for name in page if "made-up" in name]
 
 
+def inside(lab: Lab, script: str) -> Ran:
+    """A script of bash's in the sliver on the first node."""
+    return lab.svm("ssh", "-i", "reader", SLICE, lab.real[0], f"bash -c {shlex.quote(script)}")
+
+
 def test_a_sliver_reads_no_page(lab: Lab, pages: dict[str, Page]) -> None:
     """It shares the machine's loopback, so that it reaches them all."""
     lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "reader").must()
@@ -121,10 +127,35 @@ def test_a_sliver_reads_no_page(lab: Lab, pages: dict[str, Page]) -> None:
     for page in pages.values():
         place = page.address.replace(":", "/")
         script = f"exec 3<>/dev/tcp/{place}; printf 'GET /metrics HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3"
-        said = lab.svm("ssh", "-i", "reader", SLICE, lab.real[0], f'bash -c "{script}"').must().out
+        said = inside(lab, script).must().out
         assert "401" in said
         assert "python_info" not in said
         assert "dslice_" not in said
+
+
+def test_a_sliver_sees_no_page_of_flowers(lab: Lab) -> None:
+    place = next(row["address"] for row in lab.ps() if row["name"] == "flower").replace(":", "/")
+    for path in ("/", "/metrics", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", "/api/queues/length"):
+        script = f"exec 3<>/dev/tcp/{place}; printf 'GET {path} HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3"
+        assert "401" in inside(lab, script).must().out.partition("\n")[0]
+
+
+def test_a_sliver_hands_in_no_letter(lab: Lab) -> None:
+    """The mailbox's socket is out of its reach, and none of the testbed's ports greets as a mail server does."""
+    socket = lab.home / "run" / "mail.sock"
+    assert socket.is_socket()
+    assert inside(lab, f"ls {socket}").status != 0
+    knock = f"import socket; socket.socket(socket.AF_UNIX).connect('{socket}'); print('connected')"
+    assert "connected" not in inside(lab, f"python3 -c {shlex.quote(knock)}").out
+    greetings = """
+        ports=$(awk '$4 == "0A" {print $2}' /proc/net/tcp | cut -d: -f2)
+        for port in $ports; do
+            (exec 3<>/dev/tcp/127.0.0.1/$((16#$port)) && echo knocked && timeout 1 head -c 3 <&3) 2>/dev/null
+        done
+    """
+    said = inside(lab, greetings).out
+    assert "knocked" in said
+    assert "220" not in said
 
 
 def test_the_slice_ends(lab: Lab) -> None:
