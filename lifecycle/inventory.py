@@ -36,7 +36,9 @@ _EXPECTED = text("""
     SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, v.node_name, v.jti, v.generation, v.expires_at,
         v.key_generation, x.key_generation AS wanted_keys,
         ARRAY(SELECT k.line FROM svm.slice_key k WHERE k.slice = x.id AND v.state = 'running') AS keys,
-        v.changed_at < now() - interval '30 seconds' AS settled,
+        v.changed_at < :asked - interval '30 seconds' AND NOT EXISTS (
+            SELECT 1 FROM svm.operation o JOIN svm.step s ON s.operation = o.id
+            WHERE o.slice = v.slice AND o.ended_at IS NULL AND s.node = v.node AND s.ended_at IS NULL) AS settled,
         CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired'
             ELSE v.state END AS state,
         CASE WHEN x.working_until > now() THEN x.working END AS working,
@@ -84,7 +86,8 @@ class Expected:
     """One sliver's row on a node, whatever its state.
 
     Args:
-        settled: it has not changed for a while, so that a difference is no mere overlap with a step at work.
+        settled: when the node was asked it had not changed for a while, and no step is under way there: a difference is
+            no mere overlap with a step at work, and nothing is mended that a step will do again.
         delegation: what its owner lets svmd show there now.
         keys: digest of the wanted key set of a VM that runs (`trust.sshkeys.key_set_digest`).
     """
@@ -134,16 +137,17 @@ def nodes(connection: Connection) -> list[str]:
     return list(connection.scalars(_TO_ASK))
 
 
-def node_of(connection: Connection, node: str) -> tuple[str, str] | None:
-    """(name, base URL) of a node."""
+def node_of(connection: Connection, node: str) -> tuple[str, str, datetime] | None:
+    """(name, base URL, the time by the database's clock) of a node that is going to be asked."""
     row = connection.execute(
-        text("SELECT node_name, api FROM svm.node WHERE node = :node"), {"node": node}
+        text("SELECT node_name, api, now() AS asked FROM svm.node WHERE node = :node"), {"node": node}
     ).one_or_none()
-    return (row.node_name, row.api) if row else None
+    return (row.node_name, row.api, row.asked) if row else None
 
 
-def expected(connection: Connection, node: str, there: Iterable[UUID]) -> list[Expected]:
-    """The rows of a node that are to be compared with what it has, `there` (registrations): not what was there once."""
+def expected(connection: Connection, node: str, asked: datetime, there: Iterable[UUID]) -> list[Expected]:
+    """The rows of a node that are to be compared with what it said when it was `asked`, among them those of what is
+    `there` (registrations): not what was there once."""
     return [
         Expected(
             slice=row.slice,
@@ -162,7 +166,7 @@ def expected(connection: Connection, node: str, there: Iterable[UUID]) -> list[E
             delegation=row.working or row.standing,
             keys=key_set_digest(row.keys),
         )
-        for row in connection.execute(_EXPECTED, {"node": node, "there": list(there)})
+        for row in connection.execute(_EXPECTED, {"node": node, "asked": asked, "there": list(there)})
     ]
 
 

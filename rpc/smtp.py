@@ -3,6 +3,7 @@
 smtp://relay.example.org:25              plain, or STARTTLS when the server offers it
 smtp://user:password@relay.example.org   STARTTLS is demanded, then a login (RFC 3207, RFC 4954)
 smtps://user:password@relay.example.org  TLS from the first byte (RFC 8314)
+lmtp:///run/mail.sock                    LMTP at a UNIX socket (RFC 2033), for those who may open it
 """
 
 import smtplib
@@ -18,6 +19,7 @@ from rpc.tls import public_context
 TIMEOUT = 15  # seconds for each word with the mail server
 PORTS = {"smtp": 25, "smtps": 465}
 PORT_WITH_LOGIN = 587
+LOCAL = "lmtp"
 
 Key = TypeVar("Key")
 
@@ -34,11 +36,14 @@ def check_url(url: str) -> str:
     """The same address if letters could be sent to it; ValueError says what it should look like."""
     try:
         found = urlsplit(url)
-        usable = found.scheme in PORTS and found.hostname and found.port != 0 and found.path in ("", "/")
+        local = found.scheme == LOCAL and not found.netloc and len(found.path) > 1
+        remote = found.scheme in PORTS and found.hostname and found.port != 0 and found.path in ("", "/")
     except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(f"{without_password(url)!r} is not smtp://[USER:PASSWORD@]HOST[:PORT] or smtps://…")
+        local = remote = False
+    if not (local or remote):
+        raise ValueError(
+            f"{without_password(url)!r} is not smtp://[USER:PASSWORD@]HOST[:PORT], smtps://… or lmtp:///PATH"
+        )
     return url
 
 
@@ -54,10 +59,11 @@ def relay(url: str) -> Iterator[smtplib.SMTP]:
     server = urlsplit(url)
     user, password = unquote(server.username or ""), unquote(server.password or "")
     host = server.hostname or ""
-    if server.scheme == "smtps":
-        session: smtplib.SMTP = smtplib.SMTP_SSL(
-            host, server.port or PORTS["smtps"], timeout=TIMEOUT, context=public_context()
-        )
+    session: smtplib.SMTP
+    if server.scheme == LOCAL:
+        session = smtplib.LMTP(unquote(server.path), timeout=TIMEOUT)
+    elif server.scheme == "smtps":
+        session = smtplib.SMTP_SSL(host, server.port or PORTS["smtps"], timeout=TIMEOUT, context=public_context())
     else:
         session = smtplib.SMTP(host, server.port or (PORT_WITH_LOGIN if user else PORTS["smtp"]), timeout=TIMEOUT)
     with session:

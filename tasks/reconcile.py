@@ -166,10 +166,11 @@ async def look(claim: Claim, context: WorkerContext) -> Done:
     place = await context.transaction(node_of, node)
     if place is None:
         return Done()
+    name, api, asked = place
     client = NodeClient(
         context.session,
-        place[1],
-        Identity(Role.NODE, place[0]),
+        api,
+        Identity(Role.NODE, name),
         connect_timeout=claim.connect_timeout,
         deadline=context.policy.step,
     )
@@ -178,7 +179,7 @@ async def look(claim: Claim, context: WorkerContext) -> Done:
     except Refusal as refusal:
         await context.transaction(silent, node, refusal.code, refusal.reason)
         raise
-    rows = await context.transaction(expected, node, [item.slice_id for item in inventory])
+    rows = await context.transaction(expected, node, asked, [item.slice_id for item in inventory])
     found = compare(rows, inventory)
     deleted, pushed, renewed = await asyncio.gather(
         _delete(client, found.delete),

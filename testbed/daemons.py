@@ -17,7 +17,7 @@ from testbed.addresses import (
 from testbed.embedded import Postgres, Valkey
 from testbed.home import OPERATOR, Home, Plan, write_private
 
-PORTS = ("plc", "agent", "svmd", "flower", "mail")
+PORTS = ("plc", "agent", "svmd", "flower")
 AGENT = "dslice.planet-lab.org"  # the name by which the howto of 2003 asks for advertisements
 SVM = "svm"
 SHOWN = "metrics-token"  # whose file, in the folder of secrets, Prometheus reads
@@ -25,6 +25,7 @@ SHOWN = "metrics-token"  # whose file, in the folder of secrets, Prometheus read
 METRICS = ("plc", "agent", "svmd", "beat", "worker1")
 SITES = ("Princeton", "Berkeley", "Cambridge")
 SIMULATED_PER_PROCESS = 250
+MAIL_SOCKET = "mail.sock"
 SLOTS = 64  # slivers a node takes
 MEMORY_MB = 16_384
 # On one machine it costs nothing to ask often, and a node that has just come up is known to all at once.
@@ -147,20 +148,15 @@ class Layout:
 
     def mail(self) -> Spec:
         """The mailbox, where all letters of the testbed end."""
-        return Spec(
-            "mail",
-            "mail",
-            "mail",
-            self._at("mail"),
-            env={"DSLICE_MAILBOX": str(self.home.mail), **self._listen("mail")},
-        )
+        place = self.home.socket(MAIL_SOCKET)
+        return Spec("mail", "mail", "mail", place, env={"DSLICE_MAILBOX": str(self.home.mail), "DSLICE_LISTEN": place})
 
     def plc(self) -> Spec:
         """plc, whom all others need to start."""
         env = {
             **self._service("plc", "plc"),
             **self._metrics("plc"),
-            "DSLICE_SMTP_URL": f"smtp://{self._at('mail')}",
+            "DSLICE_SMTP_URL": f"lmtp://{self.home.socket(MAIL_SOCKET)}",
             "DSLICE_CA_OPERATOR": OPERATOR,
             "DSLICE_DATABASE_URL": self.database.url("plc"),
         }
@@ -245,7 +241,7 @@ class Layout:
         return {"DSLICE_METRICS_LISTEN": address, "DSLICE_METRICS_TOKEN": secret(self.home, SHOWN)}
 
     def _service(self, service: str, name: str) -> dict[str, str]:
-        return {**self._member(service, name), **self._listen(service)}
+        return {**self._member(service, name), "DSLICE_LISTEN": self._at(service)}
 
     def _member(self, folder: str, name: str) -> dict[str, str]:
         return {
@@ -260,11 +256,8 @@ class Layout:
             "DSLICE_DATABASE_URL": self.database.url("svm"),
             "DSLICE_BROKER_URL": self.broker.url,
             "DSLICE_SLICE_KEY_FILE": str(self.home.secrets / "slice-key"),
-            "DSLICE_SMTP_URL": f"smtp://{self._at('mail')}",
+            "DSLICE_SMTP_URL": f"lmtp://{self.home.socket(MAIL_SOCKET)}",
         }
-
-    def _listen(self, service: str) -> dict[str, str]:
-        return {"DSLICE_LISTEN": self._at(service)}
 
     def _at(self, service: str) -> str:
         return f"{LOOPBACK}:{self.plan.ports[service]}"

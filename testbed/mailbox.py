@@ -1,6 +1,7 @@
-"""The testbed's mailbox: an SMTP server to which every letter is welcome, and the reading of what came.
+"""The testbed's mailbox: a mail server to which every letter is welcome, and the reading of what came.
 
-Nothing leaves the machine. Letters are files, so that they outlive a restart and need no server to be read.
+Nothing leaves the machine. It listens at a UNIX socket in the testbed's private folder: slivers share the machine's
+network, and none may hand in a letter. Letters are files, so that they outlive a restart and need no server to be read.
 """
 
 import asyncio
@@ -65,13 +66,12 @@ class Deliver:
 
 
 def main() -> None:
-    """`dslice run mail`: DSLICE_LISTEN (host:port), DSLICE_MAILBOX (folder); until SIGTERM."""
-    host, _, port = os.environ["DSLICE_LISTEN"].rpartition(":")
-    asyncio.run(_serve(Path(os.environ["DSLICE_MAILBOX"]), host, int(port)))
+    """`dslice run mail`: DSLICE_LISTEN (a socket's path), DSLICE_MAILBOX (folder); until SIGTERM."""
+    asyncio.run(_serve(Path(os.environ["DSLICE_MAILBOX"]), os.environ["DSLICE_LISTEN"]))
 
 
-async def _serve(folder: Path, host: str, port: int) -> None:
-    from aiosmtpd.smtp import SMTP
+async def _serve(folder: Path, place: str) -> None:
+    from aiosmtpd.lmtp import LMTP
 
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -79,9 +79,9 @@ async def _serve(folder: Path, host: str, port: int) -> None:
         loop.add_signal_handler(number, ended.set)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     handler = Deliver(folder)
-    server = await loop.create_server(lambda: SMTP(handler, data_size_limit=MOST_BYTES, hostname="testbed"), host, port)
-    found = server.sockets[0].getsockname()
-    sys.stdout.write(f"ready {found[0]}:{found[1]}\n")
+    server = await loop.create_unix_server(lambda: LMTP(handler, data_size_limit=MOST_BYTES, hostname="testbed"), place)
+    Path(place).chmod(0o600)
+    sys.stdout.write(f"ready {place}\n")
     sys.stdout.flush()
     await ended.wait()
     server.close()

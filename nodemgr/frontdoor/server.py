@@ -6,7 +6,6 @@ import contextlib
 import errno
 import logging
 import os
-import resource
 import select
 import socket
 import threading
@@ -20,6 +19,7 @@ from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
 from nodemgr.frontdoor.limits import MAX_STRANGERS, MAX_STRANGERS_PER_SOURCE, Client
 from nodemgr.slivers.drivers.driver import Driver
 from rpc.eviction import leaver, source_of
+from rpc.sockets import raise_descriptor_limit
 from trust.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class FrontDoorServer:
     def start(self) -> tuple[str, int]:
         """Listen; the address and port, which answer from now on. OSError when they are taken."""
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         self._listener = socket.create_server(self._address, family=family, backlog=128)
         self._spare = os.open(os.devnull, os.O_RDONLY)
         for name, work in (("front-door", self._accept), ("front-door-watch", self._watch)):
@@ -200,14 +200,6 @@ class FrontDoorServer:
         if not authorize:
             log.info("front door: sessions of %s closed: key or lease ended", granted.slice)
             connection.close()
-
-
-def _raise_descriptor_limit() -> None:
-    """A session takes five descriptors; the usual soft limit of 1,024 is for programs with select(2)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 # A client whose machine is gone is noticed after about two minutes.

@@ -7,19 +7,20 @@ import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from rpc.acceptor import BACKLOG, Gate
 from rpc.body_limit import BodyLimit
 from rpc.connection import BoundedProtocol
 from testbed.simulation.faults import Fault, Kind
 
 TRANSPORT = "dslice.transport"  # key in the ASGI scope
-HANDSHAKE_SECONDS = 10
-BACKLOG = 256
+MOST = 256  # connections to one node
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
 HONEST = Fault(Kind.OK)
@@ -46,6 +47,9 @@ class Doorway:
     latency: float = 0
     fault: Fault = HONEST
     _server: asyncio.Server | None = None
+    _socket: socket.socket | None = None
+    _taking: "asyncio.Task[None] | None" = None
+    _gate: Gate = field(default_factory=lambda: Gate(MOST))
     _state: ServerState = field(default_factory=ServerState)
     _held: "set[asyncio.Transport]" = field(default_factory=set)
 
@@ -61,19 +65,23 @@ class Doorway:
             return
         context = self.wrong if self.fault.kind is Kind.WRONG_CERT else self.context
         config = _config(BodyLimit(self.answer))
-        self._server = await loop.create_server(
-            lambda: TellingProtocol(config, self._state, {}, loop),
-            sock=bound,
-            ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS,
-            backlog=BACKLOG,
-        )
+        bound.setblocking(False)
+        bound.listen(BACKLOG)
+        self._socket = bound
+        made = partial(TellingProtocol, config, self._state, {}, loop)
+        self._taking = asyncio.create_task(self._gate.take(bound, context, made))
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._taking is not None and self._socket is not None:
+            self._taking.cancel()
+            await asyncio.wait([self._taking])
+            self._socket.close()
+            self._gate.stop()
+            self._taking = self._socket = None
         reset = self.fault.kind is Kind.RESET
         standing = [connection.transport for connection in self._state.connections]
         for transport in [*standing, *self._held]:

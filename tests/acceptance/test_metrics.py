@@ -3,12 +3,13 @@
 import http.client
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.lab import FAILED, REAL, Lab, until
+from tests.acceptance.lab import FAILED, REAL, Lab, Ran, until
 
 SLICE = "measured"
 
@@ -114,6 +115,11 @@ def test_what_nobody_serves_has_one_name(lab: Lab, pages: dict[str, Page]) -> No
     assert not [name for name in page if "made-up" in name]
 
 
+def inside(lab: Lab, script: str) -> Ran:
+    """A script of bash's in the sliver on the first node."""
+    return lab.svm("ssh", "-i", "reader", SLICE, lab.real[0], f"bash -c {shlex.quote(script)}")
+
+
 def test_a_sliver_reads_no_page(lab: Lab, pages: dict[str, Page]) -> None:
     """It shares the machine's loopback, so that it reaches them all."""
     lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "reader").must()
@@ -121,10 +127,27 @@ def test_a_sliver_reads_no_page(lab: Lab, pages: dict[str, Page]) -> None:
     for page in pages.values():
         place = page.address.replace(":", "/")
         script = f"exec 3<>/dev/tcp/{place}; printf 'GET /metrics HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3"
-        said = lab.svm("ssh", "-i", "reader", SLICE, lab.real[0], f'bash -c "{script}"').must().out
+        said = inside(lab, script).must().out
         assert "401" in said
         assert "python_info" not in said
         assert "dslice_" not in said
+
+
+def test_a_sliver_sees_no_page_of_flowers(lab: Lab) -> None:
+    place = next(row["address"] for row in lab.ps() if row["name"] == "flower").replace(":", "/")
+    for path in ("/", "/metrics", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", "/api/queues/length"):
+        script = f"exec 3<>/dev/tcp/{place}; printf 'GET {path} HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3"
+        assert "401" in inside(lab, script).must().out.partition("\n")[0]
+
+
+def test_a_sliver_hands_in_no_letter(lab: Lab) -> None:
+    """The mailbox's socket, its only way in, is out of a sliver's reach."""
+    place = lab.home / "run" / "mail.sock"
+    knock = f"import socket; socket.socket(socket.AF_UNIX).connect('{place}'); print('connected')"
+    assert lab.run("python3", "-c", knock).out == "connected\n"
+    refused = inside(lab, f"python3 -c {shlex.quote(knock)}")
+    assert refused.out == ""
+    assert re.search("PermissionError|FileNotFoundError", refused.err)
 
 
 def test_the_slice_ends(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from sqlalchemy import event as listen
 
@@ -51,5 +52,8 @@ def test_reconcile_looks_at_what_is_there_or_is_to_be(world: World) -> None:
             world.run(Verb.DELETESLICE, f"slice{number}")
     (old,) = world.rows("SELECT slice_id FROM svm.slice WHERE name = 'slice3'")
     with world.database.connect() as connection:
-        names = [[row.name for row in expected(connection, "127.0.1.1", there)] for there in ([], [old.slice_id])]
+        names = [
+            [row.name for row in expected(connection, "127.0.1.1", datetime.now(UTC), there)]
+            for there in ([], [old.slice_id])
+        ]
     assert names == [["slice0"], ["slice0", "slice3"]]

@@ -14,6 +14,7 @@ from models.states import Outcome
 from rpc.credentials import Credentials
 from tasks.canary import canary_all
 from tasks.reconcile import reconcile_all
+from tasks.sweep import look
 from testbed.simulation.population import SimulatedNode
 from tests.integration.agent.lab import slice_name
 from tests.integration.tasks.farm import Farm, until
@@ -106,6 +107,40 @@ def test_a_renewal_whose_answer_was_lost_is_learned_of(farm: Farm, owner: Creden
     farm.execute("UPDATE svm.sliver SET changed_at = now() - interval '1 minute'")
     reconciled(farm)
     assert found.node.store.lease(name) == there
+    assert farm.rows(LEASE, n=node) == [(2, there.token, there.expires_at)]
+
+
+def test_a_renewal_that_a_step_will_make_again_is_left_to_it(farm: Farm, owner: Credentials) -> None:
+    """Its worker died between the node's answer and the record: learned of beside it, it would be made once more."""
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    node, found = first(farm, name)
+    farm.fault(node, "lose-answer")
+    operation = farm.run(Verb.RENEWSLICE, name, owner).id
+    farm.fault(node, "ok")
+    farm.execute(
+        "UPDATE svm.operation SET outcome = NULL, ended_at = NULL, open_steps = 1, in_flight = 1 WHERE id = :id",
+        id=operation,
+    )
+    farm.execute(
+        """UPDATE svm.step SET state = 'running', claim_token = gen_random_uuid(), ended_at = NULL,
+               claim_until = now() + interval '1 hour' WHERE operation = :id AND node = :n""",
+        id=operation,
+        n=node,
+    )
+    farm.execute("UPDATE svm.sliver SET changed_at = now() - interval '1 minute'")
+    reconciled(farm)
+    assert farm.rows(LEASE, n=node)[0].generation == 1
+    farm.execute(
+        "UPDATE svm.step SET claim_until = now() - interval '1 second' WHERE operation = :id AND node = :n",
+        id=operation,
+        n=node,
+    )
+    look(again=0)
+    farm.ended(operation)
+    there = found.node.store.lease(name)
+    assert there
+    assert there.generation == 2
     assert farm.rows(LEASE, n=node) == [(2, there.token, there.expires_at)]
 
 

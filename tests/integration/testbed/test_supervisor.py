@@ -30,8 +30,8 @@ bootstrap.prepare = lambda layout: None
 
 
 def stand_in(layout, name):
-    mail = layout.mail()
-    return replace(mail, name=name, role=name, env={**mail.env, "DSLICE_LISTEN": layout._at(name)})
+    mail, place = layout.mail(), layout.home.socket(f"{name}.sock")
+    return replace(mail, name=name, role=name, address=place, env={**mail.env, "DSLICE_LISTEN": place})
 
 
 Layout.plc = lambda self: stand_in(self, "plc")
@@ -142,17 +142,20 @@ def test_nonsense_on_the_control_socket_does_no_harm(home: Home) -> None:
 
 
 def test_letters_are_kept_as_files(home: Home) -> None:
-    import smtplib
+    import stat
     from email.message import EmailMessage
 
+    from rpc.smtp import relay
     from testbed.mailbox import letters
 
     letter = EmailMessage()
     letter["From"], letter["To"], letter["Subject"] = "a@testbed.example", "b@testbed.example", "Grüße"
     letter.set_content("two\nlines")
-    host, _, port = rows(home)["mail"]["address"].rpartition(":")
-    with smtplib.SMTP(host, int(port)) as relay:
-        relay.send_message(letter)
+    place = rows(home)["mail"]["address"]
+    with relay(f"lmtp://{place}") as session:
+        session.send_message(letter)
+    assert stat.S_IMODE(Path(place).stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(place).parent.stat().st_mode) == 0o700
     (found,) = letters(home.mail)
     assert found.as_json() | {"date": ""} == {
         "from": "a@testbed.example",

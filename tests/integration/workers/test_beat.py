@@ -27,17 +27,12 @@ def test_a_damaged_schedule_file_cannot_matter(crew: Crew, owner: Credentials) -
         each.unlink()
 
 
-def test_what_is_due_at_long_intervals_is_asked_for_at_each_start(crew: Crew) -> None:
-    """A beat that is started anew more often than once an hour would never ask for it otherwise."""
+def test_what_users_wait_for_is_asked_for_at_each_start(crew: Crew, owner: Credentials) -> None:
     crew.daemon("worker")
     for _ in range(2):
-        crew.farm.execute(
-            """INSERT INTO svm.operation
-                   (verb, queue, owner, actor, parallelism, connect_timeout, batch, outcome, ended_at)
-               VALUES ('canary', 'housekeeping', 'x', 'old', 1, 1, 1, 'done', now() - interval '2 hours')"""
-        )
-        beat = crew.daemon("beat", DSLICE_CLEAN_SECONDS="3600")
-        until(lambda: not crew.farm.rows("SELECT 1 FROM svm.operation WHERE actor = 'old'"))
+        crew.farm.execute("DELETE FROM svm.operation WHERE verb = 'canary'")
+        beat = crew.daemon("beat", DSLICE_CANARY_SECONDS="3600")
+        until(lambda: bool(crew.farm.rows(SUNG)))
         beat.signal(KILL)
         beat.ended()
 

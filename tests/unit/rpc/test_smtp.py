@@ -13,6 +13,7 @@ from rpc.smtp import check_url, without_password
         "smtp://[::1]:25",
         "smtp://me:p%40ss@relay.example.org",
         "smtps://me:pass@relay.example.org:465/",
+        "lmtp:///run/mail.sock",
     ],
 )
 def test_addresses_of_mail_servers(url: str) -> None:
@@ -31,6 +32,9 @@ def test_addresses_of_mail_servers(url: str) -> None:
         "smtp://[::1",
         "smtp://relay/folder",
         "smtps://me:secret@",
+        "lmtp://",
+        "lmtp:///",
+        "lmtp://relay/run/mail.sock",
     ],
 )
 def test_what_is_none_is_refused_without_showing_the_password(url: str) -> None:
