@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = "admin agent bench deploy docs lifecycle models nodemgr plc rpc svm tasks testbed tests trust workers".split()
+ROOMS = "admin agent bench deploy docs lifecycle models nodemgr plc rpc svm tasks testbed tests trust workers"
 
-_ROOM = rf"(?<![\w./-])(?:{'|'.join(ROOMS)})"
+_ROOM = rf"(?<![\w./-])(?:{ROOMS.replace(' ', '|')})"
 HEADING = re.compile(r"docs/([\w-]+\.md),\s+(?:#\s*)?\"([^\"]+)\"")
 PAGE = re.compile(r"(?<![\w/.-])[\w./-]*[\w-]\.md\b")
 FILE = re.compile(rf"{_ROOM}/[\w/.-]*\w\.(?:py|sh|toml|yml|svg)\b")
