@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.lab import Lab
+from tests.acceptance.lab import Lab, Ran
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -64,20 +64,33 @@ def missing(wanted: list[str], said: list[str]) -> list[str]:
     return lacking if ANYTHING in wanted else lacking + [f"beyond: {line}" for line in left.elements()]
 
 
+class Shell:
+    """One shell, as the page's reader has it open: what changes its environment is kept for the next command."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.kept = lab.folder / "howto-shell"
+
+    def types(self, command: str, answers: list[str]) -> Ran:
+        typed = "".join(f"{answer}\n" for answer in answers)
+        if command.startswith(("eval ", "unset ")):
+            command += f"\nexport -p > {self.kept}"
+        if not self.kept.exists():
+            return self.lab.run("bash", "-c", command, typed=typed)
+        return self.lab.run("env", "-i", "bash", "-c", f". {self.kept}\n{command}", typed=typed)
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not (shutil.which("ssh") and shutil.which("unshare")), reason="needs openssh-client and util-linux")
 def test_the_page_is_true(lab: Lab) -> None:
     nodes = [*lab.real, *lab.simulated]
-    shell: list[str] = []  # what has changed the shell for the commands that follow
+    shell = Shell(lab)
 
     def here(text: str) -> str:
         return re.sub(r"127\.0\.1\.(\d+)", lambda found: nodes[int(found[1]) - 1], text)
 
     for typed in commands(PAGE.read_text()):
-        if typed.command.startswith(("eval ", "unset ")):
-            shell.append(typed.command)
-            continue
-        script = "\n".join([*shell, here(typed.command)])
-        ran = lab.run("bash", "-c", script, typed="".join(f"{answer}\n" for answer in typed.answers))
+        ran = shell.types(here(typed.command), typed.answers)
         said = re.sub(r"^(email|password): ?((email|password): ?)*", "", f"{ran.out}{ran.err}", flags=re.MULTILINE)
         printed = [WHEN.sub("T", line.rstrip()) for line in said.splitlines() if line.strip()]
         wanted = [WHEN.sub("T", here(line)) for line in typed.lines]
