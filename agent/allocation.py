@@ -1,4 +1,4 @@
-"""Which nodes a request for tickets gets: pure (PROTOCOL.md, "POST /tickets"; howto, the `ips` tag)."""
+"""Which nodes a request for tickets gets: pure (docs/protocol.md, "POST /tickets")."""
 
 import heapq
 from collections import defaultdict

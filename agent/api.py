@@ -1,4 +1,4 @@
-"""The agent's calls (PROTOCOL.md, "Calls"): advertisements in, tickets out.
+"""The agent's calls (docs/protocol.md, "Calls"): advertisements in, tickets out.
 
 Endpoints are plain functions, each in a thread of the server's pool: their database and plc's client are synchronous.
 """

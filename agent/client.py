@@ -1,4 +1,4 @@
-"""Client of the agent, for workers, svmd and node managers (PROTOCOL.md, "Calls").
+"""Client of the agent, for workers, svmd and node managers (docs/protocol.md, "Calls").
 
 Every method raises `trust.errors.Refusal`: the agent's own code, or unreachable, timeout, wrong-certificate.
 """
@@ -17,7 +17,7 @@ from trust.documents import sign_delegation, working_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
-AD_LIFETIME = 60  # seconds: an older advertisement does not count (PROTOCOL.md, "POST /tickets")
+AD_LIFETIME = 60  # seconds: an older advertisement does not count (docs/protocol.md, "POST /tickets")
 
 
 @dataclass(frozen=True, slots=True)

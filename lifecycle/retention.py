@@ -78,7 +78,7 @@ def purgeable_ids(connection: Connection, owner: Identity | None) -> list[UUID]:
 
 
 def purge(connection: Connection, owner: Identity | None) -> list[str]:
-    """Purge them; their names. plc gets the names back in a step of its own (`models.periodic.releases`)."""
+    """Purge them; their names. plc gets the names back in a step of its own (`tasks/release.py`)."""
     found = list(connection.scalars(_LOCK, {"owner": str(owner) if owner else None}))
     # Looked at again under the lock: an operation may have begun while this waited.
     still = set(purgeable_ids(connection, owner))

@@ -31,7 +31,7 @@ from models.states import LIFECYCLE, Kind, Outcome, Queue, SliceState, SliverSta
 
 metadata = new_metadata("svm")
 
-MAX_LEASELEN = 1_209_600  # seconds, two weeks (howto, "Creating a slice")
+MAX_LEASELEN = 1_209_600  # seconds, two weeks (docs/howto.md, "Creating a slice")
 
 
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:

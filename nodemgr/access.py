@@ -1,4 +1,4 @@
-"""Who may log in to a slice on this node: what the store tells the front door (SLIVERS.md, "Front door")."""
+"""Who may log in to a slice on this node: what the store tells the front door (docs/slivers.md, "The front door")."""
 
 from __future__ import annotations
 

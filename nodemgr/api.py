@@ -1,4 +1,4 @@
-"""A node's calls (PROTOCOL.md, "Calls"; all idempotent by content).
+"""A node's calls (docs/protocol.md, "Calls"; all idempotent by content).
 
 One application serves any number of nodes: which one a request is for stands in its ASGI scope (`at`). Endpoints are
 coroutines on the node manager's loop; its store answers in place.
@@ -26,7 +26,7 @@ from trust.sshkeys import key_set_digest
 from trust.store import TrustStore
 
 NODE, FRONTDOOR = "dslice.node", "dslice.frontdoor"  # keys in the ASGI scope
-MAX_TOKEN = 8192  # bytes of a signed document (PROTOCOL.md)
+MAX_TOKEN = 8192  # bytes of a signed document (docs/protocol.md, "Signed documents")
 MAX_KEY = 16 * 1024
 
 Token = Annotated[str, Field(max_length=MAX_TOKEN)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from trust.errors import Code, Refusal
 
-DRIVER_SECONDS = 40  # a whole call ends within 45 s (STACK.md)
+DRIVER_SECONDS = 40  # a whole call ends within 45 s (docs/lifecycle.md, "Operations and steps")
 MOST = 8
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Who calls a node, and what that caller may do to a slice (PROTOCOL.md, "Who may")."""
+"""Who calls a node, and what that caller may do to a slice (docs/protocol.md, "Who may")."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
-"""Client of a node manager, for workers (PROTOCOL.md, "Calls").
+"""Client of a node manager, for workers (docs/protocol.md, "Calls").
 
 Every method raises `trust.errors.Refusal`: the node's own code, or unreachable, timeout, wrong-certificate. All calls
-are idempotent by content (LIFECYCLE.md): repeat them freely after a lost answer.
+are idempotent by content (docs/protocol.md, "Calls"): repeat them freely after a lost answer.
 """
 
 from __future__ import annotations

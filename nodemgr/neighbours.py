@@ -1,6 +1,6 @@
 """The other nodes, as the agents know them: known_hosts and ssh_config for every sliver, and whom forwarding may reach.
 
-SLIVERS.md, "Front door": host keys are pinned without pushing lists to slivers.
+docs/slivers.md, "The front door": host keys are pinned without pushing lists to slivers.
 """
 
 import asyncio

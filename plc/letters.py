@@ -7,7 +7,7 @@ from plc.mail import Letter
 
 
 def certificate_requested(operator: str, email: str, name: str, site: str, standing: str, key_sha256: str) -> Letter:
-    """To the CA operator, who inspects and verifies it (howto, "plkeygen")."""
+    """To the CA operator, who inspects and verifies it (docs/howto.md, "A certificate")."""
     body = f"""\
 {name} <{email}> asks for a certificate.
 

@@ -1,4 +1,4 @@
-"""The registry of slice names: one owner for a name, whichever agents issue its tickets (PROTOCOL "Names")."""
+"""The registry of slice names: one owner for a name, whichever agents issue its tickets (docs/protocol.md, "Names")."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

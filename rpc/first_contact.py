@@ -1,7 +1,8 @@
 """The one call before any CA is trusted: fetch public bytes, to be judged by their content, never by who sent them.
 
 Whoever wants plc's root for the first time has nothing to check plc's server by. Nothing secret may be sent here, and
-what comes back counts only once its SHA-256 has been compared with one that came another way (PROTOCOL "Identities").
+what comes back counts only once its SHA-256 has been compared with one that came another way
+(docs/protocol.md, "Identities").
 """
 
 import http.client

@@ -59,7 +59,7 @@ class Guard:
         return peer
 
     def recheck(self, peer: Peer) -> Peer:
-        """The same check again, for streams: once a minute (PROTOCOL "Identities"). Refusals as above."""
+        """The same check again, for streams: once a minute (docs/protocol.md, "Identities"). Refusals as above."""
         return self.store.peer(peer.certificate, {peer.identity.role})
 
 

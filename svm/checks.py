@@ -10,7 +10,7 @@ from svm.health import Around, advice, running, worries
 from svm.output import MAX_LINE, printable
 
 CERTIFICATE_LEFT = timedelta(days=7)
-MOST_SKEW = timedelta(seconds=30)  # PROTOCOL.md: what verifying a signed document allows
+MOST_SKEW = timedelta(seconds=30)  # docs/protocol.md, "Signed documents"
 
 
 @dataclass(frozen=True, slots=True)

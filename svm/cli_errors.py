@@ -1,4 +1,4 @@
-"""How `plkeygen` and `pluserinfo` end: every error one line on stderr, and PROTOCOL's exit statuses."""
+"""How `plkeygen` and `pluserinfo` end: every error one line on stderr, and svm's exit statuses."""
 
 import traceback
 

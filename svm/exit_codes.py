@@ -1,4 +1,4 @@
-"""Exit statuses of `svm` (PROTOCOL.md, "The command line").
+"""Exit statuses of `svm` (docs/protocol.md, "The command line").
 
 0 all done · 1 all failed or refused · 2 usage or bad input · 3 some nodes failed · 4 not authenticated or not allowed ·
 5 a service cannot be reached · 130 Ctrl-C.

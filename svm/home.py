@@ -1,4 +1,4 @@
-"""The user's `~/.planetlab`: key, certificate, pinned root, and where plc and svmd answer (howto, "plkeygen")."""
+"""The user's `~/.planetlab`: key, certificate, pinned root, where plc and svmd are (docs/howto.md, "A certificate")."""
 
 import os
 import stat

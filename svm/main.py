@@ -1,4 +1,4 @@
-"""`svm`: create, manage and delete slices from the command line (2003 howto; PROTOCOL.md, "The command line").
+"""`svm`: create, manage and delete slices from the command line (docs/howto.md; docs/protocol.md, "The command line").
 
 Flags stand before the verb. Verbs are loaded when they are used; nothing heavier than click is at start.
 """

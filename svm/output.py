@@ -20,7 +20,7 @@ from svm.exit_codes import status_of_nodes
 from trust.errors import Refusal
 
 MAX_TEXT = 200
-"""Characters of foreign text that are shown (PROTOCOL.md, "Calls")."""
+"""Characters of foreign text that are shown (docs/protocol.md, "Calls")."""
 MAX_LINE = 400
 """Of a line with our words and a node's."""
 

@@ -1,4 +1,4 @@
-"""`plkeygen`: the key directory, the certificate request, the certificate (2003 howto, "plkeygen")."""
+"""`plkeygen`: the key directory, the certificate request, the certificate (docs/howto.md, "A certificate")."""
 
 import sys
 from typing import IO, TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`pluserinfo`: look up a user's SSH public keys and details by e-mail (2003 howto, "pluserinfo")."""
+"""`pluserinfo`: look up a user's SSH public keys and details by e-mail (docs/howto.md, "Letting people in")."""
 
 import sys
 from typing import IO, TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The slice XML file of the 2003 howto ("Creating slices"), read strictly.
+"""The slice XML file of the 2003 howto, read strictly (docs/slice-file.md).
 
     <slice> <name>oceanstore</name> <numnodes>2</numnodes> <leaselen>1209600</leaselen> <ips>…</ips> </slice>
 

@@ -1,4 +1,4 @@
-"""addkey: SSH keys for a slice's users, on every node (howto, "Accessing a slice")."""
+"""addkey: SSH keys for a slice's users, on every node (docs/howto.md, "Letting people in")."""
 
 from celery import shared_task
 

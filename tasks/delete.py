@@ -1,4 +1,4 @@
-"""delete: a sliver, its lease and its ticket are taken back (howto, "Deleting a slice")."""
+"""delete: a sliver, its lease and its ticket are taken back (docs/howto.md, "Deleting a slice")."""
 
 from celery import shared_task
 

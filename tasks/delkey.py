@@ -1,4 +1,4 @@
-"""delkey: an SSH key is taken away on every node (howto, "Accessing a slice")."""
+"""delkey: an SSH key is taken away on every node (docs/howto.md, "Letting people in")."""
 
 from celery import shared_task
 

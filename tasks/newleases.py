@@ -1,4 +1,4 @@
-"""newleases: a ticket is redeemed at its node for a lease (howto, "Partial failures", step 2)."""
+"""newleases: a ticket is redeemed at its node for a lease (docs/howto.md, "When some nodes fail")."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from trust.documents import Lease, verify_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
-SKEW = 30  # seconds by which two clocks may differ (PROTOCOL.md, "Signed documents")
+SKEW = 30  # seconds by which two clocks may differ (docs/protocol.md, "Signed documents")
 
 
 @shared_task(name="newleases")

@@ -1,6 +1,6 @@
 """newtickets: tickets for the nodes that a slice lacks, from one agent or several: all of them, or none.
 
-Howto, "Creating a slice": the broker inside svm asks the agent, which either gives them all or an error.
+docs/howto.md, "Creating a slice": the broker inside svm asks the agent, which either gives them all or an error.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from trust.sshkeys import new_ssh_key_pair
 
 @shared_task(name="newtickets")
 def newtickets(ids: list[int]) -> None:
-    """These steps (PROTOCOL.md, "POST /tickets")."""
+    """These steps (docs/protocol.md, "POST /tickets")."""
     perform(ids, ask)
 
 

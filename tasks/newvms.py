@@ -1,4 +1,4 @@
-"""newvms: a lease becomes a VM on its node (howto, "Partial failures", step 3). Keys follow in a step of their own."""
+"""newvms: a lease becomes a VM on its node (docs/howto.md, "When some nodes fail"). Keys follow in their own step."""
 
 from dataclasses import replace
 

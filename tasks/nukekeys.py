@@ -1,4 +1,4 @@
-"""nukekeys: all SSH keys are taken away on every node (howto, "Accessing a slice")."""
+"""nukekeys: all SSH keys are taken away on every node (docs/howto.md, "Letting people in")."""
 
 from celery import shared_task
 

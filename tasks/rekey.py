@@ -1,4 +1,4 @@
-"""rekey: another key pair for the slice itself, by which its VMs reach one another (SLIVERS.md)."""
+"""rekey: a slice gets another key pair (docs/slivers.md, "The slice's own key pair")."""
 
 from celery import shared_task
 

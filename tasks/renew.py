@@ -1,4 +1,4 @@
-"""renew: a lease gives way to one to now + leaselen (howto, "Renewing leases"). A failure leaves the old one whole."""
+"""renew: a lease gives way to one to now + leaselen (docs/howto.md, "Renewing leases"). A failure keeps the old one."""
 
 from datetime import timedelta
 from uuid import UUID

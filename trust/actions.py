@@ -1,4 +1,4 @@
-"""What a caller wants to do to a slice, and how old the revocation list may be for it (PROTOCOL "Identities")."""
+"""What a caller does to a slice, and how old the revocation list may be for it (docs/protocol.md, "Identities")."""
 
 from enum import StrEnum
 

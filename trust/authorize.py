@@ -1,4 +1,4 @@
-"""Who may: one pure function that guards every call (PROTOCOL "Who may")."""
+"""Who may: one pure function that guards every call (docs/protocol.md, "Who may")."""
 
 from trust.actions import Action
 from trust.documents import Delegation, DelegationKind

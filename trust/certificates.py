@@ -1,4 +1,4 @@
-"""Keys, certificate requests, certificates and plc's certificate authority (PROTOCOL "Identities", RFC 5280).
+"""Keys, certificate requests, certificates and plc's certificate authority (docs/protocol.md, "Identities", RFC 5280).
 
 PEM is ``str`` here, except for the revocation list, which travels as bytes.
 """

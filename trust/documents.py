@@ -9,7 +9,7 @@ Working  user         PS256      24 h, and the user certificate's end
 Standing user         PS256      the user certificate's end
 ======== ============ ========== ===============================================================
 
-Checks come in the order of PROTOCOL "Signed documents". Times have whole seconds.
+Checks come in the order of docs/protocol.md, "Signed documents". Times have whole seconds.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Stable names of what went wrong (PROTOCOL "Calls"); they are part of the wire format and of ``--json``."""
+    """Stable names of what went wrong (docs/protocol.md, "Codes"): part of the wire format and of ``--json``."""
 
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"

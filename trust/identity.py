@@ -1,4 +1,4 @@
-"""Identities: who somebody is, as the one URI SAN of a certificate (PROTOCOL "Identities")."""
+"""Identities: who somebody is, as the one URI SAN of a certificate (docs/protocol.md, "Identities")."""
 
 import re
 from dataclasses import dataclass

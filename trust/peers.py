@@ -1,4 +1,4 @@
-"""Who holds this certificate? One answer for TLS peers and document signers alike (PROTOCOL "Identities")."""
+"""Who holds this certificate? One answer for TLS peers and document signers alike (docs/protocol.md, "Identities")."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

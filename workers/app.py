@@ -1,4 +1,4 @@
-"""The Celery app: settings that STACK.md requires, queues, and the beat schedule. svmd imports it before publishing."""
+"""The Celery app: required settings, queues, and the beat schedule. svmd imports it before publishing."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ STEPS = (
 )
 PERIODIC = ("sweep", "autorenew", "clean", "notify", "reconcile-all", "canary-all")
 
-# Each reason is in STACK.md, "Celery settings that are required".
+# Each of these was a failure once: tests/unit/workers/test_app.py.
 REQUIRED: dict[str, Any] = {
     "task_acks_late": True,
     "task_ignore_result": True,

@@ -13,7 +13,7 @@ from trust.errors import Refusal
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 20  # between two looks at plc's revocation list and at the certificate's file (PROTOCOL "Identities")
+LOOK_SECONDS = 20  # between looks at plc's revocation list and the certificate's file (docs/protocol.md, "Identities")
 WAIT_SECONDS = 0.5
 
 

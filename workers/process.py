@@ -1,6 +1,6 @@
 """A worker process: what it makes at `worker_init`, before any message is taken, and ends at `worker_shutdown`.
 
-In a pool of threads `worker_process_init` never fires (STACK.md), and there is one process.
+In a pool of threads `worker_process_init` never fires, and there is one process.
 """
 
 import asyncio

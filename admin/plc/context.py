@@ -19,7 +19,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 
 class Refused(click.ClickException):
-    """A refusal with the exit status of PROTOCOL.md."""
+    """A refusal with its exit status (docs/protocol.md, "The command line")."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason)

@@ -20,7 +20,7 @@ from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.store import TrustStore
 
-CRL_SECONDS = 20  # between two looks at the revocation list (PROTOCOL "Identities")
+CRL_SECONDS = 20  # between two looks at the revocation list (docs/protocol.md, "Identities")
 ANNOUNCE_SECONDS = 5  # between two tries while plc is away
 RENEW_AT = 2 / 3  # of a certificate's life
 LAST_LIST = "crl.pem"  # beside the certificate: a service that starts while plc is down goes on with it while it counts

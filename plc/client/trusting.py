@@ -1,4 +1,7 @@
-"""From nothing to a trusted root: plc shows it, somebody else vouched for its SHA-256 (PROTOCOL "Identities")."""
+"""From nothing to a trusted root: plc shows it, somebody else vouched for its SHA-256.
+
+See docs/protocol.md, "Identities".
+"""
 
 import hmac
 import json

@@ -1,4 +1,4 @@
-"""What plc says, as values; shapes of the wire stand beside them (PROTOCOL "Calls", plc)."""
+"""What plc says, as values; shapes of the wire stand beside them (docs/protocol.md, "Calls", plc)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

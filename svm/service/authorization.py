@@ -75,7 +75,7 @@ def wanted(
 
 
 def require_pi(peer: Peer) -> None:
-    """Only PIs may change slices (howto, section 1). Raises Refusal(NOT_ALLOWED)."""
+    """Only PIs may change slices (docs/howto.md, "The words"). Raises Refusal(NOT_ALLOWED)."""
     if not peer.pi:
         raise Refusal(
             Code.NOT_ALLOWED, f"{peer.identity.name} is no PI and only PIs may change slices; ask your site's PI"

@@ -19,7 +19,7 @@ from trust.errors import Refusal
 from trust.peers import Peer
 
 RECHECK_SECONDS = 60
-"""How often a watcher's certificate is looked at again (PROTOCOL.md, "Identities")."""
+"""How often a watcher's certificate is looked at again (docs/protocol.md, "Identities")."""
 QUIET_SECONDS = 15
 """A comment goes out after so long, so that both sides know that the other is there."""
 AT_ONCE = 1000

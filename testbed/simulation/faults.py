@@ -1,4 +1,4 @@
-"""How a simulated node may misbehave (PROTOCOL.md, `dslice fault`)."""
+"""How a simulated node may misbehave (`dslice fault`)."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 PI, OTHER_PI, USER, NEWCOMER = (f"{name}@testbed.example" for name in ("pi", "pi2", "user", "new"))
 REAL, SIMULATED = 3, 12
 
-# As in PROTOCOL.md, "The command line".
+# As in docs/protocol.md, "The command line".
 DONE, FAILED, USAGE, SOME_FAILED, NOT_ALLOWED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 SHORT = {

@@ -1,4 +1,4 @@
-"""I1 to I5 of LIFECYCLE.md on one look at everything. Pure.
+"""I1 to I5 of docs/lifecycle.md, "Invariants", on one look at everything. Pure.
 
 Lost: what svmd believes to run and the node lacks. Doubled: what is there twice, or goes on where it must not.
 """

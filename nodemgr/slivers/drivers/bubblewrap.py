@@ -10,7 +10,7 @@ from nodemgr.slivers.process.launch import KEEPER, program
 
 
 class BubblewrapDriver(KeeperDriver):
-    """Slivers whose namespaces bwrap makes (SLIVERS.md)."""
+    """Slivers whose namespaces bwrap makes (docs/slivers.md, "Drivers")."""
 
     name = "bubblewrap"
     tools = ("bwrap", "nsenter", "setpriv", "prlimit", "setsid", "unshare")

@@ -1,4 +1,4 @@
-"""What a node manager asks of a sliver driver (SLIVERS.md, "One small interface, several drivers").
+"""What a node manager asks of a sliver driver (docs/slivers.md, "Drivers").
 
 A driver's slivers outlive the node manager: `list` finds them again after a restart. Its life-cycle methods run on the
 node manager's event loop and never block it; `enter` is called from the front door's own threads.

@@ -1,4 +1,4 @@
-"""What holds after every rule, and what must have come about once all is healed (LIFECYCLE.md, "Invariants")."""
+"""What holds after every rule, and what must have come about once all is healed (docs/lifecycle.md, "Invariants")."""
 
 from collections import Counter
 from dataclasses import dataclass

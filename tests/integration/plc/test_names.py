@@ -1,4 +1,4 @@
-"""The registry of slice names: one owner for a name, whichever agents ask for it (PROTOCOL "Names")."""
+"""The registry of slice names: one owner for a name, whichever agents ask for it (docs/protocol.md, "Names")."""
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor

@@ -86,7 +86,7 @@ def podman() -> Iterator[str | None]:
         yield None
         return
     folder = Path(tempfile.mkdtemp(prefix="dslice-podman-"))
-    # A root without CAP_SYS_RESOURCE cannot raise limits, hence no default ulimits (SLIVERS.md).
+    # A root without CAP_SYS_RESOURCE cannot raise limits, hence no default ulimits.
     engine = '[engine]\ncgroup_manager = "cgroupfs"\nruntime = "runc"\nevents_logger = "file"\n'
     (folder / "containers.conf").write_text(f"[containers]\ndefault_ulimits = []\n{engine}")
     podman = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]

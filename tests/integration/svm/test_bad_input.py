@@ -1,6 +1,6 @@
 """Every verb with a wrong slice name, one that is not there, another's; key files and key directories that are wrong.
 
-Each: one line on stderr, nothing on stdout, the exit status of PROTOCOL.md, and no operation begun.
+Each: one line on stderr, nothing on stdout, its exit status (docs/protocol.md, "The command line"), no operation begun.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""How plkeygen and pluserinfo end: one line, and the exit statuses of PROTOCOL.md."""
+"""How plkeygen and pluserinfo end: one line, and an exit status."""
 
 import click
 import pytest

@@ -38,6 +38,12 @@ def test_the_howtos_file() -> None:
     assert found == SliceFile("oceanstore", 2, 1_209_600, ("141.213.4.201", "216.165.109.81", "216.165.109.82"))
 
 
+def test_the_example_of_its_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "slice-file.md").read_text()
+    example = page.partition("```xml\n")[2].partition("```")[0]
+    assert parse_slice_file(example.encode()) == parse_slice_file(HOWTO)
+
+
 def test_without_ips_the_agent_chooses() -> None:
     assert parse_slice_file(slice_xml()) == SliceFile("demo", 2, 3600, ())
 

@@ -1,4 +1,4 @@
-"""The app's settings: each of these was a failure once (STACK.md)."""
+"""The app's settings: each of these was a failure once."""
 
 from pathlib import Path
 
