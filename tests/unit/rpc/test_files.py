@@ -14,7 +14,7 @@ from rpc import files
 from rpc.files import create_file, replace_file, write_file
 
 ROOT = Path(files.__file__).parent.parent
-PRODUCT = ("agent", "models", "nodemgr", "plc", "rpc", "svm", "tasks", "testbed", "trust", "workers")
+PRODUCT = ("admin", "agent", "lifecycle", "models", "nodemgr", "plc", "rpc", "svm", "tasks", "testbed", "trust", "workers")
 
 # Calls that replace a file by hand. Who may make them: the one place, folders that change their name, sftp's own
 # requests, two files that change together (credentials), and files that nobody reads after a crash.

@@ -21,7 +21,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests look at words; whether the host has the programs does not matter."""
     monkeypatch.setattr(launch, "program", lambda name: f"/usr/bin/{name}")
     for module in ("bubblewrap", "unshare"):
-        monkeypatch.setattr(f"nodemgr.slivers.{module}.program", lambda name: f"/usr/bin/{name}")
+        monkeypatch.setattr(f"nodemgr.slivers.drivers.{module}.program", lambda name: f"/usr/bin/{name}")
 
 
 def test_only_home_and_tmp_can_be_written() -> None:
