@@ -21,9 +21,15 @@ def killed_in_a_loop(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def all_killed(stack: Stack) -> Iterator[None]:
-    """kill -9 of all workers at once, every few seconds."""
+    """kill -9 of all workers at once, every few seconds, once all have come back: on a slow machine too they work."""
     names = stack.names("worker")
-    with again_and_again(lambda: [stack.kill(name) for name in names], (1.5, 4)):
+
+    def kill() -> None:
+        if stack.all_ready(names):
+            for name in names:
+                stack.kill(name)
+
+    with again_and_again(kill, (1.5, 4)):
         yield
 
 
