@@ -90,7 +90,7 @@ def _disk_full(stack: Stack, life: Life) -> list[Breach]:
             slivers = [path for one in (doomed, ending) for path in seen.glob(f"*/slivers/{one.names[0]}@*")]
             settled(lambda: not any(path.exists() for path in slivers), 3 * LEASELEN + DONE_WITHIN)
             found += [Breach("doubled", path.name, "I5: alive after its end") for path in slivers if path.exists()]
-        # What they have taken away is written once there is room; a node killed before that would have the leases again.
+        # What they took away is written once there is room; a node killed before that would have the leases again.
         if not settled(lambda: not any(seen.glob("*/node.db-behind/*")), DONE_WITHIN):
             found.append(Breach("lost", name, "nodes do not write what they owe, though their disk has room again"))
     return found
