@@ -6,6 +6,8 @@ from tests.faults.planted.once import ONCE
 
 NODE_MACHINE = "tests/unit/nodemgr/test_machine.py"
 TOGETHER = case("verbs side by side")
+_CLAIMS = """FROM svm.step s JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(id, token)
+        ON s.id = c.id"""
 
 THOUGHT_OF = (
     Bug(
@@ -19,8 +21,8 @@ THOUGHT_OF = (
     Bug(
         "a record counts without its claim's token",
         "lifecycle/record.py",
-        "ON s.id = c.id AND s.claim_token = c.token",
-        "ON s.id = c.id",
+        f"SELECT s.id, s.claim_token\n    {_CLAIMS} AND s.claim_token = c.token",
+        f"SELECT s.id, c.token AS claim_token\n    {_CLAIMS}",
         single_test("tests/integration/lifecycle/test_steps.py::test_a_record_under_another_token_is_ignored"),
         "assert",
     ),
