@@ -171,7 +171,7 @@ def fault(node: str, what: str, folder: Path | None) -> None:
     """Break a simulated node, or mend it.
 
     NODE is its address, its name, or all. WHAT is ok, refuse, blackhole, reset, slow=SECONDS, lose-answer, half-answer,
-    drip, slow-driver=SECONDS, over-capacity or wrong-cert.
+    drip, slow-driver=SECONDS, failing-driver, over-capacity or wrong-cert.
     """
     from testbed.faults import inject
 

@@ -20,7 +20,8 @@ class Kind(StrEnum):
     LOSE_ANSWER = "lose-answer"  # acts, then hangs up
     HALF_ANSWER = "half-answer"  # acts, says half of the answer, then hangs up
     DRIP = "drip"  # acts, and says the answer at one byte in that many seconds
-    SLOW_DRIVER = "slow-driver"  # makes and removes slivers, that many seconds later
+    SLOW_DRIVER = "slow-driver"  # makes, stops and removes slivers, that many seconds later
+    FAILING_DRIVER = "failing-driver"  # makes, stops and removes none
     OVER_CAPACITY = "over-capacity"  # takes no new ticket
     WRONG_CERT = "wrong-cert"  # shows another node's certificate
 

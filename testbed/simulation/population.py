@@ -114,6 +114,7 @@ class Population:
             raise Refusal(Code.BAD_INPUT, "wrong-cert needs a second node, whose certificate to show; simulate more")
         for found in chosen:
             found.driver.latency = fault.seconds if fault.kind is Kind.SLOW_DRIVER else 0
+            found.driver.failing = "its driver fails" if fault.kind is Kind.FAILING_DRIVER else None
             found.node.full = fault.kind is Kind.OVER_CAPACITY
             await found.doorway.misbehave(fault)
         return f"{name}: {fault}" if name != ALL else f"{len(chosen)} nodes: {fault}"

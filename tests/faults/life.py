@@ -64,6 +64,7 @@ class Life:
     numnodes: int | None = None
     parallelism: int = 16
     leaselen: int = LEASELEN
+    owner: str = PI
     autorenew: bool | None = None
     again: int = 0
     refusals: list[str] = field(default_factory=list)
@@ -126,7 +127,7 @@ class Life:
 
     def _svmd(self) -> Svmd:
         home, plan = self.stack.home, self.stack.home.plan()
-        user = UserHome(home.user(PI), url(plan, "plc"), url(plan, "svmd"), ca_file=home.ca_file)
+        user = UserHome(home.user(self.owner), url(plan, "plc"), url(plan, "svmd"), ca_file=home.ca_file)
         return Svmd(user, Flags(parallelism=self.parallelism, connect_timeout=2))
 
 

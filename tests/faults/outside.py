@@ -1,5 +1,6 @@
 """Troubles that come from outside: a full disk, removals that hang, slivers whose first process died, svmd's database
-put back, rubbish in beat's folder, and a slice that is made again where its node was away when it was deleted."""
+put back, rubbish in beat's folder, a slice that is made again where its node was away when it was deleted, and stops
+that fail."""
 
 import dbm
 import json
@@ -15,8 +16,10 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from nodemgr.slivers.drivers.simulated import STOPPED
 from svm.request import Request
 from testbed.embedded import server_program
+from testbed.home import OTHER_PI
 from testbed.simulation.calls import slice_keys
 from testbed.simulation.population import API_PORT
 from tests.faults import evidence, invariants
@@ -87,6 +90,9 @@ def _disk_full(stack: Stack, life: Life) -> list[Breach]:
             slivers = [path for one in (doomed, ending) for path in seen.glob(f"*/slivers/{one.names[0]}@*")]
             settled(lambda: not any(path.exists() for path in slivers), 3 * LEASELEN + DONE_WITHIN)
             found += [Breach("doubled", path.name, "I5: alive after its end") for path in slivers if path.exists()]
+        # What they took away is written once there is room; a node killed before that would have the leases again.
+        if not settled(lambda: not any(seen.glob("*/node.db-behind/*")), DONE_WITHIN):
+            found.append(Breach("lost", name, "nodes do not write what they owe, though their disk has room again"))
     return found
 
 
@@ -185,6 +191,34 @@ def _made_again(stack: Stack, life: Life) -> list[Breach]:
     return found
 
 
+def _stops_fail(stack: Stack, life: Life) -> list[Breach]:
+    """plc stops an owner while no node can stop anything; once they can, all of the owner's slivers are stopped."""
+    theirs = Life(stack, [f"{life.names[0]}a"], life.nodes, leaselen=3 * LEASELEN, owner=OTHER_PI)
+    found = [*_done(life, "createslice"), *_done(theirs, "createslice")]
+    stack.misbehave("all", "failing-driver")
+    stack.counted.broken += 1
+    stack.dslice("plc", "disable", OTHER_PI, "--stop", "--reason", "a case of the harness")
+
+    def heard() -> bool:
+        stores = [folder / "node.db" for _, address, folder in stack.node_folders() if address in life.nodes]
+        return all(_asked(store, "SELECT owner FROM stopped") for store in stores)
+
+    def going(slices: Life) -> list[str]:
+        slivers = [
+            path for _, _, folder in stack.node_folders() for path in folder.glob(f"slivers/{slices.names[0]}@*")
+        ]
+        return [str(path) for path in slivers if path.read_text() != STOPPED]
+
+    if not settled(heard, DONE_WITHIN) or not going(theirs):
+        found.append(Breach("lost", theirs.names[0], "nobody was told to stop it while that failed"))
+    stack.misbehave("all", "ok")
+    if not settled(lambda: not going(theirs), LEASELEN):
+        found.append(Breach("lost", theirs.names[0], f"a stop that failed is not repeated: {going(theirs)[:3]}"))
+    if len(going(life)) != len(life.nodes):
+        found.append(Breach("lost", life.names[0], "another owner's slivers were stopped"))
+    return found
+
+
 OUTSIDE: dict[str, Callable[[Stack, Life], list[Breach]]] = {
     "a full disk": _disk_full,
     "removals hang": _removals_hang,
@@ -192,6 +226,7 @@ OUTSIDE: dict[str, Callable[[Stack, Life], list[Breach]]] = {
     "svmd's database put back from a dump": _svmd_put_back,
     "rubbish in beat's folder": _beat_finds_rubbish,
     "a slice made again where its node was away": _made_again,
+    "stops fail": _stops_fail,
 }
 OUTSIDE_CASES = tuple(OUTSIDE)
 
@@ -235,11 +270,16 @@ def _keys_differ(stack: Stack, life: Life) -> list[Breach]:
     found = []
     for _, address, folder in stack.node_folders():
         if address in life.nodes:
-            with closing(sqlite3.connect(f"file:{folder / 'node.db'}?mode=ro", uri=True)) as store:
-                row = store.execute("SELECT keys FROM lease WHERE slice = ?", life.names[:1]).fetchone()
-            if row is None or slice_keys(json.loads(row[0])) != wanted:
+            rows = _asked(folder / "node.db", "SELECT keys FROM lease WHERE slice = ?", life.names[0])
+            if not rows or slice_keys(json.loads(rows[0][0])) != wanted:
                 found.append(Breach("lost", f"{life.names[0]} on {address}", "its keys are not those that svmd lists"))
     return found
+
+
+def _asked(store: Path, query: str, *values: str) -> list[tuple[str, ...]]:
+    """What a node's own database says."""
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=10)) as database:
+        return database.execute(query, values).fetchall()
 
 
 def _states(stack: Stack, life: Life, state: str) -> list[str]:

@@ -38,6 +38,7 @@ SHORT = {
     "DSLICE_SILENT_SECONDS": "6",
     "DSLICE_CANARY_SECONDS": "5",
     "DSLICE_CLEAN_SECONDS": "3600",
+    "DSLICE_STOPS_SECONDS": "2",
     "DSLICE_GRACE": str(GRACE),
     "DSLICE_SIMULATED_CALLS": "true",
 }
@@ -86,10 +87,10 @@ class Stack:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DSLICE_", "PLANETLAB_"))}
         self.env = {**kept, **SHORT, **self.more, "DSLICE_HOME": str(self.home.directory)}
         plan = ["--nodes", "0", "--simulated", str(self.nodes), "--workers", str(self.workers)]
-        self._dslice("up", "--detach", *plan, "--latency", str(self.latency))
+        self.dslice("up", "--detach", *plan, "--latency", str(self.latency))
 
     def down(self) -> None:
-        self._dslice("down")
+        self.dslice("down")
 
     # Processes
 
@@ -195,7 +196,8 @@ class Stack:
                 found.append(text)
         return found
 
-    def _dslice(self, *words: str) -> None:
+    def dslice(self, *words: str) -> None:
+        """The operator's command. HomeError when it fails."""
         ended = subprocess.run(
             [str(BIN / "dslice"), *words], env=self.env, cwd=self.folder, capture_output=True, text=True, check=False
         )

@@ -20,7 +20,7 @@ from trust.errors import Code, Refusal
 
 NODES = 24
 ROUNDS = 12
-LEASELEN = 45
+LEASELEN = 60
 """Seconds: autorenew comes several times."""
 DONE_WITHIN = 60
 _numbers = count(1)
@@ -47,24 +47,33 @@ def run_together(stack: Stack, name: str) -> Outcome:
     life = Life(stack, names, stack.addresses[:NODES], leaselen=LEASELEN, autorenew=True)
     watch = Watch(stack)
     watch.start()
-    life.ask("createslice", names)
+    try:
+        _lived(life, FAULTS[name], watch, outcome)
+    except Refusal as refusal:
+        outcome.note([Breach("lost", name, refusal.reason)])
+    finally:
+        watch.stop()
+    outcome.steps, outcome.kills = life.steps(), stack.counted.kills
+    outcome.note(Breach("lost" if "lost" in why else "doubled", name, why) for why in watch.breaches)
+    return outcome
+
+
+def _lived(life: Life, fault: Callable[[Stack], AbstractContextManager[None]], watch: Watch, outcome: Outcome) -> None:
+    """From createslice to deleteslice."""
+    life.ask("createslice", life.names)
     settled(lambda: not life.undone("createslice"), DONE_WITHIN)
-    with FAULTS[name](stack):
+    with fault(life.stack):
         for number in range(ROUNDS):
             _at_once(life, _round(life, number))
             settled(lambda: not life.open(), DONE_WITHIN)
             watch.look()  # before reconcile may have mended what was lost
     begun = time.monotonic()
-    outcome.note(_converged(stack))
+    outcome.note(_converged(life.stack))
     outcome.seconds = time.monotonic() - begun
-    _at_once(life, [*_round(life, 0), *(Request("deleteslice", name) for name in names)])
+    _at_once(life, [*_round(life, 0), *(Request("deleteslice", name) for name in life.names)])
     if not settled(lambda: not life.open() and not _deleted(life), DONE_WITHIN):
         outcome.note(Breach("lost", name, "deleteslice has not done all of its work") for name in _deleted(life))
-    outcome.note(_converged(stack))
-    watch.stop()
-    outcome.steps, outcome.kills = life.steps(), stack.counted.kills
-    outcome.note(Breach("lost" if "lost" in why else "doubled", name, why) for why in watch.breaches)
-    return outcome
+    outcome.note(_converged(life.stack))
 
 
 def _round(life: Life, number: int) -> list[Request]:

@@ -1,6 +1,7 @@
 """Slivers that are only said to be there: for runs and demos with hundreds of nodes in one process.
 
-What a sliver is, one empty file `SLICE@UUID` in the driver's folder, survives the process, as real slivers do.
+What a sliver is, one file `SLICE@UUID` in the driver's folder, survives the process, as real slivers do. It is empty
+while the sliver runs, and says so when it was stopped.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from nodemgr.slivers.drivers.driver import Pty, Session, SliverSpec, Usage
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
+
+STOPPED = "stopped"
 
 
 def simulated_host_key(directory: Path) -> str:
@@ -33,7 +36,7 @@ class SimulatedDriver:
 
     Args:
         directory: made when absent.
-        latency: seconds that making or removing a sliver takes; may be changed while it runs.
+        latency: seconds that making, stopping or removing a sliver takes; may be changed while it runs.
         failing: reason with which every change is refused, None for none; may be changed while it runs.
     """
 
@@ -51,13 +54,17 @@ class SimulatedDriver:
         for path in self._paths(spec.slice):
             if path != self._path(spec.slice, spec.slice_id):
                 path.unlink(missing_ok=True)
-        self._path(spec.slice, spec.slice_id).touch()
+        self._path(spec.slice, spec.slice_id).write_text("")
 
     async def start(self, slice: str) -> None:
         self._find(slice)
+        for path in self._paths(slice):
+            path.write_text("")
 
     async def stop(self, slice: str) -> None:
-        del slice
+        await self._change()
+        for path in self._paths(slice):
+            path.write_text(STOPPED)
 
     async def delete(self, slice: str) -> None:
         await self._change()

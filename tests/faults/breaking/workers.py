@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tests.faults.breaking.rhythm import again_and_again
+from tests.faults.breaking.rhythm import again_and_again, until
 from tests.faults.breaking.standins import RUN, standing_in
 from tests.faults.stack import DICE, LAPSE, Stack
+
+BACK_WITHIN = 60
 
 
 @contextmanager
@@ -21,9 +23,17 @@ def killed_in_a_loop(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def all_killed(stack: Stack) -> Iterator[None]:
-    """kill -9 of all workers at once, every few seconds."""
+    """kill -9 of all workers at once, every few seconds; they work for longer than they take to come back."""
     names = stack.names("worker")
-    with again_and_again(lambda: [stack.kill(name) for name in names], (1.5, 4)):
+
+    def kill() -> None:
+        begun = time.monotonic()
+        for name in names:
+            stack.kill(name)
+        until(lambda: stack.all_ready(names), BACK_WITHIN)
+        time.sleep(time.monotonic() - begun)
+
+    with again_and_again(kill, (1.5, 4)):
         yield
 
 

@@ -6,7 +6,8 @@ from tests.faults.planted.once import ONCE
 
 NODE_MACHINE = "tests/unit/nodemgr/test_machine.py"
 TOGETHER = case("verbs side by side")
-_BURN = "self.store.burn(Burnt(ticket.jti, ticket.owner, ticket.issuer, ticket.slice_id, ticket.expires_at))"
+_CLAIMS = """FROM svm.step s JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(id, token)
+        ON s.id = c.id"""
 
 THOUGHT_OF = (
     Bug(
@@ -20,8 +21,8 @@ THOUGHT_OF = (
     Bug(
         "a record counts without its claim's token",
         "lifecycle/record.py",
-        "ON s.id = c.id AND s.claim_token = c.token",
-        "ON s.id = c.id",
+        f"SELECT s.id, s.claim_token\n    {_CLAIMS} AND s.claim_token = c.token",
+        f"SELECT s.id, c.token AS claim_token\n    {_CLAIMS}",
         single_test("tests/integration/lifecycle/test_steps.py::test_a_record_under_another_token_is_ignored"),
         "assert",
     ),
@@ -46,27 +47,27 @@ THOUGHT_OF = (
     Bug(
         "a ticket is burnt after the transaction that writes its lease",
         "nodemgr/node.py",
-        f"            {_BURN}\n            self.store.put(lease)\n",
-        f"            self.store.put(lease)\n        {_BURN}\n",
+        "            self.store.burn(burnt)\n            self.store.put(lease)\n",
+        "            self.store.put(lease)\n        self.store.burn(burnt)\n",
         property_of(NODE_MACHINE, "I2: a ticket makes one lease"),
         "FOREIGN KEY constraint failed",
     ),
     Bug(
         "a deletion does not burn the ticket",
         "nodemgr/node.py",
-        "            if jti is not None:\n                end = ",
-        "            if jti is None:\n                end = ",
+        "if jti is not None and remembered:",
+        "if jti is None and remembered:",
         single_test("tests/unit/nodemgr/test_redemption.py::test_a_ticket_deleted_before_it_was_redeemed_is_burnt"),
         "not refused with ticket-expired",
     ),
     Bug(
         "a sliver leaves the list of removals before it is removed",
         "nodemgr/node.py",
-        '        async with _deadline(f"removing the sliver of {slice}"):\n'
+        '        async with deadline(f"removing the sliver of {slice}"):\n'
         "            await self.driver.delete(slice)\n"
         "        self.store.removed(slice)\n",
         "        self.store.removed(slice)\n"
-        '        async with _deadline(f"removing the sliver of {slice}"):\n'
+        '        async with deadline(f"removing the sliver of {slice}"):\n'
         "            await self.driver.delete(slice)\n",
         single_test(
             "tests/unit/nodemgr/test_deletion.py"
@@ -77,8 +78,8 @@ THOUGHT_OF = (
     Bug(
         "a node keeps only the keys that are new in a set",
         "nodemgr/node.py",
-        "lines = tuple(key.line for key in wanted.values())",
-        "lines = tuple(key.line for blob, key in wanted.items() if blob in added)",
+        "lines = [key.line for key in wanted.values()]",
+        "lines = [key.line for key in wanted.values() if key.line not in lease.keys]",
         TOGETHER,
         "keys are lost",
     ),
