@@ -89,7 +89,9 @@ def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
         raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
     counters = work[operation]
     if counters.verb is Verb.DELETESLICE:
-        raise Refusal(Code.NOT_ALLOWED, "a deletion is not cancelled: svm watch SLICE follows it to its end")
+        raise Refusal(
+            Code.NOT_ALLOWED, "a deletion cannot be cancelled once it has begun: svm watch SLICE follows it to its end"
+        )
     if counters.ended or counters.cancelled:
         return []
     _cancel(connection, [counters], "svm cancel", work, running=False)

@@ -314,7 +314,7 @@ def _refuse_busy(connection: Connection, row: Row[Any], conflicting: Sequence[Ve
     )
     other = connection.execute(open_ones.limit(1)).one_or_none()
     if other is not None:
-        ends = "it is not cancelled" if other.verb == Verb.DELETESLICE else f"svm cancel {row.name} ends it"
+        ends = "it cannot be cancelled" if other.verb == Verb.DELETESLICE else f"svm cancel {row.name} ends it"
         reason = f"{other.verb} is under way on {row.name}: svm watch {row.name} follows it, {ends}"
         raise Refusal(Code.BUSY, reason, operation=str(other.id), verb=other.verb)
 

@@ -21,6 +21,8 @@ def test_one_owner_has_so_many_slices(world: World, monkeypatch: pytest.MonkeyPa
         world.start(Verb.CREATESLICE, name)
     assert "svm deleteslice" in refused(world, Verb.NEWTICKETS, "three")
     world.start(Verb.CREATESLICE, "three", owner=OTHER)
+    world.run(Verb.DELETESLICE, "two")
+    world.start(Verb.CREATESLICE, "four")
 
 
 def test_one_owner_asks_for_so_much_and_may_always_take_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +41,5 @@ def test_a_slice_has_so_many_keys(world: World, monkeypatch: pytest.MonkeyPatch)
     assert "svm delkey" in refused(world, Verb.ADDKEY, "demo", keys=(KEY, KEY_TWO))
     world.start(Verb.ADDKEY, keys=(KEY,))
     assert "svm delkey" in refused(world, Verb.ADDKEY, "demo", keys=(KEY_TWO,))
+    world.start(Verb.DELKEY, keys=(KEY,))
+    world.start(Verb.ADDKEY, keys=(KEY_TWO,))

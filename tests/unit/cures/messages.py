@@ -7,7 +7,20 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-FOLDERS = ("admin", "agent", "lifecycle", "models", "nodemgr", "plc", "rpc", "svm", "tasks", "testbed", "trust", "workers")
+FOLDERS = (
+    "admin",
+    "agent",
+    "lifecycle",
+    "models",
+    "nodemgr",
+    "plc",
+    "rpc",
+    "svm",
+    "tasks",
+    "testbed",
+    "trust",
+    "workers",
+)
 _VERBS = "createslice|deleteslice|newtickets|newleases|newvms|addkey|delkey|nukekeys|renewslice"
 _NAMES = re.compile(
     rf"\b(?:svm|dslice|pluserinfo) (?:-|[a-z]|\{{)|\bplkeygen\b|\b(?:{_VERBS})\b|\b(?:try|command) again\b",

@@ -189,6 +189,34 @@ TRIED: dict[str, tuple[str, ...]] = {
     "tests/integration/testbed/test_embedded.py::test_a_server_that_cannot_start_says_why": (
         "('dslice doctor' looks for what is missing)",
     ),
+    # Bounds
+    "tests/integration/lifecycle/test_bounds.py::test_one_owner_has_so_many_slices": (
+        "you have {} slices, the most; svm deleteslice some",
+    ),
+    "tests/integration/lifecycle/test_bounds.py::test_a_slice_has_so_many_keys": (
+        "a slice has at most {} keys; svm delkey some first",
+    ),
+    "tests/unit/nodemgr/test_bounds.py::test_who_is_no_pi_makes_a_bounded_number_of_rows_and_pushes_nobody_out": (
+        "were used or given up here; try again in an hour",
+    ),
+    # Nodes and roles that are not well
+    "tests/integration/lifecycle/test_steps.py::test_what_is_said_of_a_deletion_under_way_can_be_done": (
+        "svm watch SLICE follows it to its end",
+    ),
+    "tests/integration/testbed/test_start.py::test_a_process_that_stays": ("'dslice start {process}' on a testbed",),
+    "tests/integration/frontdoor/test_broken.py::test_a_command_that_cannot_be_started_ends_with_a_word": (
+        "this session broke on the node; try again",
+    ),
+    "tests/integration/slivers/test_damage.py::test_a_record_that_cannot_be_read_costs_its_own_sliver_alone": (
+        "is damaged ({}); svm newvms {}",
+    ),
+    "tests/integration/slivers/test_damage.py::test_a_sliver_whose_first_process_died_is_named_and_runs_again": (
+        "its VM has ended by itself",
+    ),
+    "tests/integration/nodemgr/test_full_disk.py::test_a_sliver_that_fills_the_disk_takes_nothing_from_the_others": (
+        "; try again later, or take another node",
+        "the disk of the service is full; try again later",
+    ),
     # No command of ours helps here, but the same one after what the message says
     "tests/unit/svm/test_slicefile.py::test_not_xml": ("correct it and try again",),
     "tests/integration/slivers/test_life.py::test_a_dead_sliver_is_started_again_by_create": (

@@ -14,17 +14,32 @@ from rpc import files
 from rpc.files import create_file, replace_file, write_file
 
 ROOT = Path(files.__file__).parent.parent
-PRODUCT = ("admin", "agent", "lifecycle", "models", "nodemgr", "plc", "rpc", "svm", "tasks", "testbed", "trust", "workers")
+PRODUCT = (
+    "admin",
+    "agent",
+    "lifecycle",
+    "models",
+    "nodemgr",
+    "plc",
+    "rpc",
+    "svm",
+    "tasks",
+    "testbed",
+    "trust",
+    "workers",
+)
 
 # Calls that replace a file by hand. Who may make them: the one place, folders that change their name, sftp's own
 # requests, two files that change together (credentials), and files that nobody reads after a crash.
 BY_HAND = {"rename", "renames", "link", "mkstemp", "NamedTemporaryFile", "write_text", "write_bytes"}
 ALLOWED = {
     "rpc/files.py": "the one place",
+    "nodemgr/frontdoor/hostkey.py": "a damaged key that changes its name",
     "rpc/credentials.py": "key and certificate in two steps, finished after a crash",
     "nodemgr/storage/ballast.py": "blocks that change their name; what they hold is void",
     "nodemgr/storage/databasefile.py": "names that say something by being there",
     "rpc/tls.py": "a file that OpenSSL reads at once",
+    "nodemgr/slivers/drivers/simulated.py": "slivers that are only said to be there: what counts is the name",
     "nodemgr/slivers/inside/sftp.py": "what the client asked for",
     "nodemgr/slivers/inside/folder.py": "a folder that is put aside",
     "nodemgr/slivers/limits/cgroups.py": "files of the kernel",
