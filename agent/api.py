@@ -248,7 +248,7 @@ def wanted_by(agent: Agent, peer: Peer, token: str | None) -> tuple[Identity, De
     """
     by_himself = peer.identity.role is Role.USER
     if by_himself and not peer.pi:
-        raise Refusal(Code.NOT_ALLOWED, f"{peer.identity.name} is no PI and only PIs may change slices; ask yours")
+        raise Refusal(Code.NOT_ALLOWED, f"{peer.identity.name} is not a PI; only PIs can change slices; ask yours")
     to = agent.identity if by_himself else peer.identity
     if token is None:
         raise Refusal(Code.NOT_ALLOWED, f"this needs the owner's delegation to {to} in Dslice-Delegation; sign one")

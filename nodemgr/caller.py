@@ -57,4 +57,4 @@ class Caller:
         authorize(self.identity, owner, slice, action, self.delegation)
         # A delegation's signer was checked when it was verified; here it is about users who call by themselves.
         if self.svm is None and not self.peer.pi and action in FOR_PIS:
-            raise Refusal(Code.NOT_ALLOWED, f"{self.identity.name} is no PI and only PIs may change slices; ask yours")
+            raise Refusal(Code.NOT_ALLOWED, f"{self.identity.name} is not a PI; only PIs can change slices; ask yours")

@@ -117,11 +117,13 @@ class Target:
             return Refusal(Code.WRONG_CERTIFICATE, f"{self.place} shows {finding}")
         why = (error.reason or "no reason given").lower().replace("_", " ")
         return Refusal(
-            Code.WRONG_CERTIFICATE, f"{self.place} does not speak TLS 1.3 as agreed ({why}); is it dslice's?"
+            Code.WRONG_CERTIFICATE, f"{self.place}: TLS 1.3 handshake failed ({why}); is this a dslice service?"
         )
 
     def senseless(self, what: str) -> Refusal:
-        return Refusal(Code.INTERNAL, f"{self.place} gave an answer that makes no sense ({what}); is it dslice's?")
+        return Refusal(
+            Code.INTERNAL, f"{self.place} gave an answer that makes no sense ({what}); is it a dslice service?"
+        )
 
     def reply(self, status: int, headers: Mapping[str, str], data: bytes) -> Reply:
         """The answer as a value; raises the Refusal that it is, or INTERNAL if it is neither success nor refusal."""

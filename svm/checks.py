@@ -42,7 +42,7 @@ def clock(theirs: datetime, before: datetime, after: datetime) -> Check:
     off = max(early, late, timedelta(0))
     which = "ahead" if early > late else "behind"
     if off <= MOST_SKEW:
-        return Check(True, "clock as svmd's")
+        return Check(True, "clock agrees with svmd's")
     seconds = int(off.total_seconds())
     return Check(False, f"clock {which} of svmd's by {seconds} s", "set it (NTP): what it signs is refused otherwise")
 

@@ -106,7 +106,7 @@ def _ended(report: Report, operation: str, event: Mapping[str, Any]) -> int:
     code = detail.get("code") or event.get("code")
     reason = detail.get("reason") or event.get("reason")
     if outcome == "cancelled":
-        refusal = Refusal(Code.CANCELLED, "cancelled; what had begun was finished")
+        refusal = Refusal(Code.CANCELLED, "cancelled; steps already under way were completed")
         return report.summary(operation, refusal, SOME_FAILED if report.ok else FAILED)
     if code is None or report.results:
         return report.summary(operation, status=FAILED)

@@ -194,7 +194,7 @@ def verify_delegation(token: str, *, store: TrustStore, audience: Identity | Non
     """
     claims, signer = _opened(token, DELEGATION, store)
     if not signer.pi:
-        raise Refusal(Code.NOT_ALLOWED, f"{signer.identity} is no PI and only PIs may change slices; ask your PI")
+        raise Refusal(Code.NOT_ALLOWED, f"{signer.identity} is not a PI; only PIs can change slices; ask your PI")
     kind = _kind(claims)
     heal = ("heal",) if kind is DelegationKind.STANDING else ()
     claims.require_exactly((*_TIMES, "sub", "slice", "kind", *heal))

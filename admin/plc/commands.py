@@ -211,7 +211,7 @@ def no_pi(context: Context, email: str) -> None:
     """
     with context.backend() as backend:
         backend.set_pi(email, False)
-    click.echo(f"{email} is no PI.")
+    click.echo(f"{email} is not a PI.")
 
 
 @plc.command()

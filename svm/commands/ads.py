@@ -15,7 +15,7 @@ from svm.session import connect
 def getads(agent: str | None) -> None:
     """List the nodes that agents advertise.
 
-    AGENT: that one's only.
+    With AGENT, list only that agent's nodes.
     """
     rows(connect().ads(agent), _address, as_json=current().json)
 

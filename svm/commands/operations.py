@@ -19,7 +19,7 @@ from trust.errors import Code, Refusal
 @click.argument("what", type=SLICE_OR_OPERATION, metavar="SLICE|OPERATION")
 @flags
 def watch(what: str) -> int:
-    """Follow an operation to its end, exit as it does.
+    """Follow an operation until it ends and exit with its status.
 
     Of a slice, the operation that goes on, else the last one.
     """
@@ -37,7 +37,9 @@ def watch(what: str) -> int:
 
 @click.command()
 @click.argument("name", type=SLICE, metavar="SLICE")
-@click.option("-n", "--lines", type=click.IntRange(1, 1000), default=200, show_default=True, help="The newest so many.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 1000), default=200, show_default=True, help="Show only the last N events."
+)
 @flags
 def history(name: str, lines: int) -> None:
     """Show what happened to a slice, oldest first."""
@@ -54,7 +56,7 @@ def history(name: str, lines: int) -> None:
 def cancel(what: str) -> None:
     """Cancel an operation.
 
-    What has begun is finished, nothing else is begun.
+    Steps already under way are completed, and no others begin.
     """
 
     svmd = connect()

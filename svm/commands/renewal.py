@@ -57,7 +57,7 @@ def delegate(name: str) -> int:
 @click.argument("name", type=SLICE, metavar="SLICE")
 @flags
 def undelegate(name: str) -> int:
-    """Take that back, and stop what svmd was doing.
+    """Revoke the delegation and stop automatic renewal.
 
     svmd forgets everything that lets it act on the slice.
     """

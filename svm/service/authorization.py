@@ -78,7 +78,7 @@ def require_pi(peer: Peer) -> None:
     """Only PIs may change slices (docs/howto.md, "The words"). Raises Refusal(NOT_ALLOWED)."""
     if not peer.pi:
         raise Refusal(
-            Code.NOT_ALLOWED, f"{peer.identity.name} is no PI and only PIs may change slices; ask your site's PI"
+            Code.NOT_ALLOWED, f"{peer.identity.name} is not a PI; only PIs can change slices; ask your site's PI"
         )
 
 

@@ -104,7 +104,7 @@ def test_who_may_own_slices(plc: Running, agent: Member) -> None:
     with plc.central.begin() as connection:
         connection.execute(update(account).where(account.c.email == gone.email).values(state="disabled", reason="left"))
     take = partial(register, agent, a_name())
-    refused(lambda: take(plain), Code.NOT_ALLOWED, "is no PI")
+    refused(lambda: take(plain), Code.NOT_ALLOWED, "is not a PI")
     refused(lambda: take(gone), Code.NOT_ALLOWED, "is disabled (left)")
     with plc.central.begin() as connection:
         connection.execute(update(account).where(account.c.email == lost.email).values(is_pi=False))

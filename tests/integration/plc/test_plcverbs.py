@@ -131,7 +131,7 @@ def test_sites_and_accounts(plc: Running, operator: Dslice) -> None:
     assert plc.central.log_in("dorothy@example.org", "no place like home", "test").site == "Kansas"
     assert operator("make-admin", "dorothy@example.org").returncode == 0
     assert operator("make-admin", "--no", "dorothy@example.org").returncode == 0
-    assert operator("no-pi", "dorothy@example.org").stdout == "dorothy@example.org is no PI.\n"
+    assert operator("no-pi", "dorothy@example.org").stdout == "dorothy@example.org is not a PI.\n"
     assert operator("make-pi", "dorothy@example.org").stdout == "dorothy@example.org is a PI.\n"
     disabled = operator("disable", "dorothy@example.org", "--reason", "home", "--stop")
     assert disabled.stdout == "Account dorothy@example.org disabled.\n"

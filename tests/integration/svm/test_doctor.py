@@ -52,7 +52,7 @@ def test_what_reconcile_has_found(
     out = capsys.readouterr().out
     assert bad(out) == ["BAD  agents: plc knows none yet: tell its operator"]
     assert "ok   slice demo, 3 of 3 running" in out
-    assert "ok   clock as svmd's" in out
+    assert "ok   clock agrees with svmd's" in out
     assert "certificate of pi@a.example, 29 days left" in out
     ail(database)
     assert svm("doctor") == 1

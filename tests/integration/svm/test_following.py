@@ -140,7 +140,7 @@ class TestFollowing:
         svmd.worker.idle = True
         child = following(svmd, home, "createslice", demo)
         assert svm("cancel", "demo") == 0
-        assert child.communicate()[1].endswith("svm: cancelled; what had begun was finished\n")
+        assert child.communicate()[1].endswith("svm: cancelled; steps already under way were completed\n")
         assert child.returncode == 1
         capsys.readouterr()
         assert svm("cancel", "demo") == 1
