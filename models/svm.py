@@ -28,10 +28,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from models.database import new_metadata
 from models.states import LIFECYCLE, Kind, Outcome, Queue, SliceState, SliverState, StepState, Verb
+from trust.documents import MAX_LEASELEN
 
 metadata = new_metadata("svm")
-
-MAX_LEASELEN = 1_209_600  # seconds, two weeks (docs/howto.md, "Creating a slice")
 
 
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:

@@ -21,12 +21,12 @@ from nodemgr.storage.store import LeaseRow
 from rpc.server import Guard, application, deny_by_default, open_route
 from trust.authorize import Action
 from trust.identity import Role
+from trust.jws import MAX_TOKEN
 from trust.peers import Peer
 from trust.sshkeys import key_set_digest
 from trust.store import TrustStore
 
 NODE, FRONTDOOR = "dslice.node", "dslice.frontdoor"  # keys in the ASGI scope
-MAX_TOKEN = 8192  # bytes of a signed document (docs/protocol.md, "Signed documents")
 MAX_KEY = 16 * 1024
 
 Token = Annotated[str, Field(max_length=MAX_TOKEN)]

@@ -11,11 +11,9 @@ from models.states import SliverState
 from nodemgr.client import LeaseReply
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.step import perform
-from trust.documents import Lease, verify_lease
+from trust.documents import SKEW, Lease, verify_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
-
-SKEW = 30  # seconds by which two clocks may differ (docs/protocol.md, "Signed documents")
 
 
 @shared_task(name="newleases")

@@ -10,8 +10,9 @@ from lifecycle.outcome import Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply
 from tasks.context import WorkerContext, delegation, ended, facts
-from tasks.newleases import SKEW, receipt
+from tasks.newleases import receipt
 from tasks.step import perform
+from trust.documents import SKEW
 from trust.errors import Code, Refusal
 
 

@@ -12,12 +12,12 @@ from lifecycle.operations import Operation, SliceSpec
 from lifecycle.slices import Slice, Sliver
 from trust.documents import MAX_LEASELEN
 from trust.errors import Refusal
+from trust.jws import MAX_TOKEN
 from trust.names import check_slice_name
 from trust.sshkeys import parse_public_key
 
 MAX_NODES = 100_000
 MAX_LISTED = 10_000
-MAX_TOKEN = 8192
 
 UserVerb = Literal[
     "createslice",
