@@ -228,6 +228,8 @@ NO_CURES = (
     "dslice agent",
     "dslice node manager",
     "dslice svmd",
+    "is this a dslice service?",
+    "is it a dslice service?",
     "dslice {}",
     "needs a public key",
     "svm cancel",

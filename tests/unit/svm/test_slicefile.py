@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from svm import slicefile
 from svm.slicefile import MAX_BYTES, SliceFile, parse_slice_file, read_slice_file
+from trust import documents
 from trust.errors import Code, Refusal
 
 HOWTO = b"""<?xml version="1.0" ?>
@@ -241,3 +243,7 @@ def test_a_refusal_names_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"<sliver/>")
     with pytest.raises(Refusal, match=r"demo\.xml: the outer element"):
         read_slice_file(str(path))
+
+
+def test_the_longest_lease_is_that_of_the_documents() -> None:
+    assert slicefile.MAX_LEASELEN == documents.MAX_LEASELEN
