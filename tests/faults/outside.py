@@ -213,7 +213,7 @@ def _stops_fail(stack: Stack, life: Life) -> list[Breach]:
         found.append(Breach("lost", theirs.names[0], "nobody was told to stop it while that failed"))
     stack.misbehave("all", "ok")
     if not settled(lambda: not going(theirs), LEASELEN):
-        found.append(Breach("lost", theirs.names[0], f"a stop that failed is not repeated: {going(theirs)[:3]}"))
+        found.append(Breach("lost", theirs.names[0], f"{len(going(theirs))} stops that failed are not repeated"))
     if len(going(life)) != len(life.nodes):
         found.append(Breach("lost", life.names[0], "another owner's slivers were stopped"))
     return found
