@@ -51,6 +51,6 @@ def process_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"{'NAME':<10} {'ROLE':<9} {'PID':>7}  {'STATE':<9} ADDRESS"
     for row in rows:
         address = row["address"] if len(row["nodes"]) < 2 else f"{row['nodes'][0]} … {row['nodes'][-1]}"
-        if row["role"] in ("database", "broker"):
+        if row["role"] in ("database", "broker", "mail"):
             address = Path(address).name + " (unix socket)"
         yield f"{row['name']:<10} {row['role']:<9} {row['pid'] or '-':>7}  {row['state']:<9} {address}".rstrip()
