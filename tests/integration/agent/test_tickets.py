@@ -141,7 +141,7 @@ async def test_an_answer_is_void_once_a_ticket_of_it_was_given_back_or_ran_out(l
     third = await ask(lab, as_pi, name, 2, idempotency_key="void")
     jtis = [promise.jti for found in (first, second, third) for promise in found.promises]
     assert len(set(jtis)) == 6
-    for jti in jtis:
+    for jti in jtis[1:]:  # the first was given back, and is not found once its node has burnt it
         await lab.agent_client(as_pi).return_ticket(jti, None)
 
 
