@@ -102,7 +102,7 @@ def test_a_node_whose_disk_is_full(
         capsys.readouterr()
         assert run(["doctor"]) == 1
     (line,) = bad(capsys.readouterr().out)
-    assert line.startswith("BAD  slice demo, 127.0.1.2: the disk of this node is full: svm ssh demo")
+    assert line.startswith("BAD  slice demo, 3 of 3 running, 127.0.1.2: the disk of its node is full: svm ssh demo")
 
 
 def test_roles_that_show_no_life(lab: Lab, database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
