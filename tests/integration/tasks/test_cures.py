@@ -209,7 +209,7 @@ def test_a_vm_that_has_ended_by_itself(typist: Typist) -> None:
     lease = node.store.lease(typist.name)
     assert lease
     node.store.put(replace(lease, state="leased"))
-    typist.farm.execute("UPDATE svm.sliver SET state = 'leased' WHERE node = :n", n=address)
+    typist.farm.execute("UPDATE svm.sliver SET state = 'leased' WHERE node = :n AND state = 'running'", n=address)
     assert not typist.is_well()
     assert typist.svm("newvms", typist.name).status == 0
     assert node.store.lease(typist.name) == lease
