@@ -27,6 +27,7 @@ def running(lab: Lab, postgres: Postgres, valkey: Valkey, tmp_path_factory: pyte
 @pytest.fixture
 def farm(running: Farm, lab: Lab) -> Iterator[Farm]:
     """A Celery worker at work; every node behaves again afterwards, and every slice is gone."""
+    lab.publish()  # a list good for minutes, however long the tests before this one took
     yield running
     lab.run(lab.population.misbehave("all", "ok"))
     running.clear()

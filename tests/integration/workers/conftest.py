@@ -19,6 +19,7 @@ def lab(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def crew(lab: Lab, postgres: Postgres, fresh_valkey: Valkey, tmp_path: Path) -> Iterator[Crew]:
+    lab.publish()  # a list good for minutes, however long the tests before this one took
     with gathered(lab, postgres, fresh_valkey, tmp_path) as made:
         yield made
 
