@@ -162,17 +162,19 @@ async def test_a_damaged_record_stops_no_node_manager(place: Place) -> None:
 # Takes one port of the node and listens at the other, as soon as they are to be had (old connections still linger).
 HOLD = """
 import socket, sys, time
-held = [socket.socket(), socket.socket()]
-for one, port in zip(held, sys.argv[2:]):
+def take(port):
+    one = socket.socket()
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     while True:
         try:
             one.bind((sys.argv[1], int(port)))
-            break
+            return one
         except OSError:
             time.sleep(0.01)
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-held[1].listen()
+bound = take(sys.argv[2])
+bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # or another could bind it too, for it does not listen
+listens = take(sys.argv[3])
+listens.listen()
 open("held", "w").close()
 time.sleep(1000)
 """

@@ -22,8 +22,9 @@ WEEK = 7 * 86_400
 
 @pytest.fixture
 def mailbox(farm: Farm) -> Iterator[Mailbox]:
-    """A mail server, and a worker that knows of it."""
+    """A mail server, and a worker that knows of it. Nothing is due of the tests before this one."""
     before = farm.process.worker_context.policy
+    farm.execute("DELETE FROM svm.notice")
     with mail_server() as (box, url):
         farm.process.worker_context.policy = replace(before, smtp_url=url)
         yield box
