@@ -1,5 +1,5 @@
-"""The two real servers that integration and acceptance tests share, one start a session, in a folder of pytest's; and
-which tests stay together when several processes run them."""
+"""The two real servers that integration and acceptance tests share, one start a session, in a folder of pytest's;
+which tests stay together when several processes run them; and an end to whatever a run leaves."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from testbed.embedded import Postgres, Valkey
+from tests.leftovers import pytest_configure  # noqa: F401 - pytest finds it here
 
 _numbers = count(1)
 

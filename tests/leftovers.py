@@ -1,0 +1,82 @@
+"""Ends what a test run that was killed, or interrupted in its middle, has left running.
+
+`pytest_configure` starts it beside each run: `python -m tests.leftovers MARK FOLDER`. Its standard input ends when the
+run does. It then ends every process that has MARK in its environment, or that is a sliver with files in FOLDER: slivers
+do not inherit an environment, and outlive the node manager that made them.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+GRACE_SECONDS = 3  # what is about to end by itself
+TERM_SECONDS = 30  # what ends its own children first, such as a testbed
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """However this run ends, what it has started ends with it."""
+    if hasattr(config, "workerinput"):  # one of several processes: the first one has done it
+        return
+    outside = dict(os.environ)
+    mark = os.environ["DSLICE_TEST_RUN"] = uuid.uuid4().hex
+    folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # no public way outside a test
+    argv = [sys.executable, "-m", "tests.leftovers", mark, str(folder)]
+    root = Path(__file__).parents[1]
+    beside = subprocess.Popen(argv, stdin=subprocess.PIPE, cwd=root, env=outside, start_new_session=True)
+
+    def ended() -> None:
+        beside.communicate()
+
+    config.add_cleanup(ended)
+
+
+def marked(mark: str, folder: str) -> Iterator[int]:
+    """Pids of the run's processes, but for this one."""
+    own = os.readlink("/proc/self/ns/mnt")
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            inside = os.readlink(place / "ns/mnt") != own and folder.encode() in (place / "mountinfo").read_bytes()
+            if (inside or mark.encode() in (place / "environ").read_bytes()) and int(place.name) != os.getpid():
+                yield int(place.name)
+
+
+def end(mark: str, folder: str, number: signal.Signals, seconds: float) -> bool:
+    """Send `number` to what there is; whether all of it was gone within `seconds`."""
+    for pid in marked(mark, folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    until = time.monotonic() + seconds
+    while any(marked(mark, folder)):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def main() -> None:
+    """Waits for the end of the run; SIGTERM, and SIGKILL to what does not heed it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run
+    mark, folder = sys.argv[1:]
+    sys.stdin.buffer.read()
+    until = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < until and any(marked(mark, folder)):
+        time.sleep(0.1)
+    for pid in marked(mark, folder):
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            print(f"left running by the tests, ended now: {pid} {command[:200]}", file=sys.stderr)
+    if not end(mark, folder, signal.SIGTERM, TERM_SECONDS):
+        end(mark, folder, signal.SIGKILL, TERM_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

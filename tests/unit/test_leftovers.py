@@ -1,0 +1,62 @@
+"""A run that is killed leaves nothing running."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# A test with a child in a session of its own.
+TEST = """
+import os, subprocess, time
+
+def test():
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    os.write(int(os.environ["TOLD"]), f"{child.pid}\\n".encode())
+    time.sleep(1000)
+"""
+
+
+def test_what_a_killed_run_started_ends(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    (tmp_path / "test_it.py").write_text(TEST)
+    (tmp_path / "conftest.py").write_text("from tests.leftovers import pytest_configure\n")
+    read, write = os.pipe()
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        "-W",
+        "ignore",
+        "--rootdir",
+        ".",
+    ]
+    run = subprocess.Popen(
+        [*argv, "--basetemp", str(tmp_path / "base"), "test_it.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root), "TOLD": str(write)},
+        pass_fds=[write],
+        stdout=subprocess.DEVNULL,
+    )
+    os.close(write)
+    with open(read) as told:
+        child = int(told.readline())
+    run.kill()
+    run.wait()
+    end = time.monotonic() + 60
+    while runs(child):
+        assert time.monotonic() < end, "it is still there"
+        time.sleep(0.05)
+
+
+def runs(pid: int) -> bool:
+    """A process that nobody has waited for has no environment any more."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes() != b""
+    except OSError:
+        return False
