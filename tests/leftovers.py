@@ -73,7 +73,7 @@ def main() -> None:
     for pid in marked(mark, folder):
         with contextlib.suppress(OSError):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            print(f"left running by the tests, ended now: {pid} {command[:200]}", file=sys.stderr)
+            sys.stderr.write(f"left running by the tests, ended now: {pid} {command[:200]}\n")
     if not end(mark, folder, signal.SIGTERM, TERM_SECONDS):
         end(mark, folder, signal.SIGKILL, TERM_SECONDS)
 
