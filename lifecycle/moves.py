@@ -1,4 +1,4 @@
-"""The one table of moves between a sliver's states, and of the steps that follow one another. Pure: no I/O.
+"""The one table of moves between a sliver's states. Pure: no I/O.
 
 ```
             newleases            newvms
@@ -17,7 +17,7 @@ deleting: delete, then reconcile. expired, deleted: createslice or clean.
 
 from dataclasses import dataclass
 
-from models.states import LIVE, Kind, SliverState, Verb
+from models.states import LIVE, Kind, SliverState
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,3 @@ MOVES: dict[str, Move] = {
     "expire": Move(LIVE, SliverState.EXPIRED),
     "condemn": Move((*LIVE, SliverState.EXPIRED), SliverState.DELETING),
 }
-
-# What follows a step on the same node, in the same slot, when the verb goes that far.
-CHAIN: dict[Verb, tuple[Kind, ...]] = {
-    Verb.CREATESLICE: (Kind.NEWTICKETS, Kind.NEWLEASES, Kind.NEWVMS),
-    Verb.REPLACE: (Kind.REPLACE, Kind.NEWLEASES, Kind.NEWVMS),
-}
-
-
-def next_kind(verb: Verb, kind: Kind) -> Kind | None:
-    """The step that follows `kind` in this verb; None when it is the last."""
-    chain = CHAIN.get(verb, ())
-    # A replacement inside createslice joins the chain where tickets stand.
-    at = 0 if kind in (Kind.NEWTICKETS, Kind.REPLACE) else chain.index(kind) if kind in chain else len(chain)
-    return chain[at + 1] if at + 1 < len(chain) else None

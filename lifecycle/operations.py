@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, insert, select, text
 
 from lifecycle.bounds import require_room
 from lifecycle.events import EventType
-from lifecycle.planning import PLANS
+from lifecycle.planning import plan
 from lifecycle.requests import Given, Operation, OperationRequest, Plan, SliceSpec, Started
 from lifecycle.steps import NewStep, StepRef
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
@@ -65,11 +65,11 @@ def start(connection: Connection, wanted: OperationRequest) -> Started:
     if (again := _same_request(connection, wanted)) is not None:
         return again
     require_room(connection, wanted)
-    plan = PLANS[wanted.verb](connection, wanted, row)
+    planned = plan(connection, wanted, row)
     _cancel(connection, list(work), f"{wanted.verb} was asked for", work, running=True)
     work.settle()
-    operation, refs = _open(connection, wanted, plan)
-    return Started(operation, plan.name, refs)
+    operation, refs = _open(connection, wanted, planned)
+    return Started(operation, planned.name, refs)
 
 
 def open_planned(connection: Connection, wanted: OperationRequest, plan: Plan) -> list[StepRef]:

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from lifecycle.claims import Claim
 from lifecycle.events import EventType
-from lifecycle.moves import MOVES, next_kind
+from lifecycle.moves import MOVES
 from lifecycle.transitions import Granted, Moved
+from lifecycle.verbs import next_kind
 from models.states import Kind, SliverState, StepState, Verb
 from trust.errors import Code
 

@@ -1,6 +1,7 @@
 """What each verb comes to: checked, decided and written under the slice's lock, in the transaction that opens it.
 
-Each planner gets the slice's locked row (the open one, else one being deleted, else None) and returns a `Plan`.
+Each planner gets the slice's locked row (the open one, else one being deleted, else None) and returns a `Plan`. A verb
+that is only a step at each VM needs none: its row in `lifecycle/verbs.py` says it all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from lifecycle.keys import add_keys, remove_all_keys, remove_keys
 from lifecycle.requests import Given, OperationRequest, Plan, SliceSpec
 from lifecycle.retention import purge
 from lifecycle.transitions import condemn
+from lifecycle.verbs import VERBS, is_exclusive
 from models import svm
 from models.states import LIFECYCLE, LIVE, Kind, SliceState, SliverState, Verb
 from trust.errors import Code, Refusal
@@ -124,9 +126,7 @@ def _newvms(connection: Connection, wanted: OperationRequest, row: SliceRow) -> 
 
 
 def _waiting(connection: Connection, wanted: OperationRequest, row: SliceRow, kind: Kind) -> Plan:
-    found = _own_open(wanted, row)
-    _refuse_busy(connection, found)
-    _keep_delegations(connection, wanted, found)
+    found = _begin(connection, wanted, row)
     nodes = list(dict.fromkeys(wanted.nodes))
     if nodes:
         _refuse_strangers(connection, found, nodes)
@@ -141,9 +141,7 @@ def _waiting(connection: Connection, wanted: OperationRequest, row: SliceRow, ki
 
 def _renewslice(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Each lease replaced by one to now + leaselen; beat names the nodes that are due."""
-    found = _own_open(wanted, row)
-    _refuse_busy(connection, found)
-    _keep_delegations(connection, wanted, found)
+    found = _begin(connection, wanted, row)
     leased = "v.state IN ('leased', 'running') AND v.expires_at > now()"
     nodes = list(wanted.nodes) or _nodes(connection, found.id, leased)
     if not nodes:
@@ -154,30 +152,36 @@ def _renewslice(connection: Connection, wanted: OperationRequest, row: SliceRow)
     return Plan(found.id, found.name, steps, (note,) if over and not wanted.nodes else (), len(nodes))
 
 
-def _keys(kind: Kind, change: Callable[[Connection, UUID, Sequence[str]], None]) -> Planner:
+def _keys(change: Callable[[Connection, UUID, Sequence[str]], None]) -> Planner:
     """addkey, delkey, nukekeys: change the wanted set, then push the whole of it to every VM."""
 
     def plan(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
-        found = _own_open(wanted, row)
-        _keep_delegations(connection, wanted, found)
+        found = _begin(connection, wanted, row)
         change(connection, found.id, wanted.keys)
-        nodes = _nodes(connection, found.id, "v.state = 'running' AND v.expires_at > now()")
-        notes = () if nodes else (f"{found.name} has no VM yet: each gets the keys when it is made",)
-        return Plan(found.id, found.name, tuple((kind, node) for node in nodes), notes, len(nodes))
+        return _at_each_vm(connection, wanted, found, ": each gets the keys when it is made")
 
     return plan
 
 
 def _rekey(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """A new key pair of the slice's own, for every VM; beat names those that an earlier one did not reach."""
-    found = _own_open(wanted, row)
-    _refuse_busy(connection, found)
-    _keep_delegations(connection, wanted, found)
+    found = _begin(connection, wanted, row)
     if not wanted.nodes:
         want_next(connection, found.id)
+    return _at_each_vm(connection, wanted, found, ": each gets the new pair when it is made")
+
+
+def _simple(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+    """Of a verb without a planner of its own."""
+    return _at_each_vm(connection, wanted, _begin(connection, wanted, row))
+
+
+def _at_each_vm(connection: Connection, wanted: OperationRequest, found: Row[Any], later: str = "") -> Plan:
+    """The verb's first step at each VM that runs, or at the named ones. `later`: what becomes of VMs still to come."""
+    kind = VERBS[wanted.verb].chain[0]
     nodes = list(wanted.nodes) or _nodes(connection, found.id, "v.state = 'running' AND v.expires_at > now()")
-    notes = () if nodes else (f"{found.name} has no VM yet: each gets the new pair when it is made",)
-    return Plan(found.id, found.name, tuple((Kind.REKEY, node) for node in nodes), notes, len(nodes))
+    notes = () if nodes else (f"{found.name} has no VM yet{later}",)
+    return Plan(found.id, found.name, tuple((kind, node) for node in nodes), notes, len(nodes))
 
 
 def _deleteslice(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
@@ -199,8 +203,7 @@ def _deleteslice(connection: Connection, wanted: OperationRequest, row: SliceRow
 
 def _replace(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """For heal: these nodes give way to others."""
-    found = _own_open(wanted, row)
-    _refuse_busy(connection, found)
+    found = _begin(connection, wanted, row)
     _refuse_strangers(connection, found, wanted.nodes)
     steps = tuple((Kind.REPLACE, node) for node in wanted.nodes)
     return Plan(found.id, found.name, steps, (f"silent too long: {', '.join(wanted.nodes)}",), len(steps))
@@ -215,8 +218,7 @@ def _clean(connection: Connection, wanted: OperationRequest, row: SliceRow) -> P
 
 def _autorenew(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """autorenew on (with a standing delegation) or off."""
-    found = _own_open(wanted, row)
-    _keep_delegations(connection, wanted, found)
+    found = _begin(connection, wanted, row)
     _set_autorenew(connection, wanted, found.id)
     if wanted.autorenew:
         return Plan(found.id, found.name, notes=(_autorenews(connection, wanted, found.id),))
@@ -239,8 +241,7 @@ def _stamp(moment: datetime) -> str:
 
 def _heal(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """heal on (with a standing delegation that covers it) or off."""
-    found = _own_open(wanted, row)
-    _keep_delegations(connection, wanted, found)
+    found = _begin(connection, wanted, row)
     table = svm.slice_table
     covers = table.c.standing_heals & (table.c.standing_until > text("now()"))
     if wanted.heal and not connection.scalar(select(covers).where(table.c.id == found.id)):
@@ -253,10 +254,9 @@ def _heal(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Pl
 
 def _delegate(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
     """Keep a new standing delegation."""
-    found = _own_open(wanted, row)
     if wanted.standing is None:
         raise Refusal(Code.BAD_INPUT, "delegate needs a standing delegation")
-    _keep_delegations(connection, wanted, found)
+    found = _begin(connection, wanted, row)
     return Plan(found.id, found.name, notes=(f"delegated until {wanted.standing.expires_at:%Y-%m-%d %H:%M:%S} UTC",))
 
 
@@ -271,14 +271,19 @@ def _undelegate(connection: Connection, wanted: OperationRequest, row: SliceRow)
     return Plan(found.id, found.name, notes=("delegations withdrawn; autorenew and heal are off",))
 
 
-PLANS: dict[Verb, Planner] = {
+def plan(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+    """What it comes to. Raises Refusal as `lifecycle.operations.start`."""
+    return _PLANNERS.get(wanted.verb, _simple)(connection, wanted, row)
+
+
+_PLANNERS: dict[Verb, Planner] = {
     Verb.CREATESLICE: _createslice,
     Verb.NEWTICKETS: _newtickets,
     Verb.NEWLEASES: _newleases,
     Verb.NEWVMS: _newvms,
-    Verb.ADDKEY: _keys(Kind.ADDKEY, add_keys),
-    Verb.DELKEY: _keys(Kind.DELKEY, remove_keys),
-    Verb.NUKEKEYS: _keys(Kind.NUKEKEYS, remove_all_keys),
+    Verb.ADDKEY: _keys(add_keys),
+    Verb.DELKEY: _keys(remove_keys),
+    Verb.NUKEKEYS: _keys(remove_all_keys),
     Verb.REKEY: _rekey,
     Verb.RENEWSLICE: _renewslice,
     Verb.DELETESLICE: _deleteslice,
@@ -303,6 +308,15 @@ def _own_open(wanted: OperationRequest, row: SliceRow) -> Row[Any]:
     found = _own(wanted, row)
     if found.state != SliceState.OPEN:
         raise Refusal(Code.NOT_FOUND, f"{wanted.slice} is being deleted: svm status {wanted.slice} shows what is left")
+    return found
+
+
+def _begin(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Row[Any]:
+    """The caller's own open slice, whose delegations are kept; not while another verb excludes this one."""
+    found = _own_open(wanted, row)
+    if is_exclusive(wanted.verb):
+        _refuse_busy(connection, found)
+    _keep_delegations(connection, wanted, found)
     return found
 
 

@@ -17,6 +17,7 @@ from lifecycle.rounds import rounds
 from lifecycle.steps import NewStep, StepRef
 from lifecycle.transitions import Change, Granted, Trouble, advance, condemn, grant, trouble
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
+from lifecycle.verbs import VERBS
 from models.states import Kind, SliverState, StepState, Verb
 
 __all__ = ["Done", "Failed", "Granted", "Record", "record"]
@@ -31,13 +32,6 @@ _STILL_OURS = text("""
 # Their records change the slice's row. newvms: held until the commit, so that a key added meanwhile either is seen
 # here or sees the new VM.
 OF_SLICES = (Kind.NEWTICKETS, Kind.REPLACE, Kind.NEWVMS, Kind.DELETE, Kind.RELEASE)
-
-# After a deletion the name goes back; a slice is created where an earlier one of that name has ended.
-AFTER_DELETIONS = {
-    Verb.DELETESLICE: Kind.RELEASE,
-    Verb.CREATESLICE: Kind.NEWTICKETS,
-    Verb.NEWTICKETS: Kind.NEWTICKETS,
-}
 
 _STILL_DELETING = text("""
     SELECT DISTINCT operation FROM svm.step
@@ -247,14 +241,11 @@ def _follow_deletions(connection: Connection, work: UnitOfWork, operations: set[
     if not operations:
         return []
     deleting = set(connection.scalars(_STILL_DELETING, {"operations": list(operations)}))
-    over = [
-        counters
-        for counters in map(work.__getitem__, sorted(operations - deleting))
-        if counters.verb in AFTER_DELETIONS
-    ]
+    over = [work[operation] for operation in sorted(operations - deleting)]
     # A deletion's end is a part of it; whatever else was cancelled goes no further.
     going_on = [counters for counters in over if counters.verb is Verb.DELETESLICE or not counters.cancelled]
-    return work.add_steps(NewStep(counters.id, AFTER_DELETIONS[counters.verb]) for counters in going_on)
+    waiting = ((counters.id, VERBS[counters.verb].after_deletions) for counters in going_on)
+    return work.add_steps(NewStep(id, kind) for id, kind in waiting if kind)
 
 
 def _is_done(record: Record) -> bool:

@@ -1,4 +1,5 @@
-"""The words of the lifecycle, as tables store them. What may follow what: `lifecycle/moves.py`."""
+"""The words of the lifecycle, as tables store them. What may follow what: `lifecycle/moves.py`; what a verb is:
+`lifecycle/verbs.py`."""
 
 from enum import StrEnum
 

@@ -11,32 +11,17 @@ from difflib import get_close_matches
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from lifecycle.verbs import USERS
+from models.states import Verb
 from svm.exit_codes import INTERRUPTED, USAGE, status_of_refusal
 from svm.flags import Flags, group_flags
 from svm.output import refused
 from svm.streams import OutputError, begin
 from trust.errors import Code, Refusal
 
-# Verb → module in svm/commands. The order is that of `svm --help`: first the howto's verbs in its order.
-VERBS = {
-    "getads": "ads",
-    "createslice": "create",
-    "deleteslice": "slices",
-    "addkey": "keys",
-    "delkey": "keys",
-    "nukekeys": "keys",
-    "rekey": "keys",
-    "renewslice": "leases",
-    "nodelist": "nodes",
-    "expirations": "leases",
-    "clean": "slices",
-    "newtickets": "create",
-    "newleases": "steps",
-    "newvms": "steps",
-    "autorenew": "renewal",
-    "delegate": "renewal",
-    "undelegate": "renewal",
-    "heal": "renewal",
+# Verb → module in svm/commands, in the order of `svm --help`: what asks for an operation is in the table of verbs.
+_BEFORE = {Verb.CREATESLICE: {"getads": "ads"}, Verb.CLEAN: {"nodelist": "nodes", "expirations": "leases"}}
+_AFTER = {
     "slices": "slices",
     "status": "nodes",
     "watch": "operations",
@@ -50,6 +35,10 @@ VERBS = {
     "config": "settings",
     "completion": "settings",
 }
+VERBS: dict[str, str] = {}
+for _verb, _row in USERS.items():
+    VERBS |= _BEFORE.get(_verb, {}) | {str(_verb): _row.command}
+VERBS |= _AFTER
 
 
 class Verbs(click.Group):

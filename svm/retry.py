@@ -2,12 +2,27 @@
 
 from collections.abc import Sequence
 
+from lifecycle.verbs import USERS, Takes
+from models.states import Verb
 from svm.flags import Flags
-from svm.output import NodeResult, command
+from svm.output import NodeResult, Retry, command
 from trust.errors import Code
 
 LISTED = 16
 """Failed nodes that the command lists by address; of more it takes all that wait, which are the same ones."""
+
+
+def retry_of(verb: str, name: str, flags: Flags) -> Retry | None:
+    """What to type for the nodes that failed, as whoever asked for it was told, but for the file's name."""
+    row = USERS.get(Verb(verb)) if verb in set(Verb) else None
+    if row is None or not row.chain:
+        return None
+    if row.takes in (Takes.FILE, Takes.FILE_AND_OPTIONS):
+        return lambda failures: whole_slice("FILE", name, failures, flags)
+    if row.takes is Takes.NODES:
+        return lambda failures: lower_commands(name, failures, flags)
+    file = ("KEYFILE",) if row.takes is Takes.KEYS else ()
+    return lambda failures: again(command(verb, name, *file), failures, flags)
 
 
 def same_again(flags: Flags, failures: Sequence[NodeResult] = ()) -> list[str]:

@@ -5,25 +5,10 @@ from typing import Any
 from celery import Celery
 from kombu import Queue as KombuQueue
 
-from models.states import Queue
+from models.states import Kind, Queue
 from workers.broker import Broker
 from workers.settings import Settings
 
-STEPS = (
-    "newtickets",
-    "newleases",
-    "newvms",
-    "addkey",
-    "delkey",
-    "nukekeys",
-    "rekey",
-    "renew",
-    "delete",
-    "release",
-    "replace",
-    "reconcile",
-    "canary",
-)
 PERIODIC = ("sweep", "autorenew", "clean", "notify", "reconcile-all", "canary-all")
 
 # Each of these was a failure once: tests/unit/workers/test_app.py.
@@ -79,7 +64,7 @@ def make_app(settings: Settings) -> Celery:
         **REQUIRED,
         task_queues=[KombuQueue(name) for name in Queue],
         beat_schedule=schedule(settings),
-        imports=[f"tasks.{name}" for name in (*STEPS, "sweep", "autorenew", "clean", "notify")],
+        imports=[f"tasks.{name}" for name in (*Kind, "sweep", "autorenew", "clean", "notify")],
     )
     made.set_default()  # for every thread
     made.set_current()  # for this one, whatever app it had before

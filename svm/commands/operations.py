@@ -9,8 +9,8 @@ import click
 from svm.arguments import SLICE, SLICE_OR_OPERATION, is_operation
 from svm.columns import stamp
 from svm.flags import current, flags
-from svm.output import MAX_LINE, Retry, command, json_line, line, printable, say
-from svm.retry import again, lower_commands, whole_slice
+from svm.output import MAX_LINE, json_line, line, printable, say
+from svm.retry import retry_of
 from svm.session import connect
 from trust.errors import Code, Refusal
 
@@ -30,7 +30,7 @@ def watch(what: str) -> int:
     found = svmd.operation(operation)
     if found["outcome"] is not None and not current().json:
         say(f"{found['verb']} {found['slice']} ended {stamp(datetime.fromisoformat(found['ended_at']))}:")
-    retry = _retry(found["verb"], found["slice"])
+    retry = retry_of(found["verb"], found["slice"], current())
     status, _ = follow(svmd, operation, current(), retry=retry, title=f"{found['verb']} {found['slice']}".strip())
     return status
 
@@ -68,22 +68,6 @@ def cancel(what: str) -> None:
         say(f"{found['verb']} {found['slice']} had already ended ({found['outcome']})")
     else:
         say(f"cancelled; what had begun is finished: svm watch {operation}")
-
-
-def _retry(verb: str, name: str) -> Retry | None:
-    """What to type for the nodes that failed, as whoever asked for the operation was told, but for the file's name."""
-    flags = current()
-    match verb:
-        case "createslice" | "newtickets":
-            return lambda failures: whole_slice("FILE", name, failures, flags)
-        case "newleases" | "newvms":
-            return lambda failures: lower_commands(name, failures, flags)
-        case "addkey" | "delkey":
-            return lambda failures: again(command(verb, name, "KEYFILE"), failures, flags)
-        case "deleteslice" | "renewslice" | "nukekeys" | "rekey":
-            return lambda failures: again(command(verb, name), failures, flags)
-        case _:
-            return None
 
 
 def _newest(found: Mapping[str, Any], *, running: bool = False) -> str:

@@ -1,8 +1,11 @@
 """From a user's request to what models are asked to start: who may, and with whose permission. Decides, does no I/O."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
-from lifecycle.operations import Given, OperationRequest, Verb
+from lifecycle.operations import Given, OperationRequest
+from lifecycle.verbs import USERS, Row
 from svm.service.bodies import OperationBody
 from trust.actions import Action
 from trust.documents import Delegation, DelegationKind, verify_delegation
@@ -16,26 +19,6 @@ MAX_AGE = 300
 LONGEST_CONNECT = 40
 """Seconds: a step ends within 45, whatever -t says."""
 
-ACTIONS = {
-    Verb.CREATESLICE: Action.CREATE,
-    Verb.NEWTICKETS: Action.CREATE,
-    Verb.NEWLEASES: Action.CREATE,
-    Verb.NEWVMS: Action.CREATE,
-    Verb.ADDKEY: Action.ACCESS,
-    Verb.DELKEY: Action.REMOVE_KEYS,
-    Verb.NUKEKEYS: Action.REMOVE_KEYS,
-    Verb.REKEY: Action.CREATE,
-    Verb.RENEWSLICE: Action.RENEW,
-    Verb.DELETESLICE: Action.DELETE,
-    Verb.CLEAN: Action.DELETE,
-    Verb.AUTORENEW: Action.RENEW,
-    Verb.DELEGATE: Action.RENEW,
-    Verb.HEAL: Action.CREATE,
-    Verb.UNDELEGATE: Action.DELETE,
-}
-# These change no node, so nobody need act for the owner.
-WITHOUT_WORKING = (Verb.CLEAN, Verb.AUTORENEW, Verb.DELEGATE, Verb.HEAL, Verb.UNDELEGATE)
-
 
 def wanted(
     body: OperationBody, peer: Peer, store: TrustStore, svm: Identity, token: str | None, key: str | None
@@ -44,34 +27,23 @@ def wanted(
     NOT_ALLOWED (no PI, a delegation that is missing, old or another's), CRL_STALE, BAD_INPUT, or as
     `trust.documents.verify_delegation`.
     """
-    verb = Verb(body.verb)
+    row, members = USERS[body.verb], dict(body)
     require_pi(peer)
-    store.require_fresh(action_of(verb, body))
-    check_body(verb, body, store.clock.now())
+    store.require_fresh(_action(row, members))
+    if (until := members.get("until")) is not None and until <= store.clock.now():
+        raise Refusal(Code.BAD_INPUT, "until lies in the past; give a date to come")
     working = standing = None
-    if verb not in WITHOUT_WORKING:
+    if row.chain:
         working = _given(token, DelegationKind.WORKING, body.slice, peer, store, svm)
-    if body.standing is not None:
-        standing = _given(body.standing, DelegationKind.STANDING, body.slice, peer, store, svm)
-        _check_heals(body, standing)
-    return OperationRequest(
-        verb=verb,
-        slice=body.slice,
-        owner=peer.identity,
-        spec=body.spec.spec() if body.spec else None,
-        nodes=tuple(dict.fromkeys(body.nodes)),
-        keys=tuple(body.keys),
-        parallelism=body.parallelism,
-        connect_timeout=min(body.connect_timeout, LONGEST_CONNECT),
-        agents=tuple(dict.fromkeys(body.agents)),
-        working=working,
-        standing=standing,
-        autorenew=body.autorenew,
-        until=body.until,
-        heal=body.heal,
-        replace=body.replace,
-        idempotency_key=key,
-    )
+    if (later := members.pop("standing", None)) is not None:
+        standing = _given(later, DelegationKind.STANDING, body.slice, peer, store, svm)
+        _check_heals(members, standing)
+    spec = members.pop("spec", None)
+    found: dict[str, Any] = {
+        name: tuple(dict.fromkeys(said)) if isinstance(said, list) else said for name, said in members.items()
+    }
+    found |= {"spec": spec and spec.spec(), "connect_timeout": min(body.connect_timeout, LONGEST_CONNECT)}
+    return OperationRequest(**found, owner=peer.identity, working=working, standing=standing, idempotency_key=key)
 
 
 def require_pi(peer: Peer) -> None:
@@ -82,44 +54,10 @@ def require_pi(peer: Peer) -> None:
         )
 
 
-def action_of(verb: Verb, body: OperationBody) -> Action:
-    """How fresh the revocation list must be: what only takes away works without plc."""
-    if (verb is Verb.AUTORENEW and body.autorenew is False) or (verb is Verb.HEAL and body.heal is False):
-        return Action.DELETE
-    return ACTIONS[verb]
-
-
-def check_body(verb: Verb, body: OperationBody, now: datetime) -> None:
-    """Each verb has what it needs, and nothing that it would pass over in silence. Raises Refusal(BAD_INPUT)."""
-    creates = verb in (Verb.CREATESLICE, Verb.NEWTICKETS)
-    on = body.autorenew is True or body.heal is True
-    for wrong, reason in (
-        ((verb is Verb.CLEAN) is bool(body.slice), "clean is about all slices, every other verb about one; name it"),
-        (creates is (body.spec is None), "spec goes with createslice and newtickets; give it there only"),
-        (bool(body.agents) and not creates, "agents go with createslice and newtickets only"),
-        (bool(body.nodes) and verb not in (Verb.NEWLEASES, Verb.NEWVMS), "nodes go with newleases and newvms only"),
-        ((verb in (Verb.ADDKEY, Verb.DELKEY)) is not bool(body.keys), "keys go with addkey and delkey; give one there"),
-        (verb is Verb.AUTORENEW and body.autorenew is None, "say autorenew true or false"),
-        (body.autorenew is not None and verb not in (Verb.AUTORENEW, Verb.CREATESLICE), "autorenew has its own verb"),
-        (body.until is not None and body.autorenew is not True, "until goes with autorenew true only"),
-        (body.until is not None and body.until <= now, "until lies in the past; give a date to come"),
-        ((verb is Verb.HEAL) is (body.heal is None), "heal true or false goes with heal only"),
-        (body.replace and verb is not Verb.CREATESLICE, "replace goes with createslice only"),
-        (
-            (on or verb is Verb.DELEGATE) is (body.standing is None),
-            "a standing delegation goes with delegate, autorenew true and heal true",
-        ),
-        (
-            creates and bool(body.spec and body.spec.ips and len(body.spec.ips) < body.spec.numnodes),
-            "ips lists fewer nodes than numnodes; list more or ask for fewer",
-        ),
-        (
-            creates and bool(body.spec and len(set(body.spec.ips)) < len(body.spec.ips)),
-            "ips lists a node twice; keep one",
-        ),
-    ):
-        if wrong:
-            raise Refusal(Code.BAD_INPUT, reason)
+def _action(row: Row, members: Mapping[str, Any]) -> Action:
+    """How fresh the revocation list must be: what only takes away, as autorenew and heal off do, works without plc."""
+    off = members.get("autorenew") is False or members.get("heal") is False
+    return Action.DELETE if off and not row.chain else row.action
 
 
 def _given(
@@ -146,6 +84,6 @@ def _check_delegation(found: Delegation, kind: DelegationKind, slice_name: str, 
         )
 
 
-def _check_heals(body: OperationBody, standing: Given) -> None:
-    if body.heal is True and not standing.heal:
+def _check_heals(members: Mapping[str, Any], standing: Given) -> None:
+    if members.get("heal") and not standing.heal:
         raise Refusal(Code.NOT_ALLOWED, "heal needs a standing delegation that covers it; sign one with heal")

@@ -2,14 +2,25 @@
 
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union
 
 from fastapi import Header
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from lifecycle.events import Event
 from lifecycle.operations import Operation, SliceSpec
 from lifecycle.slices import Slice, Sliver
+from lifecycle.verbs import USERS, Takes
+from models.states import Verb
 from trust.documents import MAX_LEASELEN
 from trust.errors import Refusal
 from trust.jws import MAX_TOKEN
@@ -18,24 +29,6 @@ from trust.sshkeys import parse_public_key
 
 MAX_NODES = 100_000
 MAX_LISTED = 10_000
-
-UserVerb = Literal[
-    "createslice",
-    "newtickets",
-    "newleases",
-    "newvms",
-    "addkey",
-    "delkey",
-    "nukekeys",
-    "rekey",
-    "renewslice",
-    "deleteslice",
-    "clean",
-    "autorenew",
-    "heal",
-    "delegate",
-    "undelegate",
-]
 
 
 def _address(text: str) -> str:
@@ -56,11 +49,8 @@ def _slice_name(text: str) -> str:
         raise ValueError(refusal.reason) from refusal
 
 
-def _name_or_none(text: str) -> str:
-    return _slice_name(text) if text else ""
-
-
 Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
+SliceName = Annotated[str, Field(max_length=64), AfterValidator(_slice_name)]
 Addresses = Annotated[list[Address], Field(max_length=MAX_LISTED)]
 AgentNames = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)]
 Key = Annotated[str, Field(max_length=16_384), AfterValidator(_key)]
@@ -82,28 +72,116 @@ class SpecBody(BaseModel):
 
 
 class OperationBody(BaseModel):
-    """`POST /operations`."""
+    """`POST /operations`: what every verb has; those that follow have what `lifecycle.verbs.Takes` says."""
 
     model_config = ConfigDict(extra="forbid")
-    verb: UserVerb
-    slice: Annotated[str, Field(max_length=64), AfterValidator(_name_or_none)] = ""
-    spec: SpecBody | None = None
-    nodes: Addresses = []
-    keys: Annotated[list[Key], Field(max_length=64)] = []
+    verb: Verb
+    slice: Annotated[str, Field(max_length=0)] = ""
     parallelism: Annotated[int, Field(ge=1, le=1024)] = 16
     connect_timeout: Annotated[int, Field(ge=1, le=3600)] = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """A member that says nothing may stand with any verb."""
+        blank: tuple[Any, ...] = (None, "", [])
+        return {name: said for name, said in given.items() if said not in blank and (name, said) != ("replace", False)}
+
+
+class _SliceBody(OperationBody):
+    slice: SliceName
+
+
+class _FileBody(_SliceBody):
+    spec: SpecBody
     agents: AgentNames = []
+
+    @model_validator(mode="after")
+    def _ips_fit(self) -> Self:
+        if self.spec.ips and len(self.spec.ips) < self.spec.numnodes:
+            raise ValueError("ips lists fewer nodes than numnodes; list more or ask for fewer")
+        if len(set(self.spec.ips)) < len(self.spec.ips):
+            raise ValueError("ips lists a node twice; keep one")
+        return self
+
+
+class _NodesBody(_SliceBody):
+    nodes: Addresses = []
+
+
+class _KeysBody(_SliceBody):
+    keys: Annotated[list[Key], Field(min_length=1, max_length=64)]
+
+
+class _DelegateBody(_SliceBody):
+    standing: Token
+
+
+class _HealBody(_SliceBody):
+    heal: bool
     standing: Token | None = None
+
+    @model_validator(mode="after")
+    def _is_allowed(self) -> Self:
+        if self.heal is (self.standing is None):
+            raise ValueError("a standing delegation goes with heal true, and only there")
+        return self
+
+
+class _RenewingBody(_SliceBody):
     autorenew: bool | None = None
     until: AwareDatetime | None = None
-    heal: bool | None = None
+    standing: Token | None = None
+
+    @model_validator(mode="after")
+    def _is_allowed(self) -> Self:
+        if (self.autorenew is True) is (self.standing is None):
+            raise ValueError("a standing delegation goes with autorenew true, and only there")
+        if self.until is not None and self.autorenew is not True:
+            raise ValueError("until goes with autorenew true only")
+        return self
+
+
+class _AutorenewBody(_RenewingBody):
+    autorenew: bool
+
+
+class _CreationBody(_FileBody, _RenewingBody):
     replace: bool = False
+
+
+_BODIES: dict[Takes, type[OperationBody]] = {
+    Takes.NOTHING: OperationBody,
+    Takes.SLICE: _SliceBody,
+    Takes.FILE: _FileBody,
+    Takes.FILE_AND_OPTIONS: _CreationBody,
+    Takes.NODES: _NodesBody,
+    Takes.KEYS: _KeysBody,
+    Takes.STANDING: _DelegateBody,
+    Takes.AUTORENEW: _AutorenewBody,
+    Takes.HEAL: _HealBody,
+}
+
+
+def _verb(given: Any) -> str | None:
+    verb = given.get("verb") if isinstance(given, dict) else None
+    return verb if isinstance(verb, str) else None
+
+
+if TYPE_CHECKING:
+    AnyBody = OperationBody
+else:
+    AnyBody = Annotated[
+        Union[tuple(Annotated[_BODIES[row.takes], Tag(verb)] for verb, row in USERS.items())],  # noqa: UP007
+        Discriminator(_verb, "verb", f"its verb must be one of {' '.join(USERS)}"),
+    ]
+"""The body of a verb by the table, so that a verb has what it needs and nothing that it would pass over in silence."""
 
 
 class PlanBody(SpecBody):
     """`POST /plans`: which nodes would createslice take now?"""
 
-    slice: Annotated[str, Field(max_length=64), AfterValidator(_slice_name)]
+    slice: SliceName
     agents: AgentNames = []
 
 

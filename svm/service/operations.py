@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 from lifecycle import operations
 from rpc.server import Guard
 from svm.service.authorization import require_pi, wanted
-from svm.service.bodies import DelegationHeader, IdempotencyKey, OperationBody, operation_json
+from svm.service.bodies import AnyBody, DelegationHeader, IdempotencyKey, operation_json
 from svm.service.context import Service
 from svm.service.streaming import events_of
 from trust.actions import Action
@@ -29,7 +29,7 @@ def add_operations(app: FastAPI, service: Service, guard: Guard) -> None:
 
     @app.post("/operations", status_code=202)
     def post_operation(
-        body: OperationBody,
+        body: AnyBody,
         peer: Annotated[Peer, users],
         response: Response,
         after: BackgroundTasks,

@@ -234,10 +234,6 @@ NO_CURES = (
     "needs a public key",
     "svm cancel",
     "is no directory of svmd, svm and agents",
-    "goes with createslice",
-    "go with createslice",
-    "go with newleases",
-    "go with addkey",
     "use svm to ask",
     "was withdrawn (svm undelegate): sign a new one",  # of an older svm than svmd: the command line signs anew
     "pinned by plkeygen",

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.moves import CHAIN, MOVES, next_kind
+from lifecycle.moves import MOVES
+from lifecycle.verbs import VERBS, next_kind
 from models.states import LIVE, Kind, SliverState, Verb
 
 
@@ -16,7 +17,7 @@ def test_createslice_is_exactly_the_three() -> None:
     assert chain == [Kind.NEWTICKETS, Kind.NEWLEASES, Kind.NEWVMS]
 
 
-@pytest.mark.parametrize("verb", [verb for verb in Verb if verb not in CHAIN])
+@pytest.mark.parametrize("verb", [verb for verb in Verb if len(VERBS[verb].chain) < 2])
 @pytest.mark.parametrize("kind", list(Kind))
 def test_other_verbs_go_no_further(verb: Verb, kind: Kind) -> None:
     assert next_kind(verb, kind) is None

@@ -7,7 +7,7 @@ from kombu.exceptions import OperationalError
 
 from models.states import Kind, Queue
 from trust.errors import Code, Refusal
-from workers.app import PERIODIC, STEPS, app, make_app, schedule
+from workers.app import PERIODIC, app, make_app, schedule
 from workers.broker import SteadyConnection
 from workers.settings import Settings
 
@@ -30,7 +30,6 @@ def test_every_kind_of_step_is_a_task_of_that_name() -> None:
     app.loader.import_default_modules()
     assert set(Kind) <= set(app.tasks)
     assert set(PERIODIC) <= set(app.tasks)
-    assert set(STEPS) <= set(Kind)
 
 
 def test_beat_only_knocks_on_tasks_that_exist_in_queues_that_exist() -> None:
