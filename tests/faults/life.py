@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from lifecycle.verbs import USERS, Takes
+from models.states import Verb
 from svm.client import Svmd
 from svm.flags import Flags
 from svm.home import Home as UserHome
@@ -104,7 +106,8 @@ class Life:
             return Request(verb, name, file=file, autorenew=self.autorenew)
         if verb == "heal":
             return Request(verb, name, heal=True, standing_heal=True)
-        return Request(verb, name, keys={"addkey": self.keys, "delkey": self.keys[:1]}.get(verb, ()))
+        keys = self.keys[:1] if verb == "delkey" else self.keys
+        return Request(verb, name, keys=keys if USERS[Verb(verb)].takes is Takes.KEYS else ())
 
     def accepted(self, request: Request) -> None:
         """Ask until svmd has written it down. Refusal when it does not in time."""

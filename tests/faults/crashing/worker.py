@@ -2,12 +2,14 @@
 call; its record not begun, not committed, and committed; what follows it not published, and published.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from itertools import count
 from threading import local
 from typing import Any
 
+from lifecycle.verbs import VERBS
+from models.states import Verb
 from tests.faults.crashing import die
 
 REQUIRED = (
@@ -20,26 +22,15 @@ REQUIRED = (
     "committed",
 )
 """Points that each kind of step has; the others depend on what follows it."""
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "createslice": ("newtickets", "newleases", "newvms"),
-    "addkey": ("addkey",),
-    "renewslice": ("renew",),
-    "delkey": ("delkey",),
-    "nukekeys": ("nukekeys",),
-    "rekey": ("rekey",),
-    "deleteslice": ("delete", "release"),
-    "replace": ("replace",),
-    "reconcile": ("reconcile",),
-}
-"""The kinds of steps that a verb comes to."""
-
 _written = local()
 _step: ContextVar[tuple[str, "count[int]"] | None] = ContextVar("step", default=None)
 
 
 def required(verb: str) -> set[str]:
     """Points that nobody gets past when this verb is done on new slices."""
-    return {f"{kind}, {place}" for kind in KINDS[verb] for place in REQUIRED}
+    row = VERBS[Verb(verb)]
+    kinds = {*row.chain, *filter(None, [row.after_deletions])}
+    return {f"{kind}, {place}" for kind in kinds for place in REQUIRED}
 
 
 def arm() -> None:
