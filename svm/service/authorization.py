@@ -27,7 +27,7 @@ def wanted(
     NOT_ALLOWED (no PI, a delegation that is missing, old or another's), CRL_STALE, BAD_INPUT, or as
     `trust.documents.verify_delegation`.
     """
-    row, members = USERS[body.verb], dict(body)
+    row, members = USERS[body.verb], dict(iter(body))  # its member `keys` would make it a mapping
     require_pi(peer)
     store.require_fresh(_action(row, members))
     if (until := members.get("until")) is not None and until <= store.clock.now():
