@@ -15,11 +15,9 @@ from threading import BoundedSemaphore
 
 from sqlalchemy import Engine
 
-from lifecycle.claims import claim
 from lifecycle.operations import OperationRequest, SliceSpec, Verb, start
-from lifecycle.outcome import Done, Record
+from lifecycle.outcome import Done, Granted, Record, claim
 from lifecycle.record import record
-from lifecycle.transitions import Granted
 from lifecycle.writer import Writer
 from models.database import engine, migrate
 from testbed.embedded import Postgres

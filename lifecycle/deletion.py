@@ -6,6 +6,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from lifecycle.outcome import Done, Record
+from lifecycle.steps import NewStep, StepRef
+from lifecycle.unit_of_work import UnitOfWork
+from lifecycle.verbs import VERBS
+from models.states import Kind, Verb
+
 # A sliver that is being deleted is gone when its node said so, or when its lease's end and the grace have passed.
 _OVERDUE = "state = 'deleting' AND coalesce(expires_at, '-infinity') + make_interval(secs => :grace) < now()"
 _WITH_OVERDUE = text(f"SELECT DISTINCT slice FROM svm.sliver WHERE {_OVERDUE}")  # noqa: S608 - made of constants
@@ -42,6 +48,11 @@ _LEFT = text("""
     SELECT v.node, v.expires_at + make_interval(secs => :grace) AS until
     FROM svm.slice x JOIN svm.slice y ON y.owner = x.owner AND y.name = x.name JOIN svm.sliver v ON v.slice = y.id
     WHERE x.id = :slice AND y.state <> 'deleted' AND v.state = 'deleting' ORDER BY v.node
+""")
+
+_STILL_DELETING = text("""
+    SELECT DISTINCT operation FROM svm.step
+    WHERE operation = ANY(:operations) AND kind = 'delete' AND state IN ('held', 'released', 'running')
 """)
 
 _EMPTY = (
@@ -94,3 +105,27 @@ def outlive(connection: Connection, grace: int) -> list[UUID]:
         return []
     lock_slices(connection, found)
     return close_slices(connection, sorted(set(connection.scalars(_OUTLIVED, {"ids": found, "grace": grace}))))
+
+
+def follow_deletions(connection: Connection, work: UnitOfWork, records: Sequence[Record]) -> list[StepRef]:
+    """After a deletion's last node the name goes back to plc; after that nothing of the slice is kept."""
+    deletions = [r.claim for r in records if r.claim.kind is Kind.DELETE]
+    refs = _after_last(connection, work, {claim.operation for claim in deletions})
+    of_others = {c.slice.id for c in deletions if c.slice and c.slice.id != work[c.operation].slice}
+    close_slices(connection, sorted(of_others))
+    released = [(r.claim.slice.id, r.result) for r in records if r.claim.kind is Kind.RELEASE and r.claim.slice]
+    given = [slice_row for slice_row, result in released if isinstance(result, Done)]
+    close_slices(connection, [slice_row for slice_row, _ in released], given_back=given)
+    return refs
+
+
+def _after_last(connection: Connection, work: UnitOfWork, operations: set[UUID]) -> list[StepRef]:
+    """What waits for the last of an operation's deletions."""
+    if not operations:
+        return []
+    deleting = set(connection.scalars(_STILL_DELETING, {"operations": list(operations)}))
+    over = [work[operation] for operation in sorted(operations - deleting)]
+    # A deletion's end is a part of it; whatever else was cancelled goes no further.
+    going_on = [counters for counters in over if counters.verb is Verb.DELETESLICE or not counters.cancelled]
+    waiting = ((counters.id, VERBS[counters.verb].after_deletions) for counters in going_on)
+    return work.add_steps(NewStep(id, kind) for id, kind in waiting if kind)

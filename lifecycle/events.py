@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, select
 
+from lifecycle.rows import of_row
 from models import svm
 from models.states import Verb
 
@@ -72,18 +73,4 @@ def history(connection: Connection, slice_row: UUID, limit: int = 1000) -> list[
 
 
 def _event(row: Row[Any]) -> Event:
-    return Event(
-        operation=row.operation,
-        seq=row.seq,
-        at=row.at,
-        actor=row.actor,
-        type=EventType(row.type),
-        node=row.node,
-        kind=row.kind,
-        before=row.before,
-        after=row.after,
-        ok=row.ok,
-        code=row.code,
-        reason=row.reason,
-        detail=row.detail,
-    )
+    return of_row(Event, row, type=EventType(row.type))

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from lifecycle.deletion import close_slices, lock_slices
-from lifecycle.transitions import Change, advance
+from lifecycle.record import Change, advance
 from models.states import Kind, SliverState
 from trust.identity import Identity
 from trust.sshkeys import key_set_digest

@@ -13,6 +13,7 @@ from lifecycle.bounds import require_room
 from lifecycle.events import EventType
 from lifecycle.planning import plan
 from lifecycle.requests import Given, Operation, OperationRequest, Plan, SliceSpec, Started
+from lifecycle.rows import of_row
 from lifecycle.steps import NewStep, StepRef
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
 from models import svm
@@ -230,22 +231,6 @@ def _cancel(
 
 
 def _operation(row: Row[Any]) -> Operation:
-    return Operation(
-        id=row.id,
-        verb=Verb(row.verb),
-        slice=row.slice_name,
-        owner=Identity.parse(row.owner),
-        actor=row.actor,
-        parallelism=row.parallelism,
-        connect_timeout=row.connect_timeout,
-        open_steps=row.open_steps,
-        in_flight=row.in_flight,
-        seq=row.seq,
-        ok=row.ok,
-        failed=row.failed,
-        outcome=Outcome(row.outcome) if row.outcome else None,
-        code=row.code,
-        reason=row.reason,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-    )
+    outcome = Outcome(row.outcome) if row.outcome else None
+    owner = Identity.parse(row.owner)
+    return of_row(Operation, row, verb=Verb(row.verb), slice=row.slice_name, owner=owner, outcome=outcome)

@@ -1,26 +1,29 @@
 """Records: what steps did, written down for many steps in one transaction (group commit).
 
+The second of the three files of a step's outcome (`lifecycle/outcome.py`). Here slivers move as their steps say: by
+guarded UPDATEs after the table in `lifecycle/moves.py`, many rows at once. None reads, checks and then writes: the
+guard is in the UPDATE, and what it returns is what moved. Moves that no step makes: `lifecycle/transitions.py`.
+
 Order of locks, everywhere: operations by id, steps by id, slices by id, slivers by (slice, node).
 """
 
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from lifecycle.deletion import close_slices, lock_slices
+from lifecycle.deletion import follow_deletions, lock_slices
 from lifecycle.keypair import want_next
 from lifecycle.moves import MOVES
-from lifecycle.outcome import Decision, Done, Facts, Failed, Record, decide
+from lifecycle.outcome import Decision, Done, Facts, Granted, Moved, Record, decide
 from lifecycle.rounds import rounds
 from lifecycle.steps import NewStep, StepRef
-from lifecycle.transitions import Change, Granted, Trouble, advance, condemn, grant, trouble
+from lifecycle.transitions import Key, condemn
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
-from lifecycle.verbs import VERBS
-from models.states import Kind, SliverState, StepState, Verb
-
-__all__ = ["Done", "Failed", "Granted", "Record", "record"]
+from models.states import Kind, SliverState, StepState
 
 _STILL_OURS = text("""
     SELECT s.id, s.claim_token
@@ -33,11 +36,6 @@ _STILL_OURS = text("""
 # here or sees the new VM.
 OF_SLICES = (Kind.NEWTICKETS, Kind.REPLACE, Kind.NEWVMS, Kind.DELETE, Kind.RELEASE)
 
-_STILL_DELETING = text("""
-    SELECT DISTINCT operation FROM svm.step
-    WHERE operation = ANY(:operations) AND kind = 'delete' AND state IN ('held', 'released', 'running')
-""")
-
 _END_STEPS = text("""
     UPDATE svm.step AS s SET state = u.state, claim_token = NULL, claim_until = NULL,
         error_code = u.code, error = u.reason,
@@ -49,12 +47,108 @@ _END_STEPS = text("""
     WHERE s.id = u.id
 """)
 
+# What success does to a sliver. One that has stopped stays so whatever else is done to it, until newvms makes it run.
+# A renewed lease is due again after two thirds of it, spread so that a slice's nodes are not all renewed at once.
+_ADVANCE = text("""
+    UPDATE svm.sliver AS v SET
+        state = coalesce(u.target, v.state),
+        ticket = CASE WHEN u.target IN ('leased', 'deleted') THEN NULL ELSE v.ticket END,
+        lease = CASE WHEN u.target = 'deleted' THEN NULL ELSE coalesce(u.new_lease, v.lease) END,
+        generation = coalesce(u.new_generation, v.generation),
+        expires_at = coalesce(u.new_end, v.expires_at),
+        renew_at = CASE WHEN u.target = 'deleted' THEN NULL WHEN u.new_end IS NULL THEN v.renew_at
+                        ELSE now() + (u.new_end - now()) * (0.667 + random() * 0.05) END,
+        frontdoor_address = coalesce(u.address, v.frontdoor_address),
+        frontdoor_port = coalesce(u.port, v.frontdoor_port),
+        host_key = coalesce(u.key, v.host_key),
+        key_generation = CASE WHEN u.target = 'deleted' THEN 0
+                              ELSE greatest(v.key_generation, coalesce(u.keys, 0)) END,
+        pair_generation = CASE WHEN u.target = 'deleted' THEN 0
+                               ELSE greatest(v.pair_generation, coalesce(u.pair, 0)) END,
+        stopped_at = CASE WHEN u.target IS NULL THEN v.stopped_at END,
+        attempts = 0, changed_at = now(),
+        error_code = CASE WHEN u.target IS NULL AND v.stopped_at IS NOT NULL THEN v.error_code END,
+        last_error = CASE WHEN u.target IS NULL AND v.stopped_at IS NOT NULL THEN v.last_error END
+    FROM (SELECT v.slice AS of_slice, v.node AS on_node, v.state AS before, c.*
+          FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(slice uuid, node text, sources jsonb, target text,
+               new_lease text, new_generation int, new_end timestamptz, address text, port int, key text, keys int,
+               pair int)
+          JOIN svm.sliver v ON v.slice = c.slice AND v.node = c.node
+          WHERE c.sources ? v.state AND coalesce(c.new_generation >= v.generation, true)
+          ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
+    WHERE v.slice = u.of_slice AND v.node = u.on_node
+    RETURNING v.slice, v.node, u.before, v.state AS after
+""")
+
+# A row that is past its end but was not yet written down as expired counts as expired.
+_GRANT = text("""
+    INSERT INTO svm.sliver AS v (slice, node, position, node_name, api, agent, frontdoor_address, frontdoor_port,
+        host_key, state, ticket, jti, expires_at)
+    SELECT :slice, t.node, t.position + (SELECT coalesce(max(position), 0) FROM svm.sliver WHERE slice = :slice),
+        t.node_name, t.api, t.agent, t.address, t.port, t.host_key, 'ticketed', t.ticket, t.jti, t.expires_at
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t(position int, node text, node_name text, api text, agent text,
+         address text, port int, host_key text, ticket text, jti text, expires_at timestamptz)
+    ON CONFLICT (slice, node) DO UPDATE SET
+        position = excluded.position, node_name = excluded.node_name, api = excluded.api, agent = excluded.agent,
+        frontdoor_address = excluded.frontdoor_address, frontdoor_port = excluded.frontdoor_port,
+        host_key = excluded.host_key, state = 'ticketed', ticket = excluded.ticket, jti = excluded.jti,
+        expires_at = excluded.expires_at, redeemed_at = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
+        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, stopped_at = NULL, changed_at = now()
+    WHERE v.state = ANY(:sources) OR (v.state = ANY(:living) AND v.expires_at <= now())
+    RETURNING v.node
+""")
+
+# A renewal that failed is tried again well before the lease that is still valid ends.
+_TROUBLE = text("""
+    UPDATE svm.sliver AS v SET attempts = attempts + 1, error_code = u.code, last_error = u.reason, changed_at = now(),
+        renew_at = CASE WHEN u.kind = 'renew' AND v.renew_at IS NOT NULL AND v.expires_at > now()
+            THEN now() + (0.5 + random() / 2) * least((v.expires_at - now()) / 8, interval '1 hour')
+            ELSE v.renew_at END
+    FROM (SELECT v.slice AS of_slice, v.node AS on_node, c.*
+          FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(slice uuid, node text, kind text, code text, reason text)
+          JOIN svm.sliver v ON v.slice = c.slice AND v.node = c.node
+          ORDER BY v.slice, v.node FOR UPDATE OF v) AS u
+    WHERE v.slice = u.of_slice AND v.node = u.on_node
+""")
+
+
 # The slice's first tickets bring its registration; its key pair is made once.
 _REGISTER = text("""
     UPDATE svm.slice SET slice_id = :slice_id, released_at = NULL,
         public_key = coalesce(public_key, :public_key), sealed_key = coalesce(sealed_key, :sealed_key)
     WHERE id = :id AND state = 'open'
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a step's success changes in its sliver; None leaves a column as it is."""
+
+    slice: UUID
+    node: str
+    kind: Kind
+    lease: str | None = field(default=None, repr=False)
+    generation: int | None = None
+    expires_at: datetime | None = None
+    frontdoor: tuple[str, int, str] | None = None
+    key_generation: int | None = None
+    pair_generation: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """Of the sliver's row."""
+        return self.slice, self.node
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A step's failure, for the row of its sliver."""
+
+    slice: UUID
+    node: str
+    kind: Kind
+    code: str
+    reason: str
 
 
 def record(
@@ -72,7 +166,7 @@ def record(
     refs: list[StepRef] = []
     for few in rounds(kept, _target):
         refs += _write_down(connection, work, few, keys)
-    refs += _close(connection, work, kept)
+    refs += follow_deletions(connection, work, kept)
     refs += work.settle()
     return ours, refs
 
@@ -224,29 +318,67 @@ def _count(counters: OperationCounters, decision: Decision) -> None:
         counters.say(say.type, **say.fields)
 
 
-def _close(connection: Connection, work: UnitOfWork, kept: Sequence[Record]) -> list[StepRef]:
-    """After a deletion's last node the name goes back to plc; after that nothing of the slice is kept."""
-    deletions = [r.claim for r in kept if r.claim.kind is Kind.DELETE]
-    refs = _follow_deletions(connection, work, {claim.operation for claim in deletions})
-    of_others = {c.slice.id for c in deletions if c.slice and c.slice.id != work[c.operation].slice}
-    close_slices(connection, sorted(of_others))
-    released = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice]
-    given = [r.claim.slice.id for r in kept if r.claim.kind is Kind.RELEASE and r.claim.slice and _is_done(r)]
-    close_slices(connection, released, given_back=given)
-    return refs
+def advance(connection: Connection, changes: Sequence[Change]) -> list[Moved | None]:
+    """Move slivers as their steps' kinds say, those of one sliver one after another. For each change the states
+    (before, after), or None where its row is missing or was not allowed to move."""
+    moved: dict[int, Moved] = {}
+    for few in rounds(enumerate(changes), lambda numbered: numbered[1].key):
+        rows = connection.execute(_ADVANCE, {"rows": json.dumps([_change(change) for _, change in few])})
+        found = {(row.slice, row.node): (SliverState(row.before), SliverState(row.after)) for row in rows}
+        moved |= {at: found[change.key] for at, change in few if change.key in found}
+    return [moved.get(at) for at in range(len(changes))]
 
 
-def _follow_deletions(connection: Connection, work: UnitOfWork, operations: set[UUID]) -> list[StepRef]:
-    """What waits for the last of an operation's deletions."""
-    if not operations:
-        return []
-    deleting = set(connection.scalars(_STILL_DELETING, {"operations": list(operations)}))
-    over = [work[operation] for operation in sorted(operations - deleting)]
-    # A deletion's end is a part of it; whatever else was cancelled goes no further.
-    going_on = [counters for counters in over if counters.verb is Verb.DELETESLICE or not counters.cancelled]
-    waiting = ((counters.id, VERBS[counters.verb].after_deletions) for counters in going_on)
-    return work.add_steps(NewStep(id, kind) for id, kind in waiting if kind)
+def grant(connection: Connection, slice_row: UUID, tickets: Sequence[Granted]) -> list[str]:
+    """Slivers in state ticketed: new rows, or expired and deleted ones again (the generation goes on counting)."""
+    states = {"sources": list(MOVES[Kind.NEWTICKETS].sources), "living": list(MOVES["expire"].sources)}
+    granted: list[str] = []
+    for few in rounds(tickets, lambda ticket: ticket.node):
+        rows = [_ticket(position, ticket) for position, ticket in enumerate(few, 1)]
+        granted += connection.scalars(_GRANT, {"slice": slice_row, "rows": json.dumps(rows), **states})
+    return granted
 
 
-def _is_done(record: Record) -> bool:
-    return isinstance(record.result, Done)
+def trouble(connection: Connection, troubles: Sequence[Trouble]) -> None:
+    """Note why steps failed; the state stays where it is."""
+    for few in rounds(troubles, lambda one: (one.slice, one.node)):
+        rows = [
+            {"slice": str(t.slice), "node": t.node, "kind": t.kind, "code": t.code, "reason": t.reason} for t in few
+        ]
+        connection.execute(_TROUBLE, {"rows": json.dumps(rows)})
+
+
+def _change(change: Change) -> dict[str, object]:
+    move = MOVES[change.kind]
+    address, port, key = change.frontdoor or (None, None, None)
+    return {
+        "slice": str(change.slice),
+        "node": change.node,
+        "sources": list(move.sources),
+        "target": move.to,
+        "new_lease": change.lease,
+        "new_generation": change.generation,
+        "new_end": change.expires_at.isoformat() if change.expires_at else None,
+        "address": address,
+        "port": port,
+        "key": key,
+        "keys": change.key_generation,
+        "pair": change.pair_generation,
+    }
+
+
+def _ticket(position: int, ticket: Granted) -> dict[str, object]:
+    address, port, host_key = ticket.frontdoor
+    return {
+        "position": position,
+        "node": ticket.node,
+        "node_name": ticket.node_name,
+        "api": ticket.api,
+        "agent": ticket.agent,
+        "address": address,
+        "port": port,
+        "host_key": host_key,
+        "ticket": ticket.ticket,
+        "jti": ticket.jti,
+        "expires_at": ticket.expires_at.isoformat(),
+    }

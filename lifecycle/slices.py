@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, func, select, text
 
 from lifecycle.retention import purgeable_ids
+from lifecycle.rows import of_row
 from models import svm
 from models.states import LIVE, SliceState, SliverState
 from trust.errors import Code, Refusal
@@ -199,41 +200,18 @@ def purgeable(connection: Connection, owner: Identity | None) -> list[Slice]:
 
 
 def _slice(row: Row[Any]) -> Slice:
-    return Slice(
-        id=row.id,
-        slice_id=row.slice_id,
-        name=row.name,
+    return of_row(
+        Slice,
+        row,
         owner=Identity.parse(row.owner),
         state=SliceState(row.state),
-        numnodes=row.numnodes,
-        leaselen=row.leaselen,
         ips=tuple(row.ips),
         agents=tuple(row.agents),
-        public_key=row.public_key,
-        key_generation=row.key_generation,
-        autorenew=row.autorenew,
-        autorenew_until=row.autorenew_until,
-        heal=row.heal,
         working_until=row.working_end,
         standing_until=row.standing_end,
-        created_at=row.created_at,
-        nodes=row.nodes,
-        first_end=row.first_end,
     )
 
 
 def _sliver(row: Row[Any]) -> Sliver:
-    return Sliver(
-        node=row.node,
-        node_name=row.node_name,
-        state=SliverState(row.effective),
-        generation=row.generation,
-        expires_at=row.expires_at,
-        renew_at=row.renew_at,
-        key_generation=row.key_generation,
-        frontdoor=(row.frontdoor_address, row.frontdoor_port, row.host_key),
-        attempts=row.attempts,
-        code=row.error_code,
-        last_error=row.last_error,
-        changed_at=row.changed_at,
-    )
+    door = (row.frontdoor_address, row.frontdoor_port, row.host_key)
+    return of_row(Sliver, row, state=SliverState(row.effective), frontdoor=door, code=row.error_code)

@@ -1,5 +1,7 @@
 """The counters of open operations, locked for one transaction: who may release steps, number events, end operations.
 
+The last of the three files of a step's outcome (`lifecycle/outcome.py`).
+
 Whoever changes steps takes the operations' rows first, in id order, changes the all_counters, and settles: windows are
 refilled, events numbered, ended operations closed, listeners told, all in the same transaction.
 """
@@ -13,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, Select, select, text
 
 from lifecycle.events import CHANNEL, EventType
+from lifecycle.rows import of_row
 from lifecycle.steps import NewStep, StepRef
 from models import svm
 from models.states import Kind, Outcome, Queue, StepState, Verb
@@ -226,23 +229,13 @@ def _saved(counters: OperationCounters) -> dict[str, Any]:
 
 
 def _counters_of(row: Row[Any]) -> OperationCounters:
-    return OperationCounters(
-        id=row.id,
-        slice=row.slice,
+    return of_row(
+        OperationCounters,
+        row,
         verb=Verb(row.verb),
         queue=Queue(row.queue),
-        batch=row.batch,
-        actor=row.actor,
-        parallelism=row.parallelism,
-        options=row.options,
-        open_steps=row.open_steps,
-        in_flight=row.in_flight,
-        seq=row.seq,
-        ok=row.ok,
-        failed=row.failed,
         cancelled=row.cancelled_at is not None,
         ended=row.ended_at is not None,
         outcome=Outcome(row.outcome) if row.outcome else None,
-        code=row.code,
-        reason=row.reason,
+        events=[],
     )

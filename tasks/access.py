@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from lifecycle.claims import Claim
 from lifecycle.generations import Counted
 from lifecycle.keys import KeySet, wanted_keys
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done
 from models.states import SliverState
 from nodemgr.client import NodeClient
 from tasks.context import WorkerContext, delegation, ended, facts

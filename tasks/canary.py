@@ -6,9 +6,8 @@ from celery import shared_task
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from lifecycle.claims import Claim
 from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done
 from models.states import Kind
 from tasks.context import WorkerContext, transaction, worker_context
 from tasks.publish import publish

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from agent.client import AgentClient
-from lifecycle.claims import Claim, SliceFacts, SliverFacts
+from lifecycle.outcome import Claim, SliceFacts, SliverFacts
 from lifecycle.seal import Seal
 from lifecycle.writer import Writer
 from models.states import Kind

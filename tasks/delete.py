@@ -2,8 +2,7 @@
 
 from celery import shared_task
 
-from lifecycle.claims import Claim, SliceFacts, SliverFacts
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done, SliceFacts, SliverFacts
 from tasks.context import WorkerContext, delegation, facts
 from tasks.step import perform
 from trust.errors import Code, Refusal

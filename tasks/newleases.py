@@ -4,9 +4,8 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from lifecycle.claims import Claim, SliceFacts, SliverFacts
 from lifecycle.inventory import Expected
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done, SliceFacts, SliverFacts
 from models.states import SliverState
 from nodemgr.client import LeaseReply
 from tasks.context import WorkerContext, delegation, ended, facts

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from celery import shared_task
 
 from agent.client import AgentClient, Tickets
-from lifecycle.claims import Claim, SliceFacts
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done, Granted, SliceFacts
 from lifecycle.slices import lacking
-from lifecycle.transitions import Granted
 from plc.client import AgentEntry
 from tasks.context import WorkerContext, delegation
 from tasks.step import perform

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 from celery import shared_task
 
-from lifecycle.claims import Claim
 from lifecycle.generations import Counted
 from lifecycle.keypair import Pair
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply, SliverReply
 from tasks.context import WorkerContext, delegation, ended, facts

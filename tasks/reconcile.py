@@ -13,12 +13,12 @@ from celery import shared_task
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from lifecycle.claims import Claim
 from lifecycle.inventory import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
 from lifecycle.keypair import behind
 from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned, start
-from lifecycle.outcome import Done
-from lifecycle.transitions import Change, stop
+from lifecycle.outcome import Claim, Done
+from lifecycle.record import Change
+from lifecycle.transitions import stop
 from models.states import Kind, SliverState
 from nodemgr.client import NodeClient, SliverReply
 from tasks.access import SliceAtNode, set_keys

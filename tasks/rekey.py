@@ -2,10 +2,9 @@
 
 from celery import shared_task
 
-from lifecycle.claims import Claim, SliceFacts
 from lifecycle.generations import Counted
 from lifecycle.keypair import Pair, wanted_pair
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done, SliceFacts
 from models.states import SliverState
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest

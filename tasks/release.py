@@ -5,9 +5,8 @@ from datetime import datetime
 
 from celery import shared_task
 
-from lifecycle.claims import Claim
 from lifecycle.deletion import left_of
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done
 from tasks.context import WorkerContext, delegation
 from tasks.newtickets import slice_of
 from tasks.step import perform

@@ -5,8 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from lifecycle.claims import Claim
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done
 from models.states import SliverState
 from nodemgr.client import LeaseReply
 from tasks.context import WorkerContext, delegation, ended, facts

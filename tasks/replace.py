@@ -2,8 +2,7 @@
 
 from celery import shared_task
 
-from lifecycle.claims import Claim
-from lifecycle.outcome import Done
+from lifecycle.outcome import Claim, Done
 from lifecycle.slices import lacking
 from tasks.context import WorkerContext
 from tasks.newtickets import slice_of, take

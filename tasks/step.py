@@ -22,8 +22,7 @@ from celery import current_task
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
-from lifecycle.claims import Claim, claim
-from lifecycle.outcome import Done, Failed, Record
+from lifecycle.outcome import Claim, Done, Failed, Record, claim
 from models.states import Kind, Queue
 from tasks.context import WorkerContext, worker_context
 from tasks.metrics import RUNNING_SECONDS, STEP_SECONDS, STEPS

@@ -12,7 +12,7 @@ _CLAIMS = """FROM svm.step s JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS
 THOUGHT_OF = (
     Bug(
         "a claim that holds is taken over",
-        "lifecycle/claims.py",
+        "lifecycle/outcome.py",
         "OR (state = 'running' AND claim_until < now()))",
         "OR state = 'running')",
         property_of(MACHINE, "a claim is its worker's alone until it lapses"),
@@ -36,7 +36,7 @@ THOUGHT_OF = (
     ),
     Bug(
         "steps of a slice that is being deleted are still taken",
-        "lifecycle/claims.py",
+        "lifecycle/outcome.py",
         "NOT EXISTS (SELECT 1 FROM svm.slice WHERE slice.id = s.slice AND slice.state <> 'open'))",
         "true)",
         single_test(

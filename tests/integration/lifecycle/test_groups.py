@@ -2,10 +2,9 @@
 
 import pytest
 
-from lifecycle.claims import Claim
 from lifecycle.inventory import Finding, answered
-from lifecycle.outcome import Done, Failed
-from lifecycle.transitions import Change
+from lifecycle.outcome import Claim, Done, Failed
+from lifecycle.record import Change
 from models.states import Kind, Verb
 from tests.integration.lifecycle.world import KEY, World, final, lapsed, tickets
 from trust.errors import Code

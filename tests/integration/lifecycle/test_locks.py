@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from lifecycle.claims import claim
 from lifecycle.deletion import outlive
 from lifecycle.inventory import answered
+from lifecycle.outcome import claim
 from lifecycle.retention import purge
 from lifecycle.steps import StepRef
 from models.states import Kind, Verb

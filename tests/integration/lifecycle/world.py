@@ -8,12 +8,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine, text
 
-from lifecycle.claims import Claim, claim
 from lifecycle.operations import Given, OperationRequest, SliceSpec, Started, start
-from lifecycle.outcome import Done, Failed, Record
+from lifecycle.outcome import Claim, Done, Failed, Granted, Record, claim
 from lifecycle.record import record
 from lifecycle.steps import StepRef
-from lifecycle.transitions import Granted
 from models.states import Kind, Verb
 from trust.errors import Code
 from trust.identity import Identity

@@ -18,8 +18,8 @@ import pytest
 from cryptography import x509
 from sqlalchemy import Engine, text
 
-from lifecycle.claims import Claim, claim
-from lifecycle.record import Done, Failed, Granted, Record, record
+from lifecycle.outcome import Claim, Done, Failed, Granted, Record, claim
+from lifecycle.record import record
 from lifecycle.steps import StepRef
 from models.database import engine, migrate
 from models.states import Kind

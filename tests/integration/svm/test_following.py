@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from lifecycle.record import Failed
+from lifecycle.outcome import Failed
 from models.states import Kind
 from rpc.blocking import Connection
 from rpc.reply import Reply

@@ -8,8 +8,7 @@ import click
 import pytest
 from sqlalchemy import Engine, text
 
-from lifecycle.claims import Claim
-from lifecycle.record import Done, Failed
+from lifecycle.outcome import Claim, Done, Failed
 from models.states import Kind
 from tests.integration.svm.conftest import Running, Svm, expire, succeed
 from trust.clock import SystemClock

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from lifecycle.record import Failed
+from lifecycle.outcome import Failed
 from models.states import Kind
 from tests.integration.svm.conftest import Running, Svm, failing
 from trust.errors import Code

@@ -6,10 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from lifecycle.claims import Claim
 from lifecycle.events import EventType
-from lifecycle.outcome import Done, Facts, Failed, decide
-from lifecycle.transitions import Granted
+from lifecycle.outcome import Claim, Done, Facts, Failed, Granted, decide
 from models.states import Kind, SliverState, StepState, Verb
 from trust.errors import Code
 
