@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from lifecycle.deletion import close_slices, lock_slices
 from lifecycle.record import Change, advance
+from lifecycle.rows import of_row
 from models.states import Kind, SliverState
 from trust.identity import Identity
 from trust.sshkeys import key_set_digest
@@ -149,20 +150,11 @@ def expected(connection: Connection, node: str, asked: datetime, there: Iterable
     """The rows of a node that are to be compared with what it said when it was `asked`, among them those of what is
     `there` (registrations): not what was there once."""
     return [
-        Expected(
-            slice=row.slice,
-            name=row.name,
-            slice_id=row.slice_id,
+        of_row(
+            Expected,
+            row,
             owner=Identity.parse(row.owner),
-            leaselen=row.leaselen,
-            node_name=row.node_name,
             state=SliverState(row.state),
-            generation=row.generation,
-            expires_at=row.expires_at,
-            jti=row.jti,
-            key_generation=row.key_generation,
-            wanted_keys=row.wanted_keys,
-            settled=row.settled,
             delegation=row.working or row.standing,
             keys=key_set_digest(row.keys),
         )

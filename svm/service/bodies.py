@@ -1,8 +1,10 @@
 """What svmd reads and writes (docs/svmd.md). Everything a user sent is checked here, once, before it goes on."""
 
+from dataclasses import fields
 from datetime import datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Self, Union
+from uuid import UUID
 
 from fastapi import Header
 from pydantic import (
@@ -187,87 +189,33 @@ class PlanBody(SpecBody):
 
 def operation_json(found: Operation) -> dict[str, Any]:
     """An operation as its owner sees it."""
-    return {
-        "operation": str(found.id),
-        "verb": found.verb,
-        "slice": found.slice,
-        "actor": found.actor,
-        "parallelism": found.parallelism,
-        "connect_timeout": found.connect_timeout,
-        "open_steps": found.open_steps,
-        "in_flight": found.in_flight,
-        "seq": found.seq,
-        "ok": found.ok,
-        "failed": found.failed,
-        "outcome": found.outcome,
-        "code": found.code,
-        "reason": found.reason,
-        "started_at": _time(found.started_at),
-        "ended_at": _time(found.ended_at),
-    }
+    return {"operation": str(found.id), **_members(found, "id", "owner")}
 
 
 def event_json(event: Event) -> dict[str, Any]:
     """One event, as it travels in streams and histories."""
-    return {
-        "operation": str(event.operation),
-        "seq": event.seq,
-        "at": _time(event.at),
-        "actor": event.actor,
-        "type": event.type,
-        "node": event.node,
-        "kind": event.kind,
-        "before": event.before,
-        "after": event.after,
-        "ok": event.ok,
-        "code": event.code,
-        "reason": event.reason,
-        "detail": dict(event.detail),
-    }
+    return _members(event)
 
 
 def slice_json(found: Slice) -> dict[str, Any]:
     """A slice without its nodes."""
-    return {
-        "name": found.name,
-        "slice_id": found.slice_id and str(found.slice_id),
-        "owner": found.owner.name,
-        "state": found.state,
-        "numnodes": found.numnodes,
-        "leaselen": found.leaselen,
-        "ips": list(found.ips),
-        "agents": list(found.agents),
-        "public_key": found.public_key,
-        "key_generation": found.key_generation,
-        "autorenew": found.autorenew,
-        "autorenew_until": _time(found.autorenew_until),
-        "heal": found.heal,
-        "working_until": _time(found.working_until),
-        "standing_until": _time(found.standing_until),
-        "created_at": _time(found.created_at),
-        "nodes": dict(found.nodes),
-        "first_end": _time(found.first_end),
-    }
+    return {**_members(found, "id"), "owner": found.owner.name}
 
 
 def sliver_json(sliver: Sliver) -> dict[str, Any]:
     """One node of a slice."""
     address, port, host_key = sliver.frontdoor
-    return {
-        "node": sliver.node,
-        "name": sliver.node_name,
-        "state": sliver.state,
-        "generation": sliver.generation,
-        "expires_at": _time(sliver.expires_at),
-        "renew_at": _time(sliver.renew_at),
-        "key_generation": sliver.key_generation,
-        "frontdoor": {"address": address, "port": port, "host_key": host_key},
-        "attempts": sliver.attempts,
-        "code": sliver.code,
-        "last_error": sliver.last_error,
-        "changed_at": _time(sliver.changed_at),
-    }
+    door = {"address": address, "port": port, "host_key": host_key}
+    return {**_members(sliver, "node_name"), "name": sliver.node_name, "frontdoor": door}
 
 
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+def _members(found: Operation | Event | Slice | Sliver, *without: str) -> dict[str, Any]:
+    """Its fields, as JSON has them."""
+    names = (field.name for field in fields(found) if field.name not in without)
+    return {name: _plain(getattr(found, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
