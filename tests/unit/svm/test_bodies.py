@@ -1,0 +1,38 @@
+"""Bodies of `POST /operations`: what is wrong is one clear line; a member that says nothing stands with any verb."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from lifecycle.verbs import USERS
+from rpc.problems import complaints
+from svm.service.bodies import AnyBody
+
+BODIES: TypeAdapter[Any] = TypeAdapter(AnyBody)
+BLANK: dict[str, Any] = {"spec": None, "nodes": [], "keys": None, "agents": [], "replace": False, "standing": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ([], f"body: its verb must be one of {' '.join(USERS)}"),
+        ({"verb": ["clean"]}, f"body: its verb must be one of {' '.join(USERS)}"),
+        ({"verb": "canary"}, f"body: its verb must be one of {' '.join(USERS)}"),
+        ({"verb": "rekey"}, "rekey.slice: Field required"),
+        ({"verb": "rekey", "slice": "demo", "nodes": ["1.2.3.4"]}, "rekey.nodes: Extra inputs are not permitted"),
+        ({"verb": "addkey", "slice": "demo"}, "addkey.keys: Field required"),
+        ({"verb": "heal", "slice": "demo", "heal": True}, "heal: a standing delegation goes with heal true"),
+    ],
+)
+def test_one_clear_line(body: object, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        BODIES.validate_python(body)
+    line = complaints([{**error, "loc": ("body", *error["loc"])} for error in caught.value.errors()])
+    assert line.startswith(said[:190])
+    assert "\n" not in line
+
+
+def test_what_says_nothing_is_passed_over() -> None:
+    body = BODIES.validate_python({"verb": "rekey", "slice": "demo", **BLANK})
+    assert (body.verb, body.slice) == ("rekey", "demo")
