@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from rpc import problems
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,6 @@ def say_when_away(app: FastAPI, who: str) -> None:
 
 
 async def _without_database(who: str, request: Request, error: Exception) -> Response:
-    log.error("no database for %s %s: %s", request.method, problems.printable(request.url.path), error)
+    log.error("no database for %s %s: %s", request.method, printable(request.url.path), error)
     request.scope[problems.CODE] = Code.UNREACHABLE
     return problems.response(Refusal(Code.UNREACHABLE, f"{who}'s database does not answer; try again in a minute"))

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:dslice:problem:"
-MAX_REASON = 200  # characters of foreign text that are shown
 MAX_COMPLAINTS = 3  # of one request's validation errors
 CODE = "dslice.code"  # the key in the ASGI scope: the code of the refusal that was the answer
 STANDARD = frozenset({"type", "title", "status", "code", "detail", "instance"})
@@ -75,12 +74,6 @@ def from_problem(status: int, body: object) -> Refusal:
         return Refusal(_code_of(status), f"the server answered {status} and gave no reason", status=status)
     extras = {key: value for key, value in problem.items() if isinstance(key, str) and key not in STANDARD}
     return Refusal(Code(code), printable(reason), **extras)
-
-
-def printable(text: str) -> str:
-    """Foreign text as it may be shown on a terminal: one line, 200 characters at most."""
-    clean = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(clean.split())[:MAX_REASON]
 
 
 def install(app: "FastAPI") -> None:

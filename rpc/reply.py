@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from rpc.problems import from_problem, printable
-from trust.errors import Code, Refusal
+from rpc.problems import from_problem
+from trust.errors import Code, Refusal, printable
 from trust.identity import Identity, Role
 
 CONNECT_TIMEOUT = 10  # seconds for TCP and TLS together

@@ -7,7 +7,8 @@ from typing import Any
 
 from svm.columns import stamp
 from svm.health import Around, advice, running, worries
-from svm.output import MAX_LINE, printable
+from svm.output import MAX_LINE
+from trust.errors import printable
 
 CERTIFICATE_LEFT = timedelta(days=7)
 MOST_SKEW = timedelta(seconds=30)  # docs/protocol.md, "Signed documents"

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import click
 
-from svm.output import line, printable
+from svm.output import line
+from trust.errors import printable
 
 DAY = 86_400
 

@@ -17,10 +17,8 @@ from typing import TextIO
 import click
 
 from svm.exit_codes import status_of_nodes
-from trust.errors import Refusal
+from trust.errors import Refusal, printable
 
-MAX_TEXT = 200
-"""Characters of foreign text that are shown (docs/protocol.md, "Calls")."""
 MAX_LINE = 400
 """Of a line with our words and a node's."""
 
@@ -43,11 +41,6 @@ class NodeResult:
 
 Retry = Callable[[list[NodeResult]], list[str]]
 """The commands to type after these failures."""
-
-
-def printable(text: str, most: int = MAX_TEXT) -> str:
-    """Foreign text fit for a terminal: one line, no control characters, not endless."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
 
 
 def say(text: str) -> None:

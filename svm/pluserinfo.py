@@ -7,7 +7,7 @@ import click
 
 from svm.cli_errors import run
 from svm.streams import begin
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 if TYPE_CHECKING:
     from plc.client import Plc, User
@@ -81,14 +81,14 @@ def _show_keys(plc: "Plc", email: str) -> None:
     if not keys:
         raise Refusal(Code.NOT_FOUND, f"{email} has no SSH key; they upload one with pluserinfo --add-key FILE")
     for key in keys:
-        click.echo(_printable(key))
+        click.echo(printable(key, None))
 
 
 def _change(plc: "Plc", me: str, email: str | None, add: bytes | None, remove: str | None) -> None:
     from trust.keyfiles import parse_public_keys
 
     if email is not None and email.lower() != me:
-        raise Refusal(Code.NOT_ALLOWED, f"you are {me}: the SSH keys of {_printable(email)} are theirs to change")
+        raise Refusal(Code.NOT_ALLOWED, f"you are {me}: the SSH keys of {printable(email)} are theirs to change")
     if add is not None:
         for key in parse_public_keys(add):
             click.echo(f"Key added: {plc.add_key(me, key.line)}")
@@ -98,11 +98,7 @@ def _change(plc: "Plc", me: str, email: str | None, add: bytes | None, remove: s
 
 
 def _line(name: str, value: str) -> None:
-    click.echo(f"{name}: {_printable(value)}".rstrip())
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
+    click.echo(f"{name}: {printable(value, None)}".rstrip())
 
 
 def _flag(value: bool) -> str:

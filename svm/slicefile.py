@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 from trust.names import check_slice_name
 
 MAX_BYTES = 65_536
@@ -101,14 +101,14 @@ class _Target:
             self._begin(tag)
         tag = tag.removeprefix(self._namespace)
         if attributes:
-            raise _bad(f"<{_short(tag)}> has an attribute; slice files have none")
+            raise _bad(f"<{printable(tag, 40)}> has an attribute; slice files have none")
         if not self._open:
             if tag != "slice":
-                raise _bad(f"the outer element is <{_short(tag)}>; it must be <slice>")
+                raise _bad(f"the outer element is <{printable(tag, 40)}>; it must be <slice>")
         elif len(self._open) > 1:
-            raise _bad(f"<{_short(tag)}> stands inside <{self._open[-1]}>, which holds text only")
+            raise _bad(f"<{printable(tag, 40)}> stands inside <{self._open[-1]}>, which holds text only")
         elif tag not in _KNOWN:
-            raise _bad(f"unknown element <{_short(tag)}>; known are {', '.join(_KNOWN)}")
+            raise _bad(f"unknown element <{printable(tag, 40)}>; known are {', '.join(_KNOWN)}")
         elif tag in self.found:
             raise _bad(f"<{tag}> stands there twice; keep one")
         else:
@@ -151,7 +151,7 @@ def _checked(found: dict[str, str]) -> SliceFile:
 def positive(what: str, text: str, most: int) -> int:
     """`text` as a whole number from 1 to `most`, ASCII digits only. Raises Refusal(BAD_INPUT)."""
     if not _DECIMAL.fullmatch(text) or int(text) == 0:
-        raise _bad(f"{what} must be a whole number above 0 in plain digits, not '{_short(text)}'")
+        raise _bad(f"{what} must be a whole number above 0 in plain digits, not '{printable(text, 40)}'")
     if int(text) > most:
         raise _bad(f"{what} is {int(text)}; the most allowed is {most}")
     return int(text)
@@ -164,15 +164,11 @@ def check_ips(words: list[str]) -> tuple[str, ...]:
         try:
             address = ipaddress.ip_address(word)
         except ValueError:
-            raise _bad(f"'{_short(word)}' in ips is not an IP address; correct it") from None
+            raise _bad(f"'{printable(word, 40)}' in ips is not an IP address; correct it") from None
         if getattr(address, "scope_id", None):
-            raise _bad(f"'{_short(word)}' in ips names an interface; give the plain address")
+            raise _bad(f"'{printable(word, 40)}' in ips names an interface; give the plain address")
         ips[str(address)] = None
     return tuple(ips)
-
-
-def _short(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:40])
 
 
 def _bad(reason: str) -> Refusal:

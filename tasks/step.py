@@ -27,14 +27,13 @@ from models.states import Kind, Queue
 from tasks.context import WorkerContext, worker_context
 from tasks.metrics import RUNNING_SECONDS, STEP_SECONDS, STEPS
 from tasks.retry import again_in
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 log = logging.getLogger(__name__)
 
 Act = Callable[[Claim, WorkerContext], Awaitable[Done]]
 
 MOST_STARTS = 50  # a step that takes its worker down with it is given up after so many
-LONGEST_REASON = 200  # characters of text that comes from elsewhere
 ONCE = (Kind.RECONCILE, Kind.CANARY)  # beat asks again soon anyway
 WAKE_SLACK = 0.05  # seconds after a delay's end by this machine's clock; the database's decides
 
@@ -128,12 +127,7 @@ def _failed(claim: Claim, context: WorkerContext, code: Code, reason: str) -> Fa
     )
     if claim.attempts > MOST_STARTS or claim.kind in ONCE:
         delay = None
-    return Failed(code, _shown(reason), delay)
-
-
-def _shown(reason: str) -> str:
-    """Text that may come from a node: no control characters, not too long."""
-    return "".join(letter for letter in reason if letter.isprintable())[:LONGEST_REASON]
+    return Failed(code, printable(reason), delay)
 
 
 def _in_background() -> bool:

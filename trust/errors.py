@@ -7,6 +7,9 @@ and the command line prints its reason. Everything else that is raised is a surp
 from collections.abc import Mapping
 from enum import StrEnum
 
+MAX_TEXT = 200
+"""Characters of foreign text that are shown (docs/protocol.md, "Calls")."""
+
 
 class Code(StrEnum):
     """Stable names of what went wrong (docs/protocol.md, "Codes"): part of the wire format and of ``--json``."""
@@ -50,3 +53,8 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error
 
     def __str__(self) -> str:
         return self.reason
+
+
+def printable(text: str, most: int | None = MAX_TEXT) -> str:
+    """Foreign text fit for a terminal: one line, no control characters, at most so long."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]

@@ -12,8 +12,9 @@ from svm.arguments import SLICE
 from svm.columns import left, stamp, table
 from svm.flags import current, flags
 from svm.health import Around, Worry, renewal_end, running, worries
-from svm.output import MAX_LINE, json_line, line, printable, rows, say
+from svm.output import MAX_LINE, json_line, line, rows, say
 from svm.session import connect
+from trust.errors import printable
 
 if TYPE_CHECKING:
     from svm.client import Svmd

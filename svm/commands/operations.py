@@ -9,10 +9,10 @@ import click
 from svm.arguments import SLICE, SLICE_OR_OPERATION, is_operation
 from svm.columns import stamp
 from svm.flags import current, flags
-from svm.output import MAX_LINE, json_line, line, printable, say
+from svm.output import MAX_LINE, json_line, line, say
 from svm.retry import retry_of
 from svm.session import connect
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 
 @click.command()

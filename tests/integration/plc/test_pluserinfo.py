@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from svm.pluserinfo import _printable
 from tests.integration.plc.conftest import Certified, Running
 from tests.integration.plc.programs import Laptop
+from trust.errors import printable
 from trust.keyfiles import parse_public_keys
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
 
@@ -111,4 +111,4 @@ def test_without_a_certificate_and_without_plc(plc: Running, larry: Certified, t
 
 def test_what_others_wrote_cannot_move_the_cursor() -> None:
     """plc takes printable texts only; this is the second lock on that door."""
-    assert _printable("a\x1b[2Jb\nc") == "a [2Jb c"
+    assert printable("a\x1b[2Jb\nc") == "a [2Jb c"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 from starlette.responses import StreamingResponse
 
-from rpc.problems import STATUS, from_problem, printable, to_bytes, to_problem
+from rpc.problems import STATUS, from_problem, to_bytes, to_problem
 from rpc.server import application
 from tests.unit.rpc.asgi import ask
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 JSON = {"content-type": "application/json"}
 

@@ -8,9 +8,9 @@ import pytest
 
 from svm.exit_codes import status_of_nodes, status_of_refusal
 from svm.flags import Flags
-from svm.output import NodeResult, Report, printable, refused, summary_line
+from svm.output import NodeResult, Report, refused, summary_line
 from svm.retry import lower_commands, same_again, whole_slice
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 OK = NodeResult("12.155.161.147", True)
 DOWN = NodeResult("12.155.161.148", False, "unreachable", "no answer", "newleases")
