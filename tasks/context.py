@@ -28,8 +28,6 @@ T = TypeVar("T")
 WAITED_FOR = Patience(times=3, seconds=30)
 BY_ITSELF = Patience(times=6, seconds=600, first=5.0)
 
-DIRECTORY_SECONDS = 60  # how long plc's list of agents is used before it is asked again
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -62,6 +60,7 @@ class WorkerContext:
     """One for each worker process, made at its start (`workers.process`).
 
     Args:
+        directory: plc's; may block.
         heard: when the last message came.
         missed: set when broker or database were away, so that messages may be lost (`workers.comeback`).
     """
@@ -73,13 +72,11 @@ class WorkerContext:
     store: TrustStore
     seal: Seal
     writer: Writer
-    ask_directory: Callable[[], Directory]
+    directory: Callable[[], Directory]
     policy: Policy = field(default_factory=Policy)
     background: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(32))
     heard: float = field(default_factory=time.monotonic)
     missed: Event = field(default_factory=Event)
-    directory: Directory | None = None
-    directory_at: float = float("-inf")
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it on the loop; for pool threads."""
@@ -110,7 +107,7 @@ class WorkerContext:
 
     async def agents(self, names: Sequence[str]) -> list[AgentEntry]:
         """The agents of these names, in their order; without names the default one, which is the list's first."""
-        known = (await self._agents()).agents
+        known = (await asyncio.to_thread(self.directory)).agents
         if not names:
             if not known:
                 raise Refusal(Code.NOT_FOUND, "plc knows no agent yet: ask its operator")
@@ -120,16 +117,6 @@ class WorkerContext:
             if name not in found:
                 raise Refusal(Code.NOT_FOUND, f"no agent {name} is known to plc any more")
         return [found[name] for name in names]
-
-    async def _agents(self) -> Directory:
-        if self.directory is None or time.monotonic() - self.directory_at > DIRECTORY_SECONDS:
-            try:
-                self.directory = await asyncio.to_thread(self.ask_directory)
-                self.directory_at = time.monotonic()
-            except Refusal:
-                if self.directory is None:
-                    raise
-        return self.directory
 
 
 def facts(claim: Claim) -> tuple[SliceFacts, SliverFacts]:

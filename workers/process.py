@@ -11,6 +11,7 @@ from threading import Event
 from lifecycle.seal import Seal
 from lifecycle.writer import Writer
 from models.database import engine
+from plc.client import DirectoryCache
 from rpc.aio import Session
 from rpc.background import thread
 from rpc.credentials import Credentials
@@ -100,7 +101,7 @@ class Process:
             store=self.credentials.member.store,
             seal=Seal.from_file(settings.key_file),
             writer=self.writer,
-            ask_directory=self.credentials.member.plc.directory,
+            directory=DirectoryCache(self.credentials.member.plc.directory),
             policy=settings.policy,
             background=ConcurrencyLimit(max(1, settings.threads - settings.reserved)),
         )

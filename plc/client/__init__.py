@@ -1,5 +1,6 @@
 """The client of plc: what every other program knows of it. Imports only `rpc` and `trust`; synchronous."""
 
+from plc.client.cache import DirectoryCache
 from plc.client.calls import Plc
 from plc.client.member import Keeper, Member
 from plc.client.values import (
@@ -22,6 +23,7 @@ __all__ = [
     "AgentEntry",
     "CertificateRequest",
     "Directory",
+    "DirectoryCache",
     "Keeper",
     "Member",
     "Plc",

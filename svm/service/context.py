@@ -1,6 +1,5 @@
 """What svmd's routes share, passed in once."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,15 +8,12 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from lifecycle.operations import StepRef
-from plc.client import AgentEntry, Directory
+from plc.client import AgentEntry, Directory, DirectoryCache
 from rpc.credentials import Credentials
 from svm.service.watching import Watchers
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 from trust.store import TrustStore
-
-DIRECTORY_SECONDS = 60
-"""How long plc's list of agents is used before it is asked again; an older one serves while plc is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +52,11 @@ class KnownAgents:
     """The well-known list of agents: nothing else that a user types is ever dialled."""
 
     def __init__(self, ask: Callable[[], Directory]) -> None:
-        self._ask = ask
-        self._lock = threading.Lock()
-        self._found: tuple[AgentEntry, ...] = ()
-        self._asked = float("-inf")
+        self._directory = DirectoryCache(ask)
 
     def entries(self) -> tuple[AgentEntry, ...]:
         """All of them, the default one first. Blocks while plc is asked; raises Refusal when none was ever known."""
-        with self._lock:
-            if time.monotonic() - self._asked > DIRECTORY_SECONDS or not self._found:
-                self._refresh()
-            return self._found
+        return self._directory().agents
 
     def named(self, names: Sequence[str]) -> tuple[AgentEntry, ...]:
         """The entries of these names, in their order. Raises Refusal(NOT_FOUND) that lists who is known."""
@@ -78,11 +68,3 @@ class KnownAgents:
                 listed = ", ".join(known) or "none"
                 raise Refusal(Code.NOT_FOUND, f"no agent {name[:64]!a} is known here; known: {listed}")
         return tuple(known[name] for name in dict.fromkeys(names))
-
-    def _refresh(self) -> None:
-        try:
-            self._found = self._ask().agents
-            self._asked = time.monotonic()
-        except Refusal:
-            if not self._found:
-                raise

@@ -3,8 +3,6 @@
 import asyncio
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
@@ -19,7 +17,7 @@ from nodemgr.metrics import NodeCollector
 from nodemgr.periodic import look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.stops import heed_stops
-from plc.client import Directory, Keeper, Member
+from plc.client import Directory, DirectoryCache, Keeper, Member
 from rpc import logs, metrics, tls
 from rpc.aio import Session
 from rpc.background import Tasks
@@ -98,7 +96,7 @@ async def serve(settings: SimulationSettings, population: Population, members: S
     rounds = Tasks()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(rounds.stop)
-        directory = cached(members[0].plc.directory, DIRECTORY_SECONDS)
+        directory = DirectoryCache(members[0].plc.directory, DIRECTORY_SECONDS)
         advertisers = []
         for found, member in zip(population.nodes, members, strict=True):
             advertisers.append(await _open(found, member, directory, rounds, stack, settings))
@@ -136,17 +134,3 @@ async def _say_ready(address: str, advertisers: Sequence[Advertiser]) -> None:
                 await advertiser.told.wait()
     sys.stdout.write(f"ready {address}\n")
     sys.stdout.flush()
-
-
-def cached(ask: Callable[[], Directory], seconds: float) -> Callable[[], Directory]:
-    """One answer for all nodes that ask within `seconds`."""
-    lock = threading.Lock()
-    kept: list[tuple[float, Directory]] = []
-
-    def answer() -> Directory:
-        with lock:
-            if not kept or time.monotonic() - kept[0][0] > seconds:
-                kept[:] = [(time.monotonic(), ask())]
-            return kept[0][1]
-
-    return answer

@@ -225,10 +225,9 @@ class Whole:
             store=self.ground.trust,
             seal=Seal(bytes(32)),
             writer=self.writer,
-            ask_directory=lambda: Directory(PLC, "", svmd=None, svm=None, agents=(entry,)),
+            directory=lambda: Directory(PLC, "", svmd=None, svm=None, agents=(entry,)),
             policy=POLICY,
         )
-        context.directory, context.directory_at = context.ask_directory(), float("inf")
         context.whole = self
         return context
 

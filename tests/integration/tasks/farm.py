@@ -165,7 +165,7 @@ def farming(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Itera
     app = make_app(settings)
     process = Process(settings)
     process.start()
-    process.worker_context.ask_directory = known_agents(lab)
+    process.worker_context.directory = known_agents(lab)
     with start_worker(
         app, pool="threads", concurrency=16, perform_ping_check=False, shutdown_timeout=60, without_heartbeat=True
     ):

@@ -32,12 +32,12 @@ def other(lab: Lab, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 def both(farm: Farm, lab: Lab, other: Lab) -> Iterator[Farm]:
     """A worker that knows both agents."""
     context = farm.process.worker_context
-    before = context.ask_directory
+    before = context.directory
     entries = tuple(AgentEntry(each.identity.name, vars(each)["agent_url"]) for each in (lab, other))
-    context.ask_directory, context.directory = lambda: Directory(PLC, "", svmd=None, svm=None, agents=entries), None
+    context.directory = lambda: Directory(PLC, "", svmd=None, svm=None, agents=entries)
     yield farm
     farm.clear()
-    context.ask_directory, context.directory = before, None
+    context.directory = before
 
 
 def agents_of(farm: Farm, name: str) -> dict[str, str]:

@@ -139,17 +139,17 @@ def test_delete_of_an_unreached_node_is_finished_later(farm: Farm, owner: Creden
 
 def test_the_agent_does_not_answer(farm: Farm, owner: Credentials) -> None:
     name = slice_name()
-    known = farm.process.worker_context.ask_directory
+    known = farm.process.worker_context.directory
     worker_context = farm.process.worker_context
     try:
         from plc.client import PLC, AgentEntry, Directory
 
         gone = Directory(PLC, "", svmd=None, svm=None, agents=(AgentEntry("agent", "https://127.0.0.1:9"),))
-        worker_context.ask_directory, worker_context.directory = (lambda: gone), None
+        worker_context.directory = lambda: gone
         ended = farm.run(Verb.CREATESLICE, name, owner)
         assert (ended.outcome, ended.code) == (Outcome.FAILED, "unreachable")
     finally:
-        worker_context.ask_directory, worker_context.directory = known, None
+        worker_context.directory = known
     assert farm.run(Verb.CREATESLICE, name, owner).outcome is Outcome.DONE
 
 

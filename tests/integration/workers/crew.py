@@ -132,7 +132,7 @@ def gathered(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Iter
     app = make_app(settings)
     process = Process(settings)
     process.start()
-    process.worker_context.ask_directory = known_agents(lab)
+    process.worker_context.directory = known_agents(lab)
     environment = {
         "DSLICE_DATABASE_URL": url,
         "DSLICE_BROKER_URL": SecretStr(valkey.url).get_secret_value(),
