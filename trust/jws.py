@@ -1,7 +1,8 @@
-"""Signed documents as such: JWS compact (RFC 7515) with the signer's certificate in the header.
+"""Signed documents as such: JWS compact (RFC 7515).
 
-The header is exactly ``alg``, ``typ`` and ``x5c`` with one certificate. What may stand in it is decided by the type
-of document that the reader expects, never by the document. A new kind of document gets a new ``typ``.
+The header is exactly ``alg``, ``typ`` and ``x5c`` with the signer's certificate, which is left out where the reader has
+the one key that may have signed. What may stand in it is decided by the type of document that the reader expects, never
+by the document. A new kind of document gets a new ``typ``.
 """
 
 import base64
@@ -43,10 +44,13 @@ LEASE = DocumentType("dslice-lease+jwt", "ES256", Role.NODE)
 DELEGATION = DocumentType("dslice-delegation+jwt", "PS256", Role.USER)
 
 
-def sign(document: DocumentType, claims: dict[str, object], key: PrivateKey, certificate: x509.Certificate) -> str:
+def sign(
+    document: DocumentType, claims: dict[str, Any], key: PrivateKey, certificate: x509.Certificate | None = None
+) -> str:
     """The compact text of a document; the certificate must be the key's."""
-    x5c = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()]
-    header = {"alg": document.algorithm, "typ": document.typ, "x5c": x5c}
+    header: dict[str, Any] = {"alg": document.algorithm, "typ": document.typ}
+    if certificate is not None:
+        header["x5c"] = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()]
     payload = json.dumps(claims, separators=(",", ":"))
     return serialize_compact(header, payload, _jwk(key), registry=_registry(document))
 
@@ -57,6 +61,8 @@ def open_document(token: str, document: DocumentType, store: TrustStore) -> tupl
     Raises Refusal: BAD_INPUT for a malformed one; as ``TrustStore.peer`` for its certificate; NOT_AUTHENTICATED if
     the signature is not the certificate's.
     """
+    if len(token) > MAX_TOKEN:
+        raise malformed(document, f"is longer than {MAX_TOKEN} bytes")
     header, payload, _signature = _parts(token, document)
     certificate = _certificate(_object(header, document), document)
     claims = _object(payload, document)
@@ -65,10 +71,20 @@ def open_document(token: str, document: DocumentType, store: TrustStore) -> tupl
     return claims, signer
 
 
+def open_with_key(token: str, document: DocumentType, public_key: object) -> dict[str, Any]:
+    """The claims, not yet checked, of a document without a certificate that only this key may have signed.
+
+    Raises Refusal: BAD_INPUT for a malformed one, NOT_AUTHENTICATED if the signature is not the key's.
+    """
+    header, payload, _signature = _parts(token, document)
+    if _object(header, document) != {"alg": document.algorithm, "typ": document.typ}:
+        raise malformed(document, f"must have alg {document.algorithm}, typ {document.typ} and nothing else")
+    _check_signature(token, document, public_key)
+    return _object(payload, document)
+
+
 def _parts(token: str, document: DocumentType) -> list[bytes]:
     """Header, payload and signature, out of the only text that stands for them: no padding, no stray characters."""
-    if len(token) > MAX_TOKEN:
-        raise malformed(document, f"is longer than {MAX_TOKEN} bytes")
     parts = token.split(".")
     if len(parts) != 3:
         raise malformed(document, "does not have three parts")

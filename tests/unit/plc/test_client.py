@@ -82,7 +82,7 @@ class TestProofs:
     )
     def test_claims_that_do_not_fit(self, key: rsa.RSAPrivateKey, change: dict[str, object], words: str) -> None:
         claims = {"iss": LARRY.uri, "aud": PLC.uri, "iat": int(NOW.timestamp()), **change}
-        header = {"alg": "PS256", "typ": PROOF}
+        header = {"alg": "PS256", "typ": PROOF.typ}
         forged = serialize_compact(header, json.dumps(claims), RSAKey.import_key(key), algorithms=["PS256"])
         with pytest.raises(Refusal, match=words):
             check_proof(forged, LARRY, key.public_key(), NOW)
@@ -90,11 +90,11 @@ class TestProofs:
     @pytest.mark.parametrize(
         ("header", "payload"),
         [
-            ({"alg": "RS256", "typ": PROOF}, "{}"),
+            ({"alg": "RS256", "typ": PROOF.typ}, "{}"),
             ({"alg": "PS256", "typ": "dslice-delegation+jwt"}, "{}"),
-            ({"alg": "PS256", "typ": PROOF, "kid": "x"}, "{}"),
-            ({"alg": "PS256", "typ": PROOF}, "[]"),
-            ({"alg": "PS256", "typ": PROOF}, "nonsense"),
+            ({"alg": "PS256", "typ": PROOF.typ, "kid": "x"}, "{}"),
+            ({"alg": "PS256", "typ": PROOF.typ}, "[]"),
+            ({"alg": "PS256", "typ": PROOF.typ}, "nonsense"),
         ],
     )
     def test_another_kind_of_document(self, key: rsa.RSAPrivateKey, header: dict[str, str], payload: str) -> None:
@@ -132,7 +132,7 @@ class TestStops:
 
     @pytest.mark.parametrize("claims", [{}, {"iat": 1}, {"iat": 1, "owners": ["x"]}, {"iat": "x", "owners": []}])
     def test_what_says_nothing(self, authority: Authority, claims: dict[str, object]) -> None:
-        header = {"alg": "ES256", "typ": STOPS}
+        header = {"alg": "ES256", "typ": STOPS.typ}
         signed = serialize_compact(header, json.dumps(claims), ECKey.import_key(authority.key), algorithms=["ES256"])
         with pytest.raises(Refusal):
             read_stops(signed, authority.certificate.public_key())
