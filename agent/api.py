@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from agent import ads, tickets
-from agent.client import Ad, FrontDoor, ad_to_json, returned_to_json
+from agent.client import Ad, ad_from_json, ad_to_json, returned_to_json
 from agent.issuing import Agent, digest
 from agent.metrics import TICKETS
 from agent.places import Demand
@@ -83,9 +83,7 @@ class AdBody(BaseModel):
 
     def ad(self, now: datetime) -> Ad:
         """As stored; its end is the agent's to set."""
-        door = FrontDoor(self.frontdoor.address, self.frontdoor.port, self.frontdoor.host_key)
-        plain = self.model_dump(exclude={"frontdoor", "burnt"})
-        return Ad(frontdoor=door, expires_at=now, **plain)
+        return ad_from_json({**self.model_dump(exclude={"burnt"}), "expires_at": now})
 
 
 class DemandBody(BaseModel):

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
+
+from pydantic import Field, TypeAdapter
 
 from rpc.aio import Session
 from trust.documents import sign_delegation, working_delegation
@@ -91,7 +93,7 @@ class Promise:
     api: str
     frontdoor: FrontDoor
     jti: str
-    token: str = field(repr=False)
+    token: Annotated[str, Field(alias="ticket")] = field(repr=False)
     expires_at: datetime
 
 
@@ -101,7 +103,10 @@ class Tickets:
 
     slice_id: UUID
     agent: str
-    promises: tuple[Promise, ...]
+    promises: Annotated[tuple[Promise, ...], Field(alias="tickets")]
+
+
+_AD, _TICKETS = TypeAdapter(Ad), TypeAdapter(Tickets)
 
 
 class AgentClient:
@@ -217,87 +222,26 @@ def delegation_header(delegation: str | None) -> dict[str, str]:
     return {} if delegation is None else {"Dslice-Delegation": delegation}
 
 
-def frontdoor_to_json(door: FrontDoor) -> dict[str, Any]:
-    """`{"address", "port", "host_key"}`."""
-    return {"address": door.address, "port": door.port, "host_key": door.host_key}
-
-
-def frontdoor_from_json(value: Mapping[str, Any]) -> FrontDoor:
-    """Inverse of `frontdoor_to_json`."""
-    return FrontDoor(str(value["address"]), int(value["port"]), str(value["host_key"]))
-
-
 def ad_to_json(ad: Ad) -> dict[str, Any]:
-    """One advertisement as it travels, with `expires_at` in ISO 8601."""
-    return {
-        "node": ad.node,
-        "address": ad.address,
-        "api": ad.api,
-        "site": ad.site,
-        "slots_free": ad.slots_free,
-        "slots": ad.slots,
-        "memory_free_mb": ad.memory_free_mb,
-        "max_leaselen": ad.max_leaselen,
-        "frontdoor": frontdoor_to_json(ad.frontdoor),
-        "simulated": ad.simulated,
-        "expires_at": ad.expires_at.isoformat(),
-        **({} if ad.disk_free_mb is None else {"disk_free_mb": ad.disk_free_mb}),
-    }
+    """One advertisement as it travels: its fields, times in ISO 8601; a disk that is unknown is left out."""
+    said: dict[str, Any] = _AD.dump_python(ad, mode="json", exclude_none=True)
+    return said
 
 
 def ad_from_json(value: Mapping[str, Any]) -> Ad:
-    """Inverse of `ad_to_json`."""
-    return Ad(
-        node=str(value["node"]),
-        address=str(value["address"]),
-        api=str(value["api"]),
-        site=str(value["site"]),
-        slots_free=int(value["slots_free"]),
-        slots=int(value["slots"]),
-        memory_free_mb=int(value["memory_free_mb"]),
-        max_leaselen=int(value["max_leaselen"]),
-        frontdoor=frontdoor_from_json(value["frontdoor"]),
-        simulated=bool(value["simulated"]),
-        expires_at=datetime.fromisoformat(value["expires_at"]),
-        disk_free_mb=int(value["disk_free_mb"]) if value.get("disk_free_mb") is not None else None,
-    )
+    """Inverse of `ad_to_json`; members that are not known here are passed over."""
+    return _AD.validate_python(value)
 
 
 def tickets_to_json(tickets: Tickets) -> dict[str, Any]:
     """The answer of `POST /tickets` as it travels."""
-    return {
-        "slice_id": str(tickets.slice_id),
-        "agent": tickets.agent,
-        "tickets": [
-            {
-                "node": promise.node,
-                "address": promise.address,
-                "api": promise.api,
-                "frontdoor": frontdoor_to_json(promise.frontdoor),
-                "jti": promise.jti,
-                "ticket": promise.token,
-                "expires_at": promise.expires_at.isoformat(),
-            }
-            for promise in tickets.promises
-        ],
-    }
+    said: dict[str, Any] = _TICKETS.dump_python(tickets, mode="json", by_alias=True)
+    return said
 
 
 def tickets_from_json(body: Mapping[str, Any]) -> Tickets:
     """Inverse of `tickets_to_json`."""
-    promises = tuple(
-        Promise(
-            node=str(item["node"]),
-            address=str(item["address"]),
-            api=str(item["api"]),
-            frontdoor=frontdoor_from_json(item["frontdoor"]),
-            jti=str(item["jti"]),
-            token=str(item["ticket"]),
-            expires_at=datetime.fromisoformat(item["expires_at"]),
-        )
-        for item in body["tickets"]
-    )
-    return Tickets(UUID(body["slice_id"]), str(body["agent"]), promises)
+    return _TICKETS.validate_python(body)
 
 
 def returned_to_json(ticket: Returned) -> dict[str, str]:

@@ -5,6 +5,7 @@ coroutines on the node manager's loop; its store answers in place.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from agent.client import FrontDoor, frontdoor_to_json
+from agent.client import FrontDoor
 from nodemgr.caller import Caller
 from nodemgr.node import MAX_KEYS, Node
 from nodemgr.slicekey import SlicePair
@@ -203,7 +204,7 @@ def _sliver(lease: LeaseRow, request: Request) -> dict[str, Any]:
         "generation": lease.generation,
         "key_generation": lease.key_generation,
         "expires_at": lease.expires_at.isoformat(),
-        "frontdoor": frontdoor_to_json(request.scope[FRONTDOOR]),
+        "frontdoor": asdict(request.scope[FRONTDOOR]),
         "has_vm": lease.state == "running",
         "keys": key_set_digest(lease.keys),
     }

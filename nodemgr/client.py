@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from agent.client import FrontDoor, delegation_header, frontdoor_from_json
+from pydantic import Field, TypeAdapter
+
+from agent.client import FrontDoor, delegation_header
 from rpc.aio import Session
 from rpc.reply import Reply
 from trust.errors import Code, Refusal
@@ -26,7 +28,7 @@ SliverState = Literal["leased", "creating", "running"]
 class LeaseReply:
     """A lease as granted. `expires_at` is its end by the node's clock (UTC)."""
 
-    token: str = field(repr=False)
+    token: Annotated[str, Field(alias="lease")] = field(repr=False)
     generation: int
     expires_at: datetime
 
@@ -58,6 +60,9 @@ class SliverReply:
     keys: str | None = None
 
 
+_LEASE, _SLIVER = TypeAdapter(LeaseReply), TypeAdapter(SliverReply)
+
+
 class NodeClient:
     """One node manager, over a session that others share.
 
@@ -86,7 +91,8 @@ class NodeClient:
 
     async def redeem(self, ticket: str, delegation: str | None) -> LeaseReply:
         """Ticket to lease. The same holder asking again gets the same lease, unless it was deleted since."""
-        return _lease(await self._call("POST", "/leases", delegation, {"ticket": ticket}))
+        reply = await self._call("POST", "/leases", delegation, {"ticket": ticket})
+        return _LEASE.validate_python(_object(reply))
 
     async def create(
         self,
@@ -100,7 +106,8 @@ class NodeClient:
         """Lease to sliver. A sliver that is there under this lease is returned as it is."""
         pair = {"private_key": private_key, "public_key": public_key, "pair_generation": pair_generation}
         body = {"lease": lease, **pair}
-        return _sliver(await self._call("PUT", _path(slice), delegation, body))
+        reply = await self._call("PUT", _path(slice), delegation, body)
+        return _SLIVER.validate_python(_object(reply))
 
     async def set_access(
         self, slice: str, slice_id: UUID, generation: int, keys: Sequence[str], delegation: str | None
@@ -121,16 +128,18 @@ class NodeClient:
     async def renew(self, slice: str, slice_id: UUID, from_generation: int, delegation: str | None) -> LeaseReply:
         """A lease to now + leaselen in the place of generation n. When n + 1 is there already, that one."""
         body = {"slice_id": str(slice_id), "from_generation": from_generation}
-        return _lease(await self._call("POST", f"{_path(slice)}/renew", delegation, body))
+        reply = await self._call("POST", f"{_path(slice)}/renew", delegation, body)
+        return _LEASE.validate_python(_object(reply))
 
     async def get(self, slice: str, delegation: str | None = None) -> SliverReply:
         """What the node holds under that name, or Refusal(NOT_FOUND)."""
-        return _sliver(await self._call("GET", _path(slice), delegation))
+        reply = await self._call("GET", _path(slice), delegation)
+        return _SLIVER.validate_python(_object(reply))
 
     async def inventory(self) -> list[SliverReply]:
         """Everything on this node that is the caller's own, or that was made through it when the caller is an svm."""
         reply = await self._call("GET", "/slivers", None)
-        return [_sliver_from_json(item) for item in _object(reply)["slivers"]]
+        return [_SLIVER.validate_python(item) for item in _object(reply)["slivers"]]
 
     async def delete(self, slice: str, slice_id: UUID, jti: str | None, delegation: str | None) -> None:
         """Burn the ticket `jti`, forget the lease, remove the sliver. Success also when nothing is there."""
@@ -159,27 +168,3 @@ def _object(reply: Reply) -> Mapping[str, Any]:
     if not isinstance(reply.body, dict):
         raise Refusal(Code.INTERNAL, "the node's answer is not an object; report this to its operator")
     return reply.body
-
-
-def _lease(reply: Reply) -> LeaseReply:
-    body = _object(reply)
-    return LeaseReply(str(body["lease"]), int(body["generation"]), datetime.fromisoformat(body["expires_at"]))
-
-
-def _sliver(reply: Reply) -> SliverReply:
-    return _sliver_from_json(_object(reply))
-
-
-def _sliver_from_json(body: Mapping[str, Any]) -> SliverReply:
-    return SliverReply(
-        slice=str(body["slice"]),
-        slice_id=UUID(body["slice_id"]),
-        owner=str(body["owner"]),
-        state=body["state"],
-        generation=int(body["generation"]),
-        key_generation=int(body["key_generation"]),
-        expires_at=datetime.fromisoformat(body["expires_at"]),
-        frontdoor=frontdoor_from_json(body["frontdoor"]),
-        has_vm=bool(body["has_vm"]),
-        keys=body.get("keys"),
-    )

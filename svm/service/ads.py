@@ -19,6 +19,7 @@ from trust.peers import Peer
 
 Found = list[tuple[str, Ad]]
 """(agent's name, advertisement)."""
+_FOR_SERVICES = {"api", "frontdoor", "expires_at"}
 
 
 def add_ads(app: FastAPI, service: Service, guard: Guard, session: Session) -> None:
@@ -104,15 +105,5 @@ async def ask(session: Session, entry: AgentEntry) -> tuple[Ad, ...]:
 
 def ad_json(agent: str, ad: Ad) -> dict[str, Any]:
     """One advertisement for a user: what there is, not how services reach it."""
-    return {
-        "address": ad.address,
-        "node": ad.node,
-        "agent": agent,
-        "site": ad.site,
-        "slots_free": ad.slots_free,
-        "slots": ad.slots,
-        "memory_free_mb": ad.memory_free_mb,
-        "max_leaselen": ad.max_leaselen,
-        "simulated": ad.simulated,
-        "disk_free_mb": ad.disk_free_mb,
-    }
+    shown = {name: getattr(ad, name) for name in Ad.__slots__ if name not in _FOR_SERVICES}
+    return {"agent": agent, **shown}
