@@ -6,7 +6,6 @@ this one for days (RFC 5321, 4.5.4.1). A crash between sending and recording sen
 """
 
 import logging
-import smtplib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -18,7 +17,7 @@ from sqlalchemy import Connection, Engine, Row, select, update
 
 from models.plc import letter
 from rpc.background import thread
-from rpc.smtp import TIMEOUT, Fate, hand_over, without_password
+from rpc.smtp import TIMEOUT, Fate, hand_over, message
 from trust.clock import Clock
 
 AT_ONCE = 20  # letters over one connection to the relay
@@ -62,19 +61,10 @@ def deliver(engine: Engine, smtp_url: str, sender: str, clock: Clock) -> int:
     """Send what is due; how many letters were tried."""
     with engine.begin() as connection:
         due = _claim(connection, clock.now())
-    if not due:
-        return 0
-    left = {row.id: row for row in due}
-    try:
+    if due:
         for row, fate, reason in hand_over(smtp_url, [(row, partial(_message, row, sender)) for row in due]):
             with engine.begin() as connection:
                 _record(connection, row, fate, reason, clock.now())
-            del left[row.id]
-    except (OSError, smtplib.SMTPException) as error:
-        log.warning("the mail server at %s takes nothing: %s", without_password(smtp_url), error)
-        with engine.begin() as connection:
-            for row in left.values():
-                _try_later(connection, row, str(error), clock.now())
     return len(due)
 
 
@@ -124,13 +114,8 @@ def _claim(connection: Connection, now: datetime) -> list[Row[Any]]:
 
 
 def _message(row: Row[Any], sender: str) -> EmailMessage:
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = sender, row.recipient, row.subject
-    message["Date"] = row.written_at
-    message["Message-ID"] = f"<plc-letter-{row.id}-{int(row.written_at.timestamp())}@{sender.rpartition('@')[2]}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(row.body)
-    return message
+    id = f"plc-letter-{row.id}-{int(row.written_at.timestamp())}@{sender.rpartition('@')[2]}"
+    return message(sender, row.recipient, row.subject, row.body, id, row.written_at)
 
 
 def _record(connection: Connection, row: Row[Any], fate: Fate, reason: str, now: datetime) -> None:
@@ -138,6 +123,8 @@ def _record(connection: Connection, row: Row[Any], fate: Fate, reason: str, now:
     mine = update(letter).where(letter.c.id == row.id)
     if fate is Fate.SENT:
         connection.execute(mine.values(sent_at=now, last_error=None))
+    elif fate is Fate.UNTRIED:
+        _try_later(connection, row, reason, now)
     elif fate is Fate.NEVER or now - row.written_at > timedelta(days=LONGEST_DAYS):
         log.warning("letter %d to %s is given up: %s", row.id, row.recipient, reason)
         connection.execute(mine.values(given_up_at=now, last_error=reason))

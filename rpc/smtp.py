@@ -6,9 +6,12 @@ smtps://user:password@relay.example.org  TLS from the first byte (RFC 8314)
 lmtp:///run/mail.sock                    LMTP at a UNIX socket (RFC 2033), for those who may open it
 """
 
+import logging
 import smtplib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from email.message import EmailMessage
 from enum import StrEnum
 from typing import TypeVar
@@ -23,6 +26,8 @@ LOCAL = "lmtp"
 
 Key = TypeVar("Key")
 
+log = logging.getLogger(__name__)
+
 
 class Fate(StrEnum):
     """What became of a letter."""
@@ -30,6 +35,7 @@ class Fate(StrEnum):
     SENT = "sent"
     LATER = "later"  # it may go through another time
     NEVER = "never"  # it will not, whoever sends it whenever
+    UNTRIED = "untried"  # the mail server is away
 
 
 def check_url(url: str) -> str:
@@ -51,6 +57,15 @@ def without_password(url: str) -> str:
     """For logs and error lines."""
     login, at, server = url.rpartition("@")
     return f"{login.partition('://')[0]}://…@{server}" if at else url
+
+
+def message(sender: str, recipient: str, subject: str, body: str, id: str, written_at: datetime) -> EmailMessage:
+    """A letter as it goes out; sent twice it has the same ``id`` (the Message-ID without its brackets)."""
+    written = EmailMessage()
+    written["From"], written["To"], written["Subject"] = sender, recipient, subject
+    written["Date"], written["Message-ID"], written["Auto-Submitted"] = written_at, f"<{id}>", "auto-generated"
+    written.set_content(body)
+    return written
 
 
 @contextmanager
@@ -76,20 +91,24 @@ def relay(url: str) -> Iterator[smtplib.SMTP]:
 
 
 def hand_over(url: str, letters: Iterable[tuple[Key, Callable[[], EmailMessage]]]) -> Iterator[tuple[Key, Fate, str]]:
-    """Each letter's key with its fate and the reason; what goes wrong with one keeps none of the others.
-
-    Raises OSError or smtplib.SMTPException when there is no session with the mail server to be had at all: what it has
-    not yielded was not tried.
-    """
-    with ExitStack() as stack:
-        session = stack.enter_context(relay(url))
-        for key, write in letters:
-            if session.sock is None:  # it broke off at the letter before
-                session = stack.enter_context(relay(url))
-            fate, reason = _hand_over(session, write)
-            if fate is Fate.LATER:
-                _start_afresh(session)
-            yield key, fate, reason
+    """Each letter's key with its fate and the reason; what goes wrong with one keeps none of the others."""
+    left = deque(letters)
+    try:
+        with ExitStack() as stack:
+            session = stack.enter_context(relay(url))
+            while left:
+                if session.sock is None:  # it broke off at the letter before
+                    session = stack.enter_context(relay(url))
+                key, write = left[0]
+                fate, reason = _hand_over(session, write)
+                if fate is Fate.LATER:
+                    _start_afresh(session)
+                left.popleft()
+                yield key, fate, reason
+    except (OSError, smtplib.SMTPException) as error:
+        log.warning("the mail server at %s takes nothing: %s", without_password(url), error)
+        for key, _ in left:
+            yield key, Fate.UNTRIED, str(error)
 
 
 def _hand_over(session: smtplib.SMTP, write: Callable[[], EmailMessage]) -> tuple[Fate, str]:

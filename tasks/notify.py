@@ -1,16 +1,14 @@
 """notify (beat): owners get a letter before autorenew or their leases end, once for each deadline."""
 
 import logging
-import smtplib
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from email.utils import format_datetime
 from functools import partial
 
 from celery import shared_task
 
 from lifecycle.notices import Notice, announce, given_up, sent, to_send
-from rpc.smtp import Fate, hand_over, without_password
+from rpc.smtp import Fate, hand_over, message
 from tasks.context import transaction, worker_context
 
 log = logging.getLogger(__name__)
@@ -27,11 +25,8 @@ def notify() -> None:
     if not notices:
         return
     sender = worker_context().policy.mail_from
-    try:
-        for notice, fate, reason in hand_over(url, [(notice, partial(letter, notice, sender)) for notice in notices]):
-            _record(notice, fate, reason)
-    except (OSError, smtplib.SMTPException) as error:
-        log.warning("the mail server at %s takes nothing: %s", without_password(url), error)
+    for notice, fate, reason in hand_over(url, [(notice, partial(letter, notice, sender)) for notice in notices]):
+        _record(notice, fate, reason)
 
 
 def _record(notice: Notice, fate: Fate, reason: str) -> None:
@@ -41,16 +36,11 @@ def _record(notice: Notice, fate: Fate, reason: str) -> None:
     elif fate is Fate.NEVER:
         log.warning("no letter about %s, it is given up: %s", notice.name, reason)
         transaction(given_up, notice)
-    else:
+    elif fate is Fate.LATER:
         log.warning("no letter about %s yet: %s", notice.name, reason)
 
 
 def letter(notice: Notice, sender: str) -> EmailMessage:
     """As it goes out."""
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = sender, notice.owner.name, notice.subject
-    # The same one again, should it have been sent without being written down.
-    message["Message-ID"] = f"<{notice.slice}-{notice.about}-{int(notice.deadline.timestamp())}-{notice.days}@dslice>"
-    message["Date"], message["Auto-Submitted"] = format_datetime(datetime.now(UTC)), "auto-generated"
-    message.set_content(notice.body)
-    return message
+    id = f"{notice.slice}-{notice.about}-{int(notice.deadline.timestamp())}-{notice.days}@dslice"
+    return message(sender, notice.owner.name, notice.subject, notice.body, id, datetime.now(UTC))
