@@ -27,6 +27,7 @@ from trust.authorize import Action, authorize
 from trust.documents import MAX_LEASELEN, Delegation, verify_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.jws import MAX_TOKEN
 from trust.names import check_slice_name
 from trust.peers import Peer
 from trust.sshkeys import PublicKey, parse_public_key
@@ -52,7 +53,7 @@ Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Jti = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
-DelegationHeader = Annotated[str | None, Header(alias="Dslice-Delegation", max_length=8192)]
+DelegationHeader = Annotated[str | None, Header(alias="Dslice-Delegation", max_length=MAX_TOKEN)]
 
 
 class FrontDoorBody(BaseModel):

@@ -102,7 +102,7 @@ class _Server:
     async def listen(self, listener: Listener, bound: socket.socket, app_state: dict[str, Any]) -> None:
         loop = asyncio.get_running_loop()
         bounded = BodyLimit(listener.app)
-        config = _config(bounded)
+        config = protocol_config(bounded)
         bound.listen(BACKLOG)
         self.apps.append(bounded)
         self.listening.append(bound)
@@ -137,7 +137,8 @@ class _Server:
         await asyncio.sleep(0)
 
 
-def _config(bounded: BodyLimit) -> Config:
+def protocol_config(bounded: BodyLimit) -> Config:
+    """uvicorn's, for a socket that is not uvicorn's."""
     config = Config(
         bounded,
         http=BoundedProtocol,

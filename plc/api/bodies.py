@@ -5,6 +5,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from trust.jws import MAX_TOKEN
+
 Email = Annotated[str, Field(max_length=254)]
 Password = Annotated[str, Field(max_length=512)]
 Text = Annotated[str, Field(max_length=1000)]
@@ -35,7 +37,7 @@ class StatusBody(Body):
 
     email: Email
     key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    proof: Annotated[str, Field(max_length=8192)]
+    proof: Annotated[str, Field(max_length=MAX_TOKEN)]
 
 
 class RenewalBody(Body):

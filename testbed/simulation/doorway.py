@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn import Config
 from uvicorn.server import ServerState
 
 from rpc.acceptor import BACKLOG, Gate
 from rpc.body_limit import BodyLimit
 from rpc.connection import BoundedProtocol
+from rpc.server import protocol_config
 from testbed.simulation.faults import Fault, Kind
 
 TRANSPORT = "dslice.transport"  # key in the ASGI scope
@@ -64,7 +64,7 @@ class Doorway:
             self._server = await loop.create_server(lambda: Rude(self), sock=bound, backlog=BACKLOG)
             return
         context = self.wrong if self.fault.kind is Kind.WRONG_CERT else self.context
-        config = _config(BodyLimit(self.answer))
+        config = protocol_config(BodyLimit(self.answer))
         bound.setblocking(False)
         bound.listen(BACKLOG)
         self._socket = bound
@@ -193,22 +193,3 @@ def _cut(transport: asyncio.Transport, *, reset: bool) -> None:
         with suppress(OSError, AttributeError):
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     transport.abort()
-
-
-def _config(app: ASGIApp) -> Config:
-    """As `rpc.server` has it; there the socket cannot be changed while it serves."""
-    config = Config(
-        app,
-        http=TellingProtocol,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-    )
-    config.load()
-    return config
