@@ -1,20 +1,17 @@
 """Which agents a node deals with, and where they answer: named by its settings, found in plc's directory."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agent.client import AgentClient
 from plc.client import Directory
 from rpc.aio import Session
-from trust.errors import Refusal
+from rpc.background import surviving
 from trust.identity import Identity
 
 LOOK_AGAIN = 1  # seconds, while an agent is not found
 KNOWN_FOR = 60  # seconds between two looks when all are: an agent may have moved
-
-log = logging.getLogger(__name__)
 
 
 def _nothing() -> None:
@@ -42,12 +39,8 @@ class Agents:
     async def run(self) -> None:
         """For ever."""
         while True:
-            try:
+            with surviving("cannot look up agents; trying again"):
                 await self.look()
-            except Refusal as refusal:
-                log.warning("cannot look up agents: %s", refusal.reason)
-            except Exception:
-                log.exception("cannot look up agents; trying again")
             await asyncio.sleep(KNOWN_FOR if self.clients.keys() == self.urls.keys() else LOOK_AGAIN)
 
     async def look(self) -> None:

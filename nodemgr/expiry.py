@@ -16,6 +16,7 @@ from nodemgr.liveness import start_again
 from nodemgr.node import Node
 from nodemgr.stops import halt
 from nodemgr.storage.store import LeaseRow
+from rpc.background import surviving
 
 PURGE_SECONDS = 3_600
 UNKNOWN = UUID(int=0)  # the registration of a sliver without a lease whose record is damaged
@@ -82,10 +83,8 @@ class Expiry:
     async def run(self) -> None:
         """For ever; nothing that goes wrong in one round ends it."""
         while True:
-            try:
+            with surviving("expiry on %s failed; trying again", self.node.identity.name):
                 self.look()
-            except Exception:
-                log.exception("expiry on %s failed; trying again", self.node.identity.name)
             await asyncio.sleep(self.seconds)
 
     async def tick(self, seconds: float | None = None) -> None:

@@ -22,8 +22,8 @@ ONCE = (
     Bug(
         "expiry waits for removals",
         "nodemgr/expiry.py",
-        "                self.look()\n            except",
-        "                await self.tick()\n            except",
+        "                self.look()\n            await",
+        "                await self.tick()\n            await",
         single_test("tests/unit/nodemgr/test_stuck.py::test_a_lease_ends_in_time_while_removals_hang"),
         "TimeoutError",
     ),
