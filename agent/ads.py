@@ -20,6 +20,7 @@ from trust.identity import Identity
 
 BOARD_SECONDS = 0.5
 MAX_RETURNED = 1_000  # in one answer; the rest comes with the next
+_COLUMNS = [name for name in Ad.__slots__ if name not in {"frontdoor", "disk_free_mb"}]
 
 
 def put(connection: Connection, new: Ad, burnt: Sequence[str], now: datetime) -> None:
@@ -108,13 +109,11 @@ def from_row(row: Row[*tuple[object, ...]]) -> Ad:
     """The advertisement in a row of `ad`."""
     stored = row._mapping
     door = FrontDoor(stored["address"], stored["frontdoor_port"], stored["host_key"])
-    plain = {name: stored[name] for name in Ad.__slots__ if name not in {"frontdoor", "disk_free_mb"}}
-    return Ad(frontdoor=door, **plain)
+    return Ad(frontdoor=door, **{name: stored[name] for name in _COLUMNS})
 
 
 def _values(new: Ad, expires_at: datetime) -> dict[str, object]:
-    kept_apart = {"frontdoor", "expires_at", "disk_free_mb"}
-    plain = {name: getattr(new, name) for name in Ad.__slots__ if name not in kept_apart}
+    plain = {name: getattr(new, name) for name in _COLUMNS}
     door = {"frontdoor_port": new.frontdoor.port, "host_key": new.frontdoor.host_key}
     return {**plain, **door, "expires_at": expires_at}
 

@@ -11,7 +11,6 @@ from svm.output import MAX_LINE
 from trust.errors import printable
 
 CERTIFICATE_LEFT = timedelta(days=7)
-MOST_SKEW = timedelta(seconds=30)  # docs/protocol.md, "Signed documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +38,12 @@ def certificate(who: str, end: datetime, now: datetime) -> Check:
 
 def clock(theirs: datetime, before: datetime, after: datetime) -> Check:
     """This machine's clock against svmd's, which was read between `before` and `after`."""
+    from trust.documents import SKEW
+
     early, late = before - theirs, theirs - after
     off = max(early, late, timedelta(0))
     which = "ahead" if early > late else "behind"
-    if off <= MOST_SKEW:
+    if off <= timedelta(seconds=SKEW):
         return Check(True, "clock agrees with svmd's")
     seconds = int(off.total_seconds())
     return Check(False, f"clock {which} of svmd's by {seconds} s", "set it (NTP): what it signs is refused otherwise")

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from agent.ads import etag
 from agent.api import AdBody, TicketsBody, check_ad
 from agent.client import Ad, FrontDoor, Promise, Tickets, ad_from_json, ad_to_json, tickets_from_json, tickets_to_json
+from models.agent import ad
 from tests.unit.trust.factories import NODE, NOW, SLICE_ID, certificate_of, store_of
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -42,6 +43,12 @@ def test_what_travels_comes_back_as_it_was() -> None:
     tickets = Tickets(SLICE_ID, "main", (promise,))
     assert tickets_from_json(tickets_to_json(tickets)) == tickets
     assert "a.b.c" not in repr(tickets)
+
+
+def test_every_field_is_taken_from_a_node_and_stored() -> None:
+    fields = set(Ad.__slots__)
+    assert set(AdBody.model_fields) == fields - {"expires_at"} | {"burnt"}
+    assert set(ad.c.keys()) == fields - {"frontdoor", "disk_free_mb"} | {"frontdoor_port", "host_key"}
 
 
 def test_a_newer_nodes_further_members_are_passed_over() -> None:
