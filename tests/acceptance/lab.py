@@ -23,6 +23,7 @@ DONE, FAILED, USAGE, SOME_FAILED, NOT_ALLOWED, UNREACHABLE, INTERRUPTED = 0, 1, 
 SHORT = {
     "DSLICE_SWEEP_SECONDS": "1",
     "DSLICE_PUBLISH_AGAIN_SECONDS": "2",
+    "DSLICE_RETRIES": "1",
     "DSLICE_RETRY_WITHIN": "4",
     "DSLICE_STEP_SECONDS": "10",  # with 30 s more the claim of a dead worker lapses
 }

@@ -329,7 +329,7 @@ def slice_name() -> str:
 
 @contextmanager
 def laboratory(postgres: Postgres, folder: Path, *, nodes: int) -> Iterator[Lab]:
-    """A whole one, for a session."""
+    """A whole one, for a folder's tests."""
     name = f"lab_{next(_numbers)}_{folder.parent.name.replace('-', '_')}"[:60]
     postgres.create_database(name)
     environment = {

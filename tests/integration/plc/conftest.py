@@ -169,13 +169,13 @@ def wait_for_a_waiter(plc: Running) -> None:
     raise AssertionError("nobody waits")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mailbox() -> Iterator[tuple[Mailbox, str]]:
     with mail_server() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def plc(
     postgres: Postgres, mailbox: tuple[Mailbox, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
