@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.lab import Lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """3 real nodes and 12 simulated ones, with short intervals; ended at the end, with nothing left."""
     lab = Lab(tmp_path_factory.mktemp("lab"))

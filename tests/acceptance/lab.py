@@ -23,6 +23,7 @@ DONE, FAILED, USAGE, SOME_FAILED, NOT_ALLOWED, UNREACHABLE, INTERRUPTED = 0, 1, 
 SHORT = {
     "DSLICE_SWEEP_SECONDS": "1",
     "DSLICE_PUBLISH_AGAIN_SECONDS": "2",
+    "DSLICE_RETRIES": "1",
     "DSLICE_RETRY_WITHIN": "4",
     "DSLICE_STEP_SECONDS": "10",  # with 30 s more the claim of a dead worker lapses
 }
@@ -59,24 +60,16 @@ class Ran:
 
 @dataclass(slots=True)
 class Lab:
-    """A running testbed in `folder`."""
+    """A running testbed in `folder`, with the addresses of its nodes."""
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    real: list[str] = field(default_factory=list)
+    simulated: list[str] = field(default_factory=list)
 
     @property
     def home(self) -> Path:
         return self.folder / "home"
-
-    @property
-    def real(self) -> list[str]:
-        """Addresses of the real nodes."""
-        return [row["nodes"][0] for row in self.ps() if re.fullmatch(r"n\d+", row["name"])]
-
-    @property
-    def simulated(self) -> list[str]:
-        """Addresses of the simulated nodes."""
-        return [node for row in self.ps() if row["name"].startswith("sim") for node in row["nodes"]]
 
     def up(self) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DSLICE_", "PLANETLAB_", "SSH_"))}
@@ -84,6 +77,9 @@ class Lab:
         path = f"{BIN}:{os.environ['PATH']}"
         self.env = {**kept, **SHORT, "DSLICE_HOME": str(self.home), "HOME": str(self.folder / "user"), "PATH": path}
         self.dslice("up", "--detach", "--nodes", str(REAL), "--simulated", str(SIMULATED)).must()
+        rows = self.ps()
+        self.real = [row["nodes"][0] for row in rows if re.fullmatch(r"n\d+", row["name"])]
+        self.simulated = [node for row in rows if row["name"].startswith("sim") for node in row["nodes"]]
 
     def down(self) -> None:
         pids = [row["pid"] for row in self.ps()]

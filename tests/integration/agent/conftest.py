@@ -8,14 +8,14 @@ from testbed.embedded import Postgres
 from tests.integration.agent.lab import Lab, laboratory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """plc, an agent and six nodes, shared by this folder's tests: each takes an owner and slice names of its own."""
     with laboratory(postgres, tmp_path_factory.mktemp("agent"), nodes=6) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pi(lab: Lab) -> Credentials:
     """A PI."""
     return lab.user()

@@ -44,6 +44,7 @@ from rpc.credentials import Credentials
 from rpc.server import Listener, serve
 from testbed.embedded import Postgres
 from testbed.simulation.population import Population, Row, SimulatedNode
+from tests.integration.passwords import CHEAP
 from trust.certificates import Authority, PrivateKey, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
 from trust.documents import Delegation, DelegationKind, sign_delegation
@@ -328,7 +329,7 @@ def slice_name() -> str:
 
 @contextmanager
 def laboratory(postgres: Postgres, folder: Path, *, nodes: int) -> Iterator[Lab]:
-    """A whole one, for a session."""
+    """A whole one, for a folder's tests."""
     name = f"lab_{next(_numbers)}_{folder.parent.name.replace('-', '_')}"[:60]
     postgres.create_database(name)
     environment = {
@@ -339,6 +340,7 @@ def laboratory(postgres: Postgres, folder: Path, *, nodes: int) -> Iterator[Lab]
     settings = Settings(state_dir=folder / "plc", database_url=environment["DSLICE_DATABASE_URL"], names_per_user=1000)
     migrate(postgres.url("agent", name), "agent")
     with Bootstrap.open(settings) as bootstrap:
+        bootstrap.central.passwords._hasher = CHEAP
         bootstrap.sites(SITES)
         with daemon("plc.daemon", environment, folder / "plc.log") as (_, address):
             lab = Lab(folder, f"https://{address}", bootstrap, postgres.url("agent", name))

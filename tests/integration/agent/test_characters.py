@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from agent.api import create_app as agent_app
-from models.database import engine, migrate
+from models.database import engine
 from nodemgr import api as node_api
 from plc.api import build as plc_app
 from plc.client import PLC, Directory
@@ -29,10 +29,9 @@ NUL = "a\0b"
 
 
 @pytest.fixture(scope="module")
-def apps(lab: Lab, postgres: Postgres) -> Iterator[dict[str, tuple[FastAPI, Any]]]:
+def apps(lab: Lab, postgres: Postgres, svm_tables: str) -> Iterator[dict[str, tuple[FastAPI, Any]]]:
     """Each service's application, with its routes, and what serves it."""
-    postgres.create_database("svm_characters")
-    migrate(postgres.url("svm", "svm_characters"), "svm")
+    postgres.create_database("svm_characters", template=svm_tables)
     database = engine(postgres.url("svm", "svm_characters"))
     agents = KnownAgents(lambda: Directory(PLC, "", svmd=None, svm=SVM, agents=()))
     service = Service(SVM, lab.svm_credentials, lab.trust, database, lambda _: None, Watchers(), agents)

@@ -5,24 +5,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import Engine
 
-from models.database import engine, migrate
-from testbed.embedded import Postgres
+from models.database import engine
 from tests.integration.lifecycle.world import World
-
-TEMPLATE = "models_svm"
-
-
-@pytest.fixture(scope="session")
-def migrated(postgres: Postgres) -> Iterator[str]:
-    postgres.create_database(TEMPLATE)
-    migrate(postgres.url("svm", TEMPLATE), "svm")
-    yield TEMPLATE
-    postgres.drop_database(TEMPLATE)
 
 
 @pytest.fixture
-def database_url(migrated: str, fresh_database: Callable[..., str]) -> str:
-    return fresh_database("svm", template=migrated)
+def database_url(svm_tables: str, fresh_database: Callable[..., str]) -> str:
+    return fresh_database("svm", template=svm_tables)
 
 
 @pytest.fixture

@@ -5,21 +5,14 @@ import pytest
 from lifecycle import bounds
 from lifecycle.operations import Verb
 from tests.integration.lifecycle.world import KEY, KEY_TWO, OTHER, World
-from trust.errors import Code, Refusal
-
-
-def refused(world: World, verb: Verb, name: str, **options: object) -> str:
-    with pytest.raises(Refusal) as caught:
-        world.start(verb, name, **options)
-    assert caught.value.code is Code.OVER_CAPACITY
-    return caught.value.reason
+from trust.errors import Code
 
 
 def test_one_owner_has_so_many_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "MOST_SLICES", 2)
     for name in ("one", "two"):
         world.start(Verb.CREATESLICE, name)
-    assert "svm deleteslice" in refused(world, Verb.NEWTICKETS, "three")
+    assert "svm deleteslice" in world.refused(Code.OVER_CAPACITY, Verb.NEWTICKETS, "three").reason
     world.start(Verb.CREATESLICE, "three", owner=OTHER)
     world.run(Verb.DELETESLICE, "two")
     world.start(Verb.CREATESLICE, "four")
@@ -29,7 +22,7 @@ def test_one_owner_asks_for_so_much_and_may_always_take_away(world: World, monke
     monkeypatch.setattr(bounds, "MOST_OPERATIONS", 2)
     world.start(Verb.CREATESLICE)
     world.start(Verb.ADDKEY, keys=(KEY,))
-    assert "within an hour" in refused(world, Verb.ADDKEY, "demo", keys=(KEY_TWO,))
+    assert "within an hour" in world.refused(Code.OVER_CAPACITY, Verb.ADDKEY, "demo", keys=(KEY_TWO,)).reason
     world.start(Verb.DELKEY, keys=(KEY,))
     world.start(Verb.DELETESLICE)
     world.start(Verb.CREATESLICE, "other", owner=OTHER)
@@ -38,8 +31,8 @@ def test_one_owner_asks_for_so_much_and_may_always_take_away(world: World, monke
 def test_a_slice_has_so_many_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "MOST_KEYS", 1)
     world.start(Verb.CREATESLICE)
-    assert "svm delkey" in refused(world, Verb.ADDKEY, "demo", keys=(KEY, KEY_TWO))
+    assert "svm delkey" in world.refused(Code.OVER_CAPACITY, Verb.ADDKEY, "demo", keys=(KEY, KEY_TWO)).reason
     world.start(Verb.ADDKEY, keys=(KEY,))
-    assert "svm delkey" in refused(world, Verb.ADDKEY, "demo", keys=(KEY_TWO,))
+    assert "svm delkey" in world.refused(Code.OVER_CAPACITY, Verb.ADDKEY, "demo", keys=(KEY_TWO,)).reason
     world.start(Verb.DELKEY, keys=(KEY,))
     world.start(Verb.ADDKEY, keys=(KEY_TWO,))

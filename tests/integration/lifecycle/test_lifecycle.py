@@ -11,13 +11,6 @@ from tests.integration.lifecycle.world import KEY, KEY_TWO, OTHER, OWNER, World,
 from trust.errors import Code, Refusal
 
 
-def refused(world: World, code: Code, verb: Verb, name: str = "demo", **options: object) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        world.start(verb, name, **options)
-    assert caught.value.code is code
-    return caught.value
-
-
 def test_createslice_is_newtickets_newleases_newvms(world: World) -> None:
     started = world.run(Verb.CREATESLICE)
     steps = world.steps(started.operation)
@@ -93,19 +86,19 @@ def test_createslice_replaces_a_ticket_that_ran_out(world: World) -> None:
 
 def test_createslice_of_a_complete_slice_is_refused_with_advice(world: World) -> None:
     world.run(Verb.CREATESLICE)
-    assert "already runs on its 4 nodes" in refused(world, Code.NAME_TAKEN, Verb.CREATESLICE).reason
+    assert "already runs on its 4 nodes" in world.refused(Code.NAME_TAKEN, Verb.CREATESLICE).reason
 
 
 def test_createslice_with_other_numbers_on_a_half_made_slice_is_refused(world: World) -> None:
     world.run(Verb.CREATESLICE, failing={(Kind.NEWLEASES, "127.0.1.2"): final()})
-    reason = refused(world, Code.BAD_INPUT, Verb.CREATESLICE, spec=SliceSpec(5, 3600)).reason
+    reason = world.refused(Code.BAD_INPUT, Verb.CREATESLICE, spec=SliceSpec(5, 3600)).reason
     assert "numnodes 4" in reason
-    refused(world, Code.BAD_INPUT, Verb.CREATESLICE, spec=SliceSpec(4, 7200))
+    world.refused(Code.BAD_INPUT, Verb.CREATESLICE, spec=SliceSpec(4, 7200))
 
 
 def test_newtickets_with_tickets_left_is_refused(world: World) -> None:
     world.run(Verb.NEWTICKETS)
-    assert "already has its 4 tickets" in refused(world, Code.NAME_TAKEN, Verb.NEWTICKETS).reason
+    assert "already has its 4 tickets" in world.refused(Code.NAME_TAKEN, Verb.NEWTICKETS).reason
 
 
 def test_refused_tickets_leave_an_empty_slice_that_takes_a_new_file(world: World) -> None:
@@ -120,9 +113,9 @@ def test_refused_tickets_leave_an_empty_slice_that_takes_a_new_file(world: World
 
 def test_other_people_and_unknown_slices(world: World) -> None:
     world.run(Verb.CREATESLICE)
-    refused(world, Code.NAME_TAKEN, Verb.CREATESLICE, owner=OTHER)
-    refused(world, Code.NOT_OWNER, Verb.DELETESLICE, owner=OTHER)
-    refused(world, Code.NOT_FOUND, Verb.RENEWSLICE, "nothing")
+    world.refused(Code.NAME_TAKEN, Verb.CREATESLICE, owner=OTHER)
+    world.refused(Code.NOT_OWNER, Verb.DELETESLICE, owner=OTHER)
+    world.refused(Code.NOT_FOUND, Verb.RENEWSLICE, "nothing")
     with world.database.connect() as connection:
         for caller, name, code in ((OTHER, "demo", Code.NOT_OWNER), (OWNER, "nothing", Code.NOT_FOUND)):
             with pytest.raises(Refusal) as caught:
@@ -132,16 +125,16 @@ def test_other_people_and_unknown_slices(world: World) -> None:
 
 def test_a_node_that_is_not_in_the_slice_is_refused_and_nothing_is_done(world: World) -> None:
     world.run(Verb.NEWTICKETS)
-    refused(world, Code.NOT_FOUND, Verb.NEWLEASES, nodes=("127.0.1.1", "127.0.9.9"))
+    world.refused(Code.NOT_FOUND, Verb.NEWLEASES, nodes=("127.0.1.1", "127.0.9.9"))
     assert set(world.states().values()) == {"ticketed"}
     assert world.rows("SELECT 1 FROM svm.operation WHERE verb = 'newleases'") == []
 
 
 def test_one_lifecycle_operation_at_a_time(world: World) -> None:
     first = world.start(Verb.CREATESLICE)
-    refusal = refused(world, Code.BUSY, Verb.RENEWSLICE)
+    refusal = world.refused(Code.BUSY, Verb.RENEWSLICE)
     assert refusal.detail["operation"] == str(first.operation)
-    refused(world, Code.BUSY, Verb.CREATESLICE)
+    world.refused(Code.BUSY, Verb.CREATESLICE)
     world.start(Verb.ADDKEY, keys=(KEY,))
 
 
@@ -174,13 +167,13 @@ def test_generations_of_the_key_set(world: World) -> None:
 
 def test_delkey_of_an_unknown_key_is_refused_unless_a_node_waits_for_it(world: World) -> None:
     world.run(Verb.CREATESLICE)
-    refused(world, Code.NOT_FOUND, Verb.DELKEY, keys=(KEY,))
-    refused(world, Code.BAD_INPUT, Verb.DELKEY, keys=())
-    refused(world, Code.BAD_INPUT, Verb.ADDKEY, keys=())
+    world.refused(Code.NOT_FOUND, Verb.DELKEY, keys=(KEY,))
+    world.refused(Code.BAD_INPUT, Verb.DELKEY, keys=())
+    world.refused(Code.BAD_INPUT, Verb.ADDKEY, keys=())
     world.run(Verb.ADDKEY, keys=(KEY,))
     world.run(Verb.DELKEY, keys=(KEY,), failing={(Kind.DELKEY, "127.0.1.1"): final()})
     world.run(Verb.DELKEY, keys=(KEY,))
-    refused(world, Code.NOT_FOUND, Verb.DELKEY, keys=(KEY,))
+    world.refused(Code.NOT_FOUND, Verb.DELKEY, keys=(KEY,))
 
 
 def test_renewslice_replaces_leases(world: World) -> None:
@@ -209,78 +202,7 @@ def test_a_failed_renewal_is_due_again_before_the_lease_ends(world: World) -> No
 
 def test_nothing_to_renew(world: World) -> None:
     world.run(Verb.NEWTICKETS)
-    refused(world, Code.NOT_FOUND, Verb.RENEWSLICE)
-
-
-def test_deleteslice_ends_in_nothing(world: World) -> None:
-    world.run(Verb.CREATESLICE)
-    world.run(Verb.ADDKEY, keys=(KEY,))
-    deleted = world.run(Verb.DELETESLICE)
-    assert ("release", None) in world.steps(deleted.operation)
-    assert set(world.states().values()) == {"deleted"}
-    assert world.rows("SELECT state, sealed_key, working, released_at IS NULL FROM svm.slice") == [
-        ("deleted", None, None, False)
-    ]
-    assert world.rows("SELECT 1 FROM svm.sliver WHERE ticket IS NOT NULL OR lease IS NOT NULL") == []
-    assert world.rows("SELECT 1 FROM svm.slice_key") == []
-    refused(world, Code.NOT_FOUND, Verb.DELETESLICE)
-    world.run(Verb.CREATESLICE)
-
-
-def test_a_node_that_is_not_reached_stays_deleting_and_a_later_run_finishes(world: World) -> None:
-    world.run(Verb.CREATESLICE)
-    started = world.run(Verb.DELETESLICE, failing={(Kind.DELETE, "127.0.1.2"): final()})
-    assert world.operation(started.operation).outcome == "partial"
-    assert list(world.states().values()) == ["deleted", "deleting", "deleted", "deleted"]
-    refused(world, Code.NOT_FOUND, Verb.RENEWSLICE)
-    world.run(Verb.DELETESLICE)
-    assert set(world.states().values()) == {"deleted"}
-
-
-def test_the_name_can_be_used_again_while_an_old_sliver_lingers(world: World) -> None:
-    world.run(Verb.CREATESLICE)
-    world.run(Verb.DELETESLICE, failing={(Kind.DELETE, "127.0.1.2"): final()})
-    world.start(Verb.CREATESLICE)
-    assert sorted(row.state for row in world.rows("SELECT state FROM svm.slice")) == ["deleting", "open"]
-
-
-def test_delete_wins_over_what_is_under_way(world: World) -> None:
-    created = world.start(Verb.CREATESLICE)
-    (ticket,) = world.claim(created.publish)
-    _, refs = world.record((ticket, tickets(["127.0.1.1", "127.0.1.2"])))
-    working = world.claim(refs[:1])
-    deleted = world.start(Verb.DELETESLICE)
-    assert world.operation(created.operation).outcome == "cancelled"
-    assert world.claim(refs[1:]) == []
-    assert world.record((working[0], world.answer(working[0])))[0] == [False]
-    assert set(world.states().values()) == {"deleting"}
-    world.finish(deleted.publish)
-    assert set(world.states().values()) == {"deleted"}
-
-
-def test_deleting_before_any_ticket(world: World) -> None:
-    created = world.start(Verb.CREATESLICE)
-    (ticket,) = world.claim(created.publish)
-    world.run(Verb.DELETESLICE)
-    assert world.record((ticket, tickets(["127.0.1.1"])))[0] == [False]
-    assert world.states() == {}
-    assert world.rows("SELECT state FROM svm.slice") == [("deleted",)]
-
-
-def test_deleteslice_is_not_done_twice_at_once(world: World) -> None:
-    world.run(Verb.CREATESLICE)
-    world.start(Verb.DELETESLICE)
-    refused(world, Code.BUSY, Verb.DELETESLICE)
-    refused(world, Code.BUSY, Verb.CREATESLICE)
-
-
-def test_a_redeemed_ticket_without_an_answer_may_be_a_lease_until_its_end(world: World) -> None:
-    world.run(Verb.CREATESLICE, failing={(Kind.NEWLEASES, "127.0.1.1"): final()})
-    world.start(Verb.DELETESLICE)
-    (row,) = world.rows(
-        "SELECT expires_at - now() > interval '7000 s' AS late FROM svm.sliver WHERE node = '127.0.1.1'"
-    )
-    assert row.late
+    world.refused(Code.NOT_FOUND, Verb.RENEWSLICE)
 
 
 def test_what_is_past_its_end_reads_as_expired(world: World) -> None:
@@ -346,7 +268,7 @@ def test_a_ticket_for_a_node_that_still_deletes_an_older_sliver(world: World) ->
 
 def test_autorenew_needs_a_standing_delegation(world: World) -> None:
     world.run(Verb.CREATESLICE)
-    refused(world, Code.BAD_INPUT, Verb.AUTORENEW, autorenew=True)
+    world.refused(Code.BAD_INPUT, Verb.AUTORENEW, autorenew=True)
     world.run(Verb.AUTORENEW, autorenew=True, standing=given(48))
     assert world.rows("SELECT autorenew FROM svm.slice") == [(True,)]
     world.run(Verb.AUTORENEW, autorenew=False)
@@ -354,50 +276,24 @@ def test_autorenew_needs_a_standing_delegation(world: World) -> None:
 
 
 def test_createslice_with_autorenew(world: World) -> None:
-    refused(world, Code.BAD_INPUT, Verb.CREATESLICE, autorenew=True)
+    world.refused(Code.BAD_INPUT, Verb.CREATESLICE, autorenew=True)
     world.run(Verb.CREATESLICE, autorenew=True, standing=given(48))
     assert world.rows("SELECT autorenew FROM svm.slice") == [(True,)]
 
 
 def test_heal_needs_a_delegation_that_covers_it(world: World) -> None:
     world.run(Verb.CREATESLICE)
-    refused(world, Code.BAD_INPUT, Verb.HEAL, heal=True, standing=given(48))
+    world.refused(Code.BAD_INPUT, Verb.HEAL, heal=True, standing=given(48))
     world.run(Verb.HEAL, heal=True, standing=given(48, heal=True))
     assert world.rows("SELECT heal FROM svm.slice") == [(True,)]
 
 
 def test_undelegate_cancels_and_refuses_older_delegations(world: World) -> None:
     started = world.start(Verb.CREATESLICE, standing=given(48))
-    refused(world, Code.BAD_INPUT, Verb.DELEGATE)
+    world.refused(Code.BAD_INPUT, Verb.DELEGATE)
     world.run(Verb.UNDELEGATE, working=None)
     assert world.operation(started.operation).outcome == "cancelled"
     assert world.rows("SELECT working, standing, autorenew FROM svm.slice") == [(None, None, False)]
-    refused(world, Code.NOT_ALLOWED, Verb.DELEGATE, working=None, standing=given(ago=100))
+    world.refused(Code.NOT_ALLOWED, Verb.DELEGATE, working=None, standing=given(ago=100))
     world.run(Verb.DELEGATE, working=None, standing=given(ago=-5))
     assert world.rows("SELECT standing FROM svm.slice") == [("delegation",)]
-
-
-def test_clean_purges_what_holds_nothing_valid(world: World) -> None:
-    world.run(Verb.CREATESLICE, "old")
-    world.run(Verb.CREATESLICE, "young")
-    world.run(Verb.CREATESLICE, "working")
-    world.run(Verb.CREATESLICE, "others", owner=OTHER)
-    world.execute("""UPDATE svm.sliver SET expires_at = now() - interval '1 s'
-                     WHERE slice IN (SELECT id FROM svm.slice WHERE name <> 'young')""")
-    world.start(Verb.NEWTICKETS, "working")
-    started = world.run(Verb.CLEAN, "")
-    assert [row.reason for row in world.events(started.operation, "note")] == ["purged old"]
-    rows = world.rows("SELECT name, state, sealed_key IS NULL AS gone FROM svm.slice ORDER BY name")
-    assert [(row.name, row.state, row.gone) for row in rows] == [
-        ("old", "deleted", True),
-        ("others", "open", False),
-        ("working", "open", False),
-        ("young", "open", False),
-    ]
-
-
-def test_clean_leaves_a_slice_with_a_sliver_that_is_being_deleted(world: World) -> None:
-    world.run(Verb.CREATESLICE, replace=True, failing={(Kind.NEWLEASES, "127.0.1.2"): final()})
-    world.execute("UPDATE svm.sliver SET expires_at = now() - interval '1 s'")
-    world.run(Verb.CLEAN, "")
-    assert world.rows("SELECT state FROM svm.slice") == [("open",)]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import Engine, text
 
 from lifecycle.operations import Given, OperationRequest, SliceSpec, Started, start
@@ -13,7 +14,7 @@ from lifecycle.outcome import Claim, Done, Failed, Granted, Record, claim
 from lifecycle.record import record
 from lifecycle.steps import StepRef
 from models.states import Kind, Verb
-from trust.errors import Code
+from trust.errors import Code, Refusal
 from trust.identity import Identity
 
 OWNER = Identity.user("pi@testbed.example")
@@ -43,6 +44,13 @@ class World:
     def start(self, verb: Verb, name: str = "demo", **options: Any) -> Started:
         with self.database.begin() as connection:
             return start(connection, wanted(verb, name, **options))
+
+    def refused(self, code: Code, verb: Verb, name: str = "demo", **options: Any) -> Refusal:
+        """It is, with this code."""
+        with pytest.raises(Refusal) as caught:
+            self.start(verb, name, **options)
+        assert caught.value.code is code
+        return caught.value
 
     def claim(self, refs: Sequence[StepRef] | Sequence[int], seconds: int = 75) -> list[Claim]:
         ids = [ref.id if isinstance(ref, StepRef) else ref for ref in refs]

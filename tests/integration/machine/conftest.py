@@ -10,7 +10,7 @@ from tests.integration.machine.clock import settable
 from tests.integration.machine.whole import Ground
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ground(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     name = "machine"
     postgres.create_database(name)

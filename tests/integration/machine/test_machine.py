@@ -27,61 +27,40 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from lifecycle.operations import SliceSpec, Verb, cancel
+from lifecycle.operations import Verb, cancel
 from tasks import context, publish
-from tasks.autorenew import autorenew
-from tasks.canary import canary_all
 from tasks.clean import clean
-from tasks.notify import notify
 from tasks.reconcile import reconcile_all
 from tasks.sweep import sweep
+from tests.integration.machine.choices import (
+    ASKED,
+    BEAT,
+    BESIDE,
+    CRASH,
+    ENDS,
+    FATE,
+    KEY_VERBS,
+    LATEST,
+    NAME,
+    NODE,
+    NUMBER,
+    QUIET,
+    SPECS,
+    End,
+    needs,
+)
 from tests.integration.machine.invariants import Watch
 from tests.integration.machine.whole import NODES, OTHER, Ground, Whole, at_work
 from tests.integration.machine.wire import Fate
 from tests.unit.nodemgr.world import USER_KEYS
-from tests.unit.trust.factories import NOW, USER
+from tests.unit.trust.factories import USER
 from trust.errors import Refusal
 
 DEEP = bool(os.environ.get("DSLICE_DEEP"))
 EXAMPLES = int(os.environ.get("DSLICE_EXAMPLES") or (300 if DEEP else 10))
 STEPS = int(os.environ.get("DSLICE_STEPS") or (60 if DEEP else 40))
 
-SPECS = {"aa": SliceSpec(2, 3600), "bb": SliceSpec(3, 900), "cc": SliceSpec(1, 40_000)}
-NAME = st.sampled_from(sorted(SPECS))
-NUMBER = st.integers(0, 40)
-NODE = st.integers(1, NODES)
-# Before and after each commit of a step, all of them: claim, reads, record.
-CRASH = st.sampled_from([*[None] * 12, 0, 1, 2, 3, 4, 5, 6, 7])
-FATE = st.sampled_from([Fate.ARRIVES, Fate.ARRIVES, *Fate])
-# What becomes of messages, one after another: which, a crash, a fate of which call, and whether it is delivered again.
-ENDS = st.lists(st.tuples(NUMBER, CRASH, FATE, st.sampled_from([0, 0, 0, 1]), st.booleans()), min_size=2, max_size=10)
-End = tuple[int, int | None, Fate, int, bool]
-KEY_VERBS = (Verb.ADDKEY, Verb.DELKEY, Verb.NUKEKEYS)
-ASKED = (
-    *(Verb.CREATESLICE, Verb.CREATESLICE, Verb.NEWTICKETS, Verb.NEWLEASES, Verb.NEWVMS),
-    *(Verb.RENEWSLICE, Verb.RENEWSLICE, Verb.DELETESLICE, Verb.REPLACE),
-    *KEY_VERBS,
-    *(Verb.AUTORENEW, Verb.HEAL, Verb.UNDELEGATE, Verb.REKEY),
-)
-BESIDE = (*KEY_VERBS, Verb.RENEWSLICE)
-BEAT: dict[str, Any] = {
-    "sweep": sweep,
-    "autorenew": autorenew,
-    "clean": clean,
-    "reconcile": reconcile_all,
-    "notify": notify,
-    "canary": canary_all,
-}
-LATEST = NOW + timedelta(days=25)  # certificates last for 30
-QUIET = 90  # seconds; claims lapse within
-
 counts: Counter[str] = Counter()
-
-
-def _needs(verb: Verb, name: str) -> dict[str, Any]:
-    if verb is Verb.CREATESLICE:
-        return {"spec": SPECS[name]}
-    return {"keys": (USER_KEYS[0],)} if verb is Verb.ADDKEY else {}
 
 
 class Machine(RuleBasedStateMachine):
@@ -277,7 +256,7 @@ class Machine(RuleBasedStateMachine):
     def slow_worker(self, name: str, verb: Verb, before: int, fate: Fate, meanwhile: Verb | None, lapses: bool) -> None:
         """One that stands still while others go on, perhaps past its claim, and then finishes what it had begun."""
         stopped = len(self.whole.stopped)
-        self.ask(verb, name, **_needs(verb, name))
+        self.ask(verb, name, **needs(verb, name))
         self.work(before, False)
         for message in self.whole.queue[:1]:
             self.whole.queue.remove(message)
@@ -286,7 +265,7 @@ class Machine(RuleBasedStateMachine):
             self.deliver(message, None, Fate.ARRIVES, 0)  # again, while the claim is another's
             self.watch.look()
         if meanwhile is not None:
-            self.ask(meanwhile, name, **_needs(meanwhile, name))
+            self.ask(meanwhile, name, **needs(meanwhile, name))
         if lapses:
             self.others_go_on(False)
         self.work(30, False)

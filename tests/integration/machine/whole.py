@@ -18,10 +18,8 @@ from agent.api import create_app as agent_app
 from agent.issuing import Agent
 from agent.places import Bounds
 from lifecycle.operations import Given, OperationRequest, Started, Verb, start
-from lifecycle.outcome import Record
 from lifecycle.seal import Seal
 from lifecycle.steps import StepRef
-from lifecycle.writer import Writer, _Entry
 from models.states import Kind
 from nodemgr.api import at
 from nodemgr.api import create_app as node_app
@@ -29,24 +27,12 @@ from nodemgr.storage.store import Burnt
 from plc.client import PLC, AgentEntry, Directory
 from tasks import context
 from tasks import publish as publishing
-from tasks.addkey import addkey
-from tasks.canary import canary
 from tasks.context import Policy, WorkerContext
-from tasks.delete import delete
-from tasks.delkey import delkey
-from tasks.newleases import newleases
-from tasks.newtickets import newtickets
-from tasks.newvms import newvms
-from tasks.nukekeys import nukekeys
 from tasks.publish import publish
-from tasks.reconcile import reconcile
-from tasks.rekey import rekey
-from tasks.release import release
-from tasks.renew import renew
-from tasks.replace import replace
 from tests.integration.machine.clock import OneClock
 from tests.integration.machine.places import GRACE, FusedEngine, Names, Site, credentials
 from tests.integration.machine.wire import Fate, Wire
+from tests.integration.machine.worker import TASKS, Message, PromptWriter, Stopped
 from tests.unit.nodemgr.test_machine import Crash, Fuse
 from tests.unit.trust import factories
 from tests.unit.trust.factories import AGENT, DAY, NOW, SVM, USER, authority, certificate_of, key_of
@@ -63,54 +49,6 @@ EMPTY = """
         RESTART IDENTITY CASCADE;
     ALTER SEQUENCE clock.ids RESTART
 """
-
-TASKS: dict[Kind, Any] = {
-    Kind.NEWTICKETS: newtickets,
-    Kind.NEWLEASES: newleases,
-    Kind.NEWVMS: newvms,
-    Kind.ADDKEY: addkey,
-    Kind.DELKEY: delkey,
-    Kind.NUKEKEYS: nukekeys,
-    Kind.REKEY: rekey,
-    Kind.RENEW: renew,
-    Kind.DELETE: delete,
-    Kind.RELEASE: release,
-    Kind.REPLACE: replace,
-    Kind.RECONCILE: reconcile,
-    Kind.CANARY: canary,
-}
-
-Message = tuple[Kind, tuple[int, ...]]
-
-
-class PromptWriter(Writer):
-    """The writer without its thread: what is submitted is committed in the caller's turn, or in `group` with more.
-
-    Args:
-        group: what waits to be committed together; None: nothing waits.
-        written: what was committed, in that order.
-    """
-
-    group: list[_Entry] | None = None
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.written: list[Record] = []
-
-    def submit(self, record: Any) -> Any:
-        return self.wake(record)
-
-    def wake(self, operation: Any) -> Any:
-        entry = _Entry(operation)
-        if self.group is None:
-            self._write([entry])
-        else:
-            self.group.append(entry)
-        return entry.done
-
-    def _commit(self, entries: Sequence[_Entry]) -> None:
-        super()._commit(entries)
-        self.written += [entry.item for entry in entries if isinstance(entry.item, Record) and entry.done.result()]
 
 
 def _publish(refs: list[StepRef]) -> None:
@@ -170,14 +108,6 @@ def at_work(whole: "Whole") -> Iterator["Whole"]:
         yield whole
     finally:
         context._current, publishing._send = before, send
-
-
-@dataclass
-class Stopped:
-    """A worker that stands still with a step in its hands."""
-
-    gate: "asyncio.Future[None]"
-    task: "asyncio.Task[Any]"
 
 
 @dataclass

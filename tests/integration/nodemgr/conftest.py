@@ -17,14 +17,14 @@ from trust.sshkeys import new_ssh_key_pair
 KEY_PAIR = new_ssh_key_pair("slice")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """plc, an agent and four nodes, shared by this folder's tests."""
     with laboratory(postgres, tmp_path_factory.mktemp("nodemgr"), nodes=4) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pi(lab: Lab) -> Credentials:
     """A PI."""
     return lab.user()

@@ -7,8 +7,8 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,75 +95,103 @@ async def health(session: Session, address: str) -> dict[str, Any]:
     return reply.body
 
 
+@dataclass
+class Place:
+    """The node on the small disk, as `seen` from this process, and the agent that knows it."""
+
+    daemons: Daemons
+    session: Session
+    agent: AgentClient
+    prefix: list[str]
+    seen: Path
+    folder: Path
+
+    def __post_init__(self) -> None:
+        network, port = self.daemons.lab.network, 20_000 + os.getpid() % 10_000
+        self.common = {"DSLICE_FRONTDOOR": f"{network}.200:{port}", "DSLICE_LISTEN": f"{network}.200:0"}
+
+    def node(self, floor_mb: int, **options: Any) -> AbstractContextManager[str]:
+        wanted = settings(self.folder / "disk", floor_mb) | self.common
+        return self.daemons.node(settings=wanted, prefix=self.prefix, **options)
+
+    def client(self, address: str) -> NodeClient:
+        return NodeClient(self.session, f"https://{address}", Identity(Role.NODE, "d200"))
+
+    async def slice(self, address: str, leaselen: int = 600) -> Slice:
+        name, found = await ask(self.agent, 1, leaselen)
+        return Slice(name, found.slice_id, found.promises[0], self.client(address))
+
+    async def full(self) -> None:
+        await until(lambda: _is(lambda: free(self.seen) == 0))
+
+
 @pytest.fixture
-def disk(daemons: Daemons, tmp_path: Path) -> Any:
+def place(daemons: Daemons, as_pi: Session, tmp_path: Path) -> Iterator[Place]:
     if shutil.which("ssh") is None:
         pytest.skip("no OpenSSH client here")
-    with lasting_disk(tmp_path / "disk", "48m") as found:
-        yield found
+    with lasting_disk(tmp_path / "disk", "48m") as (prefix, seen), daemons.agent() as address:
+        yield Place(daemons, as_pi, AgentClient(as_pi, f"https://{address}", AGENT), prefix, seen, tmp_path)
 
 
 @pytest.mark.timeout(500)
-async def test_a_sliver_that_fills_the_disk_takes_nothing_from_the_others(
-    daemons: Daemons, as_pi: Session, disk: tuple[list[str], Path], tmp_path: Path
+async def test_a_sliver_that_fills_the_disk_takes_nothing_from_the_others(place: Place) -> None:
+    with place.node(0, kill=True) as address:
+        greedy, honest, gone, late = [await place.slice(address) for _ in range(4)]
+        short = await place.slice(address, leaselen=15)
+        for each in (greedy, honest, gone):
+            await each.run()
+        await greedy.keys(1, 0)
+        await honest.keys(1, 0, 1)
+        assert (await honest.ssh(place.folder, 1, "true")).returncode == 0
+        await short.run()
+        assert (await greedy.ssh(place.folder, 0, TAKE_ALL)).returncode == 0
+        await place.full()
+        await everything_owed_is_done(place, greedy, honest, gone)
+    with place.node(FLOOR_MB) as address:
+        for each in (greedy, honest, late):
+            each.node = place.client(address)
+        await the_one_that_took_it_is_stopped(place, address, greedy, honest, late)
+        await it_runs_again(place, address, greedy, late)
+        assert {await each.state() for each in (greedy, honest, late)} == {"running"}
+        for each in (greedy, honest, late):
+            await each.node.delete(each.name, each.slice_id, each.promise.jti, None)
+
+
+async def everything_owed_is_done(place: Place, greedy: Slice, honest: Slice, gone: Slice) -> None:
+    """Keys, renewal, deletion and a lease's end, while every byte that becomes free is taken."""
+    await honest.keys(2, 0)
+    assert (await honest.ssh(place.folder, 1, "true")).returncode == 255
+    await honest.keys(3, 0, 2)
+    assert (await honest.ssh(place.folder, 2, "true")).returncode == 0
+    assert (await honest.node.renew(honest.name, honest.slice_id, 1, None)).generation == 2
+    await gone.node.delete(gone.name, gone.slice_id, gone.promise.jti, None)
+    names = {honest.name, greedy.name}
+    await until(lambda: _is_async(lambda: _names(honest.node), names))
+    await until(lambda: _is(lambda: _folders(place.seen) == names))
+    await place.full()
+
+
+async def the_one_that_took_it_is_stopped(
+    place: Place, address: str, greedy: Slice, honest: Slice, late: Slice
 ) -> None:
-    prefix, seen = disk
-    stack = ExitStack()
-    port = str(20_000 + os.getpid() % 10_000)
-    common = {"DSLICE_FRONTDOOR": f"{daemons.lab.network}.200:{port}", "DSLICE_LISTEN": f"{daemons.lab.network}.200:0"}
-    agent = AgentClient(as_pi, f"https://{stack.enter_context(daemons.agent())}", AGENT)
+    """The node starts, says what is wrong, and takes nothing new."""
+    said = await health(place.session, address)
+    assert (said["status"], said["disk_free_mb"]) == ("disk-full", 0)
+    with pytest.raises(Refusal) as caught:
+        await late.run()
+    assert (caught.value.code, "disk" in caught.value.reason) == (Code.OVER_CAPACITY, True)
+    await until(lambda: _is_async(greedy.state, "leased"))
+    assert await honest.state() == "running"
+    assert (await honest.ssh(place.folder, 1, "true")).returncode == 255
+    await until(lambda: _is_async(lambda: _advertised(place.agent), (0, 0)))
 
-    def node_on(floor_mb: int, **options: Any) -> Any:
-        wanted = settings(tmp_path / "disk", floor_mb) | common
-        return daemons.node(settings=wanted, prefix=prefix, **options)
 
-    async def slice_on(address: str, leaselen: int = 600) -> Slice:
-        name, found = await ask(agent, 1, leaselen)
-        client = NodeClient(as_pi, f"https://{address}", Identity(Role.NODE, "d200"))
-        return Slice(name, found.slice_id, found.promises[0], client)
-
-    with stack:
-        with node_on(0, kill=True) as address:
-            greedy, honest, gone, late = [await slice_on(address) for _ in range(4)]
-            short = await slice_on(address, leaselen=25)
-            for each in (greedy, honest, gone, short):
-                await each.run()
-            await greedy.keys(1, 0)
-            await honest.keys(1, 0, 1)
-            assert (await honest.ssh(tmp_path, 1, "true")).returncode == 0
-            assert (await greedy.ssh(tmp_path, 0, TAKE_ALL)).returncode == 0
-            await until(lambda: _is(lambda: free(seen) == 0))
-            # Keys, renewal, deletion and a lease's end, while every byte that becomes free is taken.
-            await honest.keys(2, 0)
-            assert (await honest.ssh(tmp_path, 1, "true")).returncode == 255
-            await honest.keys(3, 0, 2)
-            assert (await honest.ssh(tmp_path, 2, "true")).returncode == 0
-            assert (await honest.node.renew(honest.name, honest.slice_id, 1, None)).generation == 2
-            await gone.node.delete(gone.name, gone.slice_id, gone.promise.jti, None)
-            names = {honest.name, greedy.name}
-            await until(lambda: _is_async(lambda: _names(honest.node), names))
-            await until(lambda: _is(lambda: _folders(seen) == names))
-            await until(lambda: _is(lambda: free(seen) == 0))
-        with node_on(FLOOR_MB) as address:
-            honest.node = greedy.node = late.node = NodeClient(as_pi, f"https://{address}", Identity(Role.NODE, "d200"))
-            # It starts, says what is wrong, takes nothing new, and stops the one that took the disk.
-            said = await health(as_pi, address)
-            assert (said["status"], said["disk_free_mb"]) == ("disk-full", 0)
-            with pytest.raises(Refusal) as caught:
-                await late.run()
-            assert (caught.value.code, "disk" in caught.value.reason) == (Code.OVER_CAPACITY, True)
-            await until(lambda: _is_async(greedy.state, "leased"))
-            assert await honest.state() == "running"
-            assert (await honest.ssh(tmp_path, 1, "true")).returncode == 255
-            await until(lambda: _is_async(lambda: _advertised(agent), (0, 0)))
-            # Its owner has it run again, deletes what it does not need, and the node takes others again.
-            await greedy.node.create(greedy.name, greedy.lease, *KEY_PAIR, None)
-            assert (await greedy.ssh(tmp_path, 0, "rm ~/big")).returncode == 0
-            await until(lambda: _is_async(lambda: _status(as_pi, address), "ok"))
-            await late.run()
-            assert {await each.state() for each in (greedy, honest, late)} == {"running"}
-            for each in (greedy, honest, late):
-                await each.node.delete(each.name, each.slice_id, each.promise.jti, None)
+async def it_runs_again(place: Place, address: str, greedy: Slice, late: Slice) -> None:
+    """Its owner has it run, deletes what it does not need, and the node takes others again."""
+    await greedy.node.create(greedy.name, greedy.lease, *KEY_PAIR, None)
+    assert (await greedy.ssh(place.folder, 0, "rm ~/big")).returncode == 0
+    await until(lambda: _is_async(lambda: _status(place.session, address), "ok"))
+    await late.run()
 
 
 async def _is(condition: Callable[[], bool]) -> bool:

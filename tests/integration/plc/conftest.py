@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
-from argon2 import PasswordHasher
 from sqlalchemy import text
 
 from plc import accounts, certificates
@@ -29,6 +28,7 @@ from plc.settings import Settings
 from rpc.credentials import Credentials
 from testbed.embedded import Postgres
 from tests.integration.mailbox import Mailbox, mail_server
+from tests.integration.passwords import CHEAP
 from trust.certificates import PrivateKey, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
 from trust.documents import DelegationKind, sign_delegation, working_delegation
@@ -39,8 +39,6 @@ from trust.store import TrustStore
 PASSWORD = "correct horse battery"
 OPERATOR = "bnc@intel-research.net"
 _numbers = count(1)
-# What is hashed for a test need not withstand anybody: a real hash takes a third of a second of both cores.
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 Client = TypeVar("Client", Plc, Member)
 
@@ -171,13 +169,13 @@ def wait_for_a_waiter(plc: Running) -> None:
     raise AssertionError("nobody waits")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mailbox() -> Iterator[tuple[Mailbox, str]]:
     with mail_server() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def plc(
     postgres: Postgres, mailbox: tuple[Mailbox, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:

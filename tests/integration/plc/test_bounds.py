@@ -14,7 +14,8 @@ from plc.client.proofs import key_sha256
 from plc.forgetting import forget
 from plc.journal import note
 from plc.mail import Letter, post
-from tests.integration.plc.conftest import CHEAP, Running, refused, register
+from tests.integration.passwords import CHEAP
+from tests.integration.plc.conftest import Running, refused, register
 from trust.certificates import new_private_key, new_request
 from trust.errors import Code
 from trust.identity import Identity, Role

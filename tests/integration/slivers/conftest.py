@@ -78,7 +78,7 @@ class Node:
         return done.stdout.rstrip("\n")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def podman() -> Iterator[str | None]:
     """Address of a podman service for these tests alone, with its own storage; None where that cannot be had."""
     tools = ("podman", "runc", "conmon")

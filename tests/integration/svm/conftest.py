@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 from lifecycle.outcome import Claim, Done, Failed, Granted, Record, claim
 from lifecycle.record import record
 from lifecycle.steps import StepRef
-from models.database import engine, migrate
+from models.database import engine
 from models.states import Kind
 from plc.client import PLC, AgentEntry, Directory
 from rpc.blocking import Connection
@@ -41,7 +41,6 @@ from trust.store import TrustStore
 
 SVM = Identity(Role.SVM, "svm")
 DAY = 86_400
-_TEMPLATE = "svm_template"
 _HOST_KEY = " ".join(new_ssh_key_pair("")[1].split()[:2])
 # RSA keys take 50 ms each, and no test cares which one it has.
 _USER_KEYS = [new_private_key(Role.USER) for _ in range(2)]
@@ -195,30 +194,22 @@ class Running:
         return credentials.directory
 
 
-@pytest.fixture(scope="session")
-def template(postgres: Postgres) -> str:
-    """A database with svmd's tables, to copy."""
-    postgres.create_database(_TEMPLATE)
-    migrate(postgres.url("svm", _TEMPLATE), "svm")
-    return _TEMPLATE
-
-
 # One svmd for nearly all tests: what each made is taken out after it.
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab(tmp_path_factory.mktemp("lab"))
 
 
-@pytest.fixture(scope="session")
-def database(postgres: Postgres, template: str) -> Iterator[Engine]:
-    postgres.create_database("svm_shared", template=template)
+@pytest.fixture(scope="package")
+def database(postgres: Postgres, svm_tables: str) -> Iterator[Engine]:
+    postgres.create_database("svm_shared", template=svm_tables)
     found = engine(postgres.url("svm", "svm_shared"))
     yield found
     found.dispose()
     postgres.drop_database("svm_shared")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared(lab: Lab, database: Engine) -> Iterator[Running]:
     with running(lab, database) as found:
         yield found

@@ -28,8 +28,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 @pytest.fixture(scope="module")
-def svmd(lab: Lab, postgres: Postgres, template: str) -> Iterator[Running]:
-    postgres.create_database("svm_refusals", template=template)
+def svmd(lab: Lab, postgres: Postgres, svm_tables: str) -> Iterator[Running]:
+    postgres.create_database("svm_refusals", template=svm_tables)
     database = engine(postgres.url("svm", "svm_refusals"))
     with running(lab, database) as found:
         yield found

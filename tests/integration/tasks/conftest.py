@@ -10,7 +10,7 @@ from tests.integration.agent.lab import Lab, laboratory
 from tests.integration.tasks.farm import Farm, farming
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """plc, an agent and eight nodes with four places each."""
     with laboratory(postgres, tmp_path_factory.mktemp("tasks"), nodes=8) as made:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from nodemgr.client import SliverReply
 from plc.client import PLC, AgentEntry, Directory
 from rpc.credentials import Credentials
 from tasks.publish import publish
+from tasks.retry import Patience
 from testbed.embedded import Postgres, Valkey
 from tests.integration.agent.lab import AGENT, Lab
 from trust.documents import DelegationKind
@@ -29,6 +30,7 @@ from workers.process import Process
 from workers.settings import Settings
 
 LONGEST = 60  # seconds that a test waits for an operation before it calls it lost
+PATIENCE = Patience(times=2, seconds=6, first=0.1)  # a node that fails is asked three times, at once
 _numbers = count(1)
 Found = TypeVar("Found")
 
@@ -161,11 +163,12 @@ def farming(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Itera
     postgres.create_database(name)
     url = postgres.url("svm", name)
     migrate(url, "svm")
-    settings = settings_for(lab, url, valkey.url, folder, retries=2, retry_within=6)
+    settings = settings_for(lab, url, valkey.url, folder)
     app = make_app(settings)
     process = Process(settings)
     process.start()
     process.worker_context.directory = known_agents(lab)
+    process.worker_context.policy = replace(settings.policy, patience=PATIENCE)
     with start_worker(
         app, pool="threads", concurrency=16, perform_ping_check=False, shutdown_timeout=60, without_heartbeat=True
     ):

@@ -1,5 +1,6 @@
 """Nodes that refuse, hang, lie or lose their answers: that node's line alone says so, and the retry works."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from lifecycle.operations import Verb
 from models.agent import ticket
 from models.states import Outcome
 from rpc.credentials import Credentials
+from tasks.retry import Patience
 from tests.integration.agent.lab import Lab, slice_name
 from tests.integration.tasks.farm import Farm, until
 from trust.errors import Code, Refusal
@@ -74,8 +76,11 @@ def test_a_lost_answer_and_then_the_command_again(farm: Farm, owner: Credentials
             assert (lease.generation, lease.token) == (row.generation, row.lease)
 
 
-def test_a_node_that_comes_back_while_it_is_tried_again(farm: Farm, owner: Credentials) -> None:
-    name = slice_name()
+def test_a_node_that_comes_back_while_it_is_tried_again(
+    farm: Farm, owner: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, worker = slice_name(), farm.process.worker_context
+    monkeypatch.setattr(worker, "policy", replace(worker.policy, patience=Patience(times=20, seconds=50)))
     farm.run(Verb.NEWTICKETS, name, owner)
     node = next(iter(farm.states(name)))
     farm.fault(node, "refuse")

@@ -13,7 +13,6 @@ from celery import Celery
 from pydantic import SecretStr
 
 from lifecycle.operations import Started, Verb
-from models.database import migrate
 from rpc.credentials import Credentials
 from tasks.delete import delete
 from tasks.newtickets import newtickets
@@ -123,11 +122,7 @@ def said(out: Path) -> str:
 
 
 @contextmanager
-def gathered(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Iterator[Crew]:
-    name = f"crew_{folder.name.replace('-', '_')}"[:60]
-    postgres.create_database(name)
-    url = postgres.url("svm", name)
-    migrate(url, "svm")
+def gathered(lab: Lab, postgres: Postgres, url: str, valkey: Valkey, folder: Path) -> Iterator[Crew]:
     settings = settings_for(lab, url, valkey.url, folder)
     app = make_app(settings)
     process = Process(settings)
@@ -158,7 +153,6 @@ def gathered(lab: Lab, postgres: Postgres, valkey: Valkey, folder: Path) -> Iter
         crew.clear()
         process.stop()
         app.close()
-        postgres.drop_database(name)
 
 
 KILL, TERM, STOP, CONT = signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGCONT
