@@ -20,7 +20,6 @@ from tasks.context import WorkerContext, set_worker_context
 from tasks.metrics import HEARD
 from tasks.publish import Publisher
 from trust.clock import system_clock
-from workers.broker import survive_lost_connections
 from workers.comeback import Comeback
 from workers.credential_refresh import CredentialRefresh, wait_for_credentials
 from workers.settings import Settings
@@ -41,7 +40,6 @@ class Process:
     def start(self) -> None:
         """Open everything and put the worker_context in place. Waits for svmd's certificate as long as it takes."""
         settings = self._settings
-        survive_lost_connections()
         credentials = wait_for_credentials(settings.state_dir, self._stop)
         if credentials is None:
             raise SystemExit(0)
