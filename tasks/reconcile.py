@@ -60,7 +60,7 @@ def _ask(wanted: OperationRequest) -> list[StepRef]:
 @shared_task(name="reconcile")
 def reconcile(ids: list[int]) -> None:
     """These steps, one for each node."""
-    perform(ids, look)
+    perform(ids, reconcile_node)
 
 
 def begin(connection: Connection, svm: Identity) -> list[StepRef]:
@@ -160,7 +160,7 @@ def _lacks_keys(item: SliverReply, row: Expected) -> bool:
     return row.settled and other
 
 
-async def look(claim: Claim, context: WorkerContext) -> Done:
+async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
     """One node."""
     node = claim.node or ""
     place = await context.transaction(node_of, node)

@@ -1,7 +1,7 @@
 """What is lost with a message or a worker is found in the tables, and published again."""
 
 from lifecycle.operations import SliceSpec
-from lifecycle.recovery import refill, republish, stuck
+from lifecycle.recovery import refill, refillable, republish
 from lifecycle.steps import StepRef
 from models.states import Verb
 from tests.integration.lifecycle.world import World, transient
@@ -60,4 +60,4 @@ def test_an_operation_whose_counters_are_wrong(world: World) -> None:
 
 def refilled(world: World) -> list[StepRef]:
     with world.database.begin() as connection:
-        return refill(connection, stuck(connection))
+        return refill(connection, refillable(connection))
