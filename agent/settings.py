@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from rpc.settings import MemberSettings, Place, split_place
+from rpc.settings import HostPort, MemberSettings, split_host_port
 
 
 class Settings(MemberSettings):
@@ -22,15 +22,15 @@ class Settings(MemberSettings):
 
     database_url: SecretStr
     name: str = "agent"
-    listen: Place = "127.0.0.1:7444"
+    listen: HostPort = "127.0.0.1:7444"
     url: str = Field(default="", validation_alias="DSLICE_AGENT_URL")
     tickets_per_user: Annotated[int, Field(ge=1)] = 5_000
     tickets_share: Annotated[int, Field(ge=1, le=100)] = 50
 
     @property
     def host(self) -> str:
-        return split_place(self.listen)[0]
+        return split_host_port(self.listen)[0]
 
     @property
     def port(self) -> int:
-        return split_place(self.listen)[1]
+        return split_host_port(self.listen)[1]

@@ -25,17 +25,17 @@ _SLICES = text("SELECT count(*) FROM svm.slice WHERE owner = :owner AND state <>
 _KEYS = text("SELECT count(*) FROM svm.slice_key WHERE slice = :slice")
 
 
-def require_room(connection: Connection, wanted: OperationRequest) -> None:
+def require_room(connection: Connection, request: OperationRequest) -> None:
     """Raises Refusal(OVER_CAPACITY) when the owner asked for more than anybody needs.
 
     Beat's own work always goes on, and so does what only takes away.
     """
-    if wanted.actor == "beat" or wanted.verb in (Verb.DELETESLICE, Verb.DELKEY, Verb.NUKEKEYS, Verb.UNDELEGATE):
+    if request.actor == "beat" or request.verb in (Verb.DELETESLICE, Verb.DELKEY, Verb.NUKEKEYS, Verb.UNDELEGATE):
         return
-    owner = {"owner": str(wanted.owner)}
+    owner = {"owner": str(request.owner)}
     if (connection.scalar(_OPERATIONS, owner) or 0) >= MOST_OPERATIONS:
         raise Refusal(Code.OVER_CAPACITY, f"{MOST_OPERATIONS} commands within an hour are the most; wait a while")
-    if wanted.verb in CREATING and (connection.scalar(_SLICES, {**owner, "name": wanted.slice}) or 0) >= MOST_SLICES:
+    if request.verb in CREATING and (connection.scalar(_SLICES, {**owner, "name": request.slice}) or 0) >= MOST_SLICES:
         raise Refusal(Code.OVER_CAPACITY, f"you have {MOST_SLICES} slices, the most; svm deleteslice some")
 
 

@@ -25,14 +25,14 @@ _PERMIT = text("""
 
 
 def earlier_slivers(
-    connection: Connection, wanted: OperationRequest, row: Row[Any] | None = None
+    connection: Connection, request: OperationRequest, row: Row[Any] | None = None
 ) -> tuple[tuple[UUID, str], ...]:
     """(slice's row, node) of what is left of the owner's earlier slices of this name, `row` apart; with what they show
     to these nodes. All rows of the name are locked."""
-    bound = {"name": wanted.slice, "owner": str(wanted.owner), "but": row.id if row is not None else None}
+    bound = {"name": request.slice, "owner": str(request.owner), "but": row.id if row is not None else None}
     left = tuple((found.id, found.node) for found in connection.execute(_LEFT, bound))
-    if left and wanted.working is not None:
-        given, ids = wanted.working, [id for id, _ in left]
+    if left and request.working is not None:
+        given, ids = request.working, [id for id, _ in left]
         until = {"token": given.token, "until": given.expires_at, "issued": given.issued_at}
         connection.execute(_PERMIT, {"ids": ids, **until})
     return left

@@ -51,31 +51,31 @@ _END_STEPS = text("""
 """)
 
 
-def start(connection: Connection, wanted: OperationRequest) -> Started:
+def start(connection: Connection, request: OperationRequest) -> Started:
     """Write the operation, its steps and what it changes at once (keys, state deleting), in the caller's transaction.
 
     Raises Refusal: BUSY (detail `operation`: the open one), NOT_FOUND, NOT_OWNER, NAME_TAKEN (a complete slice that
     lives, or somebody else's name), NOT_ALLOWED (a delegation that was withdrawn), OVER_CAPACITY, BAD_INPUT.
     """
-    _wait_for_same_request(connection, wanted)
+    _wait_for_same_request(connection, request)
     work, row = UnitOfWork(connection), None
-    if wanted.verb in CANCELLING:
-        work, row = _lock_everything(connection, wanted)
-    elif wanted.slice:
-        row = lock_named(connection, wanted.slice)
-    if (again := _same_request(connection, wanted)) is not None:
+    if request.verb in CANCELLING:
+        work, row = _lock_everything(connection, request)
+    elif request.slice:
+        row = lock_named(connection, request.slice)
+    if (again := _same_request(connection, request)) is not None:
         return again
-    require_room(connection, wanted)
-    planned = plan(connection, wanted, row)
-    _cancel(connection, list(work), f"{wanted.verb} was asked for", work, running=True)
+    require_room(connection, request)
+    planned = plan(connection, request, row)
+    _cancel(connection, list(work), f"{request.verb} was asked for", work, running=True)
     work.settle()
-    operation, refs = _open(connection, wanted, planned)
+    operation, refs = _open(connection, request, planned)
     return Started(operation, planned.name, refs)
 
 
-def open_planned(connection: Connection, wanted: OperationRequest, plan: Plan) -> list[StepRef]:
+def open_planned(connection: Connection, request: OperationRequest, plan: Plan) -> list[StepRef]:
     """For beat: an operation whose steps are decided already; what to publish after the commit."""
-    return _open(connection, wanted, plan)[1]
+    return _open(connection, request, plan)[1]
 
 
 def cancel(connection: Connection, operation: UUID) -> list[StepRef]:
@@ -110,15 +110,15 @@ def read(connection: Connection, operation: UUID) -> Operation:
 def open_of(connection: Connection, slice_row: UUID) -> list[Operation]:
     """Open operations of a slice, oldest first (`svm watch SLICE` follows the newest)."""
     table = svm.operation
-    wanted = select(table).where(table.c.slice == slice_row, table.c.ended_at.is_(None)).order_by(table.c.started_at)
-    return [_operation(row) for row in connection.execute(wanted)]
+    query = select(table).where(table.c.slice == slice_row, table.c.ended_at.is_(None)).order_by(table.c.started_at)
+    return [_operation(row) for row in connection.execute(query)]
 
 
 def latest_of(connection: Connection, slice_row: UUID, limit: int = 20) -> list[Operation]:
     """The newest operations of a slice, newest first."""
     table = svm.operation
-    wanted = select(table).where(table.c.slice == slice_row).order_by(table.c.started_at.desc()).limit(limit)
-    return [_operation(row) for row in connection.execute(wanted)]
+    query = select(table).where(table.c.slice == slice_row).order_by(table.c.started_at.desc()).limit(limit)
+    return [_operation(row) for row in connection.execute(query)]
 
 
 def lock_named(connection: Connection, name: str) -> Row[Any] | None:
@@ -131,82 +131,82 @@ def lock_named(connection: Connection, name: str) -> Row[Any] | None:
     return max(rows, key=lambda row: (row.state, row.created_at), default=None)
 
 
-def _lock_everything(connection: Connection, wanted: OperationRequest) -> tuple[UnitOfWork, Row[Any] | None]:
+def _lock_everything(connection: Connection, request: OperationRequest) -> tuple[UnitOfWork, Row[Any] | None]:
     """The slice and all its open operations, operations first as records do.
 
     An operation that began between the two looks is caught by looking again; the savepoint gives all locks back.
     """
     while True:
         attempt, work = connection.begin_nested(), UnitOfWork(connection)
-        seen = connection.scalar(_newest(wanted))
+        seen = connection.scalar(_newest(request))
         if seen is not None:
             work.lock_open(seen)
-        row = lock_named(connection, wanted.slice)
+        row = lock_named(connection, request.slice)
         if row is None or (row.id == seen and work.has_all_of(row.id)):
             attempt.commit()
             return work, row
         attempt.rollback()
 
 
-def _newest(wanted: OperationRequest) -> Any:
+def _newest(request: OperationRequest) -> Any:
     table = svm.slice_table
-    found = select(table.c.id).where(table.c.name == wanted.slice, table.c.state != "deleted")
+    found = select(table.c.id).where(table.c.name == request.slice, table.c.state != "deleted")
     return found.order_by(table.c.state.desc(), table.c.created_at.desc()).limit(1)
 
 
-def _wait_for_same_request(connection: Connection, wanted: OperationRequest) -> None:
+def _wait_for_same_request(connection: Connection, request: OperationRequest) -> None:
     """Until the same request, sent twice at once, is written down; then the second finds the first's operation."""
-    if wanted.idempotency_key is not None:
-        request = f"{wanted.owner} {wanted.verb} {wanted.idempotency_key}"
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:request, 0))"), {"request": request})
+    if request.idempotency_key is not None:
+        key = f"{request.owner} {request.verb} {request.idempotency_key}"
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
 
 
-def _same_request(connection: Connection, wanted: OperationRequest) -> Started | None:
-    if wanted.idempotency_key is None:
+def _same_request(connection: Connection, request: OperationRequest) -> Started | None:
+    if request.idempotency_key is None:
         return None
     table = svm.operation
     same = select(table.c.id, table.c.slice_name).where(
-        table.c.owner == str(wanted.owner),
-        table.c.verb == wanted.verb,
-        table.c.idempotency_key == wanted.idempotency_key,
+        table.c.owner == str(request.owner),
+        table.c.verb == request.verb,
+        table.c.idempotency_key == request.idempotency_key,
     )
     row = connection.execute(same).one_or_none()
     return Started(row.id, row.slice_name, [], existing=True) if row else None
 
 
-def _open(connection: Connection, wanted: OperationRequest, plan: Plan) -> tuple[UUID, list[StepRef]]:
+def _open(connection: Connection, request: OperationRequest, plan: Plan) -> tuple[UUID, list[StepRef]]:
     work = UnitOfWork(connection)
     values = {
         "slice": plan.slice,
         "slice_name": plan.name,
-        "verb": wanted.verb,
-        "queue": queue_of(wanted),
-        "owner": str(wanted.owner),
-        "actor": wanted.actor,
-        "parallelism": wanted.parallelism,
-        "connect_timeout": wanted.connect_timeout,
+        "verb": request.verb,
+        "queue": queue_of(request),
+        "owner": str(request.owner),
+        "actor": request.actor,
+        "parallelism": request.parallelism,
+        "connect_timeout": request.connect_timeout,
         "batch": 1 if plan.nodes <= TASK_A_NODE else BATCH,
-        "options": {"replace": wanted.replace, "by_itself": wanted.actor == BEAT},
-        "idempotency_key": wanted.idempotency_key,
+        "options": {"replace": request.replace, "by_itself": request.actor == BEAT},
+        "idempotency_key": request.idempotency_key,
     }
     row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()
     counters = work.add(row)
     work.add_steps(NewStep(row.id, Kind.DELETE, node, slice=of) for of, node in plan.earlier)
     work.add_steps(NewStep(row.id, kind, node) for kind, node in plan.steps)
     steps = len(plan.earlier) + len(plan.steps)
-    counters.say(EventType.STARTED, detail={"verb": wanted.verb, "steps": steps, "nodes": plan.nodes})
+    counters.say(EventType.STARTED, detail={"verb": request.verb, "steps": steps, "nodes": plan.nodes})
     for note in plan.notes:
         counters.say(EventType.NOTE, reason=note)
     return row.id, work.settle()
 
 
-def queue_of(wanted: OperationRequest) -> Queue:
+def queue_of(request: OperationRequest) -> Queue:
     """Where its messages go: what someone waits for comes before beat's own work."""
-    if wanted.verb is Verb.CANARY:
+    if request.verb is Verb.CANARY:
         return Queue.HOUSEKEEPING
-    if wanted.actor != BEAT:
+    if request.actor != BEAT:
         return Queue.INTERACTIVE
-    return Queue.RENEWALS if wanted.verb is Verb.RENEWSLICE else Queue.HOUSEKEEPING
+    return Queue.RENEWALS if request.verb is Verb.RENEWSLICE else Queue.HOUSEKEEPING
 
 
 def _cancel(

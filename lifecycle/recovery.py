@@ -29,7 +29,7 @@ _DUE = text("""
 """)
 
 # Held steps whose time has come while their operation has room, and operations that nothing will end any more.
-_STUCK = text("""
+_REFILLABLE = text("""
     SELECT o.id FROM svm.operation o
     WHERE o.ended_at IS NULL
       AND (o.open_steps = 0
@@ -58,9 +58,9 @@ def republish(connection: Connection, again: int) -> tuple[list[StepRef], int]:
     return refs, sum(row.state == "running" for row in rows)
 
 
-def stuck(connection: Connection) -> list[UUID]:
+def refillable(connection: Connection) -> list[UUID]:
     """Operations whose windows have room for steps that are due."""
-    return list(connection.scalars(_STUCK, {"most": MOST}))
+    return list(connection.scalars(_REFILLABLE, {"most": MOST}))
 
 
 def refill(connection: Connection, operations: list[UUID]) -> list[StepRef]:

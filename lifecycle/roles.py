@@ -1,4 +1,4 @@
-"""Whether beat and workers show life, as operations tell it: beat knocks, and a worker opens a canary and does it.
+"""Whether beat and workers show life, as operations tell it: beat asks for canaries, and a worker begins and ends them.
 
 A worker that hears nothing begins a canary itself (`workers/watchdog.py`), under another actor than beat's.
 """
@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 from lifecycle.operations import BEAT
 
 _SIGNS = text("""
-    SELECT extract(epoch FROM now() - max(started_at) FILTER (WHERE actor = :beat)) AS knocked,
-        extract(epoch FROM now() - max(ended_at) FILTER (WHERE outcome = 'done')) AS sung
+    SELECT extract(epoch FROM now() - max(started_at) FILTER (WHERE actor = :beat)) AS begun,
+        extract(epoch FROM now() - max(ended_at) FILTER (WHERE outcome = 'done')) AS done
     FROM svm.operation WHERE slice IS NULL AND verb = 'canary'
 """)
 _CURE = "tell svmd's operator to start one: 'dslice start {process}' on a testbed, 'dslice run {role}' elsewhere"
@@ -30,17 +30,17 @@ class Role:
 
 
 def roles(connection: Connection, *, silence: float, watched: float) -> Iterator[Role]:
-    """The roles that can be judged now: without a worker nobody hears whether beat knocks.
+    """The roles that can be judged now: without a worker nobody hears whether beat asks.
 
     Args:
         silence: seconds without a sign of life from which a role counts as dead.
         watched: seconds since somebody could have seen one.
     """
     row = connection.execute(_SIGNS, {"beat": BEAT}).one()
-    sung, knocked = (min(watched, float("inf") if age is None else float(age)) for age in (row.sung, row.knocked))
-    yield _judged("worker", sung, silence, "what is asked for waits")
-    if sung <= silence:
-        yield _judged("beat", knocked, silence, "nothing is renewed, repeated or cleaned up by itself")
+    done, begun = (min(watched, float("inf") if age is None else float(age)) for age in (row.done, row.begun))
+    yield _judged("worker", done, silence, "what is asked for waits")
+    if done <= silence:
+        yield _judged("beat", begun, silence, "nothing is renewed, repeated or cleaned up by itself")
 
 
 def _judged(name: str, age: float, silence: float, consequence: str) -> Role:

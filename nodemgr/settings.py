@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nodemgr.admission import Capacity
-from rpc.settings import MemberSettings, PlaceOrNone, split_place
+from rpc.settings import HostPortOrNone, MemberSettings, split_host_port
 from trust.documents import MAX_LEASELEN
 from trust.identity import Identity, Role
 
@@ -74,19 +74,19 @@ class Settings(CommonSettings):
     name: str
     node_address: str
     node_site: Annotated[str, Field(pattern=r"^[ -~]{1,64}$")] = "unknown"
-    listen: PlaceOrNone = ""
-    frontdoor: PlaceOrNone = ""
+    listen: HostPortOrNone = ""
+    frontdoor: HostPortOrNone = ""
     sliver_driver: DriverName = "auto"
 
     @property
     def api_place(self) -> tuple[str, int]:
         """(host, port) to listen at."""
-        return split_place(self.listen) if self.listen else (self.node_address, 0)
+        return split_host_port(self.listen) if self.listen else (self.node_address, 0)
 
     @property
     def frontdoor_place(self) -> tuple[str, int]:
         """(host, port) of the front door."""
-        return split_place(self.frontdoor) if self.frontdoor else (self.node_address, 22)
+        return split_host_port(self.frontdoor) if self.frontdoor else (self.node_address, 22)
 
 
 class SimulationSettings(CommonSettings):

@@ -48,7 +48,7 @@ class Account:
         return Identity.user(self.email)
 
     @property
-    def standing(self) -> str:
+    def account_role(self) -> str:
         """For people: what the account is."""
         flags = [word for word, given in (("PI", self.is_pi), ("admin", self.is_admin)) if given]
         return ", ".join([self.state.value, *flags])

@@ -4,7 +4,7 @@ with Bootstrap.open(settings) as plc:            # migrates the schema, makes th
     plc.sites(["Princeton", "Berkeley"])
     plc.accounts([Person("pi@testbed.example", "secret-word", "Larry", "Princeton", is_pi=True)])
     plc.certify("pi@testbed.example", Path("users/pi"))
-    tokens = plc.tokens([(Role.NODE, "n1", ["127.0.1.1"])])
+    tokens = plc.tokens([Enrolment(Identity(Role.NODE, "n1"), ("127.0.1.1",))])
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from rpc.credentials import Credentials
 from trust.certificates import certificate_to_pem, fingerprint, key_to_pem, new_private_key
 from trust.clock import Clock
 from trust.errors import Refusal
-from trust.identity import Identity, Role
+from trust.identity import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,11 @@ class Bootstrap:
             )
         credentials.save(key_pem=key_to_pem(key), certificate_pem=certificate_to_pem(made), ca_pem=self.ca_pem)
 
-    def tokens(self, services: Iterable[tuple[Role, str, Sequence[str]]]) -> list[str]:
-        """An enrolment token for each (role, name, addresses), in order, good for an hour."""
-        places = [Enrolment(Identity(role, name), tuple(addresses)) for role, name, addresses in services]
+    def tokens(self, enrolments: Sequence[Enrolment]) -> list[str]:
+        """A token for each, in order, good for an hour."""
         with self.central.begin() as connection:
             now = self.central.clock.now()
-            return enrolment.make_tokens(connection, self.central.authority, OPERATOR, places, now)
+            return enrolment.make_tokens(connection, self.central.authority, OPERATOR, enrolments, now)
 
     def _lasts(self, credentials: Credentials) -> bool:
         try:

@@ -70,7 +70,7 @@ def ask(connection: Connection, who: Account, key: CertificateKey, settings: Set
             asked_at=now,
         )
     )
-    told = letters.certificate_requested(settings.ca_operator, who.email, who.name, who.site, who.standing, sha256)
+    told = letters.certificate_requested(settings.ca_operator, who.email, who.name, who.site, who.account_role, sha256)
     post(connection, told, now)
     return _request(connection.execute(_requests().where(certificate_request.c.id == request_id)).one())
 

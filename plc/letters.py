@@ -6,13 +6,13 @@ from datetime import datetime
 from plc.mail import Letter
 
 
-def certificate_requested(operator: str, email: str, name: str, site: str, standing: str, key_sha256: str) -> Letter:
+def certificate_requested(operator: str, email: str, name: str, site: str, role: str, key_sha256: str) -> Letter:
     """To the CA operator, who inspects and verifies it (docs/howto.md, "A certificate")."""
     body = f"""\
 {name} <{email}> asks for a certificate.
 
 Site:        {site}
-Standing:    {standing}
+Standing:    {role}
 Public key:  SHA-256 {key_sha256}
 
 Approve it:  dslice plc approve {email}

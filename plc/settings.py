@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from rpc.settings import DaemonSettings, MailServer, Place, split_place
+from rpc.settings import DaemonSettings, HostPort, MailServer, split_host_port
 
 
 class Settings(DaemonSettings):
@@ -29,7 +29,7 @@ class Settings(DaemonSettings):
 
     state_dir: Path
     database_url: str
-    listen: Place = "127.0.0.1:7443"
+    listen: HostPort = "127.0.0.1:7443"
     url: str = Field(default="", validation_alias="DSLICE_PLC_URL")
     smtp_url: MailServer = ""
     ca_operator: str = "operator@localhost"
@@ -49,11 +49,11 @@ class Settings(DaemonSettings):
 
     @property
     def host(self) -> str:
-        return split_place(self.listen)[0]
+        return split_host_port(self.listen)[0]
 
     @property
     def port(self) -> int:
-        return split_place(self.listen)[1]
+        return split_host_port(self.listen)[1]
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import (
+    ClientHandlerType,
     ClientRequest,
     ClientResponse,
     ClientSession,
@@ -53,11 +54,10 @@ class Session:
         self._http = ClientSession(
             connector=Connector(self._context, keepalive_timeout=KEEP_ALIVE, **self._limits),
             cookie_jar=DummyCookieJar(),
+            middlewares=(_once,),
             auto_decompress=False,
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "dslice"},
         )
-        # aiohttp repeats what it holds for idempotent, and after half an answer too; see ``call``.
-        self._http._retry_connection = False
         return self
 
     async def __aexit__(
@@ -148,6 +148,17 @@ class Session:
             raise target.senseless("no HTTP") from error
 
 
+async def _once(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    """aiohttp repeats what it holds for idempotent, and after half an answer too, at the errors that are renamed here:
+    ``Session.call`` decides that itself."""
+    try:
+        return await send(request)
+    except broken.ClientConnectorError:
+        raise
+    except (broken.ClientOSError, broken.ServerDisconnectedError) as error:
+        raise broken.ClientConnectionError(str(error)) from error
+
+
 class Dial(Fingerprint):
     """Whom one call wants to reach; equal for equal identities, so that the pool keeps them apart.
 
@@ -201,7 +212,7 @@ class Connector(TCPConnector):
     def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
         super().__init__(ssl=context, socket_factory=Handed.of, **options)
         self._context = context
-        factory: Any = functools.partial(Wire, loop=self._loop)
+        factory: Any = functools.partial(Wire, loop=asyncio.get_running_loop())
         self._factory = factory
 
     def _get_ssl_context(self, req: ClientRequest) -> ssl.SSLContext:

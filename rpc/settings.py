@@ -11,7 +11,7 @@ from rpc.smtp import check_url
 from trust.errors import Code, Refusal
 
 
-def split_place(text: str) -> tuple[str, int]:
+def split_host_port(text: str) -> tuple[str, int]:
     """(host, port) of "host:port" or "[v6]:port"; port 0: any that is free. ValueError for anything else."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
@@ -19,13 +19,13 @@ def split_place(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _place(text: str) -> str:
-    split_place(text)
+def _host_port(text: str) -> str:
+    split_host_port(text)
     return text
 
 
-Place = Annotated[str, AfterValidator(_place)]
-PlaceOrNone = Annotated[str, AfterValidator(lambda text: text and _place(text))]
+HostPort = Annotated[str, AfterValidator(_host_port)]
+HostPortOrNone = Annotated[str, AfterValidator(lambda text: text and _host_port(text))]
 MailServer = Annotated[str, AfterValidator(lambda url: url and check_url(url))]
 
 

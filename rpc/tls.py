@@ -67,7 +67,7 @@ def reload(context: ssl.SSLContext, credentials: Credentials) -> None:
         context.load_cert_chain(path, password=_no_password)
 
 
-def _context(protocol: ssl._SSLMethod, root_pem: str) -> ssl.SSLContext:
+def _context(protocol: int, root_pem: str) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VERIFY_X509_STRICT

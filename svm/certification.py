@@ -103,7 +103,7 @@ class Keys:
     def require_may_ask(self, *, force: bool) -> None:
         """Refusal(BAD_INPUT) when there is a certificate that plc takes and no --force: a new key needs a reason."""
         end = self._valid_until()
-        if end is not None and not force and self.standing() is None:
+        if end is not None and not force and self.refusal() is None:
             raise Refusal(
                 Code.BAD_INPUT,
                 f"you have a certificate until {end}: --renew it, --rotate the key, or --force a request for a new one",
@@ -133,7 +133,7 @@ class Keys:
         """
         who = Identity.user(email)
         waiting = self.home.directory / NEXT_KEY
-        if not waiting.exists() and self._ends_soon() and self.standing() is None:
+        if not waiting.exists() and self._ends_soon() and self.refusal() is None:
             self._require_mine(who)
             self.renew()
             return None
@@ -204,7 +204,7 @@ class Keys:
             self._revoke_replaced(plc)
         return certificate
 
-    def standing(self) -> str | None:
+    def refusal(self) -> str | None:
         """Why plc does not take the certificate, None if it does; Refusal UNREACHABLE and the like if it is away."""
         credentials = self.home.require_certificate()
         with self._plc(credentials) as plc:

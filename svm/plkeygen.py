@@ -127,7 +127,7 @@ def _status(keys: "Keys") -> int:
     if days < 30:
         click.echo("Renew it: plkeygen --renew", err=True)
     try:
-        refused = keys.standing()
+        refused = keys.refusal()
     except Refusal as refusal:
         click.echo(f"Whether plc takes it is not known: {refusal.reason}", err=True)
         return 0

@@ -43,7 +43,7 @@ def _renew(found: Due) -> list[StepRef]:
         if refusal.code in ENDED:
             _switch_off(found, f"autorenew ended: {refusal.reason}")
         return []
-    wanted = OperationRequest(
+    request = OperationRequest(
         Verb.RENEWSLICE,
         found.name,
         found.owner,
@@ -53,7 +53,7 @@ def _renew(found: Due) -> list[StepRef]:
         actor=BEAT,
     )
     try:
-        return transaction(start, wanted).publish
+        return transaction(start, request).publish
     except Refusal as refusal:  # another operation was faster; the next look finds what is still due
         log.info("%s is not renewed now: %s", found.name, refusal.reason)
         return []

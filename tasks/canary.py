@@ -33,8 +33,8 @@ def begin(connection: Connection, svm: Identity, actor: str = BEAT) -> list[Step
     """Open an operation with one step; nothing when the last is open. Beat's own are how beat is seen to live."""
     attempt = connection.begin_nested()
     try:
-        wanted = OperationRequest(Verb.CANARY, "", svm, actor=actor)
-        refs = open_planned(connection, wanted, Plan(None, "", ((Kind.CANARY, None),)))
+        request = OperationRequest(Verb.CANARY, "", svm, actor=actor)
+        refs = open_planned(connection, request, Plan(None, "", ((Kind.CANARY, None),)))
     except IntegrityError:
         attempt.rollback()
         log.warning("the last canary has not come back yet")

@@ -25,9 +25,9 @@ def clean() -> None:
     forget_all()
     refs: list[StepRef] = []
     for slice_row, name, owner in transaction(unreleased):
-        wanted = OperationRequest(Verb.RELEASE, "", Identity.parse(owner), actor=BEAT)
+        request = OperationRequest(Verb.RELEASE, "", Identity.parse(owner), actor=BEAT)
         plan = Plan(slice_row, name, ((Kind.RELEASE, None),))
-        refs += transaction(open_planned, wanted, plan)
+        refs += transaction(open_planned, request, plan)
     publish(refs)
 
 

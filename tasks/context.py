@@ -62,7 +62,7 @@ class WorkerContext:
     Args:
         directory: plc's; may block.
         heard: when the last message came.
-        missed: set when broker or database were away, so that messages may be lost (`workers.comeback`).
+        missed: set when broker or database were away, so that messages may be lost (`workers.republisher`).
     """
 
     identity: Identity
@@ -85,11 +85,11 @@ class WorkerContext:
     async def transaction(self, query: Callable[..., T], *args: object) -> T:
         """A short look into the database, in a transaction of its own."""
 
-        def look() -> T:
+        def in_transaction() -> T:
             with self.database.begin() as connection:
                 return query(connection, *args)
 
-        return await asyncio.to_thread(look)
+        return await asyncio.to_thread(in_transaction)
 
     def node(self, claim: Claim, sliver: SliverFacts) -> NodeClient:
         """The node manager that holds, or is to hold, this sliver."""

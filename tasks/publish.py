@@ -28,10 +28,9 @@ def publish(refs: Iterable[StepRef]) -> int:
     Blocks for at most a few seconds when the broker is gone; call it after the answer to the user is on its way.
     """
     messages = list(grouped(refs))
-    app: Celery = current_app._get_current_object()  # type: ignore[attr-defined]
     for attempt in range(1, ATTEMPTS + 1) if messages else ():
         try:
-            return _send(app, messages)
+            return _send(current_app, messages)
         except (KombuError, RedisError, OSError) as error:
             if attempt == ATTEMPTS:
                 log.warning("%d messages not sent, the sweep will: %s", len(messages), type(error).__name__)

@@ -49,18 +49,18 @@ def reconcile_all() -> None:
     publish(refs)
 
 
-def _ask(wanted: OperationRequest) -> list[StepRef]:
+def _ask(request: OperationRequest) -> list[StepRef]:
     try:
-        return transaction(start, wanted).publish
+        return transaction(start, request).publish
     except Refusal as refusal:
-        log.info("no %s on %s now: %s", wanted.verb, wanted.slice, refusal.reason)
+        log.info("no %s on %s now: %s", request.verb, request.slice, refusal.reason)
         return []
 
 
 @shared_task(name="reconcile")
 def reconcile(ids: list[int]) -> None:
     """These steps, one for each node."""
-    perform(ids, look)
+    perform(ids, reconcile_node)
 
 
 def begin(connection: Connection, svm: Identity) -> list[StepRef]:
@@ -68,13 +68,13 @@ def begin(connection: Connection, svm: Identity) -> list[StepRef]:
     found = nodes(connection)
     if not found:
         return []
-    wanted = OperationRequest(
+    request = OperationRequest(
         Verb.RECONCILE, "", svm, parallelism=PARALLELISM, connect_timeout=CONNECT_TIMEOUT, actor=BEAT
     )
     attempt = connection.begin_nested()
     try:
         steps = tuple((Kind.RECONCILE, node) for node in found)
-        refs = open_planned(connection, wanted, Plan(None, "", steps, nodes=len(found)))
+        refs = open_planned(connection, request, Plan(None, "", steps, nodes=len(found)))
     except IntegrityError:  # one is open
         attempt.rollback()
         return []
@@ -160,7 +160,7 @@ def _lacks_keys(item: SliverReply, row: Expected) -> bool:
     return row.settled and other
 
 
-async def look(claim: Claim, context: WorkerContext) -> Done:
+async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
     """One node."""
     node = claim.node or ""
     place = await context.transaction(node_of, node)
@@ -196,8 +196,8 @@ def stopped(connection: Connection, row: Expected, node: str) -> None:
     """Its VM has ended by itself: the table and the slice's history say so, with what makes it run again."""
     reason = f"its VM has ended by itself, its files and keys are kept: svm newvms {row.name} {node} starts it again"
     if stop(connection, row.slice, node, Code.NOT_FOUND, reason) is not None:
-        wanted = OperationRequest(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
-        open_planned(connection, wanted, Plan(row.slice, row.name, notes=(f"{node}: {reason}",)))
+        request = OperationRequest(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
+        open_planned(connection, request, Plan(row.slice, row.name, notes=(f"{node}: {reason}",)))
 
 
 async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plc.bootstrap import Bootstrap, Person
+from plc.enrolment import Enrolment
 from plc.settings import Settings
 from rpc.files import replace_file
 from testbed.addresses import LOOPBACK, NODE_API_PORT
 from testbed.daemons import AGENT, SITES, SVM, Layout, Node, real_nodes, secret, simulated_groups, token_file, url
 from testbed.home import ACCOUNTS, CERTIFIED, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, Plan, write_private
-from trust.identity import Role
-
-Place = tuple[Role, str, Sequence[str]]
+from trust.identity import Identity, Role
 
 
 def prepare(layout: Layout) -> None:
@@ -67,20 +66,19 @@ def _people(passwords: dict[str, str]) -> list[Person]:
 
 def _write_tokens(layout: Layout, plc: Bootstrap) -> None:
     """A token for every service and node; who is enrolled already does not look at it."""
-    places: list[tuple[str, Place]] = [
-        ("agent", (Role.AGENT, AGENT, [LOOPBACK])),
-        ("svmd", (Role.SVM, SVM, [LOOPBACK])),
-        *((node.name, _place(node)) for node in real_nodes(layout.plan)),
-    ]
-    made = plc.tokens([place for _, place in places])
-    for (name, _), token in zip(places, made, strict=True):
+    enrolments = {
+        "agent": Enrolment(Identity(Role.AGENT, AGENT), (LOOPBACK,)),
+        "svmd": Enrolment(Identity(Role.SVM, SVM), (LOOPBACK,)),
+        **{node.name: _enrolment(node) for node in real_nodes(layout.plan)},
+    }
+    for name, token in zip(enrolments, plc.tokens([*enrolments.values()]), strict=True):
         write_private(token_file(layout.home, name), token)
     for group, nodes in simulated_groups(layout.plan):
-        _write_simulated(layout.home, group, nodes, plc.tokens([_place(node) for node in nodes]))
+        _write_simulated(layout.home, group, nodes, plc.tokens([_enrolment(node) for node in nodes]))
 
 
-def _place(node: Node) -> Place:
-    return (Role.NODE, node.name, [node.address])
+def _enrolment(node: Node) -> Enrolment:
+    return Enrolment(Identity(Role.NODE, node.name), (node.address,))
 
 
 def _write_simulated(home: Home, group: str, nodes: Sequence[Node], tokens: Sequence[str]) -> None:

@@ -39,9 +39,9 @@ REQUIRED: dict[str, Any] = {
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Beat only knocks: each task looks for due rows in PostgreSQL, so late, missing or doubled knocks do no harm.
+    """Beat only starts tasks: each looks for due rows in PostgreSQL, so a late, missing or doubled start does no harm.
 
-    A knock that nobody heard in time is dropped. The sweep has the first queue: it frees what users wait for.
+    A message that nobody took in time is dropped. The sweep has the first queue: it frees what users wait for.
     """
     every = {
         "sweep": (settings.sweep, Queue.INTERACTIVE),

@@ -13,22 +13,36 @@ from typing import Any
 
 from celery.app.amqp import AMQP
 from kombu import Connection
-from kombu.transport import redis as transport
-from redis.exceptions import ConnectionError as Gone
+from kombu.transport import redis
+from redis.exceptions import ConnectionError
 
 _EVERY_SECOND = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
-_parameters: Any = vars(transport.Channel)["_connparams"]
 
 
-def survive_lost_connections() -> None:
-    """From now on a channel without a connection says so."""
-    setattr(transport.Channel, "_connparams", _parameters_or_gone)  # noqa: B010
+class Channel(redis.Channel):
+    """A channel that says so when its connection was closed."""
+
+    @property
+    def pool(self) -> Any:
+        """As kombu's."""
+        self._require_connection()
+        return super().pool
+
+    @property
+    def async_pool(self) -> Any:
+        """As kombu's."""
+        self._require_connection()
+        return super().async_pool
+
+    def _require_connection(self) -> None:
+        if self.connection is None or self.connection.client is None:
+            raise ConnectionError("the connection of this channel was closed")
 
 
-def _parameters_or_gone(self: Any, asynchronous: bool = False) -> Any:
-    if self.connection is None or self.connection.client is None:
-        raise Gone("the connection of this channel was closed")
-    return _parameters(self, asynchronous)
+class Transport(redis.Transport):
+    """Makes such channels."""
+
+    Channel = Channel
 
 
 class SteadyConnection(Connection):
@@ -37,6 +51,10 @@ class SteadyConnection(Connection):
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """As kombu's, but for the pace."""
         return super().ensure_connection(*args, **{**_EVERY_SECOND, **kwargs})
+
+    def get_transport_cls(self) -> type[Transport]:
+        """The only one that this app uses."""
+        return Transport
 
 
 class Broker(AMQP):

@@ -13,7 +13,7 @@ from trust.errors import Refusal
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 20  # between looks at plc's revocation list and the certificate's file (docs/protocol.md, "Identities")
+REFRESH_SECONDS = 20  # plc's revocation list and the certificate's file (docs/protocol.md, "Identities")
 WAIT_SECONDS = 0.5
 
 
@@ -50,7 +50,7 @@ class CredentialRefresh:
         self._thread.join()
         self.member.close()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """One round."""
         self.member.refresh()
         serial = self._serial()
@@ -67,6 +67,6 @@ class CredentialRefresh:
             return None
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(REFRESH_SECONDS):
             with surviving("cannot look after the certificate"):
-                self.look()
+                self.refresh()

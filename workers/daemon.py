@@ -17,9 +17,9 @@ from celery.exceptions import SecurityWarning
 
 from rpc import logs, metrics
 from workers.app import app
-from workers.comeback import Connected
 from workers.process import Process
-from workers.schedule import Knocking
+from workers.republisher import Connected
+from workers.scheduler import MemoryScheduler
 from workers.settings import Settings
 
 
@@ -53,7 +53,7 @@ def main_beat() -> None:
     """Beat, Celery's own. Two of them do no harm."""
     settings = Settings.load()
     _log(settings, "beat")
-    service = Service(app, scheduler_cls=Knocking, max_interval=5)
+    service = Service(app, scheduler_cls=MemoryScheduler, max_interval=5)
 
     def stop(signal_number: int, frame: FrameType | None) -> NoReturn:
         del signal_number, frame

@@ -20,9 +20,8 @@ from tasks.context import WorkerContext, set_worker_context
 from tasks.metrics import HEARD
 from tasks.publish import Publisher
 from trust.clock import system_clock
-from workers.broker import survive_lost_connections
-from workers.comeback import Comeback
 from workers.credential_refresh import CredentialRefresh, wait_for_credentials
+from workers.republisher import Republisher
 from workers.settings import Settings
 from workers.watchdog import Watchdog
 
@@ -41,7 +40,6 @@ class Process:
     def start(self) -> None:
         """Open everything and put the worker_context in place. Waits for svmd's certificate as long as it takes."""
         settings = self._settings
-        survive_lost_connections()
         credentials = wait_for_credentials(settings.state_dir, self._stop)
         if credentials is None:
             raise SystemExit(0)
@@ -64,8 +62,8 @@ class Process:
             self.database, self.worker_context, settings.served, settings.stuck, publish=self.publisher.put
         )
         self._watchdog.start()
-        self._comeback = Comeback(self.worker_context.missed)
-        self._comeback.start()
+        self._republisher = Republisher(self.worker_context.missed)
+        self._republisher.start()
         HEARD.set_function(lambda: time.monotonic() - self.worker_context.heard)
 
     def heard(self) -> None:
@@ -80,7 +78,7 @@ class Process:
     def stop(self) -> None:
         """After the last step has ended: write what is to be written, then close. What backs off is in PostgreSQL."""
         self._watchdog.stop()
-        self._comeback.stop()
+        self._republisher.stop()
         self.writer.stop()
         self.publisher.stop()
         self.credentials.stop()

@@ -23,7 +23,7 @@ from tasks.context import WorkerContext
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5
+CHECK_SECONDS = 5
 ACTOR = "worker"  # of a canary that no beat asked for
 
 
@@ -71,17 +71,17 @@ class Watchdog:
         try:
             with self._database.begin() as connection:
                 waited = oldest_due(connection, self._queues)
-                knock = begin(connection, self._worker_context.identity, ACTOR) if self._may_knock(waited) else []
+                canary = begin(connection, self._worker_context.identity, ACTOR) if self._may_begin(waited) else []
         except SQLAlchemyError:
             return False
-        self._publish(knock)
+        self._publish(canary)
         return silence >= self._limit and waited > self._limit
 
-    def _may_knock(self, waited: float) -> bool:
+    def _may_begin(self, waited: float) -> bool:
         return waited == 0 and Queue.HOUSEKEEPING in self._queues
 
     def _run(self) -> None:
-        while not self._stop.wait(min(LOOK_SECONDS, self._limit / 4 or LOOK_SECONDS)):
+        while not self._stop.wait(min(CHECK_SECONDS, self._limit / 4 or CHECK_SECONDS)):
             deaf = False
             with surviving("the watchdog could not look; trying again"):
                 deaf = self.is_deaf()

@@ -51,7 +51,7 @@ class LocalBackend:
             state = CertificateRequest(
                 str(request.id), RequestState.PENDING, self.central.settings.ca_operator, request.asked_at, None, None
             )
-            return Waiting(who.email, who.name, who.site, who.standing, request.key_sha256, state)
+            return Waiting(who.email, who.name, who.site, who.account_role, request.key_sha256, state)
 
         with self.central.begin() as connection:
             return [shown(request, who) for request, who in waiting(connection, OPERATOR)]

@@ -44,13 +44,13 @@ def requests(context: Context, as_json: bool) -> None:
         found = backend.requests()
     for one in found:
         asked = f"{one.request.requested_at:%Y-%m-%d %H:%M} UTC"
-        fields = {"email": one.email, "name": one.name, "site": one.site, "standing": one.standing}
+        fields = {"email": one.email, "name": one.name, "site": one.site, "standing": one.account_role}
         fields |= {
             "requested_at": one.request.requested_at.isoformat(),
             "key_sha256": one.key_sha256,
             "id": one.request.id,
         }
-        who = f"{one.email}  {one.name}, {one.site} ({one.standing})"
+        who = f"{one.email}  {one.name}, {one.site} ({one.account_role})"
         row(fields, f"{who}\n    asked {asked}, key {one.key_sha256[:16]}", as_json)
     if not found and not as_json:
         click.echo("No certificate request waits.", err=True)

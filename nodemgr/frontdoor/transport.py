@@ -55,6 +55,8 @@ _KEX = {
     "curve25519-sha256@libssh.org": "curve25519-sha256@libssh.org",
     "ecdh-sha2-nistp256": "ecdh-sha2-nistp256",
 }
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 _ENGINES = paramiko.Transport._kex_info  # type: ignore[attr-defined]
 
 
@@ -127,16 +129,13 @@ class BoundedTransport(paramiko.Transport):
         events: who is told of its channels and its end.
     """
 
-    _preferred_kex = tuple(name for name, engine in _KEX.items() if engine in _ENGINES)
-    _preferred_ciphers = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
-    _preferred_macs = (
-        "hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512",
-    )  # fmt: skip
     _kex_info: ClassVar = {name: _ENGINES[engine] for name, engine in _KEX.items() if engine in _ENGINES}
     _active_check_timeout = IDLE_SECONDS
 
     def __init__(self, sock: socket.socket, events: ConnectionEvents) -> None:
         super().__init__(sock, default_window_size=WINDOW, packetizer_class=BoundedPacketizer)
+        offered = self.get_security_options()
+        offered.kex, offered.ciphers, offered.digests = tuple(self._kex_info), _CIPHERS, _MACS
         self.events = events
         self._exchanges = 0
         self._exchanged = -EXCHANGE_SECONDS

@@ -118,5 +118,5 @@ def _shown(central: Central, request: certificates.Request) -> dict[str, object]
 
 def _whose(request: certificates.Request, who: Account) -> dict[str, str]:
     """What ``plc.client.values.Waiting`` reads besides."""
-    said = {"email": who.email, "name": who.name, "site": who.site, "standing": who.standing}
+    said = {"email": who.email, "name": who.name, "site": who.site, "standing": who.account_role}
     return {**said, "key_sha256": request.key_sha256}

@@ -1,4 +1,4 @@
-"""A service's standing with plc: how it gets in, keeps its certificate and its revocation list fresh."""
+"""A service as plc's client: how it enrols, keeps its certificate and its revocation list fresh."""
 
 import asyncio
 import logging
@@ -208,7 +208,7 @@ class Keeper:
                     refreshed.add(id(member.store))
                     member.refresh()
                 member.renew_if_due()
-            except Exception:  # one member's trouble (a full disk, say) must not end the others' standing
+            except Exception:  # one member's trouble (a full disk, say) must not end the others' rounds
                 log.exception("cannot look after %s", member.identity)
 
     def _run(self) -> None:

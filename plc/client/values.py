@@ -94,7 +94,7 @@ class Waiting:
     email: str
     name: str
     site: str
-    standing: str
+    account_role: str
     key_sha256: str
     request: CertificateRequest
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field, SecretStr
 
-from rpc.settings import MemberSettings, Place, split_place
+from rpc.settings import HostPort, MemberSettings, split_host_port
 
 
 class Settings(MemberSettings):
@@ -20,15 +20,15 @@ class Settings(MemberSettings):
 
     database_url: SecretStr
     name: str = "svm"
-    listen: Place = "127.0.0.1:7445"
+    listen: HostPort = "127.0.0.1:7445"
     url: str = Field(default="", validation_alias="DSLICE_SVMD_URL")
 
     role_silence: int = Field(default=300, ge=1, validation_alias="DSLICE_ROLE_SILENCE_SECONDS")
 
     @property
     def host(self) -> str:
-        return split_place(self.listen)[0]
+        return split_host_port(self.listen)[0]
 
     @property
     def port(self) -> int:
-        return split_place(self.listen)[1]
+        return split_host_port(self.listen)[1]

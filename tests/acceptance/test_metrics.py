@@ -101,8 +101,8 @@ def test_plc_and_simulated_nodes(lab: Lab, pages: dict[str, Page]) -> None:
 
 
 def test_the_canary_comes_back_through_the_real_queue(lab: Lab, pages: dict[str, Page]) -> None:
-    sung = 'dslice_steps_total{kind="canary",outcome="done"}'
-    until(lambda: read(pages["worker1"]).get(sung, 0) >= 1)
+    done = 'dslice_steps_total{kind="canary",outcome="done"}'
+    until(lambda: read(pages["worker1"]).get(done, 0) >= 1)
     assert read(pages["svmd"])["dslice_canary_age_seconds"] < 600
 
 

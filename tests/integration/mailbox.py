@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
+from functools import partial
+from ssl import SSLContext
+from threading import Thread
 from typing import Any
 
-from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP
 
 
 @dataclass
@@ -52,22 +55,22 @@ class Mailbox:
         raise AssertionError(f"no letter {subject!r} to {recipient}: {[str(m['Subject']) for m in self.letters]}")
 
 
-class AnyPort(Controller):
-    """aiosmtpd's server, at port 0: it looks for itself where it was told to listen."""
-
-    def _trigger_server(self) -> None:
-        assert isinstance(self.server, asyncio.Server)
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()  # type: ignore[no-untyped-call]
-
-
 @contextmanager
-def mail_server(**options: Any) -> Iterator[tuple[Mailbox, str]]:
+def mail_server(ssl_context: SSLContext | None = None, **options: Any) -> Iterator[tuple[Mailbox, str]]:
     """The mailbox and the server's address; `options` are aiosmtpd's."""
     box = Mailbox()
-    server = AnyPort(box, hostname="127.0.0.1", port=0, **options)
-    server.start()
+    loop = asyncio.new_event_loop()
+    made = partial(SMTP, box, loop=loop, **{"enable_SMTPUTF8": True, **options})
+    server = loop.run_until_complete(loop.create_server(made, "127.0.0.1", 0, ssl=ssl_context))
+    thread = Thread(target=loop.run_forever, name="mailbox")
+    thread.start()
     try:
-        yield box, f"smtp://127.0.0.1:{server.port}"
+        yield box, f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        server.stop()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        server.close()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0.01))  # connections close at the next turns
+        loop.close()

@@ -78,9 +78,9 @@ def arm_nodes() -> None:
 
 
 def _arm_commits() -> None:
-    from sqlalchemy import Connection
+    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg as Dialect
 
-    Connection._commit_impl = around("commit", Connection._commit_impl)  # type: ignore[method-assign]
+    Dialect.do_commit = around("commit", Dialect.do_commit)  # type: ignore[method-assign]
 
 
 def _arm_requests(daemon: ModuleType) -> None:

@@ -123,6 +123,43 @@ THOUGHT_OF = (
         single_test("tests/integration/lifecycle/test_lifecycle.py::test_the_same_request_again_is_the_same_operation"),
         "is under way on",
     ),
+    Bug(
+        "the sweep is never asked for",
+        "workers/app.py",
+        '        "sweep": (settings.sweep, Queue.INTERACTIVE),\n',
+        "",
+        single_test("tests/integration/workers/test_sweep.py::test_messages_lost_while_all_are_connected"),
+        "it never came",
+    ),
+    Bug(
+        "workers look for no lost steps when the database is back",
+        "tasks/step.py",
+        "        context.missed.set()",
+        "        context.missed.clear()",
+        single_test(
+            "tests/integration/workers/test_republisher.py"
+            "::test_messages_that_came_while_the_database_was_away_are_not_left_to_the_sweep"
+        ),
+        "it never came",
+    ),
+    Bug(
+        "a deaf worker lives on",
+        "workers/process.py",
+        "        self._watchdog.start()\n",
+        "",
+        single_test(
+            "tests/integration/workers/test_watchdog.py::test_a_deaf_worker_alone_ends_itself_and_its_successor_works"
+        ),
+        "it never came",
+    ),
+    Bug(
+        "beat asks for no canary",
+        "workers/app.py",
+        '        "canary-all": (settings.canary, Queue.HOUSEKEEPING),\n',
+        "",
+        single_test("tests/integration/workers/test_beat.py::test_who_is_dead_is_told_from_who_lives"),
+        "it never came",
+    ),
 )
 
 BUGS = (*ONCE, *FOUND, *THOUGHT_OF)

@@ -32,11 +32,11 @@ FOUND = (
     ),
     Bug(
         "workers look for no lost steps when the broker is back",
-        "workers/comeback.py",
+        "workers/republisher.py",
         "        worker_context().missed.set()",
         "        worker_context().missed.clear()",
         single_test(
-            "tests/integration/workers/test_daemons.py"
+            "tests/integration/workers/test_republisher.py"
             "::test_what_was_asked_for_while_the_broker_was_away_begins_when_it_is_back"
         ),
         "assert",

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from agent.client import AgentClient, Tickets
+from plc.enrolment import Enrolment
 from tests.integration.agent.lab import HOST, Lab, daemon, slice_name
 from trust.identity import Identity, Role
 
@@ -24,7 +25,7 @@ class Daemons:
     database_url: str
 
     def token(self, role: Role, name: str, *addresses: str) -> str:
-        (token,) = self.lab.bootstrap.tokens([(role, name, addresses)])
+        (token,) = self.lab.bootstrap.tokens([Enrolment(Identity(role, name), tuple(addresses))])
         return token
 
     def common(self, name: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from plc.accounts import Application
 from plc.bootstrap import Bootstrap
 from plc.central import Central
 from plc.client import Member, Plc
+from plc.enrolment import Enrolment
 from plc.settings import Settings
 from rpc.credentials import Credentials
 from testbed.embedded import Postgres
@@ -115,7 +116,7 @@ class Running:
     def member(self, role: Role, name: str | None = None) -> Member:
         """A newly enrolled service at 127.0.0.1."""
         named = name or f"{role}{next(_numbers)}"
-        (token,) = Bootstrap(self.central).tokens([(role, named, ["127.0.0.1"])])
+        (token,) = Bootstrap(self.central).tokens([Enrolment(Identity(role, named), ("127.0.0.1",))])
         member = Member.join(
             directory=self.folder / named,
             plc_url=self.url,

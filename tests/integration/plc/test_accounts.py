@@ -174,7 +174,7 @@ def test_the_operator_alone_makes_admins_adds_accounts_and_resets_passwords(plc:
         refused(lambda: accounts.set_password(connection, admin, email, "x", now), Code.NOT_ALLOWED, "theirs to change")
         refused(lambda: accounts.add(connection, admin, wanted, "x", now), Code.NOT_ALLOWED, "sign up instead")
         accounts.set_admin(connection, AS_OPERATOR, email, True, now)
-        assert accounts.load(connection, email).standing == "enabled, admin"
+        assert accounts.load(connection, email).account_role == "enabled, admin"
 
 
 def test_changing_the_own_password_takes_the_old_one(plc: Running) -> None:

@@ -245,7 +245,7 @@ class TestDeciding:
         refused(lambda: pi.plc.decide(email, approve=False, reason="x"), Code.NOT_ALLOWED, "only an admin may deny")
         (waiting,) = [one for one in admin.plc.requests() if one.email == email]
         assert waiting.request.id == request
-        assert waiting.standing == "enabled"
+        assert waiting.account_role == "enabled"
 
         refused(lambda: admin.plc.decide(email, approve=False), Code.BAD_INPUT, "say why")
         assert admin.plc.decide(email, approve=True).state is RequestState.ISSUED

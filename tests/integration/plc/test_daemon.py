@@ -23,6 +23,7 @@ from plc.central import Central
 from plc.client import Plc
 from plc.client.trusting import offered_root
 from plc.daemon import Upkeep
+from plc.enrolment import Enrolment
 from plc.settings import Settings
 from rpc.first_contact import fetch_unverified
 from rpc.server import deny_by_default
@@ -32,7 +33,7 @@ from tests.integration.plc.conftest import PASSWORD, Running, refused, started
 from trust.certificates import Authority, certificate_from_pem, certificate_to_pem
 from trust.clock import SystemClock
 from trust.errors import Code
-from trust.identity import Role
+from trust.identity import Identity, Role
 from trust.revocation import RevocationList
 
 
@@ -179,7 +180,8 @@ def test_bootstrapping_twice_changes_nothing(own: dict[str, str], tmp_path: Path
             plc.sites(["Princeton", "Berkeley"])
             plc.accounts([Person("pi@example.org", PASSWORD, "Larry", "Princeton", is_pi=True)])
             plc.certify("pi@example.org", tmp_path / "pi")
-            assert len(plc.tokens([(Role.NODE, f"n{number}", ["127.0.0.1"]) for number in range(3)])) == 3
+            nodes = [Enrolment(Identity(Role.NODE, f"n{number}"), ("127.0.0.1",)) for number in range(3)]
+            assert len(plc.tokens(nodes)) == 3
             certificates.append((tmp_path / "pi" / "cert.pem").read_text())
     assert certificates[0] == certificates[1]
     with Bootstrap.open(settings, SystemClock(offset=int(timedelta(days=89.5).total_seconds()))) as plc:

@@ -47,7 +47,7 @@ def joined() -> Iterator[list[Member]]:
 
 
 def token(plc: Running, role: Role = Role.NODE, name: str = "n1", address: str = "127.0.0.1") -> str:
-    return Bootstrap(plc.central).tokens([(role, name, [address])])[0]
+    return Bootstrap(plc.central).tokens([Enrolment(Identity(role, name), (address,))])[0]
 
 
 def join(
@@ -141,7 +141,7 @@ class TestMembers:
         assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
     def test_it_names_the_tokens_addresses(self, plc: Running, tmp_path: Path, joined: list[Member]) -> None:
-        made = Bootstrap(plc.central).tokens([(Role.NODE, "n1", ["127.0.0.9", "n1.example.org"])])
+        made = Bootstrap(plc.central).tokens([Enrolment(Identity(Role.NODE, "n1"), ("127.0.0.9", "n1.example.org"))])
         member = join(plc, tmp_path / "a", made[0], addresses=["127.0.0.9"])
         joined.append(member)
         assert _addresses(member.credentials.certificate) == {"127.0.0.9", "n1.example.org"}

@@ -64,7 +64,7 @@ def known(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def with_login(pair: Pair) -> Iterator[tuple[Mailbox, str]]:
-    options = {"tls_context": pair.context, "require_starttls": True, "auth_required": True}
+    options: dict[str, Any] = {"tls_context": pair.context, "require_starttls": True, "auth_required": True}
     with mail_server(**options, authenticator=authenticate) as found:
         yield found
 

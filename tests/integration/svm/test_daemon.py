@@ -14,12 +14,13 @@ import pytest
 
 from plc.bootstrap import Person
 from plc.client import Member, Plc
+from plc.enrolment import Enrolment
 from svm.client import CACHE, CACHE_SECONDS
 from svm.main import run
 from testbed.embedded import Postgres, Valkey
 from tests.integration.agent.lab import Lab, daemon, laboratory
 from trust.clock import SystemClock
-from trust.identity import Role
+from trust.identity import Identity, Role
 
 PI = "daemon@example.org"
 
@@ -40,8 +41,8 @@ def planetlab(postgres: Postgres, valkey: Valkey, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("planetlab")
     postgres.create_database("svm_daemon")
     with laboratory(postgres, folder, nodes=3) as lab:
-        services = [(Role.SVM, "svm", ["127.0.0.1"]), (Role.AGENT, "agent", ["127.0.0.1"])]
-        token, agents = lab.bootstrap.tokens(services)
+        services = (Identity(Role.SVM, "svm"), Identity(Role.AGENT, "agent"))
+        token, agents = lab.bootstrap.tokens([Enrolment(each, ("127.0.0.1",)) for each in services])
         with closing(enrolled(lab, agents)) as agent:
             agent.announce(url_of_agent(lab))
         lab.bootstrap.accounts([Person(PI, "correct horse battery", "PI", "Princeton", is_pi=True)])

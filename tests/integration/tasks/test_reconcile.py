@@ -14,7 +14,7 @@ from models.states import Outcome
 from rpc.credentials import Credentials
 from tasks.canary import canary_all
 from tasks.reconcile import reconcile_all
-from tasks.sweep import look
+from tasks.sweep import recover
 from testbed.simulation.population import SimulatedNode
 from tests.integration.agent.lab import slice_name
 from tests.integration.tasks.farm import Farm, until
@@ -136,7 +136,7 @@ def test_a_renewal_that_a_step_will_make_again_is_left_to_it(farm: Farm, owner: 
         id=operation,
         n=node,
     )
-    look(again=0)
+    recover(again=0)
     farm.ended(operation)
     there = found.node.store.lease(name)
     assert there

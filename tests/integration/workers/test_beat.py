@@ -7,7 +7,7 @@ from rpc.credentials import Credentials
 from tests.integration.tasks.farm import until
 from tests.integration.workers.crew import KILL, Crew
 
-SUNG = "SELECT 1 FROM svm.operation WHERE verb = 'canary' AND outcome = 'done' AND actor = 'beat'"
+CANARY_DONE = "SELECT 1 FROM svm.operation WHERE verb = 'canary' AND outcome = 'done' AND actor = 'beat'"
 SILENCE = 5
 
 
@@ -19,7 +19,7 @@ def test_a_damaged_schedule_file_cannot_matter(crew: Crew, owner: Credentials) -
     before = {each: each.read_bytes() for each in path.parent.glob("beat-schedule*")}
     crew.daemon("worker")
     beat = crew.daemon("beat", DSLICE_CANARY_SECONDS="1")
-    until(lambda: bool(crew.farm.rows(SUNG)))
+    until(lambda: bool(crew.farm.rows(CANARY_DONE)))
     assert beat.process.is_alive()
     assert before
     for each, content in before.items():
@@ -32,7 +32,7 @@ def test_what_users_wait_for_is_asked_for_at_each_start(crew: Crew, owner: Crede
     for _ in range(2):
         crew.farm.execute("DELETE FROM svm.operation WHERE verb = 'canary'")
         beat = crew.daemon("beat", DSLICE_CANARY_SECONDS="3600")
-        until(lambda: bool(crew.farm.rows(SUNG)))
+        until(lambda: bool(crew.farm.rows(CANARY_DONE)))
         beat.signal(KILL)
         beat.ended()
 

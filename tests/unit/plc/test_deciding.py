@@ -144,5 +144,5 @@ def test_letters_name_what_to_type() -> None:
 
 
 def test_the_standing_of_an_account_in_words() -> None:
-    assert an_account(pi=True, admin=True).standing == "enabled, PI, admin"
+    assert an_account(pi=True, admin=True).account_role == "enabled, PI, admin"
     assert an_account().identity == Identity.user("a@x.org")

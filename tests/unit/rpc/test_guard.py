@@ -32,7 +32,7 @@ class SetClock:
         return self.time
 
 
-class Place:
+class Service:
     """A service with a guard, and its CA."""
 
     def __init__(self) -> None:
@@ -79,93 +79,93 @@ SVM = Identity(Role.SVM, "lab")
 
 
 @pytest.fixture
-def place() -> Place:
-    return Place()
+def service() -> Service:
+    return Service()
 
 
-async def test_the_right_role_gets_in(place: Place) -> None:
-    der, _ = place.certificate(ALICE)
-    answer = await ask(place.app, "GET", "/who", peer=der)
+async def test_the_right_role_gets_in(service: Service) -> None:
+    der, _ = service.certificate(ALICE)
+    answer = await ask(service.app, "GET", "/who", peer=der)
     assert answer.body == ALICE.uri
-    assert await place.code("/change", place.certificate(SVM)[0], "PUT") == (200, "ok")
+    assert await service.code("/change", service.certificate(SVM)[0], "PUT") == (200, "ok")
 
 
-async def test_no_certificate(place: Place) -> None:
-    assert await place.code("/who", None) == (401, "not-authenticated")
-    assert await place.code("/open", None) == (200, "ok")
+async def test_no_certificate(service: Service) -> None:
+    assert await service.code("/who", None) == (401, "not-authenticated")
+    assert await service.code("/open", None) == (200, "ok")
 
 
-async def test_another_role(place: Place) -> None:
-    assert await place.code("/who", place.certificate(SVM)[0]) == (403, "not-allowed")
+async def test_another_role(service: Service) -> None:
+    assert await service.code("/who", service.certificate(SVM)[0]) == (403, "not-allowed")
     # What one route has verified is not good for another route.
-    der, _ = place.certificate(SVM)
-    assert await place.code("/change", der, "PUT") == (200, "ok")
-    assert await place.code("/who", der) == (403, "not-allowed")
+    der, _ = service.certificate(SVM)
+    assert await service.code("/change", der, "PUT") == (200, "ok")
+    assert await service.code("/who", der) == (403, "not-allowed")
 
 
-async def test_another_ca(place: Place) -> None:
-    assert await place.code("/who", Place().certificate(ALICE)[0]) == (401, "not-authenticated")
+async def test_another_ca(service: Service) -> None:
+    assert await service.code("/who", Service().certificate(ALICE)[0]) == (401, "not-authenticated")
 
 
-async def test_garbage_for_a_certificate(place: Place) -> None:
-    assert await place.code("/who", b"\x30\x00") == (401, "not-authenticated")
+async def test_garbage_for_a_certificate(service: Service) -> None:
+    assert await service.code("/who", b"\x30\x00") == (401, "not-authenticated")
 
 
-async def test_a_certificate_that_expires_between_two_requests(place: Place) -> None:
-    der, _ = place.certificate(ALICE, lifetime=60)
-    assert await place.code("/who", der) == (200, "ok")
-    place.clock.time += timedelta(seconds=61)
-    assert await place.code("/who", der) == (401, "not-authenticated")
+async def test_a_certificate_that_expires_between_two_requests(service: Service) -> None:
+    der, _ = service.certificate(ALICE, lifetime=60)
+    assert await service.code("/who", der) == (200, "ok")
+    service.clock.time += timedelta(seconds=61)
+    assert await service.code("/who", der) == (401, "not-authenticated")
 
 
-async def test_a_clock_that_is_set_back_between_two_requests(place: Place) -> None:
-    der, _ = place.certificate(ALICE)
-    assert await place.code("/who", der) == (200, "ok")
-    place.clock.time -= timedelta(days=1)
-    assert await place.code("/who", der) == (401, "not-authenticated")
+async def test_a_clock_that_is_set_back_between_two_requests(service: Service) -> None:
+    der, _ = service.certificate(ALICE)
+    assert await service.code("/who", der) == (200, "ok")
+    service.clock.time -= timedelta(days=1)
+    assert await service.code("/who", der) == (401, "not-authenticated")
 
 
-async def test_a_certificate_that_is_revoked_between_two_requests(place: Place) -> None:
-    der, serial = place.certificate(ALICE)
-    assert await place.code("/who", der) == (200, "ok")
-    place.revoke(serial, number=2)
-    assert await place.code("/who", der) == (401, "revoked")
+async def test_a_certificate_that_is_revoked_between_two_requests(service: Service) -> None:
+    der, serial = service.certificate(ALICE)
+    assert await service.code("/who", der) == (200, "ok")
+    service.revoke(serial, number=2)
+    assert await service.code("/who", der) == (401, "revoked")
 
 
-async def test_an_old_revocation_list_stops_changes_only(place: Place) -> None:
-    place.clock.time += timedelta(seconds=301)
-    der, _ = place.certificate(ALICE)
-    assert await place.code("/change", der, "PUT") == (503, "crl-stale")
-    assert await place.code("/who", der) == (200, "ok")
+async def test_an_old_revocation_list_stops_changes_only(service: Service) -> None:
+    service.clock.time += timedelta(seconds=301)
+    der, _ = service.certificate(ALICE)
+    assert await service.code("/change", der, "PUT") == (503, "crl-stale")
+    assert await service.code("/who", der) == (200, "ok")
 
 
-def test_recheck_for_streams(place: Place) -> None:
-    der, serial = place.certificate(ALICE)
-    peer = place.store.peer(der, {Role.USER})
-    assert place.guard.recheck(peer).identity == ALICE
-    place.revoke(serial, number=2)
+def test_recheck_for_streams(service: Service) -> None:
+    der, serial = service.certificate(ALICE)
+    peer = service.store.peer(der, {Role.USER})
+    assert service.guard.recheck(peer).identity == ALICE
+    service.revoke(serial, number=2)
     with pytest.raises(Refusal) as caught:
-        place.guard.recheck(peer)
+        service.guard.recheck(peer)
     assert caught.value.code is Code.REVOKED
 
 
-async def test_a_certificate_is_verified_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    der, _ = place.certificate(ALICE)
-    assert await place.code("/who", der) == (200, "ok")
+async def test_a_certificate_is_verified_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    der, _ = service.certificate(ALICE)
+    assert await service.code("/who", der) == (200, "ok")
     monkeypatch.setattr("trust.store.verify_certificate", None)
-    assert await place.code("/who", der) == (200, "ok")
+    assert await service.code("/who", der) == (200, "ok")
 
 
-async def test_what_is_remembered_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_remembered_is_bounded(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rpc.guard.MAX_VERIFIED", 2)
     for name in ("a", "b", "c", "d", "e"):
-        assert await place.code("/change", place.certificate(Identity(Role.SVM, name))[0], "PUT") == (200, "ok")
-        assert len(place.guard._verified) <= 2
+        assert await service.code("/change", service.certificate(Identity(Role.SVM, name))[0], "PUT") == (200, "ok")
+        assert len(service.guard._verified) <= 2
 
 
-def test_a_guard_names_roles(place: Place) -> None:
+def test_a_guard_names_roles(service: Service) -> None:
     with pytest.raises(ValueError, match="roles"):
-        place.guard.role()
+        service.guard.role()
 
 
 def _bare(app: FastAPI, _guard: Guard) -> None:
@@ -209,30 +209,30 @@ def _documentation(app: FastAPI, _guard: Guard) -> None:
 
 
 @pytest.mark.parametrize("add", [_bare, _included, _mounted, _plain, _socket, _other_dependency, _documentation])
-def test_an_app_with_an_unguarded_route_does_not_start(place: Place, add: Callable[[FastAPI, Guard], None]) -> None:
-    add(place.app, place.guard)
+def test_an_app_with_an_unguarded_route_does_not_start(service: Service, add: Callable[[FastAPI, Guard], None]) -> None:
+    add(service.app, service.guard)
     with pytest.raises(RuntimeError, match="without a guard"):
-        deny_by_default(place.app)
+        deny_by_default(service.app)
 
 
-def test_files_served_by_the_framework_do_not_start(place: Place, tmp_path: Any) -> None:
+def test_files_served_by_the_framework_do_not_start(service: Service, tmp_path: Any) -> None:
     (tmp_path / "index.html").write_text("hello")
-    place.app.frontend("/", directory=tmp_path)
+    service.app.frontend("/", directory=tmp_path)
     with pytest.raises(RuntimeError, match="without a guard"):
-        deny_by_default(place.app)
+        deny_by_default(service.app)
 
 
-def test_guards_of_routers_count(place: Place) -> None:
-    router = APIRouter(dependencies=[Depends(place.guard.role(Role.AGENT))])
+def test_guards_of_routers_count(service: Service) -> None:
+    router = APIRouter(dependencies=[Depends(service.guard.role(Role.AGENT))])
 
     @router.get("/inside")
     async def inside() -> None: ...
 
-    async def nested(peer: Annotated[Peer, Depends(place.guard.role(Role.AGENT))]) -> Peer:
+    async def nested(peer: Annotated[Peer, Depends(service.guard.role(Role.AGENT))]) -> Peer:
         return peer
 
     @router.get("/nested")
     async def outer(peer: Annotated[Peer, Depends(nested)]) -> None: ...
 
-    place.app.include_router(router, prefix="/api")
-    deny_by_default(place.app)
+    service.app.include_router(router, prefix="/api")
+    deny_by_default(service.app)

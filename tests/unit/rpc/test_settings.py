@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from rpc.settings import DaemonSettings, MailServer, MemberSettings, Place, PlaceOrNone, split_place
+from rpc.settings import DaemonSettings, HostPort, HostPortOrNone, MailServer, MemberSettings, split_host_port
 from trust.errors import Code, Refusal
 
 
 class Listening(DaemonSettings):
-    listen: Place
-    door: PlaceOrNone = ""
+    listen: HostPort
+    door: HostPortOrNone = ""
     relay: MailServer = ""
 
 
@@ -34,8 +34,8 @@ def test_an_address_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_addresses() -> None:
-    assert split_place("[::1]:7") == ("::1", 7)
-    assert split_place("node.example:0") == ("node.example", 0)
+    assert split_host_port("[::1]:7") == ("::1", 7)
+    assert split_host_port("node.example:0") == ("node.example", 0)
     assert (Listening.load().listen, Listening.load().door) == ("127.0.0.1:7", "")
 
 

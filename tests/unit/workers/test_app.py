@@ -32,7 +32,7 @@ def test_every_kind_of_step_is_a_task_of_that_name() -> None:
     assert set(PERIODIC) <= set(app.tasks)
 
 
-def test_beat_only_knocks_on_tasks_that_exist_in_queues_that_exist() -> None:
+def test_beat_only_starts_tasks_that_exist_in_queues_that_exist() -> None:
     app = make_app(Settings())
     app.loader.import_default_modules()
     for entry in schedule(Settings()).values():

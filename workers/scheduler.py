@@ -16,7 +16,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 DICE = SystemRandom()
 
 
-class Knocking(Scheduler):
+class MemoryScheduler(Scheduler):
     """Celery's scheduler with the entries of `beat_schedule`."""
 
     def setup_schedule(self) -> None:

@@ -12,13 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rpc.background import surviving, thread
 from tasks.context import worker_context
-from tasks.sweep import look
+from tasks.sweep import recover
 
 log = logging.getLogger(__name__)
 
 PAUSE = 1
-"""Seconds from the comeback to the look, and the age from which a message counts as lost: what was sent in vain is
-older by then, and of many workers that come back together the first one finds it all."""
+"""Seconds from their return to the look, and the age from which a message counts as lost: what was sent in vain is
+older by then, and of many workers that connect again together the first one finds it all."""
 
 
 class Connected(bootsteps.StartStopStep):
@@ -31,13 +31,13 @@ class Connected(bootsteps.StartStopStep):
         worker_context().missed.set()
 
 
-class Comeback:
-    """A thread that looks once both are there again. `missed` is set when something may have been lost."""
+class Republisher:
+    """A thread that publishes lost steps again once both are there. `missed`: something may have been lost."""
 
     def __init__(self, missed: Event) -> None:
         self._missed = missed
         self._stop = Event()
-        self._thread = thread(self._run, "comeback")
+        self._thread = thread(self._run, "republisher")
 
     def start(self) -> None:
         """Begin to wait."""
@@ -53,11 +53,11 @@ class Comeback:
         while self._missed.wait() and not self._stop.wait(PAUSE):
             self._missed.clear()
             with surviving("no look for lost steps; the sweep finds them"):
-                self._look()
+                self._republish()
 
-    def _look(self) -> None:
+    def _republish(self) -> None:
         try:
-            look(PAUSE)
+            recover(PAUSE)
             log.info("broker and database are there: looked for lost steps")
         except SQLAlchemyError:
             self._missed.set()

@@ -12,7 +12,7 @@ from tests.integration.workers.crew import Crew
 from tests.integration.workers.relay import Relay
 
 DEAF = 70  # or a warm stop's 0: what the broker's silence leaves of one
-SUNG = "SELECT 1 FROM svm.operation WHERE verb = 'canary' AND outcome = 'done'"
+CANARY_DONE = "SELECT 1 FROM svm.operation WHERE verb = 'canary' AND outcome = 'done'"
 
 
 def page(port: int) -> str:
@@ -29,7 +29,7 @@ def test_a_deaf_worker_alone_ends_itself_and_its_successor_works(crew: Crew, own
     with TemporaryDirectory() as folder, Relay(Path(folder) / "s", crew.valkey.socket) as relay:
         broker = f"redis+socket://{folder}/s"
         deaf = crew.daemon("worker", DSLICE_BROKER_URL=broker, DSLICE_STUCK_SECONDS="2")
-        until(lambda: bool(crew.farm.rows(SUNG)))  # of its own accord, in the silence of an idle system
+        until(lambda: bool(crew.farm.rows(CANARY_DONE)))  # of its own accord, in the silence of an idle system
         relay.silent.set()
         assert deaf.ended() in (0, DEAF)
         assert "this worker ends itself" in deaf.log.read_text()

@@ -1,7 +1,7 @@
 """What a beat that has just started asks for."""
 
 from workers.app import app
-from workers.schedule import AT_ONCE, Knocking
+from workers.scheduler import AT_ONCE, MemoryScheduler
 
 STARTS = 400
 
@@ -11,7 +11,7 @@ def waits(name: str) -> list[float]:
     period = float(app.conf.beat_schedule[name]["schedule"])
     found = []
     for _ in range(STARTS):
-        due, seconds = Knocking(app=app).schedule[name].is_due()
+        due, seconds = MemoryScheduler(app=app).schedule[name].is_due()
         found.append(0.0 if due else seconds / period)
     return found
 
