@@ -1,6 +1,5 @@
 """`dslice run plc`: PlanetLab Central in the foreground."""
 
-import logging
 from datetime import timedelta
 from threading import Event
 
@@ -28,8 +27,6 @@ from trust.store import TrustStore
 
 TICK = 5  # seconds between two looks at what is due
 FORGET_SECONDS = 600  # between two looks for what ended long ago
-
-log = logging.getLogger(__name__)
 
 
 class Upkeep:
