@@ -1,6 +1,7 @@
 """`dslice run agent`: one agent in the foreground."""
 
 import asyncio
+from functools import partial
 
 from agent.api import create_app
 from agent.issuing import Agent
@@ -11,7 +12,7 @@ from models.database import engine, migrate
 from plc.client import Member
 from plc.client.service import joined, serve_announced
 from rpc import daemon, metrics
-from rpc.background import surviving
+from rpc.background import repeat
 from rpc.server import Listener
 from rpc.settings import split_place
 from trust.identity import Role
@@ -43,14 +44,9 @@ def run(settings: Settings) -> None:
 async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
     listener = Listener(create_app(agent), *split_place(settings.listen), member.server_context(), "agent")
     numbers = metrics.listeners(settings, AdCollector(agent.engine, agent.store.clock))
-    await serve_announced(member, [listener, *numbers], settings.url, _purge(agent))
-
-
-async def _purge(agent: Agent) -> None:
-    while True:
-        with surviving("cannot purge old tickets; trying again later"):
-            await asyncio.to_thread(agent.purge)
-        await asyncio.sleep(PURGE_SECONDS)
+    purge = partial(asyncio.to_thread, agent.purge)
+    purges = repeat(purge, PURGE_SECONDS, "cannot purge old tickets; trying again later")
+    await serve_announced(member, [listener, *numbers], settings.url, purges)
 
 
 if __name__ == "__main__":

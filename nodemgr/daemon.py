@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from contextlib import closing, suppress
+from contextlib import closing
 
 from agent.client import FrontDoor
 from nodemgr.advertise import Location
@@ -25,7 +25,7 @@ from plc.client import Member
 from plc.client.service import joined
 from rpc import daemon, metrics
 from rpc.aio import Session
-from rpc.background import Tasks
+from rpc.background import Tasks, within
 from rpc.server import Listener, serve
 from trust.identity import Role
 
@@ -106,9 +106,7 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
 
 async def _ready(host: str, port: int, advertised: asyncio.Event) -> None:
     """Users count a node once an agent has it; but a node answers without one, too."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(ADVERTISED_WITHIN):
-            await advertised.wait()
+    await within(ADVERTISED_WITHIN, advertised)
     daemon.ready(host, port)
 
 

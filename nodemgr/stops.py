@@ -11,7 +11,7 @@ from functools import partial
 from nodemgr.liveness import start_again
 from nodemgr.node import Node
 from nodemgr.storage.store import LeaseRow
-from rpc.background import surviving
+from rpc.background import repeat
 from trust.identity import Identity
 
 
@@ -41,12 +41,13 @@ def halt(node: Node) -> None:
 
 async def heed_stops(stops: Callable[[], frozenset[Identity]], nodes: Sequence[Node], seconds: float) -> None:
     """Ask plc for ever; while it does not answer, what it said last counts."""
-    while True:
-        with surviving("cannot heed plc's stops; trying again"):
-            owners = await asyncio.to_thread(stops)
-            for node in nodes:
-                stop_owners(node, owners)
-        await asyncio.sleep(seconds)
+
+    async def look() -> None:
+        owners = await asyncio.to_thread(stops)
+        for node in nodes:
+            stop_owners(node, owners)
+
+    await repeat(look, seconds, "cannot heed plc's stops; trying again")
 
 
 async def _stop(node: Node, lease: LeaseRow) -> None:
