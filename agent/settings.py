@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from rpc.settings import HostPort, MemberSettings, split_host_port
+from rpc.settings import HostPort, MemberSettings
 
 
 class Settings(MemberSettings):
@@ -26,11 +26,3 @@ class Settings(MemberSettings):
     url: str = Field(default="", validation_alias="DSLICE_AGENT_URL")
     tickets_per_user: Annotated[int, Field(ge=1)] = 5_000
     tickets_share: Annotated[int, Field(ge=1, le=100)] = 50
-
-    @property
-    def host(self) -> str:
-        return split_host_port(self.listen)[0]
-
-    @property
-    def port(self) -> int:
-        return split_host_port(self.listen)[1]

@@ -117,8 +117,6 @@ class Finding:
     slice_name: str
     what: What
     slice_id: UUID
-    node: str = ""
-    first_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +187,3 @@ def to_heal(connection: Connection, seconds: int) -> list[Silent]:
         Silent(row.id, row.name, Identity.parse(row.owner), tuple(row.nodes))
         for row in connection.execute(_HEAL, {"silent": seconds})
     ]
-
-
-def findings(connection: Connection) -> list[Finding]:
-    """Orphans and missing slivers, for `svm doctor`."""
-    rows = connection.execute(text("SELECT * FROM svm.finding ORDER BY node, slice_name, what"))
-    return [Finding(row.slice_name, row.what, row.slice_id, row.node, row.first_seen_at) for row in rows]

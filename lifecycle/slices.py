@@ -160,17 +160,6 @@ def slivers(connection: Connection, slice_row: UUID) -> list[Sliver]:
     return [_sliver(row) for row in connection.execute(_SLIVERS, {"slice": slice_row})]
 
 
-def nodelist(connection: Connection, slice_row: UUID) -> list[str]:
-    """Addresses of the nodes whose VM runs (howto: nodelist)."""
-    return [sliver.node for sliver in slivers(connection, slice_row) if sliver.state is SliverState.RUNNING]
-
-
-def expirations(connection: Connection, slice_row: UUID) -> list[tuple[str, datetime]]:
-    """(address, end of the lease) of every node that holds a lease, in order of allocation (howto: expirations)."""
-    holding = (SliverState.LEASED, SliverState.RUNNING)
-    return [(v.node, v.expires_at) for v in slivers(connection, slice_row) if v.state in holding and v.expires_at]
-
-
 def lacking(connection: Connection, slice_row: UUID) -> Lack:
     """What a slice lacks, for the broker."""
     slice_, v = svm.slice_table.c, svm.sliver.c

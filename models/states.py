@@ -37,9 +37,6 @@ class StepState(StrEnum):
     FAILED = "failed"
 
 
-ENDED = (StepState.DONE, StepState.FAILED)
-
-
 class Outcome(StrEnum):
     """How an operation ended: all nodes done, some failed, all failed or refused, cancelled."""
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
@@ -11,7 +10,7 @@ from typing import Self
 from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Returned
 from nodemgr.node import Node
 from nodemgr.storage.store import Burnt
-from rpc.background import surviving
+from rpc.background import surviving, within
 from trust.errors import Refusal
 from trust.identity import Identity
 
@@ -96,9 +95,7 @@ class Advertiser:
             self._changes.clear()
             with surviving("%s cannot advertise; trying again", self.node.identity.name):
                 await self.tell()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.seconds):
-                    await self._changes.wait()
+            await within(self.seconds, self._changes)
             await asyncio.sleep(SETTLE)
 
     async def tell(self) -> None:

@@ -3,11 +3,11 @@
 Its lease goes from `running` back to `leased`, its folder and its keys stay, and newvms makes it run again.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass, replace
 
 from nodemgr.node import Node
+from rpc.background import repeat
 from trust.errors import Refusal
 
 log = logging.getLogger(__name__)
@@ -22,12 +22,7 @@ class Liveness:
 
     async def run(self) -> None:
         """For ever; nothing that goes wrong in one round ends it."""
-        while True:
-            try:
-                await self.tick()
-            except Exception:
-                log.exception("%s cannot look after its slivers; trying again", self.node.identity.name)
-            await asyncio.sleep(self.seconds)
+        await repeat(self.tick, self.seconds, "%s cannot look after its slivers; trying again", self.node.identity.name)
 
     async def tick(self) -> None:
         """One round. A slice that a call is at work on is left to the next one."""

@@ -6,12 +6,12 @@ docs/slivers.md, "The front door": host keys are pinned without pushing lists to
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from agent.client import Ad, AgentClient
 from nodemgr.node import Node
+from rpc.background import surviving, within
 from trust.errors import Refusal
 from trust.identity import Identity
 from trust.sshkeys import parse_public_key
@@ -72,13 +72,9 @@ class Neighbours:
         """For ever."""
         while True:
             self._wanted.clear()
-            try:
+            with surviving("%s cannot learn of its neighbours; trying again", self.node.identity.name):
                 await self.ask()
-            except Exception:
-                log.exception("%s cannot learn of its neighbours; trying again", self.node.identity.name)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.seconds):
-                    await self._wanted.wait()
+            await within(self.seconds, self._wanted)
 
     async def ask(self) -> None:
         """Once."""

@@ -341,7 +341,6 @@ class Node:
             hostname=self.identity.name,
             memory_mb=self.capacity.sliver_mb,
             processes=self.capacity.processes,
-            host_uid=None,
             private_key=given.private_key,
             public_key=public_key.line,
         )

@@ -5,7 +5,6 @@ Slivers share the host's network, and run on while their node manager does not: 
 
 import asyncio
 import errno
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -16,8 +15,6 @@ from trust.errors import Code, Refusal
 T = TypeVar("T")
 TRIES = 5  # of ending processes only; what comes back more often is ended with its sliver
 PAUSE = 0.2  # seconds in which the kernel closes what an ended process had open
-
-log = logging.getLogger(__name__)
 
 
 async def listening(node: Node, places: Sequence[tuple[str, int]], listen: Callable[[], Awaitable[T]]) -> T:

@@ -11,8 +11,7 @@ from functools import partial
 from nodemgr.liveness import start_again
 from nodemgr.node import Node
 from nodemgr.storage.store import LeaseRow
-from plc.client import StopList
-from rpc.background import surviving
+from rpc.background import repeat
 from trust.identity import Identity
 
 
@@ -40,14 +39,15 @@ def halt(node: Node) -> None:
             node.beside.begin("start the sliver of", lease.slice, partial(_start, node, lease))
 
 
-async def heed_stops(stops: Callable[[], StopList], nodes: Sequence[Node], seconds: float) -> None:
+async def heed_stops(stops: Callable[[], frozenset[Identity]], nodes: Sequence[Node], seconds: float) -> None:
     """Ask plc for ever; while it does not answer, what it said last counts."""
-    while True:
-        with surviving("cannot heed plc's stops; trying again"):
-            owners = (await asyncio.to_thread(stops)).owners
-            for node in nodes:
-                stop_owners(node, owners)
-        await asyncio.sleep(seconds)
+
+    async def look() -> None:
+        owners = await asyncio.to_thread(stops)
+        for node in nodes:
+            stop_owners(node, owners)
+
+    await repeat(look, seconds, "cannot heed plc's stops; trying again")
 
 
 async def _stop(node: Node, lease: LeaseRow) -> None:

@@ -3,7 +3,6 @@
 Quotas would be better and need root, and a file system that has them; this holds without.
 """
 
-import asyncio
 import logging
 import math
 from collections.abc import Collection, Mapping
@@ -15,6 +14,7 @@ from nodemgr.liveness import back_to_lease
 from nodemgr.node import Node
 from nodemgr.storage.disk import Disk
 from nodemgr.storage.store import LeaseRow
+from rpc.background import repeat
 from trust.errors import Refusal
 
 GROWN_KIB = 1024  # between two rounds, that count as taking the disk
@@ -54,12 +54,7 @@ class Watch:
 
     async def run(self) -> None:
         """For ever; nothing that goes wrong in one round ends it."""
-        while True:
-            try:
-                await self.look()
-            except Exception:
-                log.exception("%s cannot look after its disk; trying again", self.node.identity.name)
-            await asyncio.sleep(self.seconds)
+        await repeat(self.look, self.seconds, "%s cannot look after its disk; trying again", self.node.identity.name)
 
     async def look(self) -> None:
         """One round."""

@@ -1,12 +1,9 @@
 """`dslice run plc`: PlanetLab Central in the foreground."""
 
-import logging
-import sys
 from datetime import timedelta
 from threading import Event
 
 from cryptography import x509
-from prometheus_client import REGISTRY
 
 from plc.api import build
 from plc.ca import current_list, issue, mark_stale
@@ -19,18 +16,17 @@ from plc.metrics import TableCollector
 from plc.reminders import remind
 from plc.settings import Settings
 from plc.throttle import purge
-from rpc import logs, metrics, tls
+from rpc import daemon, metrics, server, tls
 from rpc.background import surviving, thread
 from rpc.credentials import Credentials
-from rpc.server import Listener, run
+from rpc.server import Listener
+from rpc.settings import split_host_port
 from trust.certificates import certificate_to_pem, key_to_pem, new_private_key
 from trust.errors import Refusal
 from trust.store import TrustStore
 
 TICK = 5  # seconds between two looks at what is due
 FORGET_SECONDS = 600  # between two looks for what ended long ago
-
-log = logging.getLogger(__name__)
 
 
 class Upkeep:
@@ -112,39 +108,26 @@ class Upkeep:
 
 def main() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` once it answers."""
-    try:
-        settings = Settings.load()
-        logs.configure(settings.log_level, "plc")
-        central = Central.open(settings, migrate=True)
-    except Refusal as refusal:
-        sys.exit(f"plc: {refusal.reason}")
-    serve(central)
+    daemon.start("plc", Settings, run)
 
 
-def serve(central: Central) -> None:
-    """Serve an opened plc in the main thread until SIGTERM."""
-    settings = central.settings
+def run(settings: Settings) -> None:
+    """The same, with these settings."""
+    central = Central.open(settings, migrate=True)
     central.passwords.prepare()
     upkeep = Upkeep(central)
     postman = Postman(central.engine, settings.smtp_url, settings.ca_operator, central.clock)
     upkeep.start()
     postman.start()
     try:
-        listeners = [Listener(build(central, upkeep.store), settings.host, settings.port, upkeep.context, "plc")]
-        if settings.metrics_listen:
-            listeners.append(metrics.listener(settings.metrics_listen, settings.metrics_token))
-            REGISTRY.register(TableCollector(central.engine, central.clock))
-        run(listeners, ready=_ready)
+        app = build(central, upkeep.store)
+        listener = Listener(app, *split_host_port(settings.listen), upkeep.context, "plc")
+        numbers = metrics.listeners(settings, TableCollector(central.engine, central.clock))
+        server.run([listener, *numbers], ready=lambda addresses: daemon.ready(*addresses[0]))
     finally:
         postman.stop()
         upkeep.stop()
         central.close()
-
-
-def _ready(addresses: list[tuple[str, int]]) -> None:
-    host, port = addresses[0]
-    sys.stdout.write(f"ready {host}:{port}\n")
-    sys.stdout.flush()
 
 
 def _addresses(certificate: x509.Certificate) -> set[str]:

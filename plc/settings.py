@@ -48,16 +48,7 @@ class Settings(DaemonSettings):
         return self
 
     @property
-    def host(self) -> str:
-        return split_host_port(self.listen)[0]
-
-    @property
-    def port(self) -> int:
-        return split_host_port(self.listen)[1]
-
-    @property
     def addresses(self) -> tuple[str, ...]:
         """Hosts that stand in plc's own certificate: where it listens and where others reach it."""
-        reached = urlsplit(self.url).hostname
-        found = dict.fromkeys(host for host in (self.host, reached) if host and host not in ("0.0.0.0", "::"))  # noqa: S104
-        return tuple(found)
+        hosts = split_host_port(self.listen)[0], urlsplit(self.url).hostname
+        return tuple(dict.fromkeys(host for host in hosts if host and host not in ("0.0.0.0", "::")))  # noqa: S104

@@ -2,6 +2,7 @@
 
 ```
 surviving   a round: whatever goes wrong in it is logged, and the next round comes
+repeat      a round after the other, for ever
 thread      all rounds, in a thread      an exception outside of every round means that the work would stop for good
 Tasks       all rounds, as tasks         without a word: so the process ends, and its supervisor starts it anew
 ```
@@ -14,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Any, Self
@@ -36,6 +37,21 @@ def surviving(what: str, *details: object) -> Iterator[None]:
         log.warning(f"{what}: %s", *details, refusal.reason)  # noqa: G004 - the format itself is put together
     except Exception:
         log.exception(what, *details)
+
+
+async def repeat(look: Callable[[], Awaitable[None]], seconds: float, what: str, *details: object) -> None:
+    """`look` again and again, `seconds` after the last one ended; each ``surviving``."""
+    while True:
+        with surviving(what, *details):
+            await look()
+        await asyncio.sleep(seconds)
+
+
+async def within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for the event, for so long at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def thread(work: Callable[[], None], name: str) -> Thread:

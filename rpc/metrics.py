@@ -14,15 +14,26 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, ThreadingWSGIServer, generate_latest, make_wsgi_app
+from prometheus_client.registry import Collector
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 
 from rpc.server import Listener, application, open_route
+from rpc.settings import DaemonSettings
 from trust.errors import Code, Refusal
 
 SHORTEST = 8  # characters of a token
 _CLOSED = "this page is for who shows the token: Authorization: Bearer DSLICE_METRICS_TOKEN"
+
+
+def listeners(settings: DaemonSettings, *collectors: Collector) -> list[Listener]:
+    """The page's listener, with what these collect, where a setting asks for it; raises Refusal as ``listener``."""
+    if not settings.metrics_listen:
+        return []
+    for collector in collectors:
+        REGISTRY.register(collector)
+    return [listener(settings.metrics_listen, settings.metrics_token)]
 
 
 def listener(address: str, token: SecretStr, registry: CollectorRegistry = REGISTRY) -> Listener:
@@ -46,8 +57,10 @@ def listener(address: str, token: SecretStr, registry: CollectorRegistry = REGIS
 def serve_beside(address: str, token: SecretStr, registry: CollectorRegistry = REGISTRY) -> None:
     """The same page from a thread, for daemons without a server of their own (workers, beat); it ends with them.
 
-    Raises Refusal as ``listener``, and Refusal(BAD_INPUT) for an address in use.
+    An empty address: none. Raises Refusal as ``listener``, and Refusal(BAD_INPUT) for an address in use.
     """
+    if not address:
+        return
     (host, port), shown = _loopback(address), _expected(token)
     page = make_wsgi_app(registry)
 

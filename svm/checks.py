@@ -1,4 +1,4 @@
-"""What `svm doctor` makes of what it sees: pure, one line for each thing that it looked at."""
+"""What `svm doctor` makes of what it sees: pure, one line for each thing that it looked at, as in `dslice doctor`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Check:
     what: str
     advice: str = ""
 
-    def line(self) -> str:
-        """For people."""
+    def line(self, most: int = MAX_LINE) -> str:
+        """For people; so many characters."""
         said = f"{self.what}: {self.advice}" if self.advice else self.what
-        return f"{'ok ' if self.ok else 'BAD'}  {printable(said, MAX_LINE)}"
+        return f"{'ok ' if self.ok else 'BAD'}  {printable(said, most)}"
 
 
 def certificate(who: str, end: datetime, now: datetime) -> Check:

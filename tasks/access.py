@@ -1,7 +1,10 @@
 """What addkey, delkey and nukekeys do on a node: push the slice's whole key set, with its generation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
+
+from celery import shared_task
 
 from lifecycle.generations import Counted
 from lifecycle.keys import KeySet, wanted_keys
@@ -10,7 +13,18 @@ from models.states import SliverState
 from nodemgr.client import NodeClient
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest
+from tasks.step import perform
 from trust.errors import Code, Refusal
+
+
+def key_task(name: str) -> Callable[[list[int]], None]:
+    """The task of this name: these steps."""
+
+    @shared_task(name=name)
+    def push(ids: list[int]) -> None:
+        perform(ids, push_keys)
+
+    return push
 
 
 async def push_keys(claim: Claim, context: WorkerContext) -> Done:

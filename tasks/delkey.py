@@ -1,12 +1,5 @@
 """delkey: an SSH key is taken away on every node (docs/howto.md, "Letting people in")."""
 
-from celery import shared_task
+from tasks.access import key_task
 
-from tasks.access import push_keys
-from tasks.step import perform
-
-
-@shared_task(name="delkey")
-def delkey(ids: list[int]) -> None:
-    """These steps."""
-    perform(ids, push_keys)
+delkey = key_task("delkey")

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from testbed.home import PI, Home, HomeError, Lock
 DRIVERS = ("auto", "bubblewrap", "unshare", "podman", "simulated")
 DOWN_TIMEOUT = 60  # seconds that `dslice down` waits for the supervisor
 INTERRUPTED = 130  # exit status
+LONGEST_LINE = 10_000  # characters of `dslice doctor`, which lists many processes in one
 SETTLE_TIMEOUT = 30  # seconds that `dslice stop` and `start` wait
 STAYS_SECONDS = 1  # that a process must go on after it said that it is ready, before `dslice start` believes it
 
@@ -213,13 +215,13 @@ def doctor(folder: Path | None, as_json: bool) -> None:
     """
     from testbed.doctor import examine
 
-    findings = examine(Home.find(folder))
+    checks = examine(Home.find(folder))
     if as_json:
-        click.echo(json.dumps([finding.as_json() for finding in findings]))
+        click.echo(json.dumps([asdict(check) for check in checks]))
     else:
-        for finding in findings:
-            click.echo(finding.line())
-    sys.exit(any(not finding.ok for finding in findings))
+        for check in checks:
+            click.echo(check.line(most=LONGEST_LINE))
+    sys.exit(not all(check.ok for check in checks))
 
 
 @verb()

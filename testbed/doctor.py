@@ -4,10 +4,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
+from svm.checks import Check
 from testbed import control, leftovers
 from testbed.daemons import url
 from testbed.embedded import Postgres
@@ -29,44 +29,27 @@ MOST_SKEW = 5  # seconds between two clocks
 CERTIFICATE_LEFT = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; `advice` says what to do where it is not well."""
-
-    ok: bool
-    what: str
-    advice: str = ""
-
-    def line(self) -> str:
-        """For people."""
-        return f"{'ok ' if self.ok else 'BAD'}  {self.what}" + (f": {self.advice}" if self.advice else "")
-
-    def as_json(self) -> dict[str, object]:
-        """For `--json`."""
-        return asdict(self)
-
-
-def examine(home: Home) -> list[Finding]:
+def examine(home: Home) -> list[Check]:
     """Programs and the kernel first, then the testbed in `home` if there is one."""
-    findings = [*_programs(), _namespaces()]
+    checks = [*_programs(), _namespaces()]
     if not (home.directory / "plan.json").exists():
-        return [*findings, Finding(True, f"no testbed in {home.directory}")]
-    findings += _certificates(home)
+        return [*checks, Check(True, f"no testbed in {home.directory}")]
+    checks += _certificates(home)
     if Lock(home).holder() is None:
-        return [*findings, Finding(True, f"the testbed in {home.directory} is down"), *_orphans(home)]
+        return [*checks, Check(True, f"the testbed in {home.directory} is down"), *_orphans(home)]
     plan = home.plan()
-    findings.append(_disk(home))
-    return [*findings, *_processes(home), *_plc(home, plan), *_database(home), *_advertised(home, plan)]
+    checks.append(_disk(home))
+    return [*checks, *_processes(home), *_plc(home, plan), *_database(home), *_advertised(home, plan)]
 
 
-def _programs() -> Iterator[Finding]:
+def _programs() -> Iterator[Check]:
     for name, use, package in PROGRAMS:
         found = shutil.which(name) is not None
         advice = "" if found else f"apt-get install {package}"
-        yield Finding(found or name in OPTIONAL, f"{name}, for {use}", advice)
+        yield Check(found or name in OPTIONAL, f"{name}, for {use}", advice)
 
 
-def _namespaces() -> Finding:
+def _namespaces() -> Check:
     what = "user namespaces, for slivers"
     tried = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"],
@@ -75,13 +58,13 @@ def _namespaces() -> Finding:
         check=False,
     )
     if tried.returncode == 0:
-        return Finding(True, what)
+        return Check(True, what)
     why = tried.stderr.strip().splitlines()[-1:] or ["refused"]
     advice = f"{why[0]}; allow them (sysctl kernel.unprivileged_userns_clone=1), or use --sliver simulated"
-    return Finding(False, what, advice)
+    return Check(False, what, advice)
 
 
-def _certificates(home: Home) -> Iterator[Finding]:
+def _certificates(home: Home) -> Iterator[Check]:
     """Services renew by themselves; one that is about to end has failed to."""
     from rpc.credentials import Credentials
     from trust.clock import system_clock
@@ -94,31 +77,31 @@ def _certificates(home: Home) -> Iterator[Finding]:
         if not credentials.exists() or credentials.certificate.not_valid_after_utc - now < CERTIFICATE_LEFT:
             ended.append(folder.name)
     what = f"certificates of {len(services)} services and {len(CERTIFIED)} users"
-    yield Finding(not ended, what, f"ended or about to: {', '.join(ended)}; 'dslice up' enrols again" if ended else "")
+    yield Check(not ended, what, f"ended or about to: {', '.join(ended)}; 'dslice up' enrols again" if ended else "")
 
 
-def _processes(home: Home) -> Iterator[Finding]:
+def _processes(home: Home) -> Iterator[Check]:
     try:
         rows: Sequence[dict[str, Any]] = control.ask(home, "ps")["processes"]
     except HomeError as error:
-        yield Finding(False, "the supervisor answers", str(error))
+        yield Check(False, "the supervisor answers", str(error))
         return
     bad = [f"{row['name']} is {row['state']}" for row in rows if row["state"] != "ready"]
     advice = f"{', '.join(bad)}; see {home.logs}, or 'dslice start NAME'" if bad else ""
-    yield Finding(not bad, f"{len(rows)} processes", advice)
+    yield Check(not bad, f"{len(rows)} processes", advice)
 
 
-def _disk(home: Home) -> Finding:
+def _disk(home: Home) -> Check:
     """The one that all nodes of a testbed share."""
     from nodemgr.settings import CommonSettings
 
     least = CommonSettings.model_fields["disk_floor_mb"].default
     free = shutil.disk_usage(home.directory).free >> 20
     what = f"{free} MiB free on the disk of {home.directory}"
-    return Finding(free >= least, what, "" if free >= least else "nodes take no new slivers: make room")
+    return Check(free >= least, what, "" if free >= least else "nodes take no new slivers: make room")
 
 
-def _plc(home: Home, plan: Plan) -> Iterator[Finding]:
+def _plc(home: Home, plan: Plan) -> Iterator[Check]:
     """plc answers, and its clock, which stands in the revocation list, is ours."""
     from plc.client import Plc
     from trust.certificates import certificate_from_pem
@@ -132,16 +115,16 @@ def _plc(home: Home, plan: Plan) -> Iterator[Finding]:
         directory = plc.directory()
         plc.close()
     except Refusal as refusal:
-        yield Finding(False, "plc answers", refusal.reason)
+        yield Check(False, "plc answers", refusal.reason)
         return
     age = int((system_clock().now() - found.this_update).total_seconds())
     fresh = -MOST_SKEW <= age <= 120
-    yield Finding(fresh, f"plc's revocation list is {age} s old", "" if fresh else "compare the clocks of plc and here")
+    yield Check(fresh, f"plc's revocation list is {age} s old", "" if fresh else "compare the clocks of plc and here")
     listed = bool(directory.svmd and directory.agents)
-    yield Finding(listed, "plc lists svmd and an agent", "" if listed else "see logs/svmd.log and logs/agent.log")
+    yield Check(listed, "plc lists svmd and an agent", "" if listed else "see logs/svmd.log and logs/agent.log")
 
 
-def _database(home: Home) -> Iterator[Finding]:
+def _database(home: Home) -> Iterator[Check]:
     """The database's clock, by which leases end; and slivers that nobody wants any more."""
     import psycopg
 
@@ -154,16 +137,16 @@ def _database(home: Home) -> Iterator[Finding]:
                 " WHERE sliver.state NOT IN ('expired', 'deleted')"
             ).fetchall()
     except psycopg.Error as error:
-        yield Finding(False, "the database answers", str(error).strip().splitlines()[0])
+        yield Check(False, "the database answers", str(error).strip().splitlines()[0])
         return
     skew = abs(time.time() - row[0]) if row else 0.0
-    yield Finding(skew < MOST_SKEW, "the database's clock", f"{skew:.0f} s from ours" if skew >= MOST_SKEW else "")
+    yield Check(skew < MOST_SKEW, "the database's clock", f"{skew:.0f} s from ours" if skew >= MOST_SKEW else "")
     orphans = sorted(set(leftovers.running(home)) - {str(name) for (name,) in known})
     advice = f"{', '.join(orphans)}: nodes end them with their leases; 'dslice down' ends them now" if orphans else ""
-    yield Finding(not orphans, "no orphaned slivers", advice)
+    yield Check(not orphans, "no orphaned slivers", advice)
 
 
-def _advertised(home: Home, plan: Plan) -> Iterator[Finding]:
+def _advertised(home: Home, plan: Plan) -> Iterator[Check]:
     """Every node that the plan has is on offer at svmd."""
     import json
 
@@ -180,17 +163,17 @@ def _advertised(home: Home, plan: Plan) -> Iterator[Finding]:
     rows = [json.loads(line) for line in asked.stdout.splitlines() if line.startswith("{")]
     refusal = next((str(row["reason"]) for row in rows if row.get("type") == "error"), None)
     if refusal is not None:
-        yield Finding(False, "svm getads answers", refusal)
+        yield Check(False, "svm getads answers", refusal)
         return
     nodes = [row for row in rows if row.get("type") == "row"]
     wanted = plan.nodes + plan.simulated
     advice = "" if len(nodes) >= wanted else asked.stderr.strip()[-200:] or "see the logs of the nodes that are missing"
-    yield Finding(len(nodes) >= wanted, f"{len(nodes)} of {wanted} nodes are advertised", advice)
+    yield Check(len(nodes) >= wanted, f"{len(nodes)} of {wanted} nodes are advertised", advice)
     full = [str(row["address"]) for row in nodes if row.get("disk_free_mb") == 0]
-    yield Finding(not full, "no node's disk is full", f"{', '.join(full)}: delete files there" if full else "")
+    yield Check(not full, "no node's disk is full", f"{', '.join(full)}: delete files there" if full else "")
 
 
-def _orphans(home: Home) -> Iterator[Finding]:
+def _orphans(home: Home) -> Iterator[Check]:
     running = leftovers.running(home)
     advice = f"{', '.join(running)}: 'dslice down' ends them" if running else ""
-    yield Finding(not running, "no slivers without a testbed", advice)
+    yield Check(not running, "no slivers without a testbed", advice)

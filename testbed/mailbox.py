@@ -7,7 +7,6 @@ network, and none may hand in a letter. Letters are files, so that they outlive 
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from email import message_from_bytes, policy
 from itertools import count
 from pathlib import Path
 
+from rpc.daemon import ready
 from rpc.files import replace_file
 
 MOST_BYTES = 1_048_576
@@ -81,7 +81,6 @@ async def _serve(folder: Path, place: str) -> None:
     handler = Deliver(folder)
     server = await loop.create_unix_server(lambda: LMTP(handler, data_size_limit=MOST_BYTES, hostname="testbed"), place)
     Path(place).chmod(0o600)
-    sys.stdout.write(f"ready {place}\n")
-    sys.stdout.flush()
+    ready(place)
     await ended.wait()
     server.close()

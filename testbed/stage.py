@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,7 @@ class Stage:
         with process:
             stream = process.stderr if into else process.stdout
             assert stream is not None  # noqa: S101
-            text = _tee(stream.fileno(), time.monotonic() + TIMEOUT)
+            text = _tee(stream.fileno(), {})
             status = process.wait(TIMEOUT)
         return _expected(Shown(status, text), expect)
 
@@ -87,14 +88,10 @@ class Stage:
         )
         os.close(slave)
         with process:
-            text = _answer(terminal, dict(answers))
+            text = _tee(terminal, dict(answers))
             status = process.wait(TIMEOUT)
         os.close(terminal)
         return _expected(Shown(status, text), expect)
-
-    def say(self, text: str) -> None:
-        """A line of the narrator's."""
-        click.secho(f"# {text}", dim=True)
 
 
 def check(condition: bool, expected: str) -> None:
@@ -115,37 +112,24 @@ def _expected(shown: Shown, status: int) -> Shown:
     return shown
 
 
-def _tee(source: int, deadline: float) -> str:
-    """Everything from `source`, on the screen as it comes."""
-    found = b""
+def _tee(source: int, answers: dict[str, str]) -> str:
+    """Everything from `source`, on the screen as it comes; where it is a terminal, prompts are answered."""
+    found, deadline = "", time.monotonic() + TIMEOUT
+    decode = getincrementaldecoder("utf-8")("replace").decode
     while True:
         ready, _, _ = select.select([source], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
             raise CheckError(f"expected an end within {TIMEOUT} s")
-        part = os.read(source, 65_536)
-        if not part:
-            return found.decode(errors="replace")
-        found += part
-        sys.stdout.write(part.decode(errors="replace"))
-        sys.stdout.flush()
-
-
-def _answer(terminal: int, answers: dict[str, str]) -> str:
-    """As `_tee`, from a terminal whose prompts are answered."""
-    found, deadline = "", time.monotonic() + TIMEOUT
-    while True:
-        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise CheckError(f"expected an end within {TIMEOUT} s")
         try:
-            part = os.read(terminal, 65_536).decode(errors="replace")
-        except OSError:  # EIO: the program has ended
-            part = ""
+            part = os.read(source, 65_536)
+        except OSError:  # EIO: the program at the terminal has ended
+            part = b""
         if not part:
             return found.replace("\r\n", "\n")
-        found += part
-        sys.stdout.write(part.replace("\r\n", "\n"))
+        said = decode(part)
+        found += said
+        sys.stdout.write(said.replace("\r\n", "\n"))
         sys.stdout.flush()
         last = re.split(r"[\r\n]", found)[-1]
         for prompt in [prompt for prompt in answers if last.startswith(prompt)]:
-            os.write(terminal, f"{answers.pop(prompt)}\n".encode())
+            os.write(source, f"{answers.pop(prompt)}\n".encode())

@@ -8,25 +8,40 @@ import signal
 import socket
 import sys
 import warnings
-from types import FrameType
-from typing import Any, NoReturn
+from collections.abc import Callable
 
 from celery import signals
 from celery.beat import Service
 from celery.exceptions import SecurityWarning
 
-from rpc import logs, metrics
+from rpc import metrics
+from rpc.daemon import ready, start
+from trust.errors import Code, Refusal
 from workers.app import app
 from workers.process import Process
 from workers.republisher import Connected
 from workers.scheduler import MemoryScheduler
 from workers.settings import Settings
 
+signals.setup_logging.connect(lambda **_: None, weak=False)  # connected, so that Celery leaves logging alone
+
 
 def main_worker() -> None:
     """A worker: a pool of threads, one loop, one writer. SIGTERM: what is at work is finished, within 45 s."""
-    settings = Settings.load()
-    _log(settings, "worker")
+    start("worker", Settings, _worker)
+
+
+def main_beat() -> None:
+    """Beat, Celery's own. Two of them do no harm."""
+    start("beat", Settings, _beat)
+
+
+def main_flower() -> None:
+    """Flower: read-only, with a password, on loopback. A view, never evidence."""
+    start("flower", Settings, _flower)
+
+
+def _worker(settings: Settings) -> None:
     # Its concern is pickle, which this app refuses.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     process = Process(settings)
@@ -42,44 +57,35 @@ def main_worker() -> None:
         loglevel=settings.log_level,
         quiet=True,
     )
-    _at_signals(process)
-    _serve_metrics(settings)
+    signals.worker_ready.connect(lambda **_: ready("worker"), weak=False)
+    signals.task_prerun.connect(lambda **_: process.heard(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: process.closing(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: process.stop(), weak=False)
+    metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
     process.start()
     worker.start()
     sys.exit(worker.exitcode)
 
 
-def main_beat() -> None:
-    """Beat, Celery's own. Two of them do no harm."""
-    settings = Settings.load()
-    _log(settings, "beat")
+def _beat(settings: Settings) -> None:
     service = Service(app, scheduler_cls=MemoryScheduler, max_interval=5)
-
-    def stop(signal_number: int, frame: FrameType | None) -> NoReturn:
-        del signal_number, frame
-        raise SystemExit(0)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    _serve_metrics(settings)
-    signals.beat_init.connect(lambda **_: _ready("beat"), weak=False)  # its schedule is made
+    _when_told_to_stop(sys.exit)
+    metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
+    signals.beat_init.connect(lambda **_: ready("beat"), weak=False)  # its schedule is made
     service.start()
 
 
-def main_flower() -> None:
-    """Flower: read-only, with a password, on loopback. A view, never evidence."""
+def _flower(settings: Settings) -> None:
     from flower.app import Flower
     from flower.options import default_options as options
     from flower.urls import settings as pages
     from flower.views.monitor import Metrics
     from tornado.web import authenticated
 
-    settings = Settings.load()
-    _log(settings, "flower")
     host, _, port = settings.flower_listen.rpartition(":")
     password = settings.flower_auth.get_secret_value()
     if ":" not in password:
-        sys.exit("DSLICE_FLOWER_AUTH must be user:password")
+        raise Refusal(Code.BAD_INPUT, "DSLICE_FLOWER_AUTH must be user:password")
     options.address, options.port = host, int(port)
     options.basic_auth, options.read_only = [password], True
     # Its own gauges of each worker would grow with every restart, and 60,000 tasks took 740 MB (its default: 100,000).
@@ -88,49 +94,11 @@ def main_flower() -> None:
     # The one page of numbers that Flower (2.2.0) gives to everybody.
     Metrics.get = authenticated(Metrics.get)
     view = Flower(capp=app, options=options, **pages)
-
-    def stop(signal_number: int, frame: FrameType | None) -> NoReturn:
-        del signal_number, frame
-        os._exit(0)  # nothing of it is kept, and its threads wait for the broker
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    bound = view.start_http_server()
-    _ready(f"{host}:{bound}")
+    _when_told_to_stop(os._exit)  # nothing of it is kept, and its threads wait for the broker
+    ready(host, view.start_http_server())
     view.start()
 
 
-def _at_signals(process: Process) -> None:
-    def ready(**_: Any) -> None:
-        _ready("worker")
-
-    def heard(**_: Any) -> None:
-        process.heard()
-
-    def closing(**_: Any) -> None:
-        process.closing()
-
-    def ended(**_: Any) -> None:
-        process.stop()
-
-    signals.worker_ready.connect(ready, weak=False)
-    signals.task_prerun.connect(heard, weak=False)
-    signals.worker_shutting_down.connect(closing, weak=False)
-    signals.worker_shutdown.connect(ended, weak=False)
-
-
-def _serve_metrics(settings: Settings) -> None:
-    """Prometheus' page, in a thread of its own, where a setting asks for it: also how a container's health is seen."""
-    if settings.metrics_listen:
-        metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
-
-
-def _log(settings: Settings, role: str) -> None:
-    # Connected, so that Celery leaves logging alone.
-    signals.setup_logging.connect(lambda **_: None, weak=False)
-    logs.configure(settings.log_level, role)
-
-
-def _ready(what: str) -> None:
-    sys.stdout.write(f"ready {what}\n")
-    sys.stdout.flush()
+def _when_told_to_stop(end: Callable[[int], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: end(0))

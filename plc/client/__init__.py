@@ -11,7 +11,6 @@ from plc.client.values import (
     CertificateRequest,
     Directory,
     RequestState,
-    StopList,
     User,
     Waiting,
 )
@@ -28,7 +27,6 @@ __all__ = [
     "Member",
     "Plc",
     "RequestState",
-    "StopList",
     "User",
     "Waiting",
 ]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from plc.client.values import PLC, CertificateRequest, Directory, StopList, User, Waiting
+from plc.client.values import PLC, CertificateRequest, Directory, User, Waiting
 from rpc.blocking import Connection
 from rpc.credentials import Credentials
 from trust.certificates import certificate_from_pem
@@ -60,7 +60,7 @@ class Plc:
         """The current revocation list, PEM; `TrustStore.update` checks it."""
         return str(self._read("/crl", lambda body: body["crl"])).encode()
 
-    def stops(self) -> StopList:
+    def stops(self) -> frozenset[Identity]:
         """Owners whose slivers must stop; the CA's signature is checked here."""
         from plc.client.proofs import read_stops
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Self
 from plc.client.calls import Plc
 from plc.client.token import Token
 from plc.client.trusting import root_with_fingerprint
+from rpc import tls
 from rpc.background import thread
 from rpc.credentials import Credentials
 from rpc.files import replace_file
@@ -109,6 +111,12 @@ class Member:
     def on_renew(self, callback: Callable[[], None]) -> None:
         """Called in the background thread after a new certificate was saved, to reload TLS contexts."""
         self._callbacks.append(callback)
+
+    def server_context(self) -> ssl.SSLContext:
+        """For its server, which shows the newest certificate at every new handshake."""
+        context = tls.server_context(self.credentials)
+        self.on_renew(lambda: tls.reload(context, self.credentials))
+        return context
 
     def start(self) -> None:
         """Background thread: the revocation list each 20 s, the certificate at 2/3 of its life."""

@@ -11,14 +11,14 @@ Neither carries a certificate: the reader already has the one key that may have 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from plc.client.values import PLC, StopList
+from plc.client.values import PLC
 from trust.certificates import CertificateKey
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -40,12 +40,12 @@ def sign_stops(owners: Sequence[Identity], key: EllipticCurvePrivateKey, now: da
     return sign(STOPS, claims, key)
 
 
-def read_stops(token: str, key: object) -> StopList:
-    """The stop list that the root's public key signed; Refusal(NOT_AUTHENTICATED) for any other."""
+def read_stops(token: str, key: object) -> frozenset[Identity]:
+    """Owners whose sessions and slivers nodes must stop now (``dslice plc disable --stop``), of a list that the root's
+    public key signed; Refusal(NOT_AUTHENTICATED) for any other."""
     try:
         claims = open_with_key(token, STOPS, key)
-        owners = frozenset(Identity.parse(uri) for uri in claims["owners"])
-        return StopList(datetime.fromtimestamp(claims["iat"], UTC), owners)
+        return frozenset(Identity.parse(uri) for uri in claims["owners"])
     except (ValueError, KeyError, TypeError, Refusal) as error:
         raise _wrong("the stop list is not signed by plc's CA; fetch it again") from error
 

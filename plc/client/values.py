@@ -146,11 +146,3 @@ class User:
             contact=body["contact"],
             keys=tuple(body["keys"]),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class StopList:
-    """Owners whose sessions and slivers nodes must stop now (``dslice plc disable --stop``), signed by the CA."""
-
-    signed_at: datetime
-    owners: frozenset[Identity]

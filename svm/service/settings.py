@@ -2,7 +2,7 @@
 
 from pydantic import Field, SecretStr
 
-from rpc.settings import HostPort, MemberSettings, split_host_port
+from rpc.settings import HostPort, MemberSettings
 
 
 class Settings(MemberSettings):
@@ -24,11 +24,3 @@ class Settings(MemberSettings):
     url: str = Field(default="", validation_alias="DSLICE_SVMD_URL")
 
     role_silence: int = Field(default=300, ge=1, validation_alias="DSLICE_ROLE_SILENCE_SECONDS")
-
-    @property
-    def host(self) -> str:
-        return split_host_port(self.listen)[0]
-
-    @property
-    def port(self) -> int:
-        return split_host_port(self.listen)[1]

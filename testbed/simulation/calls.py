@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,7 @@ ANSWER = ("slice_id", "generation", "key_generation", "expires_at", "state", "co
 
 def recorded(app: ASGIApp, node: Node, folder: Path) -> ASGIApp:
     """The application of a node, whose calls stand in `folder`/calls.jsonl from now on."""
-    numbers = count(1)
-
-    def write(**line: Any) -> None:
-        with suppress(OSError), (folder / FILE).open("a") as file:  # a full disk is no trouble of the node's own
-            file.write(json.dumps({"at": time.monotonic(), **line}) + "\n")
+    numbers, write = count(1), partial(_write, folder / FILE)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] == "/healthz":
@@ -59,6 +56,11 @@ def recorded(app: ASGIApp, node: Node, folder: Path) -> ASGIApp:
 
     write(started=True)
     return serve
+
+
+def _write(to: Path, /, **line: Any) -> None:
+    with suppress(OSError), to.open("a") as file:  # a full disk is no trouble of the node's own
+        file.write(json.dumps({"at": time.monotonic(), **line}) + "\n")
 
 
 def slice_keys(lines: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
@@ -18,14 +17,13 @@ from nodemgr.periodic import look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.stops import heed_stops
 from plc.client import Directory, DirectoryCache, Keeper, Member
-from rpc import logs, metrics, tls
+from rpc import daemon, metrics, tls
 from rpc.aio import Session
 from rpc.background import Tasks
 from rpc.sockets import raise_descriptor_limit
 from testbed.simulation.control import serve_control
 from testbed.simulation.population import Population, Row, SimulatedNode, read_rows
 from trust.clock import Clock, system_clock
-from trust.errors import Refusal
 from trust.identity import Role
 
 ENROLLING = 8  # side by side: plc answers each in a thread of its own
@@ -34,17 +32,12 @@ DIRECTORY_SECONDS = 5
 
 
 def main() -> None:
-    """Run; a refusal at the start (a setting, a token, plc away) is said in one line."""
-    try:
-        run()
-    except Refusal as refusal:
-        sys.exit(f"simnodes: {refusal.reason}")
-
-
-def run() -> None:
     """Serve until SIGTERM; prints `ready ADDRESS` (of the first node) once all answer and have advertised."""
-    settings = SimulationSettings.load()
-    logs.configure(settings.log_level, "simnodes")
+    daemon.start("simnodes", SimulationSettings, run)
+
+
+def run(settings: SimulationSettings) -> None:
+    """The same, with these settings."""
     raise_descriptor_limit()
     rows = read_rows(settings.simulated_nodes)
     members = enrol(settings, rows, system_clock())
@@ -106,7 +99,7 @@ async def serve(settings: SimulationSettings, population: Population, members: S
             control = await serve_control(settings.control_socket, population.misbehave)
             stack.callback(control.close)
         first = population.nodes[0].doorway
-        rounds.begin(_say_ready(f"{first.host}:{first.port}", advertisers))
+        rounds.begin(_ready(first.host, first.port, advertisers))
         await stop.wait()
 
 
@@ -127,10 +120,9 @@ async def _open(
     return look_after(rounds, found.node, found.place, Agents(session, settings.agent_urls, directory), settings)
 
 
-async def _say_ready(address: str, advertisers: Sequence[Advertiser]) -> None:
+async def _ready(host: str, port: int, advertisers: Sequence[Advertiser]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(ADVERTISED_WITHIN):
             for advertiser in advertisers:
                 await advertiser.told.wait()
-    sys.stdout.write(f"ready {address}\n")
-    sys.stdout.flush()
+    daemon.ready(host, port)

@@ -22,7 +22,6 @@ class SliverSpec:
         hostname: name shown inside (no `_`: the kernel takes it, bwrap does not).
         memory_mb: ceiling in MiB.
         processes: ceiling of processes and threads.
-        host_uid: the user on the host that the sliver's root becomes; None = the node manager's own.
         private_key: the slice's private key, OpenSSH format. Never logged, hence not in repr.
         public_key: its one-line public half.
     """
@@ -32,17 +31,8 @@ class SliverSpec:
     hostname: str
     memory_mb: int
     processes: int
-    host_uid: int | None
     private_key: str = field(repr=False)
     public_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one sliver uses now: processes (a count) and resident memory in MiB."""
-
-    processes: int
-    memory_mb: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +95,8 @@ class Driver(Protocol):
     async def delete(self, slice: str) -> None:
         """Remove processes and files. Nothing to do when it is not there."""
 
-    async def set_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
-        """Change the ceilings of a sliver that is there."""
-
     async def set_slice_key(self, slice: str, *, private_key: str, public_key: str) -> None:
         """Put another slice key pair in the place of the one given at creation (`svm rekey`)."""
-
-    async def usage(self, slice: str) -> Usage:
-        """What it uses now. Refusal(NOT_FOUND) when there is none."""
 
     async def disk_kib(self, slice: str) -> int:
         """KiB that its user's files take on the disk. Refusal(TIMEOUT) when they are too many to be counted."""

@@ -66,10 +66,6 @@ class KeeperDriver(LocalDriver):
         inside = namespace(keeper.pid, "pid")
         return entrants(inside) if inside else []
 
-    def change_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
-        if self._cgroups:
-            self._cgroups.limit(slice, memory_mb=memory_mb, processes=processes)
-
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         stuck = None
         for pid, marked in first_processes(self.mark).items():

@@ -8,7 +8,6 @@ over. Each sliver is worked on by one thread at a time.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import logging
 import os
@@ -21,14 +20,14 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import Pty, SliverSpec, Usage
+from nodemgr.slivers.drivers.driver import Pty, SliverSpec
 from nodemgr.slivers.inside import etc, folder
 from nodemgr.slivers.inside.folder import Record, SliverFolder
 from nodemgr.slivers.inside.keyring import leave_session_keyring
 from nodemgr.slivers.inside.view import Entry, Folders, entries
 from nodemgr.slivers.limits import hostuids, ports
 from nodemgr.slivers.process.hangup import HANGUP_SECONDS, finish, hang_up
-from nodemgr.slivers.process.processes import Process, members, namespace, resident_kib
+from nodemgr.slivers.process.processes import Process, members, namespace
 from nodemgr.slivers.process.session import Door, KeeperSession, enter
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
@@ -89,10 +88,6 @@ class LocalDriver:
         """The processes outside that wait for the sliver's sessions."""
         raise NotImplementedError
 
-    def change_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
-        """Change what bounds a running sliver as a whole; its record, which bounds later sessions, is written."""
-        raise NotImplementedError
-
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         """End first processes of this node's (of one slice) that are none of the `recorded` pids."""
         raise NotImplementedError
@@ -109,14 +104,8 @@ class LocalDriver:
     async def delete(self, slice: str) -> None:
         await self._work(slice, lambda: self._delete(slice))
 
-    async def set_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
-        await self._work(slice, lambda: self._set_limits(slice, memory_mb, processes))
-
     async def set_slice_key(self, slice: str, *, private_key: str, public_key: str) -> None:
         await self._work(slice, lambda: self._set_slice_key(slice, private_key, public_key))
-
-    async def usage(self, slice: str) -> Usage:
-        return await self._read(lambda: self._usage(slice))
 
     async def disk_kib(self, slice: str) -> int:
         return await self._read(lambda: SliverFolder(self.directory, slice).disk_kib())
@@ -194,7 +183,7 @@ class LocalDriver:
         return record
 
     def _make(self, sliver: SliverFolder, spec: SliverSpec) -> None:
-        record = Record.of(spec, self._give_uid(spec))
+        record = Record.of(spec, self._give_uid())
         try:
             sliver.make(record.host_uid)
             etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
@@ -203,10 +192,10 @@ class LocalDriver:
         finally:
             self._given.discard(record.host_uid or 0)
 
-    def _give_uid(self, spec: SliverSpec) -> int | None:
-        """The host user of a new sliver: the one asked for, else the next free one, else our own."""
-        if self._uids is None or spec.host_uid is not None:
-            return spec.host_uid if os.geteuid() == 0 else None
+    def _give_uid(self) -> int | None:
+        """The host user of a new sliver: the next free one; None: our own."""
+        if self._uids is None:
+            return None
         with self._guard:
             # Of whatever is there: two slivers of one host user would own one another's files.
             taken = {uid for slice in self._folders() if (uid := SliverFolder(self.directory, slice).owner())}
@@ -261,19 +250,9 @@ class LocalDriver:
         finally:
             lock.release()
 
-    def _set_limits(self, slice: str, memory_mb: int, processes: int) -> None:
-        sliver, record = self._existing(slice)
-        sliver.write(dataclasses.replace(record, memory_mb=memory_mb, processes=processes))
-        self.change_limits(slice, memory_mb=memory_mb, processes=processes)
-
     def _set_slice_key(self, slice: str, private_key: str, public_key: str) -> None:
         sliver, record = self._existing(slice)
         etc.write_slice_key(sliver.etc, private_key, public_key, record.host_uid)
-
-    def _usage(self, slice: str) -> Usage:
-        self._existing(slice)
-        pids = self._inside(slice)
-        return Usage(processes=len(pids), memory_mb=-(-sum(map(resident_kib, pids)) // 1024))
 
     def _existing(self, slice: str) -> tuple[SliverFolder, Record]:
         sliver = SliverFolder(self.directory, slice)

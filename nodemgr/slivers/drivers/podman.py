@@ -30,7 +30,6 @@ from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import KEEPER, program, when_settled, words
 from nodemgr.slivers.process.processes import Process, pids
 from nodemgr.slivers.process.session import AT_HOME, Terminal
-from nodemgr.slivers.process.spawn import run_helper
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
@@ -90,12 +89,6 @@ class PodmanDriver(LocalDriver):
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
         identity = self._id(slice).encode()
         return [pid for pid in pids() if identity in (said := words(pid)) and b"exec" in said]
-
-    def change_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
-        """Podman 4.3 changes no running container's ceilings by API; runc does."""
-        memory = str(memory_mb * _MIB)
-        ceilings = ["--memory", memory, "--memory-swap", memory, "--pids-limit", str(processes + _SPARE_PROCESSES)]
-        run_helper([self._runc, "update", *ceilings, self._id(slice)], f"the ceilings of {slice} were not changed")
 
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         with _refusing("podman does not say what runs"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import Pty, Session, SliverSpec, Usage
+from nodemgr.slivers.drivers.driver import Pty, Session, SliverSpec
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
@@ -71,17 +71,9 @@ class SimulatedDriver:
         for path in self._paths(slice):
             path.unlink(missing_ok=True)
 
-    async def set_limits(self, slice: str, *, memory_mb: int, processes: int) -> None:
-        del memory_mb, processes
-        self._find(slice)
-
     async def set_slice_key(self, slice: str, *, private_key: str, public_key: str) -> None:
         del private_key, public_key
         self._find(slice)
-
-    async def usage(self, slice: str) -> Usage:
-        self._find(slice)
-        return Usage(processes=1, memory_mb=1)
 
     async def ended(self, slices: Collection[str]) -> Sequence[str]:
         """A simulated sliver ends when its file goes."""

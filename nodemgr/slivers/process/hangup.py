@@ -18,7 +18,6 @@ class Group:
     """The process group of one session, in the host's numbers, and the pid namespace that its members are in."""
 
     number: int
-    leader: int
     inside: str
 
 
@@ -33,7 +32,7 @@ def hang_up(entrant: int) -> list[Group]:
         with contextlib.suppress(ProcessLookupError):
             group = os.getpgid(leader)
             if inside is not None:
-                found.append(Group(group, leader, inside))
+                found.append(Group(group, inside))
             if group == leader:
                 os.killpg(group, signal.SIGHUP)
                 os.killpg(group, signal.SIGCONT)

@@ -104,14 +104,6 @@ def _namespace_pids(pid: int) -> list[str]:
     return []
 
 
-def resident_kib(pid: int) -> int:
-    """Resident memory of one process in KiB; 0 when it is gone."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pages = int((PROC / str(pid) / "statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") // 1024
-    return 0
-
-
 def ignores_hangup(pid: int) -> bool:
     """True for a process that was started with nohup, or set SIGHUP to be ignored itself."""
     with contextlib.suppress(OSError):

@@ -150,7 +150,7 @@ def add_slice(node: Node, slice: str) -> Access:
     """A running sliver and its entry in the table, with the user's key in it."""
     private, public = new_ssh_key_pair(f"slice {slice}")
     slice_id = uuid.uuid4()
-    spec = SliverSpec(slice, slice_id, f"{slice}-n1", 512, 200, None, private, public)
+    spec = SliverSpec(slice, slice_id, f"{slice}-n1", 512, 200, private, public)
     run_async(node.driver.create(spec))
     key_file = node.folder / f"{slice}_slice_key"
     key_file.touch(mode=0o600)

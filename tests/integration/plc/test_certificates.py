@@ -214,10 +214,10 @@ class TestStanding:
         who, now = plc.certified(), plc.central.clock.now()
         with plc.central.begin() as connection:
             deactivation.disable(connection, AS_OPERATOR, who.email, "abuse", True, plc.settings, now)
-        assert who.identity in plc.anyone().stops().owners
+        assert who.identity in plc.anyone().stops()
         with plc.central.begin() as connection:
             accounts.enable(connection, AS_OPERATOR, who.email, now)
-        assert who.identity not in plc.anyone().stops().owners
+        assert who.identity not in plc.anyone().stops()
 
     def test_the_operator_revokes_what_was_stolen(self, plc: Running) -> None:
         who, now = plc.certified(), plc.central.clock.now()

@@ -44,7 +44,7 @@ class Node:
 
     def spec(self, slice: str, memory_mb: int = 512, processes: int = 100) -> SliverSpec:
         private, public = new_ssh_key_pair(slice)
-        return SliverSpec(slice, uuid.uuid4(), f"{slice}-n_1", memory_mb, processes, None, private, public)
+        return SliverSpec(slice, uuid.uuid4(), f"{slice}-n_1", memory_mb, processes, private, public)
 
     def make(self, slice: str, **limits: int) -> SliverSpec:
         spec = self.spec(slice, **limits)

@@ -266,7 +266,7 @@ ctypes.CDLL(None).syscall(250, 1, None)
 if add() < 0:
     sys.exit("no keyrings here")
 driver = open_driver(sys.argv[1], pathlib.Path(sys.argv[2]))
-asyncio.run(driver.create(SliverSpec("enemy", uuid.uuid4(), "enemy-n1", 256, 50, None, "", "")))
+asyncio.run(driver.create(SliverSpec("enemy", uuid.uuid4(), "enemy-n1", 256, 50, "", "")))
 find = "print syscall(250, 10, -3, my $a = qq(user), my $b = qq(ticket-of-the-login), 0) >= 0 ? q(found) : q(none)"
 session = driver.enter("enemy", ["/usr/bin/perl", "-e", find], pty=None)
 print(os.read(session.stdout, 100).decode())

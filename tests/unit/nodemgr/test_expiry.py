@@ -14,7 +14,7 @@ from trust.errors import Refusal
 
 
 def spec(slice: str = SLICE, slice_id: object = SLICE_ID) -> SliverSpec:
-    return SliverSpec(slice, slice_id, "n1", 1, 1, None, *SLICE_KEYS[0])  # type: ignore[arg-type]
+    return SliverSpec(slice, slice_id, "n1", 1, 1, *SLICE_KEYS[0])  # type: ignore[arg-type]
 
 
 async def test_a_sliver_ends_with_its_lease_and_the_grace_period(world: World) -> None:

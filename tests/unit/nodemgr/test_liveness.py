@@ -177,7 +177,7 @@ async def test_a_sliver_whose_record_is_damaged_goes_back_to_its_lease_and_keeps
 ) -> None:
     """A node manager's start: the driver knows the name, not whose it is."""
     lease = await world.running()
-    await world.driver.create(SliverSpec("stray", OTHER_ID, "n1", 1, 1, None, *SLICE_KEYS[0]))
+    await world.driver.create(SliverSpec("stray", OTHER_ID, "n1", 1, 1, *SLICE_KEYS[0]))
     world.restart()
 
     async def there(self: SimulatedDriver) -> dict[str, None]:

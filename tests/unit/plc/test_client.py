@@ -113,7 +113,7 @@ class TestProofs:
 class TestStops:
     def test_what_the_ca_signed(self, authority: Authority) -> None:
         stops = read_stops(sign_stops([LARRY, OTHER], authority.key, NOW), authority.certificate.public_key())
-        assert (stops.signed_at, stops.owners) == (NOW, frozenset({LARRY, OTHER}))
+        assert stops == {LARRY, OTHER}
 
     def test_what_somebody_else_signed(self, authority: Authority, key: rsa.RSAPrivateKey) -> None:
         genuine = sign_stops([LARRY], authority.key, NOW)
@@ -130,7 +130,7 @@ class TestStops:
                 read_stops(token, public_key)
             assert caught.value.code is Code.NOT_AUTHENTICATED
 
-    @pytest.mark.parametrize("claims", [{}, {"iat": 1}, {"iat": 1, "owners": ["x"]}, {"iat": "x", "owners": []}])
+    @pytest.mark.parametrize("claims", [{}, {"iat": 1}, {"iat": 1, "owners": ["x"]}])
     def test_what_says_nothing(self, authority: Authority, claims: dict[str, object]) -> None:
         header = {"alg": "ES256", "typ": STOPS.typ}
         signed = serialize_compact(header, json.dumps(claims), ECKey.import_key(authority.key), algorithms=["ES256"])

@@ -33,7 +33,6 @@ def test_environment_before_file_before_defaults(monkeypatch: pytest.MonkeyPatch
     assert (found.listen, found.ca_operator, found.open) == ("127.0.0.1:2", "op@x.org", True)
     assert found.names_per_user == 50
     assert found.addresses == ("127.0.0.1", "plc.example.org")
-    assert (found.host, found.port) == ("127.0.0.1", 2)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_not_said_has_a_default() -> None:
     settings = Settings.load()
-    assert (settings.name, settings.host, settings.port, settings.token) == ("svm", "127.0.0.1", 7445, None)
+    assert (settings.name, settings.listen, settings.token) == ("svm", "127.0.0.1:7445", None)
 
 
 def test_a_setting_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,4 +30,4 @@ def test_a_file_stands_behind_the_environment(tmp_path: Path, monkeypatch: pytes
     path.write_text('name = "filed"\nplc_url = "https://elsewhere"\nlisten = "[::1]:1"\n')
     monkeypatch.setenv("DSLICE_CONFIG", str(path))
     settings = Settings.load()
-    assert (settings.name, settings.plc_url, settings.host, settings.port) == ("filed", "https://plc", "::1", 1)
+    assert (settings.name, settings.plc_url, settings.listen) == ("filed", "https://plc", "[::1]:1")

@@ -8,8 +8,8 @@ import pytest
 from admin import tokens
 from nodemgr.slivers.inside.folder import SliverFolder
 from nodemgr.slivers.process.processes import Process
+from svm.checks import Check
 from testbed import leftovers
-from testbed.doctor import Finding
 from testbed.faults import inject
 from testbed.home import ACCOUNTS, Home, HomeError, Plan
 from testbed.shell import process_table, settings
@@ -91,6 +91,5 @@ def test_what_lies_in_a_slivers_home_is_no_record(tmp_path: Path) -> None:
 
 
 def test_findings() -> None:
-    assert Finding(True, "fine").line() == "ok   fine"
-    assert Finding(False, "ssh", "apt-get install it").line() == "BAD  ssh: apt-get install it"
-    assert Finding(False, "ssh", "a").as_json() == {"ok": False, "what": "ssh", "advice": "a"}
+    assert Check(True, "fine").line() == "ok   fine"
+    assert Check(False, "ssh", "apt-get install it").line() == "BAD  ssh: apt-get install it"
