@@ -34,12 +34,12 @@ def require_room(connection: Connection, request: OperationRequest) -> None:
         return
     owner = {"owner": str(request.owner)}
     if (connection.scalar(_OPERATIONS, owner) or 0) >= MOST_OPERATIONS:
-        raise Refusal(Code.OVER_CAPACITY, f"{MOST_OPERATIONS} commands within an hour are the most; wait a while")
+        raise Refusal(Code.OVER_CAPACITY, f"{MOST_OPERATIONS} commands within an hour are the limit; wait a while")
     if request.verb in CREATING and (connection.scalar(_SLICES, {**owner, "name": request.slice}) or 0) >= MOST_SLICES:
-        raise Refusal(Code.OVER_CAPACITY, f"you have {MOST_SLICES} slices, the most; svm deleteslice some")
+        raise Refusal(Code.OVER_CAPACITY, f"you have {MOST_SLICES} slices, the limit; delete some with svm deleteslice")
 
 
 def require_room_for_keys(connection: Connection, slice_row: UUID) -> None:
     """After they were written. Raises Refusal(OVER_CAPACITY), which undoes it."""
     if (connection.scalar(_KEYS, {"slice": slice_row}) or 0) > MOST_KEYS:
-        raise Refusal(Code.OVER_CAPACITY, f"a slice has at most {MOST_KEYS} keys; svm delkey some first")
+        raise Refusal(Code.OVER_CAPACITY, f"a slice has at most {MOST_KEYS} keys; remove some with svm delkey first")

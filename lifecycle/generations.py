@@ -38,6 +38,6 @@ def outgrow(connection: Connection, slice_row: UUID, counted: Counted, known: in
     if there - known > MOST_AHEAD:
         raise Refusal(
             Code.STALE_GENERATION,
-            f"the node counts {there - known} changes of keys more than svmd knows of: tell the node's operator",
+            f"the node counts {there - known} more changes of keys than svmd knows of: tell the node's operator",
         )
     connection.execute(_OUTGROW[counted], {"slice": slice_row, "known": known, "there": there})

@@ -28,60 +28,60 @@ SliceRow = Row[Any] | None
 Planner = Callable[[Connection, OperationRequest, SliceRow], Plan]
 
 
-def _newtickets(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _newtickets(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Tickets for an empty slice, or for the nodes that a half-made one lacks."""
-    return _make(connection, wanted, row, goes_on=False)
+    return _make(connection, request, row, goes_on=False)
 
 
-def _createslice(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _createslice(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Exactly newtickets, newleases, newvms; on a half-made slice it goes on where it stopped."""
-    return _make(connection, wanted, row, goes_on=True)
+    return _make(connection, request, row, goes_on=True)
 
 
-def _make(connection: Connection, wanted: OperationRequest, row: SliceRow, *, goes_on: bool) -> Plan:
-    spec = wanted.spec
+def _make(connection: Connection, request: OperationRequest, row: SliceRow, *, goes_on: bool) -> Plan:
+    spec = request.spec
     if spec is None:
-        raise Refusal(Code.BAD_INPUT, f"{wanted.verb} needs a slice file")
-    own = row is not None and row.owner == str(wanted.owner)
+        raise Refusal(Code.BAD_INPUT, f"{request.verb} needs a slice file")
+    own = row is not None and row.owner == str(request.owner)
     if row is not None and not own and row.state == SliceState.OPEN:
-        raise Refusal(Code.NAME_TAKEN, f"the name {wanted.slice} is somebody else's: choose another")
+        raise Refusal(Code.NAME_TAKEN, f"the name {request.slice} is somebody else's: choose another")
     if row is not None and own:
         _refuse_busy(connection, row)
     if row is None or row.state != SliceState.OPEN:
-        slice_row = _insert_slice(connection, wanted, spec)
-        notes = (_autorenews(connection, wanted, slice_row),) if wanted.autorenew else ()
-        plan = Plan(slice_row, wanted.slice, ((Kind.NEWTICKETS, None),), notes, spec.numnodes)
-        return _after_earlier(connection, wanted, plan)
+        slice_row = _insert_slice(connection, request, spec)
+        notes = (_autorenews(connection, request, slice_row),) if request.autorenew else ()
+        plan = Plan(slice_row, request.slice, ((Kind.NEWTICKETS, None),), notes, spec.numnodes)
+        return _after_earlier(connection, request, plan)
     living = _effective(connection, row.id, LIVE)
-    _fit(connection, wanted, spec, row, living)
+    _fit(connection, request, spec, row, living)
     after = {SliverState.TICKETED: Kind.NEWLEASES, SliverState.LEASED: Kind.NEWVMS} if goes_on else {}
     steps: list[tuple[Kind, str | None]] = [(after[state], node) for node, state in living.items() if state in after]
     if len(living) < spec.numnodes:
         steps.append((Kind.NEWTICKETS, None))
     if not steps:
-        raise Refusal(Code.NAME_TAKEN, _complete(wanted, living))
-    notes = (_autorenews(connection, wanted, row.id),) if wanted.autorenew else ()
-    return _after_earlier(connection, wanted, Plan(row.id, row.name, tuple(steps), notes, spec.numnodes))
+        raise Refusal(Code.NAME_TAKEN, _complete(request, living))
+    notes = (_autorenews(connection, request, row.id),) if request.autorenew else ()
+    return _after_earlier(connection, request, Plan(row.id, row.name, tuple(steps), notes, spec.numnodes))
 
 
-def _after_earlier(connection: Connection, wanted: OperationRequest, plan: Plan) -> Plan:
+def _after_earlier(connection: Connection, request: OperationRequest, plan: Plan) -> Plan:
     """Tickets are asked for when nodes that still have an earlier sliver of that name have been asked to end it."""
     tickets = (Kind.NEWTICKETS, None)
-    earlier = earlier_slivers(connection, wanted) if tickets in plan.steps else ()
+    earlier = earlier_slivers(connection, request) if tickets in plan.steps else ()
     if not earlier:
         return plan
     return replace(plan, earlier=earlier, steps=tuple(step for step in plan.steps if step != tickets))
 
 
-def _complete(wanted: OperationRequest, living: Mapping[str, SliverState]) -> str:
-    name, running = wanted.slice, sum(state is SliverState.RUNNING for state in living.values())
+def _complete(request: OperationRequest, living: Mapping[str, SliverState]) -> str:
+    name, running = request.slice, sum(state is SliverState.RUNNING for state in living.values())
     if running == len(living):
         return f"{name} already runs on its {running} nodes: renewslice and addkey work on it, deleteslice ends it"
     return f"{name} already has its {len(living)} tickets: svm createslice, or newleases and newvms, go on with it"
 
 
 def _fit(
-    connection: Connection, wanted: OperationRequest, spec: SliceSpec, row: Row[Any], living: Mapping[str, Any]
+    connection: Connection, request: OperationRequest, spec: SliceSpec, row: Row[Any], living: Mapping[str, Any]
 ) -> None:
     """An empty slice takes the new file whole; one that holds nodes keeps its numbers and takes preferences."""
     if living and (row.numnodes, row.leaselen) != (spec.numnodes, spec.leaselen):
@@ -91,43 +91,43 @@ def _fit(
             f" {row.leaselen}: use that file to go on, or svm deleteslice {row.name} first",
         )
     table = svm.slice_table
-    connection.execute(update(table).where(table.c.id == row.id).values(_asked(wanted, spec)))
-    _keep_delegations(connection, wanted, row)
-    _set_autorenew(connection, wanted, row.id)
+    connection.execute(update(table).where(table.c.id == row.id).values(_asked(request, spec)))
+    _keep_delegations(connection, request, row)
+    _set_autorenew(connection, request, row.id)
 
 
-def _asked(wanted: OperationRequest, spec: SliceSpec) -> dict[str, Any]:
-    named = {"ips": list(spec.ips), "agents": list(wanted.agents)}
+def _asked(request: OperationRequest, spec: SliceSpec) -> dict[str, Any]:
+    named = {"ips": list(spec.ips), "agents": list(request.agents)}
     return {"numnodes": spec.numnodes, "leaselen": spec.leaselen, **named}
 
 
-def _insert_slice(connection: Connection, wanted: OperationRequest, spec: SliceSpec) -> UUID:
-    values = {"name": wanted.slice, "owner": str(wanted.owner), **_asked(wanted, spec)}
+def _insert_slice(connection: Connection, request: OperationRequest, spec: SliceSpec) -> UUID:
+    values = {"name": request.slice, "owner": str(request.owner), **_asked(request, spec)}
     attempt = connection.begin_nested()
     try:
         row = connection.execute(insert(svm.slice_table).values(values).returning(svm.slice_table)).one()
     except IntegrityError:  # the same name at the same time; the other came first
         attempt.rollback()
-        raise Refusal(Code.BUSY, f"{wanted.slice} is being created at this moment: try again") from None
+        raise Refusal(Code.BUSY, f"{request.slice} is being created at this moment: try again") from None
     attempt.commit()
-    _keep_delegations(connection, wanted, row)
-    _set_autorenew(connection, wanted, row.id)
+    _keep_delegations(connection, request, row)
+    _set_autorenew(connection, request, row.id)
     return row.id  # type: ignore[no-any-return]
 
 
-def _newleases(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _newleases(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Redeem the tickets that wait, or those of the named nodes."""
-    return _waiting(connection, wanted, row, Kind.NEWLEASES)
+    return _waiting(connection, request, row, Kind.NEWLEASES)
 
 
-def _newvms(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _newvms(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Make the VMs whose leases wait, or those of the named nodes."""
-    return _waiting(connection, wanted, row, Kind.NEWVMS)
+    return _waiting(connection, request, row, Kind.NEWVMS)
 
 
-def _waiting(connection: Connection, wanted: OperationRequest, row: SliceRow, kind: Kind) -> Plan:
-    found = _begin(connection, wanted, row)
-    nodes = list(dict.fromkeys(wanted.nodes))
+def _waiting(connection: Connection, request: OperationRequest, row: SliceRow, kind: Kind) -> Plan:
+    found = _begin(connection, request, row)
+    nodes = list(dict.fromkeys(request.nodes))
     if nodes:
         _refuse_strangers(connection, found, nodes)
     else:
@@ -139,99 +139,99 @@ def _waiting(connection: Connection, wanted: OperationRequest, row: SliceRow, ki
     return Plan(found.id, found.name, tuple((kind, node) for node in nodes), notes, len(nodes))
 
 
-def _renewslice(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _renewslice(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Each lease replaced by one to now + leaselen; beat names the nodes that are due."""
-    found = _begin(connection, wanted, row)
+    found = _begin(connection, request, row)
     leased = "v.state IN ('leased', 'running') AND v.expires_at > now()"
-    nodes = list(wanted.nodes) or _nodes(connection, found.id, leased)
+    nodes = list(request.nodes) or _nodes(connection, found.id, leased)
     if not nodes:
         raise Refusal(Code.NOT_FOUND, f"{found.name} holds no lease to renew: svm createslice FILE makes it anew")
     over = _nodes(connection, found.id, "v.state IN ('leased', 'running', 'expired') AND v.expires_at <= now()")
     note = f"the leases of {len(over)} nodes have ended: svm createslice FILE makes their VMs anew"
     steps = tuple((Kind.RENEW, node) for node in nodes)
-    return Plan(found.id, found.name, steps, (note,) if over and not wanted.nodes else (), len(nodes))
+    return Plan(found.id, found.name, steps, (note,) if over and not request.nodes else (), len(nodes))
 
 
 def _keys(change: Callable[[Connection, UUID, Sequence[str]], None]) -> Planner:
     """addkey, delkey, nukekeys: change the wanted set, then push the whole of it to every VM."""
 
-    def plan(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
-        found = _begin(connection, wanted, row)
-        change(connection, found.id, wanted.keys)
-        return _at_each_vm(connection, wanted, found, ": each gets the keys when it is made")
+    def plan(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
+        found = _begin(connection, request, row)
+        change(connection, found.id, request.keys)
+        return _at_each_vm(connection, request, found, ": each gets the keys when it is made")
 
     return plan
 
 
-def _rekey(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _rekey(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """A new key pair of the slice's own, for every VM; beat names those that an earlier one did not reach."""
-    found = _begin(connection, wanted, row)
-    if not wanted.nodes:
+    found = _begin(connection, request, row)
+    if not request.nodes:
         want_next(connection, found.id)
-    return _at_each_vm(connection, wanted, found, ": each gets the new pair when it is made")
+    return _at_each_vm(connection, request, found, ": each gets the new pair when it is made")
 
 
-def _simple(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _simple(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Of a verb without a planner of its own."""
-    return _at_each_vm(connection, wanted, _begin(connection, wanted, row))
+    return _at_each_vm(connection, request, _begin(connection, request, row))
 
 
-def _at_each_vm(connection: Connection, wanted: OperationRequest, found: Row[Any], later: str = "") -> Plan:
+def _at_each_vm(connection: Connection, request: OperationRequest, found: Row[Any], later: str = "") -> Plan:
     """The verb's first step at each VM that runs, or at the named ones. `later`: what becomes of VMs still to come."""
-    kind = VERBS[wanted.verb].chain[0]
-    nodes = list(wanted.nodes) or _nodes(connection, found.id, "v.state = 'running' AND v.expires_at > now()")
+    kind = VERBS[request.verb].chain[0]
+    nodes = list(request.nodes) or _nodes(connection, found.id, "v.state = 'running' AND v.expires_at > now()")
     notes = () if nodes else (f"{found.name} has no VM yet{later}",)
     return Plan(found.id, found.name, tuple((kind, node) for node in nodes), notes, len(nodes))
 
 
-def _deleteslice(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _deleteslice(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """From this transaction on nothing but the deletion is claimed or recorded."""
-    found = _own(wanted, row)
+    found = _own(request, row)
     _refuse_busy(connection, found, conflicting=(Verb.DELETESLICE,))
-    _keep_delegations(connection, wanted, found)
+    _keep_delegations(connection, request, found)
     table = svm.slice_table
     ending = {"state": SliceState.DELETING, "autorenew": False, "heal": False}
     connection.execute(update(table).where(table.c.id == found.id).values(**ending))
     condemn(connection, found.id)
     nodes = _nodes(connection, found.id, "v.state = 'deleting'")
-    earlier = earlier_slivers(connection, wanted, found)
+    earlier = earlier_slivers(connection, request, found)
     steps: tuple[tuple[Kind, str | None], ...] = tuple((Kind.DELETE, node) for node in nodes)
     if not steps and not earlier:
         steps = ((Kind.RELEASE, None),)
     return Plan(found.id, found.name, steps, nodes=len(nodes) + len(earlier), earlier=earlier)
 
 
-def _replace(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _replace(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """For heal: these nodes give way to others."""
-    found = _begin(connection, wanted, row)
-    _refuse_strangers(connection, found, wanted.nodes)
-    steps = tuple((Kind.REPLACE, node) for node in wanted.nodes)
-    return Plan(found.id, found.name, steps, (f"silent too long: {', '.join(wanted.nodes)}",), len(steps))
+    found = _begin(connection, request, row)
+    _refuse_strangers(connection, found, request.nodes)
+    steps = tuple((Kind.REPLACE, node) for node in request.nodes)
+    return Plan(found.id, found.name, steps, (f"silent too long: {', '.join(request.nodes)}",), len(steps))
 
 
-def _clean(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _clean(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Purge the owner's slices that hold nothing valid."""
     del row
-    gone = purge(connection, wanted.owner)
+    gone = purge(connection, request.owner)
     return Plan(None, "", notes=tuple(f"purged {name}" for name in gone))
 
 
-def _autorenew(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _autorenew(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """autorenew on (with a standing delegation) or off."""
-    found = _begin(connection, wanted, row)
-    _set_autorenew(connection, wanted, found.id)
-    if wanted.autorenew:
-        return Plan(found.id, found.name, notes=(_autorenews(connection, wanted, found.id),))
-    return Plan(found.id, found.name, notes=(wanted.note or "autorenew off",))
+    found = _begin(connection, request, row)
+    _set_autorenew(connection, request, found.id)
+    if request.autorenew:
+        return Plan(found.id, found.name, notes=(_autorenews(connection, request, found.id),))
+    return Plan(found.id, found.name, notes=(request.note or "autorenew off",))
 
 
-def _autorenews(connection: Connection, wanted: OperationRequest, slice_row: UUID) -> str:
+def _autorenews(connection: Connection, request: OperationRequest, slice_row: UUID) -> str:
     """Until when it really does: the standing delegation may end before the date that was asked for."""
     table = svm.slice_table
     standing = connection.execute(select(table.c.standing_until).where(table.c.id == slice_row)).scalar_one()
-    if wanted.until is None or wanted.until <= standing:
-        return f"autorenew on until {_stamp(wanted.until or standing)}"
-    longer = f"plkeygen --renew and then svm delegate {wanted.slice} extend it to {_stamp(wanted.until)} at most"
+    if request.until is None or request.until <= standing:
+        return f"autorenew on until {_stamp(request.until or standing)}"
+    longer = f"plkeygen --renew and then svm delegate {request.slice} extend it to {_stamp(request.until)} at most"
     return f"autorenew on until {_stamp(standing)}, when your certificate ends: {longer}"
 
 
@@ -239,30 +239,30 @@ def _stamp(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _heal(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _heal(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """heal on (with a standing delegation that covers it) or off."""
-    found = _begin(connection, wanted, row)
+    found = _begin(connection, request, row)
     table = svm.slice_table
     covers = table.c.standing_heals & (table.c.standing_until > text("now()"))
-    if wanted.heal and not connection.scalar(select(covers).where(table.c.id == found.id)):
+    if request.heal and not connection.scalar(select(covers).where(table.c.id == found.id)):
         raise Refusal(
             Code.BAD_INPUT, f"heal needs a standing delegation that covers it: svm heal {found.name} on signs one"
         )
-    connection.execute(update(table).where(table.c.id == found.id).values(heal=bool(wanted.heal)))
-    return Plan(found.id, found.name, notes=("heal on" if wanted.heal else "heal off",))
+    connection.execute(update(table).where(table.c.id == found.id).values(heal=bool(request.heal)))
+    return Plan(found.id, found.name, notes=("heal on" if request.heal else "heal off",))
 
 
-def _delegate(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _delegate(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Keep a new standing delegation."""
-    if wanted.standing is None:
+    if request.standing is None:
         raise Refusal(Code.BAD_INPUT, "delegate needs a standing delegation")
-    found = _begin(connection, wanted, row)
-    return Plan(found.id, found.name, notes=(f"delegated until {wanted.standing.expires_at:%Y-%m-%d %H:%M:%S} UTC",))
+    found = _begin(connection, request, row)
+    return Plan(found.id, found.name, notes=(f"delegated until {request.standing.expires_at:%Y-%m-%d %H:%M:%S} UTC",))
 
 
-def _undelegate(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def _undelegate(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Forget both delegations and refuse any older one; what is under way is cancelled."""
-    found = _own_open(wanted, row)
+    found = _own_open(request, row)
     _refuse_busy(connection, found, conflicting=(Verb.DELETESLICE,))
     table = svm.slice_table
     nothing = dict.fromkeys(("working", "working_until", "standing", "standing_until"))
@@ -271,9 +271,9 @@ def _undelegate(connection: Connection, wanted: OperationRequest, row: SliceRow)
     return Plan(found.id, found.name, notes=("delegations withdrawn; autorenew and heal are off",))
 
 
-def plan(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Plan:
+def plan(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """What it comes to. Raises Refusal as `lifecycle.operations.start`."""
-    return _PLANNERS.get(wanted.verb, _simple)(connection, wanted, row)
+    return _PLANNERS.get(request.verb, _simple)(connection, request, row)
 
 
 _PLANNERS: dict[Verb, Planner] = {
@@ -296,27 +296,29 @@ _PLANNERS: dict[Verb, Planner] = {
 }
 
 
-def _own(wanted: OperationRequest, row: SliceRow) -> Row[Any]:
+def _own(request: OperationRequest, row: SliceRow) -> Row[Any]:
     if row is None:
-        raise Refusal(Code.NOT_FOUND, f"no slice {wanted.slice}: svm slices lists yours, createslice makes one")
-    if row.owner != str(wanted.owner):
-        raise Refusal(Code.NOT_OWNER, f"{wanted.slice} is somebody else's slice: svm slices lists yours")
+        raise Refusal(Code.NOT_FOUND, f"no slice {request.slice}: svm slices lists yours, createslice makes one")
+    if row.owner != str(request.owner):
+        raise Refusal(Code.NOT_OWNER, f"{request.slice} is somebody else's slice: svm slices lists yours")
     return row
 
 
-def _own_open(wanted: OperationRequest, row: SliceRow) -> Row[Any]:
-    found = _own(wanted, row)
+def _own_open(request: OperationRequest, row: SliceRow) -> Row[Any]:
+    found = _own(request, row)
     if found.state != SliceState.OPEN:
-        raise Refusal(Code.NOT_FOUND, f"{wanted.slice} is being deleted: svm status {wanted.slice} shows what is left")
+        raise Refusal(
+            Code.NOT_FOUND, f"{request.slice} is being deleted: svm status {request.slice} shows what is left"
+        )
     return found
 
 
-def _begin(connection: Connection, wanted: OperationRequest, row: SliceRow) -> Row[Any]:
+def _begin(connection: Connection, request: OperationRequest, row: SliceRow) -> Row[Any]:
     """The caller's own open slice, whose delegations are kept; not while another verb excludes this one."""
-    found = _own_open(wanted, row)
-    if is_exclusive(wanted.verb):
+    found = _own_open(request, row)
+    if is_exclusive(request.verb):
         _refuse_busy(connection, found)
-    _keep_delegations(connection, wanted, found)
+    _keep_delegations(connection, request, found)
     return found
 
 
@@ -337,17 +339,17 @@ def _refuse_strangers(connection: Connection, row: Row[Any], nodes: Sequence[str
     members = set(_nodes(connection, row.id, "v.state NOT IN ('deleting', 'deleted')"))
     for node in nodes:
         if node not in members:
-            raise Refusal(Code.NOT_FOUND, f"{node} is no node of {row.name}: svm status {row.name} lists them")
+            raise Refusal(Code.NOT_FOUND, f"{node} is not a node of {row.name}: svm status {row.name} lists them")
 
 
-def _keep_delegations(connection: Connection, wanted: OperationRequest, row: Row[Any]) -> None:
+def _keep_delegations(connection: Connection, request: OperationRequest, row: Row[Any]) -> None:
     values: dict[str, Any] = {}
-    for name, given in (("working", wanted.working), ("standing", wanted.standing)):
+    for name, given in (("working", request.working), ("standing", request.standing)):
         if given is not None:
             _refuse_withdrawn(given, row)
             values |= {name: given.token, f"{name}_until": given.expires_at}
-    if wanted.standing is not None:
-        values["standing_heals"] = wanted.standing.heal
+    if request.standing is not None:
+        values["standing_heals"] = request.standing.heal
     if values:
         connection.execute(update(svm.slice_table).where(svm.slice_table.c.id == row.id).values(**values))
 
@@ -358,17 +360,17 @@ def _refuse_withdrawn(given: Given, row: Row[Any]) -> None:
         raise Refusal(Code.NOT_ALLOWED, f"that delegation of {row.name} was withdrawn (svm undelegate): sign a new one")
 
 
-def _set_autorenew(connection: Connection, wanted: OperationRequest, slice_row: UUID) -> None:
-    if wanted.autorenew is None:
+def _set_autorenew(connection: Connection, request: OperationRequest, slice_row: UUID) -> None:
+    if request.autorenew is None:
         return
     table = svm.slice_table
-    if wanted.autorenew and not connection.scalar(
+    if request.autorenew and not connection.scalar(
         select(table.c.standing_until > text("now()")).where(table.c.id == slice_row)
     ):
         raise Refusal(
-            Code.BAD_INPUT, f"autorenew needs a standing delegation: svm autorenew {wanted.slice} on signs one"
+            Code.BAD_INPUT, f"autorenew needs a standing delegation: svm autorenew {request.slice} on signs one"
         )
-    values = {"autorenew": wanted.autorenew, "autorenew_until": wanted.until if wanted.autorenew else None}
+    values = {"autorenew": request.autorenew, "autorenew_until": request.until if request.autorenew else None}
     connection.execute(update(table).where(table.c.id == slice_row).values(**values))
 
 

@@ -40,7 +40,7 @@ def roles(connection: Connection, *, silence: float, watched: float) -> Iterator
     done, begun = (min(watched, float("inf") if age is None else float(age)) for age in (row.done, row.begun))
     yield _judged("worker", done, silence, "what is asked for waits")
     if done <= silence:
-        yield _judged("beat", begun, silence, "nothing is renewed, repeated or cleaned up by itself")
+        yield _judged("beat", begun, silence, "nothing is renewed, repeated or cleaned up automatically")
 
 
 def _judged(name: str, age: float, silence: float, consequence: str) -> Role:

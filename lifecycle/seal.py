@@ -35,7 +35,7 @@ class Seal:
         except ValueError:
             key = b""
         if len(key) != KEY_BYTES:
-            raise Refusal(Code.BAD_INPUT, f"{path} is no slice key file: it must hold {2 * KEY_BYTES} hex digits")
+            raise Refusal(Code.BAD_INPUT, f"{path} is not a slice key file: it must hold {2 * KEY_BYTES} hex digits")
         return cls(key)
 
     def seal(self, slice_row: UUID, private_key: str) -> bytes:

@@ -33,8 +33,8 @@ async def listening(node: Node, places: Sequence[tuple[str, int]], listen: Calla
                 where = " or ".join(f"{host}:{port}" for host, port in places)
                 raise Refusal(
                     Code.BAD_INPUT,
-                    f"cannot listen at {where}: a program that is no sliver of this node does; end it, or take another"
-                    " port (DSLICE_LISTEN, DSLICE_FRONTDOOR, DSLICE_METRICS_LISTEN)",
+                    f"cannot listen at {where}: a program that is not a sliver of this node does; end it, or take"
+                    " another port (DSLICE_LISTEN, DSLICE_FRONTDOOR, DSLICE_METRICS_LISTEN)",
                 ) from error
             await asyncio.sleep(PAUSE)
     raise AssertionError

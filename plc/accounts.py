@@ -142,7 +142,7 @@ def require_may_own_slices(who: Account, settings: Settings) -> None:
     """Enabled, and a PI unless plc is open to all (howto, introduction). Raises Refusal(NOT_ALLOWED)."""
     require_enabled(who, settings.ca_operator)
     if not (who.is_pi or settings.open):
-        raise Refusal(Code.NOT_ALLOWED, f"only PIs have slices and {who.email} is none; ask a PI of {who.site}")
+        raise Refusal(Code.NOT_ALLOWED, f"only PIs can have slices and {who.email} is not one; ask a PI of {who.site}")
 
 
 def visible(connection: Connection, actor: Actor, email: str) -> Account:
@@ -193,7 +193,7 @@ class Application:
         """With every text clean; Refusal(BAD_INPUT) names the field that is not."""
         unknown = set(self.contact) - set(CONTACT_COLUMNS)
         if unknown:
-            raise Refusal(Code.BAD_INPUT, f"there is no contact field {', '.join(sorted(unknown))}; leave it out")
+            raise Refusal(Code.BAD_INPUT, f"unknown contact field {', '.join(sorted(unknown))}; leave it out")
         return Application(
             email=Identity.user(self.email).name,
             name=clean(self.name, "name", least=1),

@@ -91,7 +91,7 @@ def status(connection: Connection, who: Identity, key_hash: str, proof: str, now
         raise Refusal(Code.NOT_FOUND, f"there is no certificate request of {who.name} with this key; run plkeygen")
     key = load_pem_public_key(found.public_key.encode())
     if not isinstance(key, RSAPublicKey):
-        raise TypeError("ask() took a key that is no RSA key")
+        raise TypeError("ask() took a key that is not an RSA key")
     check_proof(proof, who, key, now)
     if found.revoked_reason is not None:
         raise Refusal(

@@ -50,7 +50,7 @@ def from_file(path: Path) -> dict[str, Any]:
             _host(url)
         return {"svmd": written["svmd"], "svm": Identity(Role.SVM, written["svm"]).uri, "agents": agents}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refusal(Code.BAD_INPUT, f"{path} is no directory of svmd, svm and agents: {error!r}") from error
+        raise Refusal(Code.BAD_INPUT, f"{path} is not a directory of svmd, svm and agents: {error!r}") from error
 
 
 def whole(entries: Mapping[str, Any], ca_pem: str, ca_fingerprint: str) -> dict[str, Any]:

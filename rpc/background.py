@@ -61,7 +61,7 @@ def thread(work: Callable[[], None], name: str) -> Thread:
         try:
             work()
         except Exception:
-            log.critical("%s has ended by surprise, and this process with it", name, exc_info=True)
+            log.critical("%s has ended unexpectedly, and this process with it", name, exc_info=True)
             end_process()
 
     return Thread(target=run, name=name, daemon=True)
@@ -114,5 +114,5 @@ def _look_at(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         name = getattr(task.get_coro(), "__qualname__", task.get_name())
-        log.critical("%s has ended by surprise, and this process with it", name, exc_info=error)
+        log.critical("%s has ended unexpectedly, and this process with it", name, exc_info=error)
         Thread(target=end_process, name="end", daemon=True).start()

@@ -36,5 +36,5 @@ def fetch_unverified(url: str, path: str, *, timeout: float = CONNECT_TIMEOUT) -
     finally:
         connection.close()
     if reply.status != 200 or len(body) > MAX_BYTES:
-        raise Refusal(Code.INTERNAL, f"{parts.hostname} is no plc: it answered {reply.status} to {path}")
+        raise Refusal(Code.INTERNAL, f"{parts.hostname} is not a plc: it answered {reply.status} to {path}")
     return body

@@ -150,7 +150,7 @@ def complaints(errors: Sequence[Any]) -> str:
 
 def _complaint(error: Mapping[str, Any]) -> str:
     if error["type"] == "json_invalid":
-        return "the body is no JSON"
+        return "the body is not JSON"
     return f"{_place(error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
 
 

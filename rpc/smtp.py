@@ -106,7 +106,7 @@ def hand_over(url: str, letters: Iterable[tuple[Key, Callable[[], EmailMessage]]
                 left.popleft()
                 yield key, fate, reason
     except (OSError, smtplib.SMTPException) as error:
-        log.warning("the mail server at %s takes nothing: %s", without_password(url), error)
+        log.warning("the mail server at %s accepts nothing: %s", without_password(url), error)
         for key, _ in left:
             yield key, Fate.UNTRIED, str(error)
 

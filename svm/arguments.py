@@ -70,7 +70,7 @@ def nodes(words: Sequence[str]) -> tuple[str, ...]:
             address = str(ipaddress.ip_address(path.name))
         except ValueError:
             raise Refusal(
-                Code.BAD_INPUT, f"{word[:60]!a} is no node: give its IP address, as svm status prints it"
+                Code.BAD_INPUT, f"{word[:60]!a} is not a node: give its IP address, as svm status prints it"
             ) from None
         if address not in found:
             found.append(address)
@@ -87,11 +87,11 @@ def day(text: str, now: datetime) -> datetime:
         found = datetime.fromisoformat(words)
     except ValueError:
         raise Refusal(
-            Code.BAD_INPUT, f"{words[:40]!a} is no date; write it as 2026-12-24 or 2026-12-24T18:00"
+            Code.BAD_INPUT, f"{words[:40]!a} is not a date; write it as 2026-12-24 or 2026-12-24T18:00"
         ) from None
     if len(words) <= len("2026-12-24"):
         found = found.replace(hour=23, minute=59, second=59)
     found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     if found <= now:
-        raise Refusal(Code.BAD_INPUT, f"{words[:40]} lies in the past; give a date to come")
+        raise Refusal(Code.BAD_INPUT, f"{words[:40]} is in the past; give a date to come")
     return found

@@ -92,7 +92,7 @@ class Keys:
         root = offered_root(self.home.require_plc())
         shown = _sha256(root)
         if confirm(shown).replace(":", "").strip().lower() != shown[:8]:
-            raise Refusal(Code.WRONG_CERTIFICATE, "those are not its first 8 digits: nothing was sent")
+            raise Refusal(Code.WRONG_CERTIFICATE, "those are not the first 8 digits: nothing was sent")
         return root
 
     def _pinned(self) -> str | None:
@@ -259,7 +259,7 @@ class Keys:
 def _rsa(path: Path) -> RSAPrivateKey:
     key = key_from_pem(path.read_bytes())
     if not isinstance(key, RSAPrivateKey):
-        raise Refusal(Code.BAD_INPUT, f"{path} is no RSA key: move it away and run plkeygen")
+        raise Refusal(Code.BAD_INPUT, f"{path} is not an RSA key: move it away and run plkeygen")
     return key
 
 

@@ -24,7 +24,7 @@ class Whole(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
         if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= self.most):
-            self.fail(f"{text[:40]!a} is no whole number from 1 to {self.most}", param, ctx)
+            self.fail(f"{text[:40]!a} is not a whole number from 1 to {self.most}", param, ctx)
         return int(text)
 
 

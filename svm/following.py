@@ -33,7 +33,7 @@ def follow(
 ) -> tuple[int, Report]:
     """Show each event of an operation as it comes; the exit status is the operation's."""
     report = Report(as_json=flags.json, retry=retry)
-    with _interruptible(f"it goes on; follow it with: svm watch {operation}", flags, operation, report):
+    with _interruptible(f"it continues; follow it with: svm watch {operation}", flags, operation, report):
         total = 0
         for event in svmd.events(operation):
             total = _total(event) or total

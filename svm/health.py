@@ -18,10 +18,10 @@ _SAME_END = timedelta(seconds=1)  # a delegation's end has whole seconds
 # By lifecycle.diagnosis.Trouble; of one that this svm does not know, its name and reason are shown.
 _TROUBLES = {
     "orphan": "a VM that svmd did not make or has forgotten; it ends with its lease",
-    "missing": "its node has no VM of it any more; svm deleteslice {slice}, then svm createslice FILE, make it anew",
-    "keys": "it has not got the newest keys: the addkey, delkey or nukekeys that changed them sends them when repeated",
+    "missing": "its node no longer has its VM; svm deleteslice {slice}, then svm createslice FILE, make it anew",
+    "keys": "it lacks the newest keys: the addkey, delkey or nukekeys that changed them sends them when repeated",
     "pair": "its VM has an older key pair than the others: svm rekey {slice} gives all of them a new one",
-    "disk": "the disk of its node is full: svm ssh {slice} {node} lets you delete what you can do without",
+    "disk": "the disk of its node is full: svm ssh {slice} {node} lets you delete files",
     "stopped": "its VM does not run: svm newvms {slice} starts it again, with its files and keys",
 }
 
@@ -81,7 +81,7 @@ def _of_silence(found: Mapping[str, Any] | None) -> str:
     if found is None or found["state"] != "open":
         return "what is left of the slice there ends with its lease"
     if found["heal"]:
-        return "another node takes its place if that lasts"
+        return "another node takes its place if this lasts"
     return f"svm heal {found['name']} on has another node take its place"
 
 

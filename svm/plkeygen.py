@@ -39,7 +39,7 @@ class OneMode(click.Command):
 @click.option("--status", "mode", flag_value="status", help="Who you are, PI or not, and for how long.")
 @click.option("--force", is_flag=True, help="Ask for a certificate with a new key although there is a valid one.")
 @click.option("--email", metavar="EMAIL", help="Do not ask for it.")
-@click.option("--password-file", type=click.File("r"), metavar="FILE", help="Read the password there; '-' is stdin.")
+@click.option("--password-file", type=click.File("r"), metavar="FILE", help="Read the password from it; '-' is stdin.")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
 def plkeygen(mode: str | None, force: bool, email: str | None, password_file: IO[str] | None, debug: bool) -> int:
     """Make your ~/.planetlab and ask PlanetLab's CA for a certificate.
@@ -122,17 +122,17 @@ def _status(keys: "Keys") -> int:
     now = keys.clock.now()
     peer = verify_certificate(credentials.certificate, root=credentials.root, now=now, roles={Role.USER})
     days = (peer.not_after - now).days
-    click.echo(f"You are {peer.identity.name}{', PI' if peer.pi else ', no PI'}.")
+    click.echo(f"You are {peer.identity.name}{', PI' if peer.pi else ', not a PI'}.")
     click.echo(f"Certificate valid until {peer.not_after:%Y-%m-%d %H:%M:%S} UTC, {days} days left.")
     if days < 30:
         click.echo("Renew it: plkeygen --renew", err=True)
     try:
         refused = keys.refusal()
     except Refusal as refusal:
-        click.echo(f"Whether plc takes it is not known: {refusal.reason}", err=True)
+        click.echo(f"Cannot tell whether plc accepts it: {refusal.reason}", err=True)
         return 0
     if refused:
-        raise Refusal(Code.NOT_AUTHENTICATED, f"plc does not take it: {refused}")
+        raise Refusal(Code.NOT_AUTHENTICATED, f"plc does not accept it: {refused}")
     return 0
 
 

@@ -70,7 +70,7 @@ def _anew(failures: Sequence[NodeResult], flags: Flags) -> list[str]:
     """For nodes whose ticket or lease has ended, which no other command can mend."""
     ended = sum(map(_has_ended, failures))
     file = command(*flags.words(), "createslice", "FILE")
-    return [f"What has ended begins anew with: {file}"] if ended else []
+    return [f"To make anew what has ended: {file}"] if ended else []
 
 
 def _has_ended(result: NodeResult) -> bool:

@@ -44,7 +44,7 @@ def find(found: Iterable[Host], slice_name: str, word: str) -> Host:
         if word in (host.node, host.name, alias(slice_name, host)):
             return host
     raise Refusal(
-        Code.NOT_FOUND, f"{word[:60]} is no node with a running VM of {slice_name}; see: svm nodelist {slice_name}"
+        Code.NOT_FOUND, f"{word[:60]} is not a node with a running VM of {slice_name}; see: svm nodelist {slice_name}"
     )
 
 

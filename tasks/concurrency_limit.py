@@ -31,7 +31,7 @@ class ConcurrencyLimit:
         following: Callable[[], None] | None = work
         try:
             while following is not None:
-                with surviving("background work failed by surprise; the sweep finds its steps"):
+                with surviving("background work failed unexpectedly; the sweep finds its steps"):
                     following()
                 following = self._next()
         except BaseException:

@@ -109,7 +109,7 @@ async def _attempt(claim: Claim, act: Act, context: WorkerContext) -> Done | Fai
     except TimeoutError:
         return _failed(claim, context, Code.TIMEOUT, f"no answer within {context.policy.step} s: try again")
     except Exception:
-        log.exception("step failed by surprise")
+        log.exception("step failed unexpectedly")
         return _failed(
             claim, context, Code.INTERNAL, "the service manager failed: its operator finds the cause in the logs"
         )

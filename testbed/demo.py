@@ -207,7 +207,7 @@ def _clear(home: Home) -> None:
     if Lock(home).holder() is not None:
         raise HomeError(f"a testbed runs in {home.directory}: end it with 'dslice down --home {home.directory}'")
     if any(home.directory.iterdir()) and not home.is_ours():
-        raise HomeError(f"{home.directory} is no testbed's folder: name another with --home")
+        raise HomeError(f"{home.directory} is not a testbed's folder: name another with --home")
     shutil.rmtree(home.directory)
 
 

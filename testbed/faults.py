@@ -15,5 +15,5 @@ def inject(home: Home, node: str, fault: str) -> list[str]:
     groups = simulated_groups(home.plan())
     meant = [name for name, nodes in groups if node == EVERYONE or any(node in (n.name, n.address) for n in nodes)]
     if not meant:
-        raise HomeError(f"{node[:60]} is no simulated node of this testbed: start some with 'dslice up --simulated M'")
+        raise HomeError(f"{node[:60]} is not a simulated node of this testbed; 'dslice up --simulated M' starts some")
     return [set_fault(home.socket(f"{name}.sock"), node, fault) for name in meant]

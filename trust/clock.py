@@ -28,7 +28,7 @@ class SystemClock:
 def system_clock() -> SystemClock:
     """The clock of a process; ``DSLICE_CLOCK_OFFSET`` (seconds, may be negative) moves it for fault injection.
 
-    Raises Refusal(BAD_INPUT) when the variable is no whole number of at most eight digits.
+    Raises Refusal(BAD_INPUT) when the variable is not a whole number of at most eight digits.
     """
     text = os.environ.get("DSLICE_CLOCK_OFFSET", "").strip() or "0"
     if not re.fullmatch(r"[+-]?[0-9]{1,8}", text):

@@ -35,7 +35,7 @@ def parse_public_keys(data: bytes) -> list[PublicKey]:
 def _decoded(data: bytes) -> str:
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in data:
-        raise _bad("this file is no text in UTF-8; save it as UTF-8, or give the .pub file as ssh-keygen wrote it")
+        raise _bad("this file is not UTF-8 text; save it as UTF-8, or give the .pub file as ssh-keygen wrote it")
     return data.decode(encoding, "replace")
 
 

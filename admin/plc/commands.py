@@ -53,12 +53,12 @@ def requests(context: Context, as_json: bool) -> None:
         who = f"{one.email}  {one.name}, {one.site} ({one.account_role})"
         row(fields, f"{who}\n    asked {asked}, key {one.key_sha256[:16]}", as_json)
     if not found and not as_json:
-        click.echo("No certificate request waits.", err=True)
+        click.echo("No pending certificate requests.", err=True)
 
 
 @plc.command()
 @click.argument("which", nargs=-1)
-@click.option("--all", "everyone", is_flag=True, help="Every request that waits.")
+@click.option("--all", "everyone", is_flag=True, help="All pending requests.")
 @click.pass_obj
 def approve(context: Context, which: tuple[str, ...], everyone: bool) -> None:
     """Issue certificates that were asked for.
@@ -85,7 +85,7 @@ def approve(context: Context, which: tuple[str, ...], everyone: bool) -> None:
 
 @plc.command()
 @click.argument("which")
-@click.option("--reason", required=True, help="The user reads it.")
+@click.option("--reason", required=True, help="It is shown to the user.")
 @click.pass_obj
 def deny(context: Context, which: str, reason: str) -> None:
     """Deny a certificate request."""
@@ -115,7 +115,7 @@ def add_site(context: Context, name: str) -> None:
 
 
 @plc.command()
-@click.option("--site", help="Only of this site.")
+@click.option("--site", help="Of this site only.")
 @json_option
 @click.pass_obj
 def accounts(context: Context, site: str | None, as_json: bool) -> None:
@@ -175,7 +175,7 @@ def enable(context: Context, email: str) -> None:
 
 @plc.command()
 @click.argument("email")
-@click.option("--reason", required=True, help="The user reads it.")
+@click.option("--reason", required=True, help="It is shown to the user.")
 @click.option("--stop", is_flag=True, help="Also end the user's sessions and slivers now, on every node.")
 @click.pass_obj
 def disable(context: Context, email: str, reason: str, stop: bool) -> None:

@@ -23,7 +23,7 @@ class Token:
         """Raises Refusal(BAD_INPUT); the text itself never stands in the reason."""
         found = _TOKEN.fullmatch(text.strip())
         if found is None or found[1] not in set(Role):
-            raise Refusal(Code.BAD_INPUT, "this is no enrolment token; copy the whole line of dslice plc token")
+            raise Refusal(Code.BAD_INPUT, "this is not an enrolment token; copy the whole line of dslice plc token")
         return cls(Identity(Role(found[1]), found[2]), found[3], found[4])
 
     def __str__(self) -> str:

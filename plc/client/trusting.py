@@ -17,7 +17,7 @@ def offered_root(plc_url: str) -> str:
     try:
         return certificate_to_pem(certificate_from_pem(str(json.loads(shown)["ca"])))
     except (ValueError, KeyError, TypeError, RecursionError, Refusal) as error:
-        raise Refusal(Code.INTERNAL, f"{plc_url} is no plc: it shows no CA") from error
+        raise Refusal(Code.INTERNAL, f"{plc_url} is not a plc: it shows no CA") from error
 
 
 def root_with_fingerprint(plc_url: str, expected: str) -> str:

@@ -15,7 +15,7 @@ from svm.slicefile import SliceFile, read_slice_file
 
 FILE = click.argument("file", type=click.Path())
 AGENT = click.option(
-    "--agent", "agents", multiple=True, metavar="AGENT", help="Take tickets from this agent (again: more agents)."
+    "--agent", "agents", multiple=True, metavar="AGENT", help="Take tickets from this agent (repeat for more agents)."
 )
 
 
@@ -25,7 +25,7 @@ AGENT = click.option(
 @click.option("--dry-run", is_flag=True, help="Only list the nodes that it would take now.")
 @click.option("--replace", is_flag=True, help="Have another node take the place of one that fails for good.")
 @click.option("--autorenew", is_flag=True, help="Renew its leases from now on.")
-@click.option("--until", metavar="DATE", help="With --autorenew: the end of it.")
+@click.option("--until", metavar="DATE", help="With --autorenew: when that ends.")
 @flags
 def createslice(
     file: str, agents: tuple[str, ...], dry_run: bool, replace: bool, autorenew: bool, until: str | None

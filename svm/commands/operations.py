@@ -67,7 +67,7 @@ def cancel(what: str) -> None:
     elif found["outcome"] not in (None, "cancelled"):
         say(f"{found['verb']} {found['slice']} had already ended ({found['outcome']})")
     else:
-        say(f"cancelled; what had begun is finished: svm watch {operation}")
+        say(f"cancelled; steps already under way are being completed: svm watch {operation}")
 
 
 def _newest(found: Mapping[str, Any], *, running: bool = False) -> str:
@@ -75,7 +75,7 @@ def _newest(found: Mapping[str, Any], *, running: bool = False) -> str:
     if found["operations"]:
         return str(found["operations"][-1]["operation"])
     if running or not found["newest_operation"]:
-        raise Refusal(Code.NOT_FOUND, f"nothing goes on with {found['name']}; see: svm history {found['name']}")
+        raise Refusal(Code.NOT_FOUND, f"nothing is under way on {found['name']}; see: svm history {found['name']}")
     return str(found["newest_operation"])
 
 

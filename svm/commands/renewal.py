@@ -18,7 +18,7 @@ from svm.session import ask, connect, perform
 @click.command()
 @click.argument("name", type=SLICE, metavar="SLICE")
 @click.argument("what", type=click.Choice(["on", "off", "status"]))
-@click.option("--until", metavar="DATE", help="With on: renew no longer than this.")
+@click.option("--until", metavar="DATE", help="With on: do not renew past this time.")
 @flags
 def autorenew(name: str, what: str, until: str | None) -> int | None:
     """Have leases renewed by themselves, or not.

@@ -20,7 +20,7 @@ LONGEST_CONNECT = 40
 """Seconds: a step ends within 45, whatever -t says."""
 
 
-def wanted(
+def authorize(
     body: OperationBody, peer: Peer, store: TrustStore, svm: Identity, token: str | None, key: str | None
 ) -> OperationRequest:
     """What `lifecycle.operations.start` is to do for this caller, all of it checked but for the rows. Raises Refusal:
@@ -31,7 +31,7 @@ def wanted(
     require_pi(peer)
     store.require_fresh(_action(row, members))
     if (until := members.get("until")) is not None and until <= store.clock.now():
-        raise Refusal(Code.BAD_INPUT, "until lies in the past; give a date to come")
+        raise Refusal(Code.BAD_INPUT, "until is in the past; give a date to come")
     working = standing = None
     if row.chain:
         working = _given(token, DelegationKind.WORKING, body.slice, peer, store, svm)

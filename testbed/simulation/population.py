@@ -43,7 +43,7 @@ def read_rows(path: Path) -> list[Row]:
     try:
         rows = TypeAdapter(list[Row]).validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise Refusal(Code.BAD_INPUT, f"{path} is no list of simulated nodes; see nodemgr/settings.py") from error
+        raise Refusal(Code.BAD_INPUT, f"{path} is not a list of simulated nodes; see nodemgr/settings.py") from error
     if not rows or len({row.name for row in rows}) != len(rows):
         raise Refusal(Code.BAD_INPUT, f"{path} must list at least one node, and each once")
     return rows

@@ -148,7 +148,7 @@ def test_a_folder_that_is_none_of_ours_is_left_alone(elsewhere: dict[str, str], 
     theirs = tmp_path / "photos"
     theirs.mkdir()
     (theirs / "holiday.jpg").touch()
-    for folder, reason in ((theirs, "is no testbed's folder"), (Path("/proc/nowhere"), "cannot use /proc/nowhere")):
+    for folder, reason in ((theirs, "is not a testbed's folder"), (Path("/proc/nowhere"), "cannot use /proc/nowhere")):
         argv = ["dslice", "demo", "--home", str(folder)]
         refused = subprocess.run(argv, env=elsewhere, cwd=tmp_path, capture_output=True, text=True)
         assert refused.returncode == 1

@@ -76,7 +76,7 @@ ONCE = (
     Bug(
         "a surprise in background work keeps its place for good",
         "tasks/concurrency_limit.py",
-        """                with surviving("background work failed by surprise; the sweep finds its steps"):
+        """                with surviving("background work failed unexpectedly; the sweep finds its steps"):
                     following()
                 following = self._next()
         except BaseException:

@@ -216,5 +216,5 @@ class TestFirstContact:
             thread = Thread(target=server.handle_request)
             thread.start()
             url = f"https://127.0.0.1:{server.server_port}"
-            refused(lambda: offered_root(url), Code.INTERNAL, "is no plc")
+            refused(lambda: offered_root(url), Code.INTERNAL, "is not a plc")
             thread.join()

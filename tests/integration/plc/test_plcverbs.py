@@ -99,7 +99,7 @@ def test_all_that_wait_are_approved_but_those_that_cannot_be(plc: Running, opera
     assert f"{gone}: account {gone} is disabled (left)" in done.stderr
     for row in [json.loads(line) for line in operator("requests", "--json").stdout.splitlines()]:
         assert operator("deny", row["id"], "--reason", "tidying up").returncode == 0
-    assert operator("requests").stderr == "No certificate request waits.\n"
+    assert operator("requests").stderr == "No pending certificate requests.\n"
 
 
 def test_a_testbed_knows_its_plc(tmp_path: Path) -> None:

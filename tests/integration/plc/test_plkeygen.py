@@ -236,7 +236,7 @@ def test_the_way_back_after_the_flag_was_lost(laptop: Laptop) -> None:
     assert laptop.plkeygen("--refresh", "--email", email).returncode == 4
 
     enrolled(laptop, email)
-    assert laptop.plkeygen("--status").stdout.startswith(f"You are {email}, no PI.")
+    assert laptop.plkeygen("--status").stdout.startswith(f"You are {email}, not a PI.")
 
 
 def test_refresh_after_a_rotation_or_a_renewal_keeps_the_newest(laptop: Laptop) -> None:

@@ -57,7 +57,7 @@ def test_what_reconcile_has_found(
     ail(database)
     assert svm("doctor") == 1
     out = capsys.readouterr().out
-    assert "BAD  slice demo, 3 of 3 running, 127.0.1.1: its node has no VM of it any more" in out
+    assert "BAD  slice demo, 3 of 3 running, 127.0.1.1: its node no longer has its VM" in out
     assert f"BAD  slice demo, 3 of 3 running, {NODE}: it has not answered since" in out
     assert "(connection refused)" in out
     assert "strange" not in out

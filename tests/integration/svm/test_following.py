@@ -72,7 +72,7 @@ class TestFollowing:
         child.send_signal(signal.SIGINT)
         _, err = child.communicate()
         assert child.returncode == 130
-        advice = "it goes on; follow it with: svm watch "
+        advice = "it continues; follow it with: svm watch "
         assert err.strip().startswith(advice)
         operation = err.strip().removeprefix(advice)
         svmd.worker.resume()
@@ -144,4 +144,4 @@ class TestFollowing:
         assert child.returncode == 1
         capsys.readouterr()
         assert svm("cancel", "demo") == 1
-        assert "nothing goes on with demo" in capsys.readouterr().err
+        assert "nothing is under way on demo" in capsys.readouterr().err

@@ -196,7 +196,7 @@ def test_a_vm_that_its_node_has_lost(typist: Typist) -> None:
         node.store.forget(lease, node.now())
     reconciled(typist.farm)
     assert not typist.is_well()
-    assert typist.cure("no VM of it any more") == [["deleteslice", typist.name], ["createslice", "FILE"]]
+    assert typist.cure("no longer has its VM") == [["deleteslice", typist.name], ["createslice", "FILE"]]
     reconciled(typist.farm)
     assert typist.is_well()
 

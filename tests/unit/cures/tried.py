@@ -105,10 +105,10 @@ TRIED: dict[str, tuple[str, ...]] = {
     # Following
     _SVM + "test_following.py::test_ctrl_c_and_watch": (
         "the request may have reached svmd; see: svm watch {}",
-        "it goes on; follow it with: svm watch {}",
+        "it continues; follow it with: svm watch {}",
         "no operation {}; see: svm watch SLICE",
     ),
-    _SVM + "test_following.py::test_cancel": ("what had begun is finished: svm watch {}",),
+    _SVM + "test_following.py::test_cancel": ("steps already under way are being completed: svm watch {}",),
     _SVM + "test_following.py::test_svmd_is_away": (
         "'s database does not answer; try again in a minute",
         "plc knows no service manager yet; start svmd, or try again in a minute",
@@ -177,7 +177,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "start it with 'dslice up'",
         "(testbed: dslice up)",
         "'dslice up' enrols again",
-        "start some with 'dslice up --simulated M'",
+        "'dslice up --simulated M' starts some",
     ),
     "tests/acceptance/test_testbed.py::test_a_second_up_in_the_same_home_is_refused_in_one_line": (
         "end it with 'dslice down'",
@@ -191,10 +191,10 @@ TRIED: dict[str, tuple[str, ...]] = {
     ),
     # Bounds
     "tests/integration/lifecycle/test_bounds.py::test_one_owner_has_so_many_slices": (
-        "you have {} slices, the most; svm deleteslice some",
+        "you have {} slices, the limit; delete some with svm deleteslice",
     ),
     "tests/integration/lifecycle/test_bounds.py::test_a_slice_has_so_many_keys": (
-        "a slice has at most {} keys; svm delkey some first",
+        "a slice has at most {} keys; remove some with svm delkey first",
     ),
     "tests/unit/nodemgr/test_bounds.py::test_who_is_no_pi_makes_a_bounded_number_of_rows_and_pushes_nobody_out": (
         "were used or given up here; try again in an hour",
@@ -233,7 +233,7 @@ NO_CURES = (
     "dslice {}",
     "needs a public key",
     "svm cancel",
-    "is no directory of svmd, svm and agents",
+    "is not a directory of svmd, svm and agents",
     "use svm to ask",
     "was withdrawn (svm undelegate): sign a new one",  # of an older svm than svmd: the command line signs anew
     "pinned by plkeygen",

@@ -56,7 +56,7 @@ end_process(0.1)
 def test_a_surprise_ends_the_process(program: str, name: str) -> None:
     ended = run(program)
     assert (ended.returncode, ended.stdout) == (EXIT_STATUS, "warm\n")
-    assert f"{name} has ended by surprise" in ended.stderr
+    assert f"{name} has ended unexpectedly" in ended.stderr
     assert "nobody expected this" in ended.stderr
 
 

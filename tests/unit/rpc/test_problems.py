@@ -123,7 +123,7 @@ def test_escape_sequences_of_a_node_do_not_reach_the_terminal() -> None:
         (b'{"nodes": 0}', "nodes: Input should be greater than 0"),
         (b"{}", "nodes: Field required"),
         (b'{"nodes": 1, "slice": "ABC"}', "slice: a slice name is lower case"),
-        (b"{", "the body is no JSON"),
+        (b"{", "the body is not JSON"),
     ],
 )
 async def test_invalid_input_is_one_line(app: FastAPI, body: bytes, reason: str) -> None:

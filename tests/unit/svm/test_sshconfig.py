@@ -54,7 +54,7 @@ def test_a_host_by_any_of_its_names(word: str) -> None:
 
 
 def test_a_node_that_is_not_in_the_slice() -> None:
-    with pytest.raises(Refusal, match="no node with a running VM of demo") as caught:
+    with pytest.raises(Refusal, match="not a node with a running VM of demo") as caught:
         find(hosts(DETAILS), "demo", "127.0.1.2")
     assert caught.value.code is Code.NOT_FOUND
 

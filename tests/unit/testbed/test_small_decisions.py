@@ -61,7 +61,7 @@ def test_a_fault_needs_simulated_nodes(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.keep_plan(Plan(nodes=2, network=1))
     for node in ("all", "n1", "127.0.1.1"):
-        with pytest.raises(HomeError, match="is no simulated node of this testbed"):
+        with pytest.raises(HomeError, match="is not a simulated node of this testbed"):
             inject(home, node, "refuse")
 
 
