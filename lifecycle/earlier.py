@@ -1,4 +1,4 @@
-"""One name, one story: earlier registrations of a name whose last nodes have not let go of their slivers.
+"""Earlier registrations of a name whose last nodes have not let go of their slivers.
 
 Such a slice stays `deleting` until each node has said that its sliver is gone, or cannot have it any more. Whoever
 creates a slice of that name, or deletes it again, has these nodes asked at once, in the same operation.

@@ -1,4 +1,4 @@
-"""The history: append-only, numbered per operation; what `svm watch`, `svm history` and the page read."""
+"""The history: append-only, numbered per operation; what `svm watch` and `svm history` read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

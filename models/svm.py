@@ -1,6 +1,7 @@
 """Tables of svmd (schema `svm`): slices, slivers, operations, steps, events. What must hold stands here as constraints.
 
-Who writes what: `operations` starts, `claims` takes, `record` writes down, `sweeps` repairs. Times are the database's.
+Who writes what, in `lifecycle/`: `operations` begins, `outcome` claims, `record` writes down, `recovery` repairs. Times
+are the database's.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The listening side of the front door: who may knock, how often, and for how long without saying who they are."""
+"""The listening side of the front door: who may connect, how often, and for how long without logging in."""
 
 from __future__ import annotations
 
