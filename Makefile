@@ -26,9 +26,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Two processes, for much of a test is waiting; a folder's tests stay in one (tests/conftest.py).
+# Three processes, for much of a test is waiting; a folder's tests stay in one (tests/conftest.py).
 test: check
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 bench: install
 	$(BIN)/python -m bench

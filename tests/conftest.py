@@ -26,7 +26,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Side by side (`pytest -n 2 --dist loadscope`) a folder's tests stay together: they share what it starts once."""
+    """Side by side (`pytest -n 3 --dist loadscope`) a folder's tests stay together: they share what it starts once."""
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid.partition("::")[0].rpartition("/")[0]

@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_the_operation_going_and_watch_finds_it(lab: Lab) -> None:
         first_line(creating)  # one node has ended, three are to come
         stopped = interrupt(creating)
         assert stopped.status == INTERRUPTED
-        assert "goes on" in stopped.err
+        assert "it continues" in stopped.err
         assert "svm watch" in stopped.err
         watched = lab.svm("watch", "watched").must()
         assert sorted(watched.successes) == sorted(nodes)

@@ -54,7 +54,7 @@ def test_what_dies_is_started_again(lab: Lab) -> None:
 
 
 def test_faults_are_for_simulated_nodes_that_are_there(lab: Lab) -> None:
-    assert "no simulated node" in lab.dslice("fault", lab.real[0], "refuse").must(FAILED).err
+    assert "not a simulated node" in lab.dslice("fault", lab.real[0], "refuse").must(FAILED).err
     assert lab.dslice("fault", lab.simulated[0], "dance").must(FAILED).err.count("\n") == 1
 
 

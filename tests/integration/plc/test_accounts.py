@@ -79,7 +79,7 @@ def test_signing_up_again_looks_the_same_and_changes_nothing(plc: Running) -> No
         ({"name": "two\nlines"}, "name must be one line"),
         ({"name": "x" * 201}, "name must be one line"),
         ({"site": "Nowhere"}, "there is no site Nowhere"),
-        ({"contact": {"fax": "1"}}, "no contact field fax"),
+        ({"contact": {"fax": "1"}}, "unknown contact field fax"),
         ({"contact": {"phone": "1\x1b[2J"}}, "phone must be one line"),
     ],
 )

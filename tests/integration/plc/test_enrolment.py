@@ -86,7 +86,7 @@ class TestTokens:
         one = token(plc)
         refused(lambda: join(plc, tmp_path / "a", one, name="n2"), Code.BAD_INPUT, "this token is for")
         refused(lambda: join(plc, tmp_path / "a", one, addresses=["10.0.0.1"]), Code.BAD_INPUT, "not for 10.0.0.1")
-        refused(lambda: join(plc, tmp_path / "a", "dslice-node-n1-x"), Code.BAD_INPUT, "no enrolment token")
+        refused(lambda: join(plc, tmp_path / "a", "dslice-node-n1-x"), Code.BAD_INPUT, "not an enrolment token")
 
     def test_a_refused_enrolment_uses_nothing_up(self, plc: Running, tmp_path: Path, joined: list[Member]) -> None:
         one = token(plc)

@@ -108,7 +108,7 @@ def test_who_may_own_slices(plc: Running, agent: Member) -> None:
     refused(lambda: take(gone), Code.NOT_ALLOWED, "is disabled (left)")
     with plc.central.begin() as connection:
         connection.execute(update(account).where(account.c.email == lost.email).values(is_pi=False))
-    refused(lambda: take(lost), Code.NOT_ALLOWED, "only PIs have slices")
+    refused(lambda: take(lost), Code.NOT_ALLOWED, "only PIs can have slices")
     signed = lost.delegation("demo", agent.identity)
     refused(lambda: agent.plc.register_slice("demo", agent.identity, signed), Code.BAD_INPUT, "cannot own a slice")
 

@@ -272,7 +272,7 @@ def test_status_without_plc_is_what_the_certificate_says(laptop: Laptop) -> None
     laptop.home, laptop.environment = who.credentials.directory, {"DSLICE_PLC_URL": "https://127.0.0.1:1"}
     shown = laptop.plkeygen("--status")
     assert (shown.returncode, shown.stdout[: len(who.email) + 8]) == (0, f"You are {who.email}")
-    assert "Whether plc takes it is not known" in shown.stderr
+    assert "Cannot tell whether plc accepts it" in shown.stderr
 
 
 def test_a_ca_file_that_is_not_the_pinned_one(laptop: Laptop, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_key_that_is_none(laptop: Laptop) -> None:
     laptop.home = who.credentials.directory
     (laptop.home / "key.pem").write_text(key_to_pem(new_private_key(Role.NODE)))
     other = laptop.plkeygen("--refresh", "--email", who.email)
-    assert (other.returncode, "no RSA key" in other.stderr) == (2, True)
+    assert (other.returncode, "not an RSA key" in other.stderr) == (2, True)
 
 
 def test_a_certificate_that_does_not_fit_is_not_saved(laptop: Laptop) -> None:
