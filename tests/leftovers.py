@@ -1,6 +1,6 @@
 """Ends what a test run that was killed, or interrupted in its middle, has left running.
 
-`pytest_configure` starts it beside each run: `python -m tests.leftovers MARK FOLDER`. Its standard input ends when the
+`pytest_configure` starts it beside each run: `python -m tests.leftovers MARK FOLDER/`. Its standard input ends when the
 run does. It then ends every process that has MARK in its environment, or that is a sliver with files in FOLDER: slivers
 do not inherit an environment, and outlive the node manager that made them.
 """
@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     outside = dict(os.environ)
     mark = os.environ["DSLICE_TEST_RUN"] = uuid.uuid4().hex
     folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # no public way outside a test
-    argv = [sys.executable, "-m", "tests.leftovers", mark, str(folder)]
+    argv = [sys.executable, "-m", "tests.leftovers", mark, f"{folder}/"]
     root = Path(__file__).parents[1]
     beside = subprocess.Popen(argv, stdin=subprocess.PIPE, cwd=root, env=outside, start_new_session=True)
 
