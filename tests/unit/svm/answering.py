@@ -16,6 +16,8 @@ from trust.certificates import Authority, certificate_to_pem, key_to_pem, new_pr
 from trust.identity import Identity, Role
 
 PLC = "https://127.0.0.1:1"  # nobody answers there: what plc's directory says is kept
+SLICE_FILE = "<slice><name>demo</name><numnodes>8</numnodes><leaselen>3600</leaselen></slice>"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9Xs0rkYZ2N5d5Zt0Jw2c3y5n8yq3q1YB4v7bYw2oP5 alice"
 NODES = [f"10.0.0.{number}" for number in range(1, 9)]
 _DOOR = {"address": "127.0.0.1", "port": 22, "host_key": f"ssh-ed25519 {'A' * 68}"}
 _SLIVER = {"state": "running", "name": "node", "expires_at": None, "last_error": None, "frontdoor": _DOOR}
@@ -72,7 +74,12 @@ class _Svmd(BaseHTTPRequestHandler):
 
 @contextmanager
 def answering(folder: Path) -> Iterator[Path]:
-    """The key directory of a user of such a svmd, whose address was asked for a moment ago."""
+    """The key directory of a user of such a svmd, whose address was asked for a moment ago.
+
+    In `folder` are demo.xml and alice.pub, to be given to it.
+    """
+    (folder / "demo.xml").write_text(SLICE_FILE)
+    (folder / "alice.pub").write_text(KEY)
     authority = Authority.create(datetime.now(UTC) - timedelta(days=1))
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Svmd)
     svm = Identity(Role.SVM, "svm")

@@ -26,8 +26,6 @@ HEAVY = (
 UNUSED = ("traceback", "difflib", "shutil", "logging", "tempfile", "tomllib", "asyncio")
 """Of the standard library, what no verb needs that goes well; none of it is small."""
 NOT_WARM = {*HEAVY, *UNUSED, "plc", "concurrent.futures", "importlib.metadata"} - {"ssl", "cryptography", "defusedxml"}
-SLICE_FILE = "<slice><name>demo</name><numnodes>8</numnodes><leaselen>3600</leaselen></slice>"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9Xs0rkYZ2N5d5Zt0Jw2c3y5n8yq3q1YB4v7bYw2oP5 alice"
 
 
 @pytest.fixture(autouse=True)
@@ -53,12 +51,16 @@ def test_help_loads_nothing_heavy() -> None:
     assert not found.intersection({*HEAVY, *UNUSED} - {"shutil"})  # click asks it how wide the terminal is
 
 
+def test_asking_plc_where_svmd_is_needs_no_event_loop() -> None:
+    found = modules_after("import svm.client, svm.certification\nfrom plc.client import Plc")
+    assert "plc.client.calls" in found
+    assert not found.intersection({"asyncio", "logging", "plc.client.member", "joserfc"})
+
+
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The key directory of somebody whose svmd answers."""
     folder = tmp_path_factory.mktemp("warm")
-    (folder / "demo.xml").write_text(SLICE_FILE)
-    (folder / "alice.pub").write_text(KEY)
     with answering(folder) as found:
         yield found
 
