@@ -15,7 +15,6 @@ Checks come in the order of docs/protocol.md, "Signed documents". Times have who
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from cryptography import x509
@@ -25,10 +24,8 @@ from trust.claims import Claims
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.jws import DELEGATION, LEASE, TICKET, DocumentType, malformed, open_document, sign
-
-if TYPE_CHECKING:  # for those who check: who signs starts without
-    from trust.peers import Peer
-    from trust.store import TrustStore
+from trust.peers import Peer
+from trust.store import TrustStore
 
 SKEW = 30
 MAX_LEASELEN = 1_209_600
@@ -140,7 +137,7 @@ def sign_delegation(delegation: Delegation, key: PrivateKey, certificate: x509.C
     return sign(DELEGATION, claims, key, certificate)
 
 
-def verify_ticket(token: str, *, store: "TrustStore", audience: Identity) -> Ticket:
+def verify_ticket(token: str, *, store: TrustStore, audience: Identity) -> Ticket:
     """The ticket, good at this moment for the node ``audience``; burning it is the node's, and comes last.
 
     Raises Refusal: BAD_INPUT malformed, NOT_AUTHENTICATED, REVOKED or NOT_ALLOWED for its signer or another node's
@@ -167,7 +164,7 @@ def verify_ticket(token: str, *, store: "TrustStore", audience: Identity) -> Tic
     return ticket
 
 
-def verify_lease(token: str, *, store: "TrustStore") -> Lease:
+def verify_lease(token: str, *, store: TrustStore) -> Lease:
     """The lease, running at this moment; that its node, slice, owner and end are as asked for is the caller's to check.
 
     Raises Refusal: BAD_INPUT malformed, NOT_AUTHENTICATED, REVOKED or NOT_ALLOWED for its signer, NOT_ALLOWED expired.
@@ -189,7 +186,7 @@ def verify_lease(token: str, *, store: "TrustStore") -> Lease:
     return lease
 
 
-def verify_delegation(token: str, *, store: "TrustStore", audience: Identity | None) -> Delegation:
+def verify_delegation(token: str, *, store: TrustStore, audience: Identity | None) -> Delegation:
     """The delegation, good at this moment; ``audience`` is whom it must be for (None: anybody).
 
     Raises Refusal: BAD_INPUT malformed, NOT_AUTHENTICATED or REVOKED for its signer, NOT_ALLOWED for a signer who is
@@ -229,12 +226,12 @@ def _common(document: Ticket | Lease | Delegation) -> dict[str, object]:
     }
 
 
-def _opened(token: str, document: DocumentType, store: "TrustStore") -> tuple[Claims, "Peer"]:
+def _opened(token: str, document: DocumentType, store: TrustStore) -> tuple[Claims, Peer]:
     values, signer = open_document(token, document, store)
     return Claims(document, values), signer
 
 
-def _issuer(claims: Claims, signer: "Peer") -> Identity:
+def _issuer(claims: Claims, signer: Peer) -> Identity:
     """``iss``, which is the signing certificate's own identity."""
     if claims.text("iss") != signer.identity.uri:
         raise Refusal(
@@ -253,7 +250,7 @@ def _kind(claims: Claims) -> DelegationKind:
     return DelegationKind(text)
 
 
-def _check_times(document: Ticket | Lease | Delegation, kind: DocumentType, store: "TrustStore") -> None:
+def _check_times(document: Ticket | Lease | Delegation, kind: DocumentType, store: TrustStore) -> None:
     """Begun and not yet over, give or take the skew between two clocks."""
     now, skew = store.clock.now(), timedelta(seconds=SKEW)
     if document.expires_at <= document.issued_at:
@@ -270,6 +267,6 @@ def _check_life(document: Ticket | Lease | Delegation, kind: DocumentType, longe
         raise Refusal(Code.NOT_ALLOWED, f"this {kind.title} would live for more than {longest} s; get a new one")
 
 
-def _check_within_certificate(document: Ticket | Lease | Delegation, kind: DocumentType, signer: "Peer") -> None:
+def _check_within_certificate(document: Ticket | Lease | Delegation, kind: DocumentType, signer: Peer) -> None:
     if document.expires_at > signer.not_after:
         raise Refusal(Code.NOT_ALLOWED, f"this {kind.title} would outlive its signer's certificate; get a new one")

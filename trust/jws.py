@@ -3,31 +3,25 @@
 The header is exactly ``alg``, ``typ`` and ``x5c`` with the signer's certificate, which is left out where the reader has
 the one key that may have signed. What may stand in it is decided by the type of document that the reader expects, never
 by the document. A new kind of document gets a new ``typ``.
-
-Signing is a few lines here, for the command line does nothing else: loading joserfc, which reads, would take a tenth of
-its time. The tests have joserfc read all that is signed.
 """
 
 import base64
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+from joserfc.jws import JWSRegistry, deserialize_compact, serialize_compact
 
 from trust.certificates import PrivateKey
 from trust.errors import Code, Refusal
 from trust.identity import Role
-
-if TYPE_CHECKING:
-    from joserfc.jwk import ECKey, RSAKey
-
-    from trust.peers import Peer
-    from trust.store import TrustStore
+from trust.peers import Peer
+from trust.store import TrustStore
 
 MAX_TOKEN = 8 * 1024
 
@@ -53,30 +47,15 @@ DELEGATION = DocumentType("dslice-delegation+jwt", "PS256", Role.USER)
 def sign(
     document: DocumentType, claims: dict[str, Any], key: PrivateKey, certificate: x509.Certificate | None = None
 ) -> str:
-    """The compact text of a document; the certificate must be the key's. TypeError: a key of another algorithm."""
+    """The compact text of a document; the certificate must be the key's."""
     header: dict[str, Any] = {"alg": document.algorithm, "typ": document.typ}
     if certificate is not None:
         header["x5c"] = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()]
-    signed = b".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
-    return b".".join((signed, _base64url(_signature(signed, document.algorithm, key)))).decode()
+    payload = json.dumps(claims, separators=(",", ":"))
+    return serialize_compact(header, payload, _jwk(key), registry=_registry(document))
 
 
-def _signature(data: bytes, algorithm: str, key: PrivateKey) -> bytes:
-    """RFC 7518, 3.4 and 3.5."""
-    if algorithm == "PS256" and isinstance(key, rsa.RSAPrivateKey):
-        salted = padding.PSS(padding.MGF1(hashes.SHA256()), hashes.SHA256.digest_size)
-        return key.sign(data, salted, hashes.SHA256())
-    if algorithm == "ES256" and isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-        numbers = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
-        return b"".join(number.to_bytes(32, "big") for number in numbers)
-    raise TypeError(f"{type(key).__name__} does not sign with {algorithm}")
-
-
-def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-
-def open_document(token: str, document: DocumentType, store: "TrustStore") -> tuple[dict[str, Any], "Peer"]:
+def open_document(token: str, document: DocumentType, store: TrustStore) -> tuple[dict[str, Any], Peer]:
     """The claims, not yet checked, and the signer, wholly checked.
 
     Raises Refusal: BAD_INPUT for a malformed one; as ``TrustStore.peer`` for its certificate; NOT_AUTHENTICATED if
@@ -113,7 +92,7 @@ def _parts(token: str, document: DocumentType) -> list[bytes]:
         decoded = [base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True) for part in parts]
     except ValueError as error:
         raise malformed(document, "is not base64url") from error
-    if [_base64url(data).decode() for data in decoded] != parts:
+    if [base64.urlsafe_b64encode(data).rstrip(b"=").decode() for data in decoded] != parts:
         raise malformed(document, "is not canonical base64url")
     return decoded
 
@@ -155,27 +134,26 @@ def _certificate(header: dict[str, Any], document: DocumentType) -> bytes:
 
 
 def _check_signature(token: str, document: DocumentType, public_key: object) -> None:
-    from joserfc.errors import JoseError
-    from joserfc.jws import JWSRegistry, deserialize_compact
-
-    registry = JWSRegistry(algorithms=[document.algorithm])
-    registry.max_header_length = MAX_TOKEN  # 512 by default, which no certificate fits
     try:
-        deserialize_compact(token, _jwk(public_key), registry=registry)
+        deserialize_compact(token, _jwk(public_key), registry=_registry(document))
     except JoseError as error:
         reason = f"the signature of this {document.title} is not its signer's; ask for a new one"
         raise Refusal(Code.NOT_AUTHENTICATED, reason) from error
 
 
-def _jwk(key: object) -> "RSAKey | ECKey":
+def _jwk(key: object) -> RSAKey | ECKey:
     """The key as joserfc has it; ``verify_certificate`` let no other types through."""
-    from joserfc.jwk import ECKey, RSAKey
-
-    if isinstance(key, rsa.RSAPublicKey):
+    if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
         return RSAKey.import_key(key)
-    if isinstance(key, ec.EllipticCurvePublicKey):
+    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
         return ECKey.import_key(key)
     raise TypeError(f"{type(key).__name__} signs no documents")
+
+
+def _registry(document: DocumentType) -> JWSRegistry:
+    registry = JWSRegistry(algorithms=[document.algorithm])
+    registry.max_header_length = MAX_TOKEN  # 512 by default, which no certificate fits
+    return registry
 
 
 def malformed(document: DocumentType, how: str) -> Refusal:

@@ -25,7 +25,15 @@ HEAVY = (
 )
 UNUSED = ("traceback", "difflib", "shutil", "logging", "tempfile", "tomllib", "asyncio")
 """Of the standard library, what no verb needs that goes well; none of it is small."""
-NOT_WARM = {*HEAVY, *UNUSED, "plc", "concurrent.futures", "importlib.metadata"} - {"ssl", "cryptography", "defusedxml"}
+NOT_WARM = {*HEAVY, *UNUSED, "plc", "concurrent.futures", "importlib.metadata"}.difference(
+    ("ssl", "cryptography", "defusedxml", "joserfc")
+)
+    "ssl",
+    "cryptography",
+    "defusedxml",
+    "joserfc",
+}
+SIGNING = {"trust.documents", "trust.jws", "joserfc"}
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +76,11 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("words", "besides"),
     [
-        (["slices"], {"trust.documents", "trust.jws", "svm.following", "svm.slicefile", "defusedxml"}),
-        (["getads"], {"trust.documents", "trust.jws", "svm.following", "svm.slicefile", "defusedxml"}),
-        (["status", "demo"], {"trust.documents", "trust.jws", "svm.following", "svm.slicefile", "defusedxml"}),
-        (["addkey", "demo", "alice.pub"], {"trust.peers", "trust.store", "svm.slicefile", "defusedxml"}),
-        (["createslice", "demo.xml"], {"trust.peers", "trust.store", "trust.sshkeys"}),
+        (["slices"], SIGNING | {"svm.following", "svm.slicefile", "defusedxml"}),
+        (["getads"], SIGNING | {"svm.following", "svm.slicefile", "defusedxml"}),
+        (["status", "demo"], SIGNING | {"svm.following", "svm.slicefile", "defusedxml"}),
+        (["addkey", "demo", "alice.pub"], {"svm.slicefile", "defusedxml"}),
+        (["createslice", "demo.xml"], {"trust.sshkeys"}),
     ],
 )
 def test_a_verb_loads_what_it_uses(words: list[str], besides: set[str], warm: Path) -> None:
