@@ -1,11 +1,10 @@
 """Refusals on the wire: ``application/problem+json`` (RFC 9457), both ways.
 
-Importing this needs no web framework: the command line reads problems too.
+Importing this needs no web framework, and no logging: the command line reads problems too.
 """
 
 import errno
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +41,6 @@ STATUS: Mapping[Code, int] = {
     Code.TIMEOUT: 504,
     Code.DISK_FULL: 507,
 }
-
-log = logging.getLogger(__name__)
 
 
 def to_problem(refusal: Refusal, status: int | None = None) -> dict[str, object]:
@@ -106,7 +103,11 @@ class Surprises:
         except Exception as error:
             if started or scope["type"] != "http":
                 raise  # half an answer is out: the server breaks the connection, and logs
-            log.exception("unexpected error in %s %s", scope["method"], printable(scope["path"]))
+            import logging
+
+            logging.getLogger(__name__).exception(
+                "unexpected error in %s %s", scope["method"], printable(scope["path"])
+            )
             await response(_of_surprise(error))(scope, receive, send)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import ssl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -115,6 +114,8 @@ def _file(pem: bytes) -> Iterator[str]:
         finally:
             os.close(handle)
         return
+    import tempfile
+
     with tempfile.NamedTemporaryFile() as file:
         file.write(pem)
         file.flush()

@@ -5,15 +5,17 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
-from click.shell_completion import CompletionItem
 
 from svm.files import known_slices
 from trust.errors import Code, Refusal
 from trust.names import check_slice_name
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class SliceName(click.ParamType[str]):
@@ -25,8 +27,12 @@ class SliceName(click.ParamType[str]):
         del param, ctx
         return check_slice_name(str(value))
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
         del ctx, param
+        from click.shell_completion import CompletionItem
+
         return [CompletionItem(name) for name in known_slices(key_directory()) if name.startswith(incomplete)]
 
 

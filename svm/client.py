@@ -7,11 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from plc.client import Directory, Plc
 from rpc.blocking import Connection, ServerSentEvent
 from rpc.credentials import Credentials
 from svm.files import write_private
@@ -19,9 +18,11 @@ from svm.flags import Flags
 from svm.home import Home
 from svm.request import Request
 from trust.clock import Clock, system_clock
-from trust.documents import DelegationKind, sign_delegation, working_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+
+if TYPE_CHECKING:
+    from plc.client import Directory
 
 CACHE_SECONDS = 600
 """How long plc's directory is believed without asking again; a svmd that does not answer there is looked up anew."""
@@ -80,10 +81,10 @@ class Svmd:
         """Ask for an operation, once, however often the answer is lost on the way."""
         headers = {"Idempotency-Key": str(uuid4())}
         if request.slice:
-            headers["Dslice-Delegation"] = self._delegation(request.slice, DelegationKind.WORKING)
+            headers["Dslice-Delegation"] = self._delegation(request.slice)
         standing = None
         if request.needs_standing:
-            standing = self._delegation(request.slice, DelegationKind.STANDING, heal=request.standing_heal)
+            standing = self._delegation(request.slice, standing=True, heal=request.standing_heal)
         body = request.to_json(self._flags, standing)
         found = self._repeated("POST", "/operations", body, headers)
         return Started(str(found["operation"]), str(found["slice"]), bool(found.get("existing")))
@@ -169,12 +170,15 @@ class Svmd:
         path = f"/operations/{quote(operation, safe='')}/events"
         yield from self._open().stream(path, {"Last-Event-ID": str(seq)} if seq else {})
 
-    def _delegation(self, name: str, kind: DelegationKind, *, heal: bool = False) -> str:
+    def _delegation(self, name: str, *, standing: bool = False, heal: bool = False) -> str:
         """A delegation to svmd for one slice, signed with the user's key; it never outlives the certificate."""
+        from trust.documents import DelegationKind, sign_delegation, working_delegation
+
         mine, certificate = self.credentials.identity, self.credentials.certificate
         signed = working_delegation(mine, self._place.svm, name, certificate, self._clock.now())
-        if kind is DelegationKind.STANDING:
-            signed = replace(signed, kind=kind, expires_at=certificate.not_valid_after_utc, heal=heal)
+        if standing:
+            end = certificate.not_valid_after_utc
+            signed = replace(signed, kind=DelegationKind.STANDING, expires_at=end, heal=heal)
         return sign_delegation(signed, self.credentials.key, certificate)
 
 
@@ -187,6 +191,8 @@ def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SEC
     kept, age = _kept(home)
     if kept is not None and age < patience:
         return kept
+    from plc.client import Plc
+
     try:
         with closing(Plc(home.require_plc(), credentials)) as plc:
             place = _place_of(home, plc.directory())
@@ -198,7 +204,7 @@ def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SEC
     return place
 
 
-def _place_of(home: Home, directory: Directory) -> Endpoint:
+def _place_of(home: Home, directory: "Directory") -> Endpoint:
     url = home.svmd_url or directory.svmd
     if url is None or directory.svm is None:
         raise Refusal(Code.UNREACHABLE, "plc knows no service manager yet; start svmd, or try again in a minute")

@@ -1,6 +1,5 @@
 """Tables as plain text: columns as wide as their contents, the last one cut at the terminal's edge."""
 
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ def table(heads: Sequence[str], found: Iterable[Sequence[str]]) -> None:
     """Print rows under `heads`. Cells may be styled; widths count what is seen."""
     rows = [list(heads), *(list(row) for row in found)]
     widths = [max(len(click.unstyle(row[column])) for row in rows) for column in range(len(heads))]
-    edge = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    edge = _edge() if sys.stdout.isatty() else 0
     for row in rows:
         *first, last = row
         text = "".join(
@@ -25,6 +24,12 @@ def table(heads: Sequence[str], found: Iterable[Sequence[str]]) -> None:
         )
         room = edge - len(click.unstyle(text)) - 1
         line((text + (printable(last, room) if edge and room > 0 and len(last) > room else last)).rstrip())
+
+
+def _edge() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def left(end: datetime | None, now: datetime) -> str:

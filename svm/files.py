@@ -4,7 +4,6 @@ All of them can be made again, so a file that cannot be written is never an erro
 """
 
 import os
-import shutil
 from pathlib import Path
 
 from rpc.files import replace_file
@@ -40,4 +39,6 @@ def known_slices(directory: Path) -> list[str]:
 
 def forget_slice(directory: Path, name: str) -> None:
     """Remove the folder of a slice that is gone."""
+    import shutil
+
     shutil.rmtree(slice_folder(directory, name), ignore_errors=True)

@@ -5,8 +5,6 @@ Flags stand before the verb. Verbs are loaded when they are used; nothing heavie
 
 import importlib
 import sys
-import traceback
-from difflib import get_close_matches
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -104,11 +102,18 @@ def run(argv: list[str]) -> int:
 
 
 def _refused(refusal: Refusal, flags: Flags) -> int:
-    if flags.debug:
-        traceback.print_exc()
+    _trace(flags)
     status = status_of_refusal(refusal.code)
     refused(refusal, status, as_json=flags.json)
     return status
+
+
+def _trace(flags: Flags) -> None:
+    """With --debug: where the error that is being handled comes from."""
+    if flags.debug:
+        import traceback
+
+        traceback.print_exc()
 
 
 def _usage(error: click.ClickException, flags: Flags) -> int:
@@ -124,13 +129,14 @@ def _usage(error: click.ClickException, flags: Flags) -> int:
 
 
 def _no_verb(error: click.NoSuchCommand) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(error.command_name, VERBS, n=3, cutoff=0.75)
     return f"no verb is called {error.command_name[:40]!a}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
 def _surprise(error: Exception, flags: Flags) -> int:
-    if flags.debug:
-        traceback.print_exc()
+    _trace(flags)
     reason = f"internal error ({type(error).__name__}); try again, with --debug to see where it comes from"
     return _refused(Refusal(Code.INTERNAL, reason), Flags(json=flags.json))
 

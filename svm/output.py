@@ -6,7 +6,6 @@ Standard library and click only: this is loaded at every start.
 import json
 import os
 import shlex
-import shutil
 import stat
 import sys
 from collections import Counter
@@ -111,8 +110,10 @@ class Report:
 
     def progress(self, text: str) -> None:
         """Show `text` in place on a terminal; the next line takes its place."""
+        if not self._live:
+            return
         shown = text[: _columns() - 1]
-        if self._live and shown != self._shown:
+        if shown != self._shown:
             click.echo(f"\r\x1b[K{shown}", err=True, nl=False)
             self._shown = shown
 
@@ -199,4 +200,6 @@ def _is_pipe(stream: TextIO) -> bool:
 
 
 def _columns() -> int:
+    import shutil
+
     return shutil.get_terminal_size().columns

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from svm.flags import Flags
-from svm.slicefile import SliceFile
+
+if TYPE_CHECKING:
+    from svm.slicefile import SliceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Request:
 
     verb: str
     slice: str = ""
-    file: SliceFile | None = None
+    file: "SliceFile | None" = None
     nodes: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     agents: tuple[str, ...] = ()

@@ -1,12 +1,9 @@
 """ssh, ssh-config, run: into the slice with the user's own OpenSSH client, host keys pinned."""
 
 import os
-import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,6 +77,8 @@ def run(identity: str | None, name: str, words: tuple[str, ...]) -> int:
 
     Equal outputs are shown once.
     """
+    from shutil import which
+
     from svm.sshconfig import hosts, write
 
     words = _command(words)
@@ -89,7 +88,7 @@ def run(identity: str | None, name: str, words: tuple[str, ...]) -> int:
     found = hosts(svmd.slice(name))
     if not found:
         raise Refusal(Code.NOT_FOUND, f"{name} has no running VM; see: svm status {name}")
-    if shutil.which("ssh") is None:
+    if which("ssh") is None:
         raise _no_ssh()
     config = write(svmd.home.directory, name, found)
     base = [*_ssh(config, identity), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={current().connect_timeout}", "--"]
@@ -150,6 +149,8 @@ class _Ran:
 
 
 def _run_everywhere(name: str, base: Sequence[str], found: Sequence[str], words: Sequence[str]) -> int:
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
     given = current()
     report = Report(as_json=given.json)
     done: list[_Ran] = []
@@ -171,6 +172,8 @@ def _run_everywhere(name: str, base: Sequence[str], found: Sequence[str], words:
 
 
 def _run_on(argv: Sequence[str], node: str) -> _Ran:
+    import subprocess
+
     ended = subprocess.run(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )

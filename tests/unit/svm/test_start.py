@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from svm.main import VERBS, Verbs, run, svm
+from tests.unit.svm.answering import PLC, answering
 
 HEAVY = (
     "aiohttp",
@@ -21,6 +23,17 @@ HEAVY = (
     "fastapi",
     "sqlalchemy",
 )
+UNUSED = ("traceback", "difflib", "shutil", "logging", "tempfile", "tomllib", "asyncio")
+"""Of the standard library, what no verb needs that goes well; none of it is small."""
+NOT_WARM = {*HEAVY, *UNUSED, "plc", "concurrent.futures", "importlib.metadata"}.difference(
+    ("ssl", "cryptography", "defusedxml", "joserfc")
+)
+    "ssl",
+    "cryptography",
+    "defusedxml",
+    "joserfc",
+}
+SIGNING = {"trust.documents", "trust.jws", "joserfc"}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +56,39 @@ def modules_after(code: str, **environment: str) -> set[str]:
 def test_help_loads_nothing_heavy() -> None:
     found = modules_after("from svm.main import run\nassert run(['--help']) == 0")
     assert "svm.commands.create" in found
-    assert not found.intersection(HEAVY)
+    assert not found.intersection({*HEAVY, *UNUSED} - {"shutil"})  # click asks it how wide the terminal is
+
+
+def test_asking_plc_where_svmd_is_needs_no_event_loop() -> None:
+    found = modules_after("import svm.client, svm.certification\nfrom plc.client import Plc")
+    assert "plc.client.calls" in found
+    assert not found.intersection({"asyncio", "logging", "plc.client.member", "joserfc"})
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The key directory of somebody whose svmd answers."""
+    folder = tmp_path_factory.mktemp("warm")
+    with answering(folder) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("words", "besides"),
+    [
+        (["slices"], SIGNING | {"svm.following", "svm.slicefile", "defusedxml"}),
+        (["getads"], SIGNING | {"svm.following", "svm.slicefile", "defusedxml"}),
+        (["status", "demo"], SIGNING | {"svm.following", "svm.slicefile", "defusedxml"}),
+        (["addkey", "demo", "alice.pub"], {"svm.slicefile", "defusedxml"}),
+        (["createslice", "demo.xml"], {"trust.sshkeys"}),
+    ],
+)
+def test_a_verb_loads_what_it_uses(words: list[str], besides: set[str], warm: Path) -> None:
+    words = [str(warm.parent / word) if "." in word else word for word in words]
+    code = f"from svm.main import run\nassert run({words}) == 0"
+    found = modules_after(code, PLANETLAB_HOME=str(warm), DSLICE_PLC_URL=PLC)
+    assert "rpc.blocking" in found
+    assert not found.intersection(NOT_WARM | besides)
 
 
 def test_the_command_line_needs_no_part_of_a_server() -> None:

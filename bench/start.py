@@ -1,0 +1,48 @@
+"""CPU of `svm` from its start to its exit, against loading the libraries that it cannot do without.
+
+svmd answers at once here, with TLS; what it and the nodes take is the other benchmarks' business.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.unit.svm.answering import PLC, answering
+
+ROUNDS = 9
+LIBRARIES = "import click, http.client, ssl, cryptography.x509"
+SVM = [sys.executable, "-m", "svm.main"]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, answering(Path(folder)) as home:
+        commands = {
+            "libraries alone": [sys.executable, "-c", LIBRARIES],
+            "svm --help": [*SVM, "--help"],
+            "svm slices": [*SVM, "slices"],
+            "svm status": [*SVM, "status", "demo"],
+            "svm addkey": [*SVM, "addkey", "demo", f"{folder}/alice.pub"],
+            "svm createslice": [*SVM, "createslice", f"{folder}/demo.xml"],
+        }
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}  # by the first round
+        environment = os.environ | compiled | {"PLANETLAB_HOME": str(home), "DSLICE_PLC_URL": PLC}
+        found: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(ROUNDS):  # in turns, so that other load on the machine hits all of them
+            for name, argv in commands.items():
+                found[name].append(processor_seconds(argv, environment))
+    base = statistics.median(found["libraries alone"])
+    print(f"  8 nodes, warm, median of {ROUNDS}")
+    for name, times in found.items():
+        print(f"  {name:16} {statistics.median(times) * 1000:6.0f} ms of CPU {statistics.median(times) / base:6.2f}")
+
+
+def processor_seconds(argv: list[str], environment: dict[str, str]) -> float:
+    """User and system, of a command that succeeds."""
+    command = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(command.pid, 0)
+    command.returncode = os.waitstatus_to_exitcode(status)
+    assert command.returncode == 0
+    return used.ru_utime + used.ru_stime

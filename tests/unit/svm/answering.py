@@ -1,0 +1,115 @@
+"""A svmd that knows one answer to each call, behind real TLS, for what `svm` does from its start to its exit."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from ssl import SSLContext
+from typing import Any
+
+from rpc.credentials import Credentials
+from rpc.tls import server_context
+from trust.certificates import Authority, certificate_to_pem, key_to_pem, new_private_key
+from trust.identity import Identity, Role
+
+PLC = "https://127.0.0.1:1"  # nobody answers there: what plc's directory says is kept
+SLICE_FILE = "<slice><name>demo</name><numnodes>8</numnodes><leaselen>3600</leaselen></slice>"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9Xs0rkYZ2N5d5Zt0Jw2c3y5n8yq3q1YB4v7bYw2oP5 alice"
+NODES = [f"10.0.0.{number}" for number in range(1, 9)]
+_DOOR = {"address": "127.0.0.1", "port": 22, "host_key": f"ssh-ed25519 {'A' * 68}"}
+_SLIVER = {"state": "running", "name": "node", "expires_at": None, "last_error": None, "frontdoor": _DOOR}
+_SLICE = {
+    "name": "demo",
+    "state": "open",
+    "now": "2026-01-01T00:00:00+00:00",
+    "numnodes": 8,
+    "leaselen": 3600,
+    "nodes": {"running": 8},
+    "slivers": [{"node": node, **_SLIVER} for node in NODES],
+    "autorenew": False,
+    "heal": False,
+    "keys": [],
+    "operations": [],
+} | dict.fromkeys(("first_end", "autorenew_until", "standing_until"))
+ANSWERS: dict[str, dict[str, Any]] = {
+    "/slices": {"slices": [_SLICE]},
+    "/slices/demo": _SLICE,
+    "/doctor": {"troubles": [], "roles": [], "agents": [], "slices": []},
+    "/ads": {"ads": [{"address": node} for node in NODES]},
+    "/operations": {"operation": "7", "slice": "demo", "existing": False},
+}
+EVENTS: list[dict[str, Any]] = [
+    {"type": "started", "detail": {"nodes": len(NODES)}},
+    *({"type": "node", "node": node, "ok": True, "kind": "newvms"} for node in NODES),
+    {"type": "ended", "detail": {"outcome": "done"}},
+]
+
+
+class _Svmd(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if not self.path.endswith("/events"):
+            return self._answer("application/json", json.dumps(ANSWERS[self.path]))
+        sent = (json.dumps({"seq": seq, **event}) for seq, event in enumerate(EVENTS, 1))
+        return self._answer("text/event-stream", "".join(f"data: {data}\n\n" for data in sent))
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self._answer("application/json", json.dumps(ANSWERS[self.path]))
+
+    def _answer(self, kind: str, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the test's output is its own."""
+
+
+@contextmanager
+def answering(folder: Path) -> Iterator[Path]:
+    """The key directory of a user of such a svmd, whose address was asked for a moment ago.
+
+    In `folder` are demo.xml and alice.pub, to be given to it.
+    """
+    (folder / "demo.xml").write_text(SLICE_FILE)
+    (folder / "alice.pub").write_text(KEY)
+    authority = Authority.create(datetime.now(UTC) - timedelta(days=1))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Svmd)
+    svm = Identity(Role.SVM, "svm")
+    server.socket = _listening(server, server_context(_credentials(folder / "svmd", authority, svm)))
+    threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+    home = _credentials(folder / "planetlab", authority, Identity.user("pi@a.example")).directory
+    kept = {"plc": PLC, "svmd": f"https://127.0.0.1:{server.server_port}", "svm": svm.uri}
+    (home / "directory.json").write_text(json.dumps(kept))
+    try:
+        yield home
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _listening(server: ThreadingHTTPServer, context: SSLContext) -> Any:
+    return context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+
+
+def _credentials(folder: Path, authority: Authority, who: Identity) -> Credentials:
+    user = who.role is Role.USER
+    key = new_private_key(who.role)
+    addresses = () if user else ("127.0.0.1",)
+    certificate = authority.issue(
+        who, key.public_key(), now=datetime.now(UTC), lifetime=3600, addresses=addresses, pi=user
+    )
+    found = Credentials(folder)
+    found.save(
+        key_pem=key_to_pem(key),
+        certificate_pem=certificate_to_pem(certificate),
+        ca_pem=certificate_to_pem(authority.certificate),
+    )
+    return found
