@@ -111,7 +111,12 @@ def test_a_worker_is_missed_some_times_before_it_is_dead(crew: Crew, monkeypatch
     """And by one that had to come back itself only when the others have had time to."""
     crew.farm.process._presence.stop()  # it would look, too
     dead: list[int] = []
-    monkeypatch.setattr(presence, "bury", lambda _, workers: (dead.extend(workers), ([], 0))[1])
+
+    def bury(_: object, workers: list[int]) -> tuple[list[int], int]:
+        dead.extend(workers)
+        return [], 0
+
+    monkeypatch.setattr(presence, "bury", bury)
     looking = another(crew)
     looking.look()
     with crew.farm.database.connect() as connection:
