@@ -16,6 +16,7 @@ from lifecycle.events import history
 from lifecycle.inventory import nodes, to_heal
 from lifecycle.keypair import behind
 from lifecycle.notices import announce, to_send
+from lifecycle.presence import absent
 from lifecycle.recovery import oldest_due, refillable, republish
 from lifecycle.renewal import due, over
 from lifecycle.retention import forget, purge, unreleased
@@ -41,6 +42,7 @@ def _notify(found: Connection) -> None:
 
 LOOKS: dict[str, Callable[[Connection], object]] = {
     "sweep": lambda found: (republish(found, 60), refillable(found), oldest_due(found)),
+    "dead workers": absent,
     "autorenew": lambda found: (over(found), due(found)),
     "clean": _clean,
     "give names back": unreleased,

@@ -42,7 +42,7 @@ _TAKE = text("""
                OR NOT EXISTS (SELECT 1 FROM svm.slice WHERE slice.id = s.slice AND slice.state <> 'open'))
         ORDER BY id FOR UPDATE OF s SKIP LOCKED),
     taken AS (
-        UPDATE svm.step SET state = 'running', claim_token = :token, attempts = attempts + 1,
+        UPDATE svm.step SET state = 'running', claim_token = :token, claim_worker = :worker, attempts = attempts + 1,
             claim_until = now() + make_interval(secs => :seconds), started_at = coalesce(started_at, now())
         FROM due WHERE step.id = due.id RETURNING step.*)
     SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
@@ -141,13 +141,15 @@ class Claim:
     sliver: SliverFacts | None
 
 
-def claim(connection: Connection, ids: Sequence[int], *, seconds: int) -> list[Claim]:
+def claim(connection: Connection, ids: Sequence[int], *, seconds: int, worker: int | None = None) -> list[Claim]:
     """Take those of `ids` that are due and unheld (released, or their claim has lapsed), for `seconds`.
+
+    `worker`: whose claim it is, which ends with its session (`lifecycle/presence.py`); None: it only lapses.
 
     The rest is someone else's or done: passed over quietly. The caller commits before it acts.
     """
     token = uuid4()
-    rows = connection.execute(_TAKE, {"ids": list(ids), "token": token, "seconds": seconds}).all()
+    rows = connection.execute(_TAKE, {"ids": list(ids), "token": token, "seconds": seconds, "worker": worker}).all()
     redeeming = [row.id for row in rows if row.kind == Kind.NEWLEASES]
     if redeeming:
         connection.execute(_MARK_REDEEMED, {"ids": redeeming})

@@ -1,7 +1,7 @@
 """Tables of svmd (schema `svm`): slices, slivers, operations, steps, events. What must hold stands here as constraints.
 
-Who writes what, in `lifecycle/`: `operations` begins, `outcome` claims, `record` writes down, `recovery` repairs. Times
-are the database's.
+Who writes what, in `lifecycle/`: `operations` begins, `outcome` claims, `record` writes down, `recovery` repairs,
+`presence` knows the workers. Times are the database's.
 """
 
 from collections.abc import Iterable
@@ -222,6 +222,7 @@ step = Table(
     Column("state", Text, nullable=False, server_default=StepState.HELD),
     Column("claim_token", UUID(as_uuid=True)),
     _time("claim_until"),
+    Column("claim_worker", Integer),  # whose claim it is, or was last; NULL: of a worker without a session
     _time("published_at"),
     _count("publishes"),
     _now("next_run_at"),
@@ -242,6 +243,14 @@ step = Table(
     Index("ix_step_held", "operation", "id", postgresql_where=text("state = 'held'")),
     Index("ix_step_released", "published_at", postgresql_where=text("state = 'released'")),
     Index("ix_step_running", "claim_until", postgresql_where=text("state = 'running'")),
+)
+
+# Workers that are there: each holds the advisory lock of its number (`lifecycle/presence.py`).
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    _now("entered_at"),
 )
 
 # Append-only: a trigger in the first revision refuses changes. Purging a slice for good takes its history along.

@@ -61,6 +61,7 @@ class WorkerContext:
 
     Args:
         directory: plc's; may block.
+        worker: this worker's number, while it has a session of its own (`workers.presence`).
         heard: when the last message came.
         missed: set when broker or database were away, so that messages may be lost (`workers.republisher`).
     """
@@ -75,6 +76,7 @@ class WorkerContext:
     directory: Callable[[], Directory]
     policy: Policy = field(default_factory=Policy)
     background: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(32))
+    worker: int | None = None
     heard: float = field(default_factory=time.monotonic)
     missed: Event = field(default_factory=Event)
 

@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from uuid import UUID
 
 from celery import current_task
 from sqlalchemy.exc import SQLAlchemyError
@@ -51,7 +52,8 @@ def perform(ids: Sequence[int], act: Act) -> None:
 def _perform(ids: Sequence[int], act: Act, context: WorkerContext) -> None:
     try:
         with context.database.begin() as connection:
-            claims = claim(connection, ids, seconds=context.policy.step + context.policy.slack)
+            lasting = context.policy.step + context.policy.slack
+            claims = claim(connection, ids, seconds=lasting, worker=context.worker)
     except SQLAlchemyError as error:
         # Nothing was claimed, and the messages are gone: these steps are published again once the database is back.
         context.missed.set()
@@ -93,9 +95,14 @@ async def _write_down(claim: Claim, result: Done | Failed, context: WorkerContex
         return "done"
     if result.again_in is None:
         return "failed"
-    # Held in PostgreSQL meanwhile: when this process stops, the sweep wakes it instead.
-    context.loop.call_later(result.again_in + WAKE_SLACK, context.writer.wake, claim.operation)
+    wake_later(context, claim.operation, result.again_in)
     return "again"
+
+
+def wake_later(context: WorkerContext, operation: UUID, seconds: float) -> None:
+    """Refill this operation's window then; on the loop. Its steps are held in PostgreSQL meanwhile: when this process
+    stops, another wakes them."""
+    context.loop.call_later(seconds + WAKE_SLACK, context.writer.wake, operation)
 
 
 async def _attempt(claim: Claim, act: Act, context: WorkerContext) -> Done | Failed:

@@ -21,6 +21,7 @@ from tasks.metrics import HEARD
 from tasks.publish import Publisher
 from trust.clock import system_clock
 from workers.credential_refresh import CredentialRefresh, wait_for_credentials
+from workers.presence import Presence
 from workers.republisher import Republisher
 from workers.settings import Settings
 from workers.watchdog import Watchdog
@@ -64,6 +65,8 @@ class Process:
         self._watchdog.start()
         self._republisher = Republisher(self.worker_context.missed)
         self._republisher.start()
+        self._presence = Presence(self.database, self.worker_context)
+        self._presence.start()
         HEARD.set_function(lambda: time.monotonic() - self.worker_context.heard)
 
     def heard(self) -> None:
@@ -80,6 +83,7 @@ class Process:
         self._watchdog.stop()
         self._republisher.stop()
         self.writer.stop()
+        self._presence.stop()
         self.publisher.stop()
         self.credentials.stop()
         asyncio.run_coroutine_threadsafe(self.session.close(), self.loop).result()

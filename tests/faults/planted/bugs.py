@@ -153,6 +153,14 @@ THOUGHT_OF = (
         "it never came",
     ),
     Bug(
+        "a dead worker's claims are left to lapse",
+        "workers/presence.py",
+        "if dead:",
+        "if not dead:",
+        single_test("tests/integration/workers/test_presence.py::test_what_a_killed_worker_had_goes_on_in_another"),
+        "it never came",
+    ),
+    Bug(
         "beat asks for no canary",
         "workers/app.py",
         '        "canary-all": (settings.canary, Queue.HOUSEKEEPING),\n',

@@ -52,10 +52,12 @@ class World:
         assert caught.value.code is code
         return caught.value
 
-    def claim(self, refs: Sequence[StepRef] | Sequence[int], seconds: int = 75) -> list[Claim]:
+    def claim(
+        self, refs: Sequence[StepRef] | Sequence[int], seconds: int = 75, worker: int | None = None
+    ) -> list[Claim]:
         ids = [ref.id if isinstance(ref, StepRef) else ref for ref in refs]
         with self.database.begin() as connection:
-            return claim(connection, ids, seconds=seconds)
+            return claim(connection, ids, seconds=seconds, worker=worker)
 
     def record(
         self, *records: tuple[Claim, Done | Failed], wake: Sequence[UUID] = ()

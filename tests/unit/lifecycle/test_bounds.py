@@ -35,6 +35,7 @@ BOUNDS = {
     "svm.slice_key": "MOST_KEYS of a slice: lifecycle.bounds",
     "svm.sliver": "one for each node of a slice; with its slice",
     "svm.step": "a few for each node of an operation; with its operation",
+    "svm.worker": "one for each worker, until it ends or is missed: lifecycle.presence",
 }
 
 
