@@ -16,12 +16,10 @@ from trust.actions import Action
 from trust.errors import Code, Refusal
 from trust.identity import Role
 from trust.peers import Peer
-from trust.revocation import RevocationList
 from trust.store import TrustStore
 
 PEER = "dslice.peer"  # the key in the ASGI scope: the peer's certificate (DER), None without one
 OPEN = "__dslice_open__"
-MAX_VERIFIED = 1024  # certificates remembered
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -31,7 +29,6 @@ class Guard:
 
     def __init__(self, store: TrustStore) -> None:
         self.store = store
-        self._verified: dict[tuple[bytes, frozenset[Role]], tuple[RevocationList | None, Peer]] = {}
 
     def role(self, *roles: Role, action: Action | None = None) -> Callable[[HTTPConnection], Awaitable[Peer]]:
         """A FastAPI dependency that gives the caller's ``Peer``: ``Depends(guard.role(Role.USER))``.
@@ -42,21 +39,6 @@ class Guard:
         if not roles:
             raise ValueError("a guard names the roles that it lets pass")
         return RoleGuard(self, frozenset(roles), action)
-
-    def peer(self, certificate: bytes, roles: frozenset[Role]) -> Peer:
-        """``TrustStore.peer``, with the same Refusals, but verifying signatures once per certificate and list.
-
-        Verifying takes as long as the rest of a call. Its outcome changes with the revocation list and the time only.
-        """
-        revocations, now = self.store.revocations, self.store.clock.now()
-        known = self._verified.get((certificate, roles))
-        if known and known[0] is revocations and known[1].not_before <= now <= known[1].not_after:
-            return known[1]
-        peer = self.store.peer(certificate, roles)
-        if len(self._verified) >= MAX_VERIFIED:
-            self._verified.clear()
-        self._verified[certificate, roles] = (revocations, peer)
-        return peer
 
     def recheck(self, peer: Peer) -> Peer:
         """The same check again, for streams: once a minute (docs/protocol.md, "Identities"). Refusals as above."""
@@ -78,7 +60,7 @@ class RoleGuard:
             raise Refusal(
                 Code.NOT_AUTHENTICATED, "this call needs a certificate; get one with plkeygen (services: dslice enroll)"
             )
-        peer = self.guard.peer(certificate, self.roles)
+        peer = self.guard.store.peer(certificate, self.roles)
         self.guard.store.require_fresh(self.action)
         return peer
 

@@ -41,16 +41,22 @@ def verify_certificate(
     Raises Refusal: NOT_AUTHENTICATED if it is not a valid certificate of ours, REVOKED, NOT_ALLOWED if its role is
     not one of ``roles``.
     """
+    peer = authentic(certificate, root=root, now=now)
+    check_standing(peer, roles=roles, revoked=revoked)
+    return peer
+
+
+def authentic(certificate: bytes | x509.Certificate, *, root: x509.Certificate, now: datetime) -> Peer:
+    """Whose certificate of plc's CA this is: the same at any moment at which both it and the root are valid.
+
+    Raises Refusal(NOT_AUTHENTICATED).
+    """
     leaf = _parsed(certificate) if isinstance(certificate, bytes) else certificate
     _check_validity(leaf, now)
     _check_chain(leaf, root, now)
     identity = _identity(leaf)
     if not key_fits(identity.role, leaf.public_key()):
         raise _not_authenticated(f"the certificate of {identity} has a key of the wrong type")
-    if leaf.serial_number in revoked:
-        raise Refusal(Code.REVOKED, f"the certificate of {identity.name} is revoked; get a new one")
-    if identity.role not in roles:
-        raise Refusal(Code.NOT_ALLOWED, f"{identity} is not one of those who may do this: {', '.join(sorted(roles))}")
     return Peer(
         identity=identity,
         serial=leaf.serial_number,
@@ -59,6 +65,15 @@ def verify_certificate(
         pi=identity.role is Role.USER and _is_pi(leaf),
         certificate=leaf,
     )
+
+
+def check_standing(peer: Peer, *, roles: Collection[Role], revoked: Collection[int]) -> None:
+    """What is asked at each request. Raises Refusal: REVOKED, NOT_ALLOWED if its role is not one of ``roles``."""
+    if peer.serial in revoked:
+        raise Refusal(Code.REVOKED, f"the certificate of {peer.identity.name} is revoked; get a new one")
+    if peer.identity.role not in roles:
+        who = ", ".join(sorted(roles))
+        raise Refusal(Code.NOT_ALLOWED, f"{peer.identity} is not one of those who may do this: {who}")
 
 
 def _parsed(der: bytes) -> x509.Certificate:

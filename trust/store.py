@@ -9,8 +9,10 @@ from trust.actions import Action
 from trust.clock import Clock
 from trust.errors import Code, Refusal
 from trust.identity import Role
-from trust.peers import Peer, verify_certificate
+from trust.peers import Peer, authentic, check_standing
 from trust.revocation import RevocationList
+
+MAX_AUTHENTIC = 8_192  # certificates remembered, each some kilobytes
 
 
 class TrustStore:
@@ -24,6 +26,7 @@ class TrustStore:
         self.clock = clock
         self._revocations: RevocationList | None = None
         self._replacing = Lock()
+        self._authentic: dict[bytes | x509.Certificate, Peer] = {}
 
     @property
     def revocations(self) -> RevocationList | None:
@@ -49,15 +52,27 @@ class TrustStore:
             return known
 
     def peer(self, certificate: bytes | x509.Certificate, roles: Collection[Role]) -> Peer:
-        """``verify_certificate`` against the root, the clock and the list; the same Refusals."""
+        """As ``trust.peers.verify_certificate`` against the root, the clock and the list; the same Refusals.
+
+        That a certificate is of plc's CA takes as long to verify as the rest of a call, and is verified once. Both
+        ends, the list and the role are looked at each time.
+        """
         known = self._revocations
-        return verify_certificate(
-            certificate,
-            root=self.root,
-            now=self.clock.now(),
-            roles=roles,
-            revoked=known.serials if known else frozenset(),
-        )
+        peer = self._known(certificate)
+        check_standing(peer, roles=roles, revoked=known.serials if known else frozenset())
+        return peer
+
+    def _known(self, certificate: bytes | x509.Certificate) -> Peer:
+        now, root = self.clock.now(), self.root
+        known = self._authentic.get(certificate)
+        valid = root.not_valid_before_utc <= now <= root.not_valid_after_utc
+        if known is not None and valid and known.not_before <= now <= known.not_after:
+            return known
+        peer = authentic(certificate, root=root, now=now)
+        if len(self._authentic) >= MAX_AUTHENTIC:
+            self._authentic.clear()  # at once: other threads read it
+        self._authentic[certificate] = peer
+        return peer
 
     def require_fresh(self, action: Action | None) -> None:
         """Refusal(CRL_STALE) if the action changes something and the list is too old for it, or absent.

@@ -110,8 +110,8 @@ THOUGHT_OF = (
     Bug(
         "a withdrawn certificate is taken",
         "trust/store.py",
-        "revoked=known.serials if known else frozenset(),",
-        "revoked=frozenset(),",
+        "revoked=known.serials if known else frozenset())",
+        "revoked=frozenset())",
         single_test("tests/unit/trust/test_store.py"),
         "DID NOT RAISE",
     ),

@@ -1,6 +1,7 @@
 import contextlib
 import threading
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -134,3 +135,60 @@ def test_many_threads_leave_the_highest_number() -> None:
     assert store.revocations is not None
     assert store.revocations.number == 24
     assert store.revocations.age(NOW + timedelta(seconds=1)) == 1
+
+
+def test_a_certificate_is_verified_once_for_all_roles(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, der = TrustStore(ROOT, StillClock()), make.der(make.certificate_of(USER))
+    peer = store.peer(der, {Role.USER})
+    monkeypatch.setattr("trust.store.authentic", None)
+    assert store.peer(der, {Role.USER, Role.NODE}) is peer
+    with pytest.raises(Refusal) as refusal:
+        store.peer(der, {Role.NODE})
+    assert refusal.value.code is Code.NOT_ALLOWED
+
+
+def test_a_remembered_certificate_is_revoked_by_the_next_list() -> None:
+    store, certificate = TrustStore(ROOT, StillClock()), make.certificate_of(USER)
+    store.update(crl(1))
+    assert store.peer(certificate, {Role.USER}).identity == USER
+    store.update(crl(2, certificate.serial_number))
+    with pytest.raises(Refusal) as refusal:
+        store.peer(certificate, {Role.USER})
+    assert refusal.value.code is Code.REVOKED
+
+
+@pytest.mark.parametrize("moment", [NOW + timedelta(days=31), NOW - timedelta(hours=1), NOW + timedelta(days=8_000)])
+def test_a_remembered_certificate_is_good_between_its_two_dates(moment: datetime) -> None:
+    clock = StillClock()
+    store, certificate = TrustStore(ROOT, clock), make.certificate_of(USER)
+    assert store.peer(certificate, {Role.USER}).identity == USER
+    clock.time = moment
+    with pytest.raises(Refusal) as refusal:
+        store.peer(certificate, {Role.USER})
+    assert refusal.value.code is Code.NOT_AUTHENTICATED
+
+
+def test_a_remembered_certificate_ends_with_the_root() -> None:
+    clock, authority = StillClock(), make.authority()
+    end = authority.certificate.not_valid_after_utc
+    clock.time = end - timedelta(days=1)
+    key = make.key_of(Role.NODE)
+    certificate = authority.issue(make.NODE, key.public_key(), now=clock.time, lifetime=60)
+    store = TrustStore(ROOT, clock)
+    assert store.peer(certificate, {Role.NODE}).identity == make.NODE
+    # Its own end is made to look later than the root's: the root's counts by itself.
+    store._authentic[certificate] = replace(store.peer(certificate, {Role.NODE}), not_after=end + timedelta(days=9))
+    clock.time = end + timedelta(days=1)
+    with pytest.raises(Refusal):
+        store.peer(certificate, {Role.NODE})
+
+
+def test_what_is_remembered_is_bounded_and_nothing_refused_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trust.store.MAX_AUTHENTIC", 2)
+    store = TrustStore(ROOT, StillClock())
+    for identity in (make.AGENT, make.NODE, make.SVM, make.PLC, USER):
+        assert store.peer(make.certificate_of(identity), set(Role)).identity == identity
+        with pytest.raises(Refusal):
+            store.peer(b"garbage", set(Role))
+        assert len(store._authentic) <= 2
+        assert b"garbage" not in store._authentic
