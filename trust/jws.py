@@ -8,6 +8,7 @@ by the document. A new kind of document gets a new ``typ``.
 import base64
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -24,6 +25,7 @@ from trust.peers import Peer
 from trust.store import TrustStore
 
 MAX_TOKEN = 8 * 1024
+REMEMBERED = 256  # documents, each of MAX_TOKEN bytes at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,26 @@ def open_document(token: str, document: DocumentType, store: TrustStore) -> tupl
     """
     if len(token) > MAX_TOKEN:
         raise malformed(document, f"is longer than {MAX_TOKEN} bytes")
-    header, payload, _signature = _parts(token, document)
-    certificate = _certificate(_object(header, document), document)
-    claims = _object(payload, document)
+    certificate, claims = _read(token, document)
     signer = store.peer(certificate, {document.signer})
-    _check_signature(token, document, signer.certificate.public_key())
-    return claims, signer
+    _check_signer(token, document, signer.certificate)
+    return dict(claims), signer
+
+
+# A delegation comes with each of a service manager's calls. What follows from a text alone is found out once; whether
+# its signer is still valid, unrevoked and of the right role, and whether it has ended, is asked each time.
+
+
+@lru_cache(REMEMBERED)
+def _read(token: str, document: DocumentType) -> tuple[bytes, dict[str, Any]]:
+    """The signer's certificate (DER) and the claims, neither checked yet."""
+    header, payload, _signature = _parts(token, document)
+    return _certificate(_object(header, document), document), _object(payload, document)
+
+
+@lru_cache(REMEMBERED)
+def _check_signer(token: str, document: DocumentType, certificate: x509.Certificate) -> None:
+    _check_signature(token, document, certificate.public_key())
 
 
 def open_with_key(token: str, document: DocumentType, public_key: object) -> dict[str, Any]:

@@ -254,3 +254,25 @@ def test_whatever_is_changed_in_a_document_it_is_refused(at: int, character: str
     changed = TOKEN[:at] + character + TOKEN[at + 1 :]
     if changed != TOKEN:
         assert refused(changed) in {Code.BAD_INPUT, Code.NOT_AUTHENTICATED}
+
+
+def test_a_document_that_comes_again_is_asked_only_what_may_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = sign_ticket(make.ticket(), KEY, CERTIFICATE)
+    assert verify(token) == make.ticket()
+    monkeypatch.setattr("trust.jws.deserialize_compact", None)
+    assert verify(token) == make.ticket()
+    assert refused(token, CERTIFICATE.serial_number) is Code.REVOKED
+    store = make.store_of()
+    with pytest.raises(Refusal) as refusal:
+        verify_ticket(token, store=store, audience=Identity(Role.NODE, "another"))
+    assert refusal.value.code is Code.NOT_ALLOWED
+
+
+def test_what_is_remembered_is_a_whole_text_and_no_refusal() -> None:
+    token = sign_ticket(make.ticket(), KEY, CERTIFICATE)
+    other = sign_ticket(make.ticket(leaselen=77), KEY, CERTIFICATE)
+    forged = ".".join([*token.split(".")[:2], other.split(".")[2]])
+    assert verify(token) == make.ticket()
+    for _ in range(2):
+        assert refused(forged) is Code.NOT_AUTHENTICATED
+    assert verify(token) == make.ticket()
