@@ -108,7 +108,8 @@ def create_app(trust: TrustStore) -> FastAPI:
     return app
 
 
-def _node(request: Request) -> Node:
+# async, although it waits for nothing: FastAPI would run a plain one in a thread, at every request.
+async def _node(request: Request) -> Node:
     node: Node = request.scope[NODE]
     return node
 
