@@ -23,10 +23,11 @@ MAX_RETURNED = 1_000  # in one answer; the rest comes with the next
 _COLUMNS = [name for name in Ad.__slots__ if name not in {"frontdoor", "disk_free_mb"}]
 
 
-def put(connection: Connection, new: Ad, burnt: Sequence[str], now: datetime) -> None:
+def put(connection: Connection, new: Ad, burnt: Sequence[str], now: datetime) -> list[Returned]:
     """Store a node's advertisement for `AD_LIFETIME` seconds from now, and forget the tickets that it burnt.
 
-    Both in one transaction: a ticket leaves the open ones at the very moment in which `slots_free` counts its sliver.
+    In one transaction: a ticket leaves the open ones at the very moment in which `slots_free` counts its sliver.
+    Returns the tickets that were given back and that this node would still take, for it to burn them.
 
     Raises:
         IntegrityError: another node has the address; `free_address` says whether it still does.
@@ -38,10 +39,10 @@ def put(connection: Connection, new: Ad, burnt: Sequence[str], now: datetime) ->
         # Only this node's own: no node can burn another's ticket.
         mine = (ticket.c.jti.in_(burnt), ticket.c.node == new.node, ticket.c.state != "reserved")
         connection.execute(delete(ticket).where(*mine))
+    return _returned(connection, new.node, now)
 
 
-def returned(connection: Connection, node: str, now: datetime) -> list[Returned]:
-    """The tickets that were given back and that this node would still take, for it to burn them."""
+def _returned(connection: Connection, node: str, now: datetime) -> list[Returned]:
     unknown = (ticket.c.node == node, ticket.c.state == "returned", ticket.c.expires_at > now)
     rows = connection.execute(select(ticket).where(*unknown).order_by(ticket.c.jti).limit(MAX_RETURNED))
     return [Returned(row.jti, Identity.parse(row.owner), row.slice_id, row.expires_at) for row in rows]

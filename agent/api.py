@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from cryptography import x509
 from fastapi import Depends, FastAPI, Header, Response
+from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -154,20 +155,20 @@ def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:
         return Response(content, media_type="application/json", headers={"ETag": tag})
 
     @app.put("/ads/{node}")
-    def put_ad(node: str, body: AdBody, peer: Annotated[Peer, nodes]) -> dict[str, Any]:
+    def put_ad(node: str, body: AdBody, peer: Annotated[Peer, nodes]) -> Response:
         now = agent.now()
         ad = body.ad(now)
         check_ad(ad, node, peer)
         try:
             with agent.engine.begin() as connection:
-                ads.put(connection, ad, body.burnt, now)
+                returned = ads.put(connection, ad, body.burnt, now)
         except IntegrityError:
             with agent.engine.begin() as connection:
                 ads.free_address(connection, ad, now)
-                ads.put(connection, ad, body.burnt, now)
+                returned = ads.put(connection, ad, body.burnt, now)
         board.note(ad)
-        with agent.engine.connect() as connection:
-            return {"returned": [returned_to_json(one) for one in ads.returned(connection, node, now)]}
+        # A response of our own: FastAPI would check and write any other one in a thread again.
+        return JSONResponse({"returned": [returned_to_json(one) for one in returned]})
 
 
 def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:

@@ -190,8 +190,7 @@ class Whole:
             for site in self.sites:
                 if site.alive and site.address not in self.wire.down:
                     ad, burnt = site.advertised()
-                    ads.put(connection, ad, burnt, self.clock.now())
-                    for back in ads.returned(connection, ad.node, self.clock.now()):
+                    for back in ads.put(connection, ad, burnt, self.clock.now()):
                         site.store.burn(Burnt(back.jti, back.owner, AGENT, back.slice_id, back.expires_at))
 
     def forward(self, seconds: float) -> None:
