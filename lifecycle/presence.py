@@ -28,7 +28,7 @@ _ABSENT = text("""
 """)
 
 # One of those that look at once does it; the rest pass these workers over.
-_BURY = text("""
+_REMOVE = text("""
     DELETE FROM svm.worker WHERE id IN (
         SELECT id FROM svm.worker WHERE id = ANY(:workers) ORDER BY id FOR UPDATE SKIP LOCKED)
     RETURNING id
@@ -65,9 +65,9 @@ def absent(connection: Connection) -> list[int]:
     return list(connection.scalars(_ABSENT, {"locks": LOCKS}))
 
 
-def bury(connection: Connection, workers: Sequence[int]) -> tuple[list[int], int]:
-    """Let the claims of these workers lapse now; which of them were not buried before, and how many claims they had."""
-    gone = list(connection.scalars(_BURY, {"workers": list(workers)}))
+def release_claims(connection: Connection, workers: Sequence[int]) -> tuple[list[int], int]:
+    """Let the claims of these workers lapse now; which of them were removed by this, and how many claims they had."""
+    gone = list(connection.scalars(_REMOVE, {"workers": list(workers)}))
     return gone, connection.execute(FREE, {"workers": gone}).rowcount if gone else 0
 
 

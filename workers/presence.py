@@ -14,7 +14,7 @@ from threading import Event
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from lifecycle.presence import absent, backing_off, bury, enter, leave
+from lifecycle.presence import absent, backing_off, enter, leave, release_claims
 from lifecycle.recovery import MOST
 from rpc.background import surviving, thread
 from tasks.context import WorkerContext
@@ -64,7 +64,7 @@ class Presence:
         self._missed = {worker: self._missed.get(worker, 0) + 1 for worker in found}
         dead = [worker for worker, looks in self._missed.items() if looks >= MISSED]
         if dead:
-            self._bury(dead)
+            self._release_claims(dead)
 
     def _run(self) -> None:
         while True:
@@ -103,9 +103,9 @@ class Presence:
         if session is not None:
             session.close()
 
-    def _bury(self, dead: list[int]) -> None:
+    def _release_claims(self, dead: list[int]) -> None:
         with self._database.begin() as connection:
-            gone, claims = bury(connection, dead)
+            gone, claims = release_claims(connection, dead)
             waiting = backing_off(connection, MOST) if gone else []
         if not gone:
             return

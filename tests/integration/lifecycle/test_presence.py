@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from lifecycle.operations import SliceSpec, Started
-from lifecycle.presence import FREE, absent, backing_off, bury, enter, leave
+from lifecycle.presence import FREE, absent, backing_off, enter, leave, release_claims
 from lifecycle.recovery import republish
 from models.states import Verb
 from tests.integration.lifecycle.test_looks import statements
@@ -34,9 +34,9 @@ def missing(world: World) -> list[int]:
         return absent(connection)
 
 
-def buried(world: World, *workers: int) -> tuple[list[int], int]:
+def released(world: World, *workers: int) -> tuple[list[int], int]:
     with world.database.begin() as connection:
-        return bury(connection, workers)
+        return release_claims(connection, workers)
 
 
 def ended(world: World, worker: int) -> None:
@@ -59,8 +59,8 @@ def test_claims_of_a_worker_whose_session_has_ended(world: World) -> None:
             assert missing(world) == []
         ended(world, dead)
         assert missing(world) == [dead]
-        assert buried(world, dead) == ([dead], 1)
-        assert buried(world, dead) == ([], 0)
+        assert released(world, dead) == ([dead], 1)
+        assert released(world, dead) == ([], 0)
         assert missing(world) == []
         with world.database.begin() as connection:
             assert republish(connection, HOURS) == (lost, 1)
@@ -72,7 +72,7 @@ def test_what_a_worker_taken_for_dead_has_done_counts_until_another_takes_it(wor
         worker = enter(first)
         (claim,) = world.claim(asked(world).publish, seconds=HOURS, worker=worker)
     ended(world, worker)
-    buried(world, worker)
+    released(world, worker)
     assert world.record((claim, world.answer(claim)))[0] == [True]
 
 
@@ -89,7 +89,7 @@ def test_a_worker_that_was_taken_for_dead_is_written_down_again(world: World) ->
     with session(world) as first:
         worker = enter(first)
     ended(world, worker)
-    buried(world, worker)
+    released(world, worker)
     with session(world) as second:
         assert enter(second, worker) == worker
     ended(world, worker)

@@ -112,11 +112,11 @@ def test_a_worker_is_missed_some_times_before_it_is_dead(crew: Crew, monkeypatch
     crew.farm.process._presence.stop()  # it would look, too
     dead: list[int] = []
 
-    def bury(_: object, workers: list[int]) -> tuple[list[int], int]:
+    def release_claims(_: object, workers: list[int]) -> tuple[list[int], int]:
         dead.extend(workers)
         return [], 0
 
-    monkeypatch.setattr(presence, "bury", bury)
+    monkeypatch.setattr(presence, "release_claims", release_claims)
     looking = another(crew)
     looking.look()
     with crew.farm.database.connect() as connection:

@@ -28,11 +28,6 @@ UNUSED = ("traceback", "difflib", "shutil", "logging", "tempfile", "tomllib", "a
 NOT_WARM = {*HEAVY, *UNUSED, "plc", "concurrent.futures", "importlib.metadata"}.difference(
     ("ssl", "cryptography", "defusedxml", "joserfc")
 )
-    "ssl",
-    "cryptography",
-    "defusedxml",
-    "joserfc",
-}
 SIGNING = {"trust.documents", "trust.jws", "joserfc"}
 
 
