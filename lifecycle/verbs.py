@@ -27,7 +27,7 @@ class Takes(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class VerbSpec:
     """One verb.
 
     Args:
@@ -49,29 +49,29 @@ _MAKE = (Kind.NEWTICKETS, Kind.NEWLEASES, Kind.NEWVMS)
 
 # In the order of `svm --help`. A slice is created where an earlier one of that name has ended; after a deletion the
 # name goes back.
-VERBS: dict[Verb, Row] = {
-    Verb.CREATESLICE: Row(_MAKE, Action.CREATE, Takes.FILE_AND_OPTIONS, "create", Kind.NEWTICKETS),
-    Verb.DELETESLICE: Row((Kind.DELETE,), Action.DELETE, Takes.SLICE, "slices", Kind.RELEASE),
-    Verb.ADDKEY: Row((Kind.ADDKEY,), Action.ACCESS, Takes.KEYS, "keys"),
-    Verb.DELKEY: Row((Kind.DELKEY,), Action.REMOVE_KEYS, Takes.KEYS, "keys"),
-    Verb.NUKEKEYS: Row((Kind.NUKEKEYS,), Action.REMOVE_KEYS, Takes.SLICE, "keys"),
-    Verb.REKEY: Row((Kind.REKEY,), Action.CREATE, Takes.SLICE, "keys"),
-    Verb.RENEWSLICE: Row((Kind.RENEW,), Action.RENEW, Takes.SLICE, "leases"),
-    Verb.CLEAN: Row((), Action.DELETE, Takes.NOTHING, "slices"),
-    Verb.NEWTICKETS: Row((Kind.NEWTICKETS,), Action.CREATE, Takes.FILE, "create", Kind.NEWTICKETS),
-    Verb.NEWLEASES: Row((Kind.NEWLEASES,), Action.CREATE, Takes.NODES, "steps"),
-    Verb.NEWVMS: Row((Kind.NEWVMS,), Action.CREATE, Takes.NODES, "steps"),
-    Verb.AUTORENEW: Row((), Action.RENEW, Takes.AUTORENEW, "renewal"),
-    Verb.DELEGATE: Row((), Action.RENEW, Takes.STANDING, "renewal"),
-    Verb.UNDELEGATE: Row((), Action.DELETE, Takes.SLICE, "renewal"),
-    Verb.HEAL: Row((), Action.CREATE, Takes.HEAL, "renewal"),
-    Verb.REPLACE: Row((Kind.REPLACE, Kind.NEWLEASES, Kind.NEWVMS)),
-    Verb.RECONCILE: Row((Kind.RECONCILE,)),
-    Verb.RELEASE: Row((Kind.RELEASE,)),
-    Verb.CANARY: Row((Kind.CANARY,)),
+VERBS: dict[Verb, VerbSpec] = {
+    Verb.CREATESLICE: VerbSpec(_MAKE, Action.CREATE, Takes.FILE_AND_OPTIONS, "create", Kind.NEWTICKETS),
+    Verb.DELETESLICE: VerbSpec((Kind.DELETE,), Action.DELETE, Takes.SLICE, "slices", Kind.RELEASE),
+    Verb.ADDKEY: VerbSpec((Kind.ADDKEY,), Action.ACCESS, Takes.KEYS, "keys"),
+    Verb.DELKEY: VerbSpec((Kind.DELKEY,), Action.REMOVE_KEYS, Takes.KEYS, "keys"),
+    Verb.NUKEKEYS: VerbSpec((Kind.NUKEKEYS,), Action.REMOVE_KEYS, Takes.SLICE, "keys"),
+    Verb.REKEY: VerbSpec((Kind.REKEY,), Action.CREATE, Takes.SLICE, "keys"),
+    Verb.RENEWSLICE: VerbSpec((Kind.RENEW,), Action.RENEW, Takes.SLICE, "leases"),
+    Verb.CLEAN: VerbSpec((), Action.DELETE, Takes.NOTHING, "slices"),
+    Verb.NEWTICKETS: VerbSpec((Kind.NEWTICKETS,), Action.CREATE, Takes.FILE, "create", Kind.NEWTICKETS),
+    Verb.NEWLEASES: VerbSpec((Kind.NEWLEASES,), Action.CREATE, Takes.NODES, "steps"),
+    Verb.NEWVMS: VerbSpec((Kind.NEWVMS,), Action.CREATE, Takes.NODES, "steps"),
+    Verb.AUTORENEW: VerbSpec((), Action.RENEW, Takes.AUTORENEW, "renewal"),
+    Verb.DELEGATE: VerbSpec((), Action.RENEW, Takes.STANDING, "renewal"),
+    Verb.UNDELEGATE: VerbSpec((), Action.DELETE, Takes.SLICE, "renewal"),
+    Verb.HEAL: VerbSpec((), Action.CREATE, Takes.HEAL, "renewal"),
+    Verb.REPLACE: VerbSpec((Kind.REPLACE, Kind.NEWLEASES, Kind.NEWVMS)),
+    Verb.RECONCILE: VerbSpec((Kind.RECONCILE,)),
+    Verb.RELEASE: VerbSpec((Kind.RELEASE,)),
+    Verb.CANARY: VerbSpec((Kind.CANARY,)),
 }
 
-USERS: dict[Verb, Row] = {verb: row for verb, row in VERBS.items() if row.command}
+USER_VERBS: dict[Verb, VerbSpec] = {verb: row for verb, row in VERBS.items() if row.command}
 """What a user may ask for."""
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:dslice:problem:"
 MAX_COMPLAINTS = 3  # of one request's validation errors
+_CURES = {"missing": "missing; give it", "extra_forbidden": "not taken here; leave it out"}  # by pydantic's type
 CODE = "dslice.code"  # the key in the ASGI scope: the code of the refusal that was the answer
 STANDARD = frozenset({"type", "title", "status", "code", "detail", "instance"})
 
@@ -152,7 +153,8 @@ def complaints(errors: Sequence[Any]) -> str:
 def _complaint(error: Mapping[str, Any]) -> str:
     if error["type"] == "json_invalid":
         return "the body is not JSON"
-    return f"{_place(error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
+    said = _CURES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    return f"{_place(error['loc'])}: {said}"
 
 
 def _place(location: Sequence[Any]) -> str:

@@ -99,5 +99,5 @@ def day(text: str, now: datetime) -> datetime:
         found = found.replace(hour=23, minute=59, second=59)
     found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     if found <= now:
-        raise Refusal(Code.BAD_INPUT, f"{words[:40]} is in the past; give a date to come")
+        raise Refusal(Code.BAD_INPUT, f"{words[:40]} is in the past; give a later date")
     return found

@@ -9,7 +9,7 @@ import sys
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from lifecycle.verbs import USERS
+from lifecycle.verbs import USER_VERBS
 from models.states import Verb
 from svm.exit_codes import INTERRUPTED, USAGE, status_of_refusal
 from svm.flags import Flags, group_flags
@@ -34,7 +34,7 @@ _AFTER = {
     "completion": "settings",
 }
 VERBS: dict[str, str] = {}
-for _verb, _row in USERS.items():
+for _verb, _row in USER_VERBS.items():
     VERBS |= _BEFORE.get(_verb, {}) | {str(_verb): _row.command}
 VERBS |= _AFTER
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lifecycle.verbs import USERS, Takes
+from lifecycle.verbs import USER_VERBS, Takes
 from models.states import Verb
 from svm.flags import Flags
 from svm.output import NodeResult, Retry, command
@@ -14,7 +14,7 @@ LISTED = 16
 
 def retry_of(verb: str, name: str, flags: Flags) -> Retry | None:
     """What to type for the nodes that failed, as whoever asked for it was told, but for the file's name."""
-    row = USERS.get(Verb(verb)) if verb in set(Verb) else None
+    row = USER_VERBS.get(Verb(verb)) if verb in set(Verb) else None
     if row is None or not row.chain:
         return None
     if row.takes in (Takes.FILE, Takes.FILE_AND_OPTIONS):

@@ -6,7 +6,6 @@ nothing; stdout that cannot be written is one line on stderr; and a reader that 
 
 import codecs
 import errno
-import gc
 import io
 import os
 import sys
@@ -14,9 +13,6 @@ from collections.abc import Callable
 from typing import NoReturn, TextIO
 
 from svm.exit_codes import FAILED
-
-# Of new objects, until cycles are looked for. What loading makes stays: looking through it takes a tenth of the start.
-_SELDOM = 100_000
 
 _PLAIN = {"→": "->", "·": "-", "…": "...", "–": "-", "—": "-", "’": "'"}
 
@@ -27,7 +23,6 @@ class OutputError(OSError):
 
 def begin(program: str, run: Callable[[], int]) -> NoReturn:
     """Set the streams up, run the program, and end with its exit status."""
-    gc.set_threshold(_SELDOM)
     _set_up()
     try:
         try:

@@ -42,7 +42,7 @@ def verify_certificate(
     not one of ``roles``.
     """
     peer = authentic(certificate, root=root, now=now)
-    check_standing(peer, roles=roles, revoked=revoked)
+    check_admissible(peer, roles=roles, revoked=revoked)
     return peer
 
 
@@ -67,7 +67,7 @@ def authentic(certificate: bytes | x509.Certificate, *, root: x509.Certificate, 
     )
 
 
-def check_standing(peer: Peer, *, roles: Collection[Role], revoked: Collection[int]) -> None:
+def check_admissible(peer: Peer, *, roles: Collection[Role], revoked: Collection[int]) -> None:
     """What is asked at each request. Raises Refusal: REVOKED, NOT_ALLOWED if its role is not one of ``roles``."""
     if peer.serial in revoked:
         raise Refusal(Code.REVOKED, f"the certificate of {peer.identity.name} is revoked; get a new one")

@@ -9,7 +9,7 @@ from trust.actions import Action
 from trust.clock import Clock
 from trust.errors import Code, Refusal
 from trust.identity import Role
-from trust.peers import Peer, authentic, check_standing
+from trust.peers import Peer, authentic, check_admissible
 from trust.revocation import RevocationList
 
 MAX_AUTHENTIC = 8_192  # certificates remembered, each some kilobytes
@@ -59,7 +59,7 @@ class TrustStore:
         """
         known = self._revocations
         peer = self._known(certificate)
-        check_standing(peer, roles=roles, revoked=known.serials if known else frozenset())
+        check_admissible(peer, roles=roles, revoked=known.serials if known else frozenset())
         return peer
 
     def _known(self, certificate: bytes | x509.Certificate) -> Peer:

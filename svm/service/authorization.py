@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lifecycle.operations import Given, OperationRequest
-from lifecycle.verbs import USERS, Row
+from lifecycle.verbs import USER_VERBS, VerbSpec
 from svm.service.bodies import OperationBody
 from trust.actions import Action
 from trust.documents import Delegation, DelegationKind, verify_delegation
@@ -20,18 +20,18 @@ LONGEST_CONNECT = 40
 """Seconds: a step ends within 45, whatever -t says."""
 
 
-def authorize(
+def authorized_request(
     body: OperationBody, peer: Peer, store: TrustStore, svm: Identity, token: str | None, key: str | None
 ) -> OperationRequest:
     """What `lifecycle.operations.start` is to do for this caller, all of it checked but for the rows. Raises Refusal:
-    NOT_ALLOWED (no PI, a delegation that is missing, old or another's), CRL_STALE, BAD_INPUT, or as
+    NOT_ALLOWED (not a PI, a delegation that is missing, old or another's), CRL_STALE, BAD_INPUT, or as
     `trust.documents.verify_delegation`.
     """
-    row, members = USERS[body.verb], dict(iter(body))  # its member `keys` would make it a mapping
+    row, members = USER_VERBS[body.verb], dict(iter(body))  # its member `keys` would make it a mapping
     require_pi(peer)
     store.require_fresh(_action(row, members))
     if (until := members.get("until")) is not None and until <= store.clock.now():
-        raise Refusal(Code.BAD_INPUT, "until is in the past; give a date to come")
+        raise Refusal(Code.BAD_INPUT, "until is in the past; give a later date")
     working = standing = None
     if row.chain:
         working = _given(token, DelegationKind.WORKING, body.slice, peer, store, svm)
@@ -54,7 +54,7 @@ def require_pi(peer: Peer) -> None:
         )
 
 
-def _action(row: Row, members: Mapping[str, Any]) -> Action:
+def _action(row: VerbSpec, members: Mapping[str, Any]) -> Action:
     """How fresh the revocation list must be: what only takes away, as autorenew and heal off do, works without plc."""
     off = members.get("autorenew") is False or members.get("heal") is False
     return Action.DELETE if off and not row.chain else row.action

@@ -21,7 +21,7 @@ from pydantic import (
 from lifecycle.events import Event
 from lifecycle.operations import Operation, SliceSpec
 from lifecycle.slices import Slice, Sliver
-from lifecycle.verbs import USERS, Takes
+from lifecycle.verbs import USER_VERBS, Takes
 from models.states import Verb
 from trust.documents import MAX_LEASELEN
 from trust.errors import Refusal
@@ -174,8 +174,8 @@ if TYPE_CHECKING:
     AnyBody = OperationBody
 else:
     AnyBody = Annotated[
-        Union[tuple(Annotated[_BODIES[row.takes], Tag(verb)] for verb, row in USERS.items())],  # noqa: UP007
-        Discriminator(_verb, "verb", f"its verb must be one of {' '.join(USERS)}"),
+        Union[tuple(Annotated[_BODIES[row.takes], Tag(verb)] for verb, row in USER_VERBS.items())],  # noqa: UP007
+        Discriminator(_verb, "verb", f"its verb must be one of {' '.join(USER_VERBS)}"),
     ]
 """The body of a verb by the table, so that a verb has what it needs and nothing that it would pass over in silence."""
 

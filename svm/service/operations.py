@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 
 from lifecycle import operations
 from rpc.server import Guard
-from svm.service.authorization import authorize, require_pi
+from svm.service.authorization import authorized_request, require_pi
 from svm.service.bodies import AnyBody, DelegationHeader, IdempotencyKey, operation_json
 from svm.service.context import Service
 from svm.service.streaming import events_of
@@ -36,7 +36,7 @@ def add_operations(app: FastAPI, service: Service, guard: Guard) -> None:
         dslice_delegation: DelegationHeader = None,
         idempotency_key: IdempotencyKey = None,
     ) -> dict[str, Any]:
-        asked = authorize(body, peer, service.store, service.identity, dslice_delegation, idempotency_key)
+        asked = authorized_request(body, peer, service.store, service.identity, dslice_delegation, idempotency_key)
         service.agents.named(asked.agents)
         with service.engine.begin() as connection:
             started = operations.start(connection, asked)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from lifecycle.verbs import USERS, Takes
+from lifecycle.verbs import USER_VERBS, Takes
 from models.states import Verb
 from svm.client import Svmd
 from svm.flags import Flags
@@ -107,7 +107,7 @@ class Life:
         if verb == "heal":
             return Request(verb, name, heal=True, standing_heal=True)
         keys = self.keys[:1] if verb == "delkey" else self.keys
-        return Request(verb, name, keys=keys if USERS[Verb(verb)].takes is Takes.KEYS else ())
+        return Request(verb, name, keys=keys if USER_VERBS[Verb(verb)].takes is Takes.KEYS else ())
 
     def accepted(self, request: Request) -> None:
         """Ask until svmd has written it down. Refusal when it does not in time."""

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from lifecycle.verbs import USERS, VERBS, Takes
+from lifecycle.verbs import USER_VERBS, VERBS, Takes
 from models.states import Kind, Verb
 
 
@@ -16,9 +16,9 @@ def test_every_step_is_of_a_verb() -> None:
     assert {kind for row in VERBS.values() for kind in (*row.chain, row.after_deletions) if kind} == set(Kind)
 
 
-@pytest.mark.parametrize("verb", USERS)
+@pytest.mark.parametrize("verb", USER_VERBS)
 def test_a_users_verb_has_its_command(verb: Verb) -> None:
-    assert callable(getattr(importlib.import_module(f"svm.commands.{USERS[verb].command}"), verb))
+    assert callable(getattr(importlib.import_module(f"svm.commands.{USER_VERBS[verb].command}"), verb))
 
 
 def test_what_is_about_no_slice_changes_no_node() -> None:

@@ -121,7 +121,7 @@ def test_escape_sequences_of_a_node_do_not_reach_the_terminal() -> None:
     ("body", "reason"),
     [
         (b'{"nodes": 0}', "nodes: Input should be greater than 0"),
-        (b"{}", "nodes: Field required"),
+        (b"{}", "nodes: missing; give it"),
         (b'{"nodes": 1, "slice": "ABC"}', "slice: a slice name is lower case"),
         (b"{", "the body is not JSON"),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from lifecycle.verbs import USERS
+from lifecycle.verbs import USER_VERBS
 from rpc.problems import complaints
 from svm.service.bodies import AnyBody
 
@@ -16,12 +16,12 @@ BLANK: dict[str, Any] = {"spec": None, "nodes": [], "keys": None, "agents": [], 
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ([], f"body: its verb must be one of {' '.join(USERS)}"),
-        ({"verb": ["clean"]}, f"body: its verb must be one of {' '.join(USERS)}"),
-        ({"verb": "canary"}, f"body: its verb must be one of {' '.join(USERS)}"),
-        ({"verb": "rekey"}, "rekey.slice: Field required"),
-        ({"verb": "rekey", "slice": "demo", "nodes": ["1.2.3.4"]}, "rekey.nodes: Extra inputs are not permitted"),
-        ({"verb": "addkey", "slice": "demo"}, "addkey.keys: Field required"),
+        ([], f"body: its verb must be one of {' '.join(USER_VERBS)}"),
+        ({"verb": ["clean"]}, f"body: its verb must be one of {' '.join(USER_VERBS)}"),
+        ({"verb": "canary"}, f"body: its verb must be one of {' '.join(USER_VERBS)}"),
+        ({"verb": "rekey"}, "rekey.slice: missing; give it"),
+        ({"verb": "rekey", "slice": "demo", "nodes": ["1.2.3.4"]}, "rekey.nodes: not taken here; leave it out"),
+        ({"verb": "addkey", "slice": "demo"}, "addkey.keys: missing; give it"),
         ({"verb": "heal", "slice": "demo", "heal": True}, "heal: a standing delegation goes with heal true"),
     ],
 )
