@@ -3,6 +3,7 @@
 Every verb is loaded when it is used, so that one whose dependencies are missing hinders no other.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -71,10 +72,13 @@ def run_role(role: str) -> None:
     ROLE is plc, agent, nodemgr, svmd, worker, beat or flower; and simnodes or mail of a testbed.
     """
     from admin.roles import mains, run
+    from admin.variables import misspelt
 
     known = mains()
     if role not in known:
         raise click.BadParameter(f"{role} is none of {', '.join(known)}", param_hint="ROLE")
+    for line in misspelt(os.environ):
+        click.echo(f"{role}: {line}", err=True)
     try:
         run(role)
     except ModuleNotFoundError as error:

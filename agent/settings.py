@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from rpc.settings import HostPort, MemberSettings
+from rpc.settings import DatabaseUrl, HostPort, HttpsUrlOrNone, MemberSettings
 
 
 class Settings(MemberSettings):
@@ -20,9 +20,9 @@ class Settings(MemberSettings):
         tickets_share: percent of all places that one owner's unused tickets may hold; a slice on every node may.
     """
 
-    database_url: SecretStr
+    database_url: DatabaseUrl
     name: str = "agent"
     listen: HostPort = "127.0.0.1:7444"
-    url: str = Field(default="", validation_alias="DSLICE_AGENT_URL")
+    url: HttpsUrlOrNone = Field(default="", validation_alias="DSLICE_AGENT_URL")
     tickets_per_user: Annotated[int, Field(ge=1)] = 5_000
     tickets_share: Annotated[int, Field(ge=1, le=100)] = 50

@@ -12,8 +12,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, MetaData, create_engine, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, make_url, text
 from sqlalchemy.schema import CreateSchema
+
+from models.outage import in_one_line
 
 Schema = Literal["plc", "agent", "svm"]
 SCHEMAS: tuple[Schema, ...] = get_args(Schema)
@@ -45,12 +47,14 @@ def metadata(schema: Schema) -> MetaData:
 def engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
     """An engine that survives restarts of PostgreSQL and never waits for a dead server longer than 5 s to connect.
 
+    `url` is a libpq URL or SQLAlchemy's; the driver is psycopg.
+
     Sessions run in UTC. A transaction that a stopped process left open gives its locks back after 15 s.
     """
     # Tables are always named with their schema; a role whose own schema came first would confuse alembic's comparison.
     options = "-c search_path=public -c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=15s"
     return create_engine(
-        url,
+        make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_pre_ping=True,
@@ -59,10 +63,13 @@ def engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
 
 
 def migrate(url: str, schema: Schema) -> None:
-    """Bring one schema to its newest revision, in one transaction; safe when several processes start at once."""
+    """Bring one schema to its newest revision, in one transaction; safe when several processes start at once.
+
+    Raises Refusal as ``models.outage.in_one_line``.
+    """
     found = engine(url, pool_size=1)
     try:
-        with found.begin() as connection:
+        with in_one_line(schema), found.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _lock_id(schema)})
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'"))
             _create_schema(connection, schema)

@@ -1,10 +1,13 @@
-"""What plc, agent and svmd say while PostgreSQL is away: that they are, for whoever asks."""
+"""What plc, agent and svmd say when PostgreSQL is away, or not as they need it: to callers, and to their operator."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
+from alembic.util import CommandError
 from fastapi import FastAPI, Request, Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from rpc import problems
@@ -23,3 +26,36 @@ async def _without_database(who: str, request: Request, error: Exception) -> Res
     log.error("no database for %s %s: %s", request.method, printable(request.url.path), error)
     request.scope[problems.CODE] = Code.UNREACHABLE
     return problems.response(Refusal(Code.UNREACHABLE, f"{who}'s database does not answer; try again in a minute"))
+
+
+NO_TABLES = ("3F000", "42P01")  # no such schema, no such table
+NO_RIGHT = "42501"
+ROLES = {"svm": "svmd"}  # whose daemon is not called like its schema
+MADE_BY = "deploy/lab/roles.sh makes roles, schemas and database"
+
+
+@contextmanager
+def in_one_line(schema: str) -> Iterator[None]:
+    """At a start: a database that cannot be used becomes Refusal(BAD_INPUT or UNREACHABLE), which says what to do."""
+    try:
+        yield
+    except CommandError as error:  # alembic's only word for a revision that it does not have
+        newer = f"schema {schema} was made by a newer version of dslice ({error}): install that one"
+        raise Refusal(Code.BAD_INPUT, newer) from error
+    except DBAPIError as error:
+        state, said = getattr(error.orig, "sqlstate", None), _first_line(error)
+        if state in NO_TABLES:
+            raise Refusal(
+                Code.BAD_INPUT,
+                f"schema {schema} has no tables yet: dslice run {ROLES.get(schema, schema)} makes them at its start",
+            ) from error
+        if state == NO_RIGHT:
+            owner = f"the role in DSLICE_DATABASE_URL must own schema {schema}"
+            raise Refusal(Code.BAD_INPUT, f"{said}: {owner} ({MADE_BY})") from error
+        if state is not None or not isinstance(error, OperationalError):
+            raise
+        raise Refusal(Code.UNREACHABLE, f"no database: {said}; correct DSLICE_DATABASE_URL ({MADE_BY})") from error
+
+
+def _first_line(error: DBAPIError) -> str:
+    return printable(str(error.orig).partition("\n")[0])

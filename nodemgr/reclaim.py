@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from nodemgr.liveness import end_sliver
 from nodemgr.node import Node
-from trust.errors import Code, Refusal
+from rpc.sockets import CannotListen
 
 T = TypeVar("T")
 TRIES = 5  # of ending processes only; what comes back more often is ended with its sliver
@@ -21,21 +21,16 @@ async def listening(node: Node, places: Sequence[tuple[str, int]], listen: Calla
     """What comes of `listen`, which listens at `places` (host, port); a sliver that holds one of their ports loses it.
 
     Raises:
-        Refusal: BAD_INPUT when somebody else holds it.
+        CannotListen: when somebody else holds it.
     """
     for left in reversed(range(2 * TRIES)):
         try:
             return await listen()
-        except OSError as error:
+        except CannotListen as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             if not left or not await _take_back(node, places, whole_slivers=left < TRIES):
-                where = " or ".join(f"{host}:{port}" for host, port in places)
-                raise Refusal(
-                    Code.BAD_INPUT,
-                    f"cannot listen at {where}: a program that is not a sliver of this node does; end it, or take"
-                    " another port (DSLICE_LISTEN, DSLICE_FRONTDOOR, DSLICE_METRICS_LISTEN)",
-                ) from error
+                raise
             await asyncio.sleep(PAUSE)
     raise AssertionError
 

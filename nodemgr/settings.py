@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nodemgr.admission import Capacity
-from rpc.settings import HostPortOrNone, MemberSettings, split_host_port
+from rpc.settings import HostPortOrNone, IpAddress, MemberSettings, split_host_port
 from trust.documents import MAX_LEASELEN
 from trust.identity import Identity, Role
 
@@ -72,7 +72,7 @@ class Settings(CommonSettings):
     """
 
     name: str
-    node_address: str
+    node_address: IpAddress
     node_site: Annotated[str, Field(pattern=r"^[ -~]{1,64}$")] = "unknown"
     listen: HostPortOrNone = ""
     frontdoor: HostPortOrNone = ""

@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy import Connection, Engine
 
 from models import database
+from models.outage import in_one_line
 from plc.accounts import Account, find
 from plc.ca import has_issued, load_authority
 from plc.passwords import Passwords
@@ -33,13 +34,18 @@ class Central:
     def open(cls, settings: Settings, clock: Clock | None = None, *, migrate: bool = False) -> Self:
         """Connect and read the CA, made at the very first start; ``migrate`` brings the schema up to date first."""
         ticking = clock or system_clock()
+        url = settings.database_url.get_secret_value()
         if migrate:
-            database.migrate(settings.database_url, "plc")
+            database.migrate(url, "plc")
         # As many connections as the server has threads, or calls would wait for one another's.
-        engine = database.engine(settings.database_url, pool_size=5, max_overflow=40)
-        with engine.begin() as connection:
-            first = not has_issued(connection)
-        authority = load_authority(settings.state_dir, ticking.now(), first=first)
+        engine = database.engine(url, pool_size=5, max_overflow=40)
+        try:
+            with in_one_line("plc"), engine.begin() as connection:
+                first = not has_issued(connection)
+            authority = load_authority(settings.state_dir, ticking.now(), first=first)
+        except BaseException:
+            engine.dispose()
+            raise
         return cls(settings, engine, authority, ticking, Passwords())
 
     @contextmanager

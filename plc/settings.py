@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from rpc.settings import DaemonSettings, HostPort, MailServer, split_host_port
+from rpc.settings import DaemonSettings, DatabaseUrl, HostPort, HttpsUrlOrNone, MailServer, split_host_port
 
 
 class Settings(DaemonSettings):
@@ -28,9 +28,9 @@ class Settings(DaemonSettings):
     """
 
     state_dir: Path
-    database_url: str
+    database_url: DatabaseUrl
     listen: HostPort = "127.0.0.1:7443"
-    url: str = Field(default="", validation_alias="DSLICE_PLC_URL")
+    url: HttpsUrlOrNone = Field(default="", validation_alias="DSLICE_PLC_URL")
     smtp_url: MailServer = ""
     ca_operator: str = "operator@localhost"
     open: bool = Field(default=False, validation_alias="DSLICE_PLC_OPEN")

@@ -1,27 +1,43 @@
 """One way to be a daemon: its settings, its log, a refusal in one line, the line that says it is at work."""
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from rpc import logs
 from rpc.settings import DaemonSettings
+from rpc.sockets import CannotListen
 from trust.errors import Refusal
 
 S = TypeVar("S", bound=DaemonSettings)
 
 
-def start(role: str, settings: type[S], serve: Callable[[S], None]) -> None:
+log = logging.getLogger(__name__)
+
+
+def start(role: str, settings: type[S], serve: Callable[[S], None], needs: Sequence[str] = ()) -> None:
     """Load the settings, configure the log and serve until SIGTERM.
 
-    A refusal (a setting, a token, plc away) is said in one line on stderr, and the exit status is 1.
+    A refusal (a setting, a token, plc away), an address or a file that cannot be used is said in one line on stderr,
+    and the exit status is 1.
+
+    Args:
+        needs: fields of the settings that this role needs although they have a default.
     """
     try:
-        told = settings.load()
+        told = settings.load(needs)
         logs.configure(told.log_level, role)
         serve(told)
     except Refusal as refusal:
         sys.exit(f"{role}: {refusal.reason}")
+    except CannotListen as error:
+        sys.exit(f"{role}: {error.strerror}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        log.debug("ended by a file", exc_info=True)
+        sys.exit(f"{role}: cannot use {error.filename}: {error.strerror}; correct DSLICE_STATE_DIR or its rights")
 
 
 def ready(*what: object) -> None:

@@ -21,7 +21,7 @@ from rpc.acceptor import BACKLOG, GOODBYE, OTHERS, Gate
 from rpc.body_limit import BodyLimit
 from rpc.connection import BoundedProtocol, PeerProtocol
 from rpc.guard import Guard, deny_by_default, open_route
-from rpc.sockets import raise_descriptor_limit
+from rpc.sockets import binding, raise_descriptor_limit
 
 __all__ = ["Guard", "Listener", "PeerProtocol", "application", "deny_by_default", "open_route", "run", "serve"]
 
@@ -64,8 +64,8 @@ async def serve(
     """Serve until ``stop`` is set, or SIGTERM or SIGINT comes (main thread only).
 
     ``ready`` gets the (host, port) of each listener, in order, once all of them answer. At the end no new request is
-    taken, event streams end at once, and other requests have ``grace`` seconds. Raises OSError for an address in use
-    and RuntimeError for an app with an unguarded route.
+    taken, event streams end at once, and other requests have ``grace`` seconds. Raises CannotListen for an address in
+    use and RuntimeError for an app with an unguarded route.
     """
     stop = stop or asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -172,9 +172,11 @@ async def _start_apps(apps: Sequence[Any], stack: AsyncExitStack) -> dict[int, d
 
 @contextmanager
 def _bound(listener: Listener) -> Iterator[socket.socket]:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    setting = "DSLICE_METRICS_LISTEN" if listener.name == "metrics" else "DSLICE_LISTEN"
+    with binding(listener.host, listener.port, setting):
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     with socket.socket(family, kind, protocol) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -182,7 +184,8 @@ def _bound(listener: Listener) -> Iterator[socket.socket]:
             # Connections inherit it: one that reads nothing of its answer is not served for ever.
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED)
         bound.setblocking(False)
-        bound.bind(address)
+        with binding(listener.host, listener.port, setting):
+            bound.bind(address)
         yield bound
 
 

@@ -1,8 +1,11 @@
 """What daemons are told: environment (`DSLICE_*`), then the TOML file that `DSLICE_CONFIG` names, then defaults."""
 
 import os
+from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -24,9 +27,47 @@ def _host_port(text: str) -> str:
     return text
 
 
+def _https(url: str) -> str:
+    parts = urlsplit(url)  # ValueError for half an IPv6 address
+    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/"):
+        raise ValueError(f"{url!r} is not https://HOST:PORT")
+    split_host_port(f"{parts.hostname}:{parts.port or 443}")
+    return url
+
+
+def _address(text: str) -> str:
+    try:
+        ip_address(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an IP address") from error
+    return text
+
+
+def _database(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(DATABASES):
+        raise ValueError("not postgresql://ROLE:PASSWORD@HOST/DATABASE")
+    return url
+
+
+def _broker(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(BROKERS):
+        raise ValueError("not redis://HOST:PORT/NUMBER")
+    return url
+
+
+# Their values are not said: they have passwords.
+DATABASES = ("postgresql://", "postgresql+psycopg://", "postgres://")
+BROKERS = ("redis://", "rediss://", "redis+socket://", "sentinel://")
+
 HostPort = Annotated[str, AfterValidator(_host_port)]
 HostPortOrNone = Annotated[str, AfterValidator(lambda text: text and _host_port(text))]
 MailServer = Annotated[str, AfterValidator(lambda url: url and check_url(url))]
+HttpsUrl = Annotated[str, AfterValidator(_https)]
+HttpsUrlOrNone = Annotated[str, AfterValidator(lambda url: url and _https(url))]
+IpAddress = Annotated[str, AfterValidator(_address)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
+DatabaseUrlOrNone = Annotated[SecretStr, AfterValidator(lambda url: _database(url) if url.get_secret_value() else url)]
+BrokerUrl = Annotated[SecretStr, AfterValidator(_broker)]
 
 
 class DaemonSettings(BaseSettings):
@@ -45,17 +86,31 @@ class DaemonSettings(BaseSettings):
     metrics_token: SecretStr = SecretStr("")
 
     @classmethod
-    def load(cls) -> Self:
-        """From environment and file; Refusal(BAD_INPUT) names the setting that is wrong or missing."""
+    def load(cls, needs: Sequence[str] = ()) -> Self:
+        """From environment and file; Refusal(BAD_INPUT) names what is wrong and all that is missing.
+
+        Args:
+            needs: fields that must be set although they have a default.
+        """
         path = os.environ.get("DSLICE_CONFIG")
         if path and not Path(path).is_file():
             raise Refusal(Code.BAD_INPUT, f"DSLICE_CONFIG names {path}, which is not there")
         try:
-            return cls()
+            found = cls()
+            missing = [cls.variable(name) for name in needs if name not in found.model_fields_set]
+            if missing:
+                raise Refusal(Code.BAD_INPUT, _not_set(missing))
+            return found
         except ValidationError as error:
             raise Refusal(Code.BAD_INPUT, _said(error)) from error
         except (OSError, ValueError) as error:
             raise Refusal(Code.BAD_INPUT, f"cannot read {path}: {error}") from error
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable of a field."""
+        alias = cls.model_fields[field].validation_alias if field in cls.model_fields else None
+        return _variable(alias if isinstance(alias, str) else field)
 
     @classmethod
     def settings_customise_sources(
@@ -84,7 +139,7 @@ class MemberSettings(DaemonSettings):
     """
 
     state_dir: Path
-    plc_url: str
+    plc_url: HttpsUrl
     enroll_token: SecretStr | None = None
     enroll_token_file: Path | None = None
 
@@ -99,9 +154,19 @@ class MemberSettings(DaemonSettings):
 
 
 def _said(error: ValidationError) -> str:
-    """The first thing that is wrong, with the variable's name and without the value, which may be a secret."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    said = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return said
-    return f"setting DSLICE_{str(first['loc'][0]).upper().removeprefix('DSLICE_')}: {said}"
+    """What is wrong, with the variables' names and without their values, which may be secrets."""
+    faults = error.errors(include_url=False, include_input=False)
+    wrong = [fault for fault in faults if fault["type"] != "missing"]
+    if not wrong:
+        return _not_set([_variable(str(fault["loc"][0])) for fault in faults])
+    said = wrong[0]["msg"].removeprefix("Value error, ")
+    return f"setting {_variable(str(wrong[0]['loc'][0]))}: {said}" if wrong[0]["loc"] else said
+
+
+def _variable(place: str) -> str:
+    return f"DSLICE_{place.upper().removeprefix('DSLICE_')}"
+
+
+def _not_set(variables: Sequence[str]) -> str:
+    names = " and ".join(filter(None, (", ".join(variables[:-1]), variables[-1])))
+    return f"{names} {'is' if len(variables) == 1 else 'are'} not set: docs/operating.md, Settings, says what to give"

@@ -16,6 +16,8 @@ from celery.exceptions import SecurityWarning
 
 from rpc import metrics
 from rpc.daemon import ready, start
+from rpc.settings import split_host_port
+from rpc.sockets import binding
 from trust.errors import Code, Refusal
 from workers.app import app
 from workers.process import Process
@@ -28,17 +30,17 @@ signals.setup_logging.connect(lambda **_: None, weak=False)  # connected, so tha
 
 def main_worker() -> None:
     """A worker: a pool of threads, one loop, one writer. SIGTERM: what is at work is finished, within 45 s."""
-    start("worker", Settings, _worker)
+    start("worker", Settings, _worker, ("database_url", "broker_url", "state_dir", "plc_url"))
 
 
 def main_beat() -> None:
     """Beat, Celery's own. Two of them do no harm."""
-    start("beat", Settings, _beat)
+    start("beat", Settings, _beat, ("broker_url",))
 
 
 def main_flower() -> None:
     """Flower: read-only, with a password, on loopback. A view, never evidence."""
-    start("flower", Settings, _flower)
+    start("flower", Settings, _flower, ("broker_url", "flower_auth"))
 
 
 def _worker(settings: Settings) -> None:
@@ -82,11 +84,11 @@ def _flower(settings: Settings) -> None:
     from flower.views.monitor import Metrics
     from tornado.web import authenticated
 
-    host, _, port = settings.flower_listen.rpartition(":")
+    host, port = split_host_port(settings.flower_listen)
     password = settings.flower_auth.get_secret_value()
     if ":" not in password:
         raise Refusal(Code.BAD_INPUT, "DSLICE_FLOWER_AUTH must be user:password")
-    options.address, options.port = host, int(port)
+    options.address, options.port = host, port
     options.basic_auth, options.read_only = [password], True
     # Its own gauges of each worker would grow with every restart, and 60,000 tasks took 740 MB (its default: 100,000).
     options.purge_offline_workers = 3600
@@ -95,7 +97,8 @@ def _flower(settings: Settings) -> None:
     Metrics.get = authenticated(Metrics.get)
     view = Flower(capp=app, options=options, **pages)
     _when_told_to_stop(os._exit)  # nothing of it is kept, and its threads wait for the broker
-    ready(host, view.start_http_server())
+    with binding(host, port, "DSLICE_FLOWER_LISTEN"):
+        ready(host, view.start_http_server())
     view.start()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from models.states import Queue
-from rpc.settings import DaemonSettings, MailServer
+from rpc.settings import BrokerUrl, DaemonSettings, DatabaseUrlOrNone, HostPort, HttpsUrlOrNone, MailServer
 from tasks.context import Policy
 from tasks.retry import Patience
 
@@ -31,10 +31,10 @@ class Settings(DaemonSettings):
         flower_listen, flower_auth: where Flower answers, and its `user:password`.
     """
 
-    database_url: SecretStr = SecretStr("")
-    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    database_url: DatabaseUrlOrNone = SecretStr("")
+    broker_url: BrokerUrl = SecretStr("redis://127.0.0.1:6379/0")
     state_dir: Path = Path()
-    plc_url: str = ""
+    plc_url: HttpsUrlOrNone = ""
     slice_key_file: Path | None = None
     smtp_url: MailServer = ""
     mail_from: str = "svm@localhost"
@@ -62,7 +62,7 @@ class Settings(DaemonSettings):
     history_days: int = Field(365, ge=15)  # longer than any lease
     stuck: int = Field(240, ge=0, validation_alias="DSLICE_STUCK_SECONDS")
 
-    flower_listen: str = "127.0.0.1:5555"
+    flower_listen: HostPort = "127.0.0.1:5555"
     flower_auth: SecretStr = SecretStr("")
 
     @field_validator("queues")

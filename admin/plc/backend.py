@@ -173,16 +173,17 @@ class RemoteBackend:
 def operator(folder: Path | None) -> Iterator[LocalBackend]:
     """plc's settings from the environment where they are set (plc's machine), else from the testbed's home.
 
-    Raises Refusal(UNREACHABLE) when the database does not answer.
+    Raises Refusal as ``models.outage.in_one_line``.
     """
-    from sqlalchemy.exc import OperationalError
-
-    if folder is not None or not all(os.environ.get(name) for name in ON_PLC):
+    in_testbed = folder is not None or not all(os.environ.get(name) for name in ON_PLC)
+    if in_testbed:
         os.environ.update(_of_testbed(folder))
     try:
         central = Central.open(Settings.load())
-    except OperationalError as error:
-        raise Refusal(Code.UNREACHABLE, "plc's database does not answer; is it up? (testbed: dslice up)") from error
+    except Refusal as refusal:
+        if in_testbed and refusal.code is Code.UNREACHABLE:
+            raise Refusal(refusal.code, "this testbed's database does not answer: start it with dslice up") from refusal
+        raise
     try:
         yield LocalBackend(central)
     finally:

@@ -19,7 +19,7 @@ from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
 from nodemgr.frontdoor.limits import MAX_STRANGERS, MAX_STRANGERS_PER_SOURCE, Client
 from nodemgr.slivers.drivers.driver import Driver
 from rpc.eviction import leaver, source_of
-from rpc.sockets import raise_descriptor_limit
+from rpc.sockets import binding, raise_descriptor_limit
 from trust.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -69,10 +69,11 @@ class FrontDoorServer:
         return host_key_line(self._host_key)
 
     def start(self) -> tuple[str, int]:
-        """Listen; the address and port, which answer from now on. OSError when they are taken."""
+        """Listen; the address and port, which answer from now on. Raises CannotListen."""
         family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         raise_descriptor_limit()
-        self._listener = socket.create_server(self._address, family=family, backlog=128)
+        with binding(*self._address, "DSLICE_FRONTDOOR"):
+            self._listener = socket.create_server(self._address, family=family, backlog=128)
         self._spare = os.open(os.devnull, os.O_RDONLY)
         for name, work in (("front-door", self._accept), ("front-door-watch", self._watch)):
             thread = threading.Thread(target=work, name=name, daemon=True)

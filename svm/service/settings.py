@@ -1,8 +1,8 @@
 """svmd's settings."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from rpc.settings import HostPort, MemberSettings
+from rpc.settings import DatabaseUrl, HostPort, HttpsUrlOrNone, MemberSettings
 
 
 class Settings(MemberSettings):
@@ -18,9 +18,9 @@ class Settings(MemberSettings):
             one each `DSLICE_CANARY_SECONDS`.
     """
 
-    database_url: SecretStr
+    database_url: DatabaseUrl
     name: str = "svm"
     listen: HostPort = "127.0.0.1:7445"
-    url: str = Field(default="", validation_alias="DSLICE_SVMD_URL")
+    url: HttpsUrlOrNone = Field(default="", validation_alias="DSLICE_SVMD_URL")
 
     role_silence: int = Field(default=300, ge=1, validation_alias="DSLICE_ROLE_SILENCE_SECONDS")

@@ -169,7 +169,7 @@ def test_wrong_settings_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("DSLICE_STATE_DIR", str(tmp_path))
     with pytest.raises(SystemExit) as ended:
         daemon.main()
-    assert ended.value.code == "plc: setting DSLICE_DATABASE_URL: Field required"
+    assert ended.value.code == "plc: DSLICE_DATABASE_URL is not set: docs/operating.md, Settings, says what to give"
 
 
 def test_bootstrapping_twice_changes_nothing(own: dict[str, str], tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def run(environment: dict[str, str], words: tuple[str, ...], stdin: str) -> Ende
 def operator(plc: Running) -> Dslice:
     """On plc's machine, with plc's settings."""
     environment = {
-        "DSLICE_DATABASE_URL": plc.settings.database_url,
+        "DSLICE_DATABASE_URL": plc.settings.database_url.get_secret_value(),
         "DSLICE_STATE_DIR": str(plc.settings.state_dir),
         "DSLICE_CA_OPERATOR": plc.settings.ca_operator,
     }

@@ -160,6 +160,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "Approve it:  dslice plc approve {}",
     ),
     _PLC + "test_plcverbs.py::test_a_pi_enables_who_signed_up": ("dslice plc --as-me enable {}",),
+    "tests/integration/admin/test_mistakes.py::test_verbs_before_the_first_start": ("dslice run {} makes them",),
     _PLC + "test_plcverbs.py::test_sites_and_accounts": ("dslice plc sites lists them", "with dslice plc make-admin"),
     _PLC + "test_plcverbs.py::test_a_token_lets_a_service_in": (
         "get a token with dslice plc token",
@@ -175,7 +176,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     "tests/acceptance/test_testbed.py::test_ctrl_c_in_the_foreground_ends_all_of_it": (
         "start one with 'dslice up'",
         "start it with 'dslice up'",
-        "(testbed: dslice up)",
+        "database does not answer: start it with dslice up",
         "'dslice up' enrols again",
         "'dslice up --simulated M' starts some",
     ),

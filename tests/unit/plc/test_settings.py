@@ -66,7 +66,7 @@ def test_what_is_missing_or_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         Settings.load()
     monkeypatch.delenv("DSLICE_CONFIG")
     monkeypatch.delenv("DSLICE_STATE_DIR")
-    with pytest.raises(Refusal, match="setting DSLICE_STATE_DIR: Field required"):
+    with pytest.raises(Refusal, match="DSLICE_STATE_DIR is not set"):
         Settings.load()
 
 

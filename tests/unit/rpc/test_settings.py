@@ -54,7 +54,7 @@ def test_the_wrong_setting_is_named(name: str, value: str, said: str, monkeypatc
 
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DSLICE_LISTEN")
-    assert refusal() == "setting DSLICE_LISTEN: Field required"
+    assert refusal() == "DSLICE_LISTEN is not set: docs/operating.md, Settings, says what to give"
 
 
 def test_a_file_stands_behind_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,9 @@ def test_wrong_settings_are_named(name: str, value: str, monkeypatch: pytest.Mon
 def test_secrets_are_not_shown() -> None:
     from pydantic import SecretStr
 
-    assert "hunter2" not in repr(Settings(flower_auth=SecretStr("u:hunter2"), database_url=SecretStr("hunter2")))
+    assert "hunter2" not in repr(
+        Settings(flower_auth=SecretStr("u:hunter2"), database_url=SecretStr("postgres://x:hunter2@y/z"))
+    )
 
 
 def test_a_broker_that_is_away_is_tried_every_second() -> None:
