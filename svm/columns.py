@@ -32,8 +32,12 @@ def _edge() -> int:
     return shutil.get_terminal_size().columns
 
 
-def left(end: datetime | None, now: datetime) -> str:
-    """The time left until `end` in two units: `13 d 4 h`; red under a day, `over` when past."""
+def left(end: datetime | None, now: datetime, leaselen: int) -> str:
+    """The time left until `end` in two units: `13 d 4 h`; `over` when past.
+
+    Red under a day, and under a fifth of a lease of `leaselen` seconds where that is less: a lease of an hour is no
+    worry while it is young.
+    """
     if end is None:
         return "-"
     seconds = int((end - now).total_seconds())
@@ -43,7 +47,7 @@ def left(end: datetime | None, now: datetime) -> str:
     if days:
         return f"{days} d {hours} h"
     text = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
-    return click.style(text, fg="red")
+    return click.style(text, fg="red") if seconds < min(DAY, leaselen / 5) else text
 
 
 def stamp(moment: datetime | None) -> str:

@@ -42,6 +42,7 @@ class Flags:
     connect_timeout: int = CONNECT_TIMEOUT
     json: bool = False
     debug: bool = False
+    verbose: bool = False
     argv: tuple[str, ...] = ()
 
     def words(self) -> list[str]:
@@ -100,5 +101,6 @@ _FLAGS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         },
     ),
     (("--json", "json"), {"is_flag": True, "help": "One JSON object a line on stdout."}),
+    (("-v", "verbose"), {"is_flag": True, "help": "Where no terminal shows it: progress on stderr, every 10 s."}),
     (("--debug", "debug"), {"is_flag": True, "help": "Show where an error comes from."}),
 )

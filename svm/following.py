@@ -1,9 +1,11 @@
 """Follow an operation on the screen until it ends, or until Ctrl-C: then it goes on without us."""
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
+from time import monotonic
 from typing import Any
 
 from svm.client import Svmd, moment
@@ -13,6 +15,8 @@ from svm.output import NodeResult, Report, Retry, json_line, say
 from svm.request import Request
 from trust.errors import Code, Refusal
 
+RATED_AFTER = 2  # seconds from which on a rate says something
+WIDTH = 16  # characters of the bar
 TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 
@@ -32,16 +36,16 @@ def follow(
     title: str = "",
 ) -> tuple[int, Report]:
     """Show each event of an operation as it comes; the exit status is the operation's."""
-    report = Report(as_json=flags.json, retry=retry)
+    report = Report(as_json=flags.json, retry=retry, verbose=flags.verbose)
     with _interruptible(f"it continues; follow it with: svm watch {operation}", flags, operation, report):
-        total = 0
+        total, began = 0, monotonic()
         for event in svmd.events(operation):
             total = _total(event) or total
             if event["type"] == "ended":
                 return _ended(report, operation, event), report
             _show(report, event, as_json=flags.json)
             if total:
-                report.progress(f"{title}: {_count(report, total)}{_trouble(event)}")
+                report.progress(f"{title}: {progress(report, total, monotonic() - began)}{_trouble(event)}")
     raise AssertionError("a stream ends with `ended` or a Refusal")
 
 
@@ -81,6 +85,7 @@ def _result(event: Mapping[str, Any]) -> NodeResult:
         step=event.get("kind") or "",
         note=_renewal(detail),
         replaced=bool(detail.get("replaced")),
+        ends=(detail.get("old"), str(detail["new"])) if "new" in detail else None,
     )
 
 
@@ -135,8 +140,18 @@ def _title(request: Request) -> str:
     return f"{request.verb} {request.slice}".strip()
 
 
-def _count(report: Report, total: int) -> str:
-    """Nodes that have ended; one that another replaces counts with the other."""
+def progress(report: Report, total: int, seconds: float) -> str:
+    """Nodes that have ended of `total`, after so many seconds; one that another replaces counts with the other."""
     ended = report.ok + report.failed
-    done = f"{ended} of {max(total, ended)} nodes"
+    total = max(total, ended)
+    done = f"{bar(ended, total)} {ended} of {total} nodes"
+    if ended and seconds >= RATED_AFTER:
+        rate = ended / seconds
+        done += f" · {rate:.1f}/s · {math.ceil((total - ended) / rate)} s left"
     return f"{done} · {report.failed} failed" if report.failed else done
+
+
+def bar(ended: int, total: int) -> str:
+    """As `[####    ]`."""
+    full = WIDTH * ended // total
+    return f"[{'#' * full}{' ' * (WIDTH - full)}]"

@@ -13,7 +13,8 @@ from lifecycle.verbs import USER_VERBS
 from models.states import Verb
 from svm.exit_codes import INTERRUPTED, USAGE, status_of_refusal
 from svm.flags import Flags, group_flags
-from svm.output import refused
+from svm.output import colourful, refused
+from svm.overview import grouped, meant, overview
 from svm.streams import OutputError, begin
 from trust.errors import Code, Refusal
 
@@ -32,6 +33,7 @@ _AFTER = {
     "doctor": "doctor",
     "config": "settings",
     "completion": "settings",
+    "help": "help",
 }
 VERBS: dict[str, str] = {}
 for _verb, _row in USER_VERBS.items():
@@ -54,6 +56,14 @@ class Verbs(click.Group):
                 found: click.Command = getattr(module, name.replace("-", "_"))
                 return found
         return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """By group, as `svm.overview` has them."""
+        limit = formatter.width - 6 - max(map(len, VERBS))
+        for title, names in grouped(list(VERBS)):
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl([(name, verb.get_short_help_str(limit)) for name, verb in found if verb])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -87,7 +97,8 @@ def run(argv: list[str]) -> int:
     """`svm` with these words; the exit status. Every error is one clear line on stderr."""
     flags = Flags(argv=tuple(argv))
     try:
-        status = svm.main(argv, prog_name="svm", standalone_mode=False, obj=flags)
+        colours = None if colourful() else False
+        status = svm.main(argv, prog_name="svm", standalone_mode=False, obj=flags, color=colours)
     except Refusal as refusal:
         return _refused(refusal, flags)
     except click.ClickException as error:
@@ -118,7 +129,7 @@ def _trace(flags: Flags) -> None:
 
 def _usage(error: click.ClickException, flags: Flags) -> int:
     if isinstance(error, NoArgsIsHelpError):
-        error.show()
+        click.echo(overview(list(VERBS), click.HelpFormatter().width), err=True)
         return USAGE
     context = error.ctx if isinstance(error, click.UsageError) else None
     advice = f"see: {context.command_path if context else 'svm'} --help"
@@ -129,9 +140,7 @@ def _usage(error: click.ClickException, flags: Flags) -> int:
 
 
 def _no_verb(error: click.NoSuchCommand) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(error.command_name, VERBS, n=3, cutoff=0.75)
+    near = meant(error.command_name, list(VERBS))
     return f"no verb is called {error.command_name[:40]!a}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import TextIO
 
 import click
@@ -18,6 +19,8 @@ import click
 from svm.exit_codes import status_of_nodes
 from trust.errors import Refusal, printable
 
+SAID_EVERY = 10
+"""Seconds between two lines of progress, with -v."""
 MAX_LINE = 400
 """Of a line with our words and a node's."""
 
@@ -26,7 +29,8 @@ MAX_LINE = 400
 class NodeResult:
     """How one node ended. `node` its IP, `step` the step that ended it, `note` what is worth saying of a success.
 
-    `replaced`: it failed and another node takes its place, so it is no failure of the operation.
+    `replaced`: it failed and another node takes its place, so it is no failure of the operation. `ends`: of a renewed
+    lease, before and after, as svmd says them.
     """
 
     node: str
@@ -36,10 +40,21 @@ class NodeResult:
     step: str = ""
     note: str = ""
     replaced: bool = False
+    ends: tuple[str | None, str] | None = None
 
 
 Retry = Callable[[list[NodeResult]], list[str]]
 """The commands to type after these failures."""
+
+
+def colourful() -> bool:
+    """Whether a terminal may be sent colours: unless NO_COLOR is set (no-color.org), or it can do nothing."""
+    return not os.environ.get("NO_COLOR") and not is_dumb()
+
+
+def is_dumb() -> bool:
+    """Whether the terminal says of itself that it only prints."""
+    return os.environ.get("TERM") == "dumb"
 
 
 def say(text: str) -> None:
@@ -83,13 +98,15 @@ def _operation(refusal: Refusal) -> dict[str, object]:
 class Report:
     """Follows an operation for the user: a line per node as it ends, a status line on a terminal, then the summary."""
 
-    def __init__(self, *, as_json: bool, retry: Retry | None = None) -> None:
+    def __init__(self, *, as_json: bool, retry: Retry | None = None, verbose: bool = False) -> None:
         self.results: list[NodeResult] = []
         self.as_json = as_json
         self._retry = retry
         # A pager or filter at the same terminal writes when it likes: a line that is replaced in place would tear.
-        self._live = sys.stderr.isatty() and not as_json and not _is_pipe(sys.stdout)
+        self._live = sys.stderr.isatty() and not is_dumb() and not as_json and not _is_pipe(sys.stdout)
+        self._verbose = verbose and not self._live
         self._shown = ""
+        self._said_at = monotonic()
 
     @property
     def ok(self) -> int:
@@ -109,7 +126,10 @@ class Report:
             line(_node_line(result))
 
     def progress(self, text: str) -> None:
-        """Show `text` in place on a terminal; the next line takes its place."""
+        """Show `text` in place on a terminal, until the next line; elsewhere, with -v, now and then on a line."""
+        if self._verbose and monotonic() - self._said_at >= SAID_EVERY:
+            self._said_at = monotonic()
+            say(text)
         if not self._live:
             return
         shown = text[: _columns() - 1]
@@ -189,6 +209,8 @@ def _node_fields(result: NodeResult) -> dict[str, object]:
         fields["note"] = printable(result.note)
     if result.replaced:
         fields["replaced"] = True
+    if result.ends:
+        fields["old"], fields["new"] = result.ends
     return fields
 
 

@@ -28,7 +28,7 @@ def renewslice(name: str) -> int:
 
 @click.command()
 @click.argument("name", type=SLICE, metavar="SLICE")
-@click.option("--table", "as_table", is_flag=True, help="The time left, soonest first; red under a day.")
+@click.option("--table", "as_table", is_flag=True, help="The time left, soonest first; red when little is left.")
 @flags
 def expirations(name: str, as_table: bool) -> None:
     """List when each lease of a slice ends."""
@@ -40,7 +40,8 @@ def expirations(name: str, as_table: bool) -> None:
     elif as_table:
         now = datetime.fromisoformat(found["now"])
         ends.sort(key=lambda pair: pair[1])
-        table(("NODE", "EXPIRES", "LEFT"), [(node, stamp(end), left(end, now)) for node, end in ends])
+        rows = [(node, stamp(end), left(end, now, found["leaselen"])) for node, end in ends]
+        table(("NODE", "EXPIRES", "LEFT"), rows)
     else:
         if not ends:
             say(f"no lease of {name} is valid now; see: svm status {name}")

@@ -52,7 +52,8 @@ def status(name: str) -> None:
     for text in _about(found):
         line(text)
     if found["slivers"]:
-        table(("NODE", "NAME", "STATE", "LEFT", "LAST ERROR"), [_row(each, now) for each in found["slivers"]])
+        found_rows = [_row(each, now, found["leaselen"]) for each in found["slivers"]]
+        table(("NODE", "NAME", "STATE", "LEFT", "LAST ERROR"), found_rows)
     for worry in bad:
         say(printable(f"{worry.where}: {worry.cure}", MAX_LINE))
 
@@ -107,7 +108,7 @@ def _fingerprint(text: str) -> str:
     return f"{key.fingerprint} {printable(key.comment)}".rstrip()
 
 
-def _row(sliver: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
+def _row(sliver: Mapping[str, Any], now: datetime, leaselen: int) -> tuple[str, ...]:
     end = datetime.fromisoformat(sliver["expires_at"]) if sliver["expires_at"] else None
     state = click.style(sliver["state"], fg=COLOURS.get(sliver["state"]))
-    return sliver["node"], sliver["name"], state, left(end, now), printable(sliver["last_error"] or "")
+    return sliver["node"], sliver["name"], state, left(end, now, leaselen), printable(sliver["last_error"] or "")

@@ -47,6 +47,7 @@ WORDS = {
     "doctor": [],
     "config": ["show"],
     "completion": ["bash"],
+    "help": ("createslice",),
     "clean": [],
     "deleteslice": ["demo"],
 }

@@ -160,6 +160,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "Approve it:  dslice plc approve {}",
     ),
     _PLC + "test_plcverbs.py::test_a_pi_enables_who_signed_up": ("dslice plc --as-me enable {}",),
+    "tests/unit/svm/test_overview.py::test_help": ("svm help says a line about each",),
     "tests/integration/admin/test_mistakes.py::test_verbs_before_the_first_start": ("dslice run {} makes them",),
     _PLC + "test_plcverbs.py::test_sites_and_accounts": ("dslice plc sites lists them", "with dslice plc make-admin"),
     _PLC + "test_plcverbs.py::test_a_token_lets_a_service_in": (
@@ -226,6 +227,7 @@ TRIED: dict[str, tuple[str, ...]] = {
 }
 
 NO_CURES = (
+    "makes, uses and deletes slices",
     "dslice agent",
     "dslice node manager",
     "dslice svmd",

@@ -3,12 +3,16 @@
 import io
 import json
 import os
+from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 
+from svm.columns import left
 from svm.exit_codes import status_of_nodes, status_of_refusal
 from svm.flags import Flags
-from svm.output import NodeResult, Report, refused, summary_line
+from svm.following import progress
+from svm.output import NodeResult, Report, colourful, refused, summary_line
 from svm.retry import lower_commands, same_again, whole_slice
 from trust.errors import Code, Refusal, printable
 
@@ -183,3 +187,73 @@ def test_retry_is_shown_after_failures_only(capsys: pytest.CaptureFixture[str]) 
             report.node(result)
         report.summary("op")
         assert capsys.readouterr().err.endswith(shown or "ok\n")
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_terminals_that_want_no_colours(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert colourful()
+    monkeypatch.setenv(name, value)
+    assert not colourful()
+
+
+def test_a_dumb_terminal_has_no_status_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("sys.stderr", terminal)
+    Report(as_json=False).progress("1 of 3 nodes")
+    assert terminal.getvalue() == ""
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = 0.0
+    monkeypatch.setattr("svm.output.monotonic", lambda: at)
+    report = Report(as_json=False, verbose=True)
+    for at in (1.0, 10.0, 11.0, 19.9, 20.0):
+        report.progress(f"at {at}")
+    assert capsys.readouterr() == ("", "at 10.0\nat 20.0\n")
+    Report(as_json=False).progress("never")
+    assert capsys.readouterr().err == ""
+
+
+def test_old_and_new_end_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Report(as_json=True).node(NodeResult("1.2.3.4", True, ends=(None, "2030-01-01T00:00:00+00:00")))
+    assert json.loads(capsys.readouterr().out) == {
+        "type": "node",
+        "node": "1.2.3.4",
+        "ok": True,
+        "code": None,
+        "reason": None,
+        "old": None,
+        "new": "2030-01-01T00:00:00+00:00",
+    }
+
+
+def test_how_far_it_is() -> None:
+    report = Report(as_json=True)
+    assert progress(report, 8, 5) == "[                ] 0 of 8 nodes"
+    report.results += [OK, OK]
+    assert progress(report, 8, 1.9) == "[####            ] 2 of 8 nodes"
+    assert progress(report, 8, 4) == "[####            ] 2 of 8 nodes · 0.5/s · 12 s left"
+    report.results.append(DOWN)
+    assert progress(report, 2, 3) == "[################] 3 of 3 nodes · 1.0/s · 0 s left · 1 failed"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "leaselen", "shown", "red"),
+    [
+        (13 * 86_400, 14 * 86_400, "13 d 0 h", False),
+        (86_399, 14 * 86_400, "23 h 59 min", True),
+        (3_599, 3_600, "59 min 59 s", False),
+        (719, 3_600, "11 min 59 s", True),
+        (0, 3_600, "over", True),
+    ],
+)
+def test_the_time_left_is_red_when_it_is_little(seconds: int, leaselen: int, shown: str, red: bool) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    found = left(now + timedelta(seconds=seconds), now, leaselen)
+    assert click.unstyle(found) == shown
+    assert (found != shown) is red
