@@ -66,7 +66,8 @@ def main() -> None:
 
 @main.command("run", context_settings={"ignore_unknown_options": True})
 @click.argument("role")
-def run_role(role: str) -> None:
+@click.option("--log-format", type=click.Choice(["json", "text"]), help="As DSLICE_LOG_FORMAT (default json).")
+def run_role(role: str, log_format: str | None) -> None:
     """Run one daemon in the foreground.
 
     ROLE is plc, agent, nodemgr, svmd, worker, beat or flower; and simnodes or mail of a testbed.
@@ -77,6 +78,8 @@ def run_role(role: str) -> None:
     known = mains()
     if role not in known:
         raise click.BadParameter(f"{role} is none of {', '.join(known)}", param_hint="ROLE")
+    if log_format:
+        os.environ["DSLICE_LOG_FORMAT"] = log_format
     for line in misspelt(os.environ):
         click.echo(f"{role}: {line}", err=True)
     try:

@@ -39,6 +39,7 @@ KNOWN = frozenset(
         "DSLICE_HOME",
         "DSLICE_KEEPER",
         "DSLICE_LISTEN",
+        "DSLICE_LOG_FORMAT",
         "DSLICE_LOG_LEVEL",
         "DSLICE_MAILBOX",
         "DSLICE_MAIL_FROM",

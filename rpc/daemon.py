@@ -27,7 +27,7 @@ def start(role: str, settings: type[S], serve: Callable[[S], None], needs: Seque
     """
     try:
         told = settings.load(needs)
-        logs.configure(told.log_level, role)
+        logs.configure(told.log_level, role, told.log_format)
         serve(told)
     except Refusal as refusal:
         sys.exit(f"{role}: {refusal.reason}")

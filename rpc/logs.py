@@ -1,6 +1,7 @@
-"""Logs of every daemon: one JSON object a line on stderr, secrets left out."""
+"""Logs of every daemon: on stderr, one JSON object a line or text for people; secrets left out."""
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -24,8 +25,10 @@ SECRET_LOOKS = re.compile(
 )
 
 
-def configure(level: str = "INFO", role: str = "") -> None:
-    """Send structlog's and the standard library's records to stderr as JSON lines; ``role`` stands in each.
+def configure(level: str = "INFO", role: str = "", form: str = "json") -> None:
+    """Send structlog's and the standard library's records to stderr; ``role`` stands in each.
+
+    ``form``: ``json``, an object a line, or ``text``, for people.
 
     Raises ValueError for a level that logging does not know.
     """
@@ -49,13 +52,19 @@ def configure(level: str = "INFO", role: str = "") -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 redact,
-                structlog.processors.JSONRenderer(default=str),
+                _renderer(form),
             ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def _renderer(form: str) -> Processor:
+    if form == "text":
+        return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+    return structlog.processors.JSONRenderer(default=str)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

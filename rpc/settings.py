@@ -75,6 +75,7 @@ class DaemonSettings(BaseSettings):
 
     Args:
         log_level: as Python's logging names it.
+        log_format: JSON lines for machines, or text for people.
         metrics_listen: "host:port" on loopback for Prometheus; empty: none.
         metrics_token: what Prometheus must show there (`authorization`), for others share the loopback: slivers do.
     """
@@ -82,6 +83,7 @@ class DaemonSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DSLICE_", frozen=True, extra="ignore", populate_by_name=True)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
     metrics_listen: str = ""
     metrics_token: SecretStr = SecretStr("")
 

@@ -166,6 +166,29 @@ def start(name: str, folder: Path | None) -> None:
 
 
 @verb()
+@click.argument("name")
+@home_option
+@click.pass_context
+def restart(context: click.Context, name: str, folder: Path | None) -> None:
+    """End a process and start it again."""
+    context.invoke(stop, name=name, folder=folder)
+    context.invoke(start, name=name, folder=folder)
+
+
+@verb()
+@click.argument("names", nargs=-1, metavar="[NAME|ROLE]...")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="The lines as they were written.")
+@home_option
+def logs(names: tuple[str, ...], folder: Path | None, follow: bool, as_json: bool) -> None:
+    """Show what daemons have said, oldest first: all, or those named."""
+    from testbed.logs import lines, logs_of
+
+    for line in lines(logs_of(_existing(folder), names), follow=follow, as_json=as_json):
+        click.echo(line)
+
+
+@verb()
 @click.argument("node")
 @click.argument("what")
 @home_option

@@ -19,6 +19,7 @@ from testbed import control, forking
 from testbed.addresses import Claim
 from testbed.daemons import OURS, Layout, Spec
 from testbed.embedded import Postgres, StartError, Valkey
+from testbed.logs import rotate
 
 START_TIMEOUT = 90  # seconds for any one stage of the start …
 START_TIMEOUT_PER_NODE = 1  # … and more for each node, which all enrol at plc
@@ -102,6 +103,7 @@ class Supervisor:
         """Look after them until somebody asks to end."""
         while not self.ending:
             self._turn(60)
+            rotate(self.layout.home.logs)
 
     def stop(self) -> None:
         """End everything, in order; afterwards no process of this testbed is left."""

@@ -44,7 +44,17 @@ def test_stop_and_start(lab: Lab) -> None:
     pid = next(row["pid"] for row in lab.ps() if row["name"] == "sim1")
     assert pid is None
     lab.dslice("start", "sim1").must()
+    running = next(row["pid"] for row in lab.ps() if row["name"] == "sim1")
+    lab.dslice("restart", "sim1").must()
+    assert next(row["pid"] for row in lab.ps() if row["name"] == "sim1") not in (None, running)
     assert "there are database, broker" in lab.dslice("stop", "nobody").must(FAILED).err
+
+
+def test_logs(lab: Lab) -> None:
+    everything = lab.dslice("logs").must().out
+    assert {"plc", "agent", "svmd", "worker-1"} <= {line[9:19].strip() for line in everything.splitlines()}
+    assert all("svmd" in line[9:19] for line in lab.dslice("logs", "svmd").must().out.splitlines() if line[:1] != " ")
+    assert "no log of nobody here" in lab.dslice("logs", "nobody").must(FAILED).err
 
 
 def test_what_dies_is_started_again(lab: Lab) -> None:
