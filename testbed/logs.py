@@ -44,7 +44,7 @@ def logs_of(home: Home, names: Sequence[str]) -> list[Log]:
     there = {path.stem: path for path in sorted(home.logs.glob("*.log"))}
     found: dict[str, Path] = {} if names else there
     for name in names:
-        alike = {stem: path for stem, path in there.items() if name in (stem, stem.rstrip("0123456789-"))}
+        alike = {stem: path for stem, path in there.items() if name in (stem, stem.rstrip("0123456789"))}
         if not alike:
             raise HomeError(f"no log of {name} here; there are {', '.join(there)}")
         found |= alike

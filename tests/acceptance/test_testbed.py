@@ -52,7 +52,7 @@ def test_stop_and_start(lab: Lab) -> None:
 
 def test_logs(lab: Lab) -> None:
     everything = lab.dslice("logs").must().out
-    assert {"plc", "agent", "svmd", "worker-1"} <= {line[9:19].strip() for line in everything.splitlines()}
+    assert {"plc", "agent", "svmd", "worker1"} <= {line[9:19].strip() for line in everything.splitlines()}
     assert all("svmd" in line[9:19] for line in lab.dslice("logs", "svmd").must().out.splitlines() if line[:1] != " ")
     assert "no log of nobody here" in lab.dslice("logs", "nobody").must(FAILED).err
 

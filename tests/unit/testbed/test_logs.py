@@ -20,25 +20,25 @@ def home(tmp_path: Path) -> Home:
     found = Home(tmp_path)
     found.make()
     (found.logs / "svmd.log").write_text(said(1, "one") + said(3, "three", slice="demo", level="warning"))
-    (found.logs / "worker-1.log").write_text("Traceback: odd\x1b[2J\n" + said(2, "two", exception="Traceback\n  line"))
+    (found.logs / "worker1.log").write_text("Traceback: odd\x1b[2J\n" + said(2, "two", exception="Traceback\n  line"))
     return found
 
 
 def test_all_of_them_by_time(home: Home) -> None:
     shown = list(lines(logs_of(home, ()), follow=False, as_json=False))
     assert shown == [
-        "         worker-1   Traceback: odd [2J",
+        "         worker1    Traceback: odd [2J",
         "00:00:01 svmd       one",
-        "00:00:02 worker-1   two\n                    Traceback\n                      line",
+        "00:00:02 worker1    two\n                    Traceback\n                      line",
         "00:00:03 svmd       WARNING: three slice=demo",
     ]
 
 
 def test_those_that_are_named(home: Home) -> None:
-    assert [log.path.stem for log in logs_of(home, ("worker",))] == ["worker-1"]
-    assert [log.path.stem for log in logs_of(home, ("worker-1", "svmd"))] == ["worker-1", "svmd"]
+    assert [log.path.stem for log in logs_of(home, ("worker",))] == ["worker1"]
+    assert [log.path.stem for log in logs_of(home, ("worker1", "svmd"))] == ["worker1", "svmd"]
     assert next(lines(logs_of(home, ("svmd",)), follow=False, as_json=True)) == said(1, "one").strip()
-    with pytest.raises(HomeError, match="no log of beat here; there are svmd, worker-1"):
+    with pytest.raises(HomeError, match="no log of beat here; there are svmd, worker1"):
         logs_of(home, ("beat",))
 
 
