@@ -13,7 +13,7 @@ from trust.errors import printable
 
 LARGEST = 16 << 20  # bytes of a file; the one before it is kept
 PAUSE = 0.2  # seconds between two looks for more
-HIDDEN = ("timestamp", "level", "event", "role", "logger", "exception")
+HIDDEN = ("timestamp", "level", "event", "role", "logger", "exception", "data")
 
 
 @dataclass(slots=True)
