@@ -63,7 +63,7 @@ def by_the_writer(found: Engine, records: list[Record]) -> None:
         futures.append(writer.submit(item))
         futures[-1].add_done_callback(lambda _: window.release())
     writer.stop()
-    assert all(future.result() for future in futures)
+    assert all(future.result().ours for future in futures)
 
 
 def timed(work: Callable[[Engine, list[Record]], None], found: Engine, name: str) -> float:
@@ -85,7 +85,7 @@ def claimed(found: Engine, name: str) -> list[Record]:
     nodes = [f"10.0.{number // 250}.{number % 250}" for number in range(STEPS)]
     tickets = tuple(Granted(n, n, f"https://{n}", "agent", (n, 22, "key"), "jti", "t" * 900, end) for n in nodes)
     with found.begin() as connection:
-        _, refs = record(connection, [Record(ticket, Done(tickets=tickets))])
+        refs = record(connection, [Record(ticket, Done(tickets=tickets))])[1]
     with found.begin() as connection:
         claims = claim(connection, [ref.id for ref in refs], seconds=75)
     return [Record(one, Done(lease="l" * 900, generation=1, expires_at=end)) for one in claims]

@@ -39,7 +39,7 @@ __all__ = [
 CANCELLING = (Verb.DELETESLICE, Verb.UNDELEGATE)  # what else is under way on the slice ends at once
 BEAT = "beat"  # the actor of what nobody waits for
 TASK_A_NODE = 64  # up to so many nodes a message carries one step, so that Flower shows a task per node
-BATCH = 16
+BATCH, LARGEST_BATCH = 16, 64  # ids in a message of a larger one: an eighth of its window, within these bounds
 
 _END_STEPS = text("""
     UPDATE svm.step AS s SET state = 'failed', claim_token = NULL, claim_until = NULL, ended_at = now(),
@@ -185,7 +185,7 @@ def _open(connection: Connection, request: OperationRequest, plan: Plan) -> tupl
         "actor": request.actor,
         "parallelism": request.parallelism,
         "connect_timeout": request.connect_timeout,
-        "batch": 1 if plan.nodes <= TASK_A_NODE else BATCH,
+        "batch": batch_of(request, plan),
         "options": {"replace": request.replace, "by_itself": request.actor == BEAT},
         "idempotency_key": request.idempotency_key,
     }
@@ -198,6 +198,11 @@ def _open(connection: Connection, request: OperationRequest, plan: Plan) -> tupl
     for note in plan.notes:
         counters.say(EventType.NOTE, reason=note)
     return row.id, work.settle()
+
+
+def batch_of(request: OperationRequest, plan: Plan) -> int:
+    """How many ids a message carries: at a window's start there are eight of them or more, for several workers."""
+    return 1 if plan.nodes <= TASK_A_NODE else max(BATCH, min(LARGEST_BATCH, request.parallelism // 8))
 
 
 def queue_of(request: OperationRequest) -> Queue:

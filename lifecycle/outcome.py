@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Row, text
 from lifecycle.events import EventType
 from lifecycle.moves import MOVES
 from lifecycle.rows import of_row
+from lifecycle.steps import Hold
 from lifecycle.verbs import next_kind
 from models.states import Kind, SliceState, SliverState, StepState, Verb
 from trust.errors import Code
@@ -228,10 +229,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What came of one claim."""
+    """What came of one claim. `hold`: its worker goes on with the next step at that node, which is claimed so."""
 
     claim: Claim
     result: Done | Failed
+    hold: Hold | None = None
 
 
 NODELESS = (Kind.NEWTICKETS, Kind.RELEASE, Kind.RECONCILE, Kind.CANARY)

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, text
 from lifecycle.deletion import follow_deletions, lock_slices
 from lifecycle.keypair import want_next
 from lifecycle.moves import MOVES
-from lifecycle.outcome import Decision, Done, Facts, Granted, Moved, Record, decide
+from lifecycle.onward import claim_following, goes_on
+from lifecycle.outcome import Claim, Decision, Done, Facts, Granted, Moved, Record, decide
 from lifecycle.rounds import rounds
 from lifecycle.steps import NewStep, StepRef
 from lifecycle.transitions import Key, condemn
@@ -153,8 +154,9 @@ class Trouble:
 
 def record(
     connection: Connection, records: Sequence[Record], wake: Iterable[UUID] = ()
-) -> tuple[list[bool], list[StepRef]]:
-    """Write them all in the caller's transaction: which were still ours, and what to publish after the commit.
+) -> tuple[list[bool], list[StepRef], dict[int, Claim]]:
+    """Write them all in the caller's transaction: which were still ours, what to publish after the commit, and what
+    their worker has claimed to go on with, by the ids of the steps that it follows.
 
     `wake`: operations whose held steps may be due by now; their windows are refilled along with the others'.
     """
@@ -164,11 +166,14 @@ def record(
     kept = [record for record, is_ours in zip(records, ours, strict=True) if is_ours]
     keys = _lock_slices(connection, kept)
     refs: list[StepRef] = []
+    following: dict[int, Claim] = {}
     for few in rounds(kept, _target):
-        refs += _write_down(connection, work, few, keys)
+        decisions = _write_down(connection, work, few, keys)
+        refs += _follow(work, decisions)
+        following |= claim_following(work, decisions)
     refs += follow_deletions(connection, work, kept)
     refs += work.settle()
-    return ours, refs
+    return ours, refs, following
 
 
 def _target(record: Record) -> Hashable:
@@ -179,16 +184,15 @@ def _target(record: Record) -> Hashable:
 
 def _write_down(
     connection: Connection, work: UnitOfWork, records: Sequence[Record], keys: Mapping[UUID, int]
-) -> list[StepRef]:
-    """Records of which no two are of one sliver."""
+) -> list[tuple[Record, Decision]]:
+    """Records of which no two are of one sliver, and what they came to."""
     found = _Found(connection, work, records, keys)
     decisions = [(record, decide(record.claim, record.result, found.facts(record))) for record in records]
     _end_steps(connection, decisions)
     _note_trouble(connection, decisions)
-    refs = _follow(work, decisions)
     for record_, decision in decisions:
         _count(work[record_.claim.operation], decision)
-    return refs
+    return decisions
 
 
 class _Found:
@@ -304,6 +308,7 @@ def _follow(work: UnitOfWork, decisions: Iterable[tuple[Record, Decision]]) -> l
         NewStep(record.claim.operation, follow.kind, follow.node, released=follow.slot)
         for record, decision in decisions
         for follow in decision.follows
+        if not goes_on(record, decision, follow)
     )
 
 

@@ -17,6 +17,14 @@ class StepRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """For how long, and by which worker, a step is claimed that follows at once (`lifecycle/onward.py`)."""
+
+    seconds: int
+    worker: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewStep:
     """A step to add to an operation. `released`: it takes over a slot; else it waits for the window.
 

@@ -9,6 +9,7 @@ refilled, events numbered, ended operations closed, listeners told, all in the s
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, select, text
 
 from lifecycle.events import CHANNEL, EventType
 from lifecycle.rows import of_row
-from lifecycle.steps import NewStep, StepRef
+from lifecycle.steps import Hold, NewStep, StepRef
 from models import svm
 from models.states import Kind, Outcome, Queue, StepState, Verb
 
@@ -38,16 +39,20 @@ _TELL = text("""
          node text, kind text, before text, after text, ok boolean, code text, reason text, detail jsonb)
 """)
 
-# A step that follows in the same slot is released at once; the others wait for the window.
+# A step that follows in the same slot is released at once, or claimed; the others wait for the window.
 _ADD = text("""
-    INSERT INTO svm.step (operation, slice, node, kind, state, published_at, publishes)
+    INSERT INTO svm.step (operation, slice, node, kind, state, published_at, publishes, claim_token, claim_worker,
+        claim_until, attempts, started_at)
     SELECT u.operation, u.slice, u.node, u.kind, u.state,
-        CASE WHEN u.state = 'released' THEN now() END, CASE WHEN u.state = 'released' THEN 1 ELSE 0 END
+        CASE WHEN u.state <> 'held' THEN now() END, CASE WHEN u.state <> 'held' THEN 1 ELSE 0 END,
+        u.token, u.worker, now() + make_interval(secs => u.seconds),
+        CASE WHEN u.state = 'running' THEN 1 ELSE 0 END, CASE WHEN u.state = 'running' THEN now() END
     FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (operation uuid, slice uuid, node text, kind text,
-         state text)) WITH ORDINALITY AS u(operation, slice, node, kind, state, at)
+         state text, token uuid, worker int, seconds int))
+         WITH ORDINALITY AS u(operation, slice, node, kind, state, token, worker, seconds, at)
     ORDER BY u.at
     ON CONFLICT DO NOTHING
-    RETURNING id, operation, kind, state
+    RETURNING id, operation, node, kind, state, claim_token, now() AS now
 """)
 
 _SAVE = text("""
@@ -78,12 +83,20 @@ class OperationCounters:
     seq: int
     ok: int
     failed: int
+    started_at: datetime
     cancelled: bool
     ended: bool
     outcome: Outcome | None = None
     code: str | None = None
     reason: str | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def wants_refill(self) -> bool:
+        """Whether held steps may be released: in large windows not each slot by itself, so that steps share messages;
+        a quarter of a message's ids, but never more than an eighth of the window, stays empty meanwhile."""
+        held, room = self.open_steps - self.in_flight, self.parallelism - self.in_flight
+        return held > 0 and room >= max(1, min(held, self.batch // 4, self.parallelism // 8))
 
     @property
     def silent(self) -> bool:
@@ -144,15 +157,23 @@ class UnitOfWork:
 
     def add_steps(self, steps: Iterable[NewStep]) -> list[StepRef]:
         """Insert steps of locked operations and count them; those that are released at once, to publish."""
-        rows = [_new_step(step, self._counters[step.operation]) for step in steps]
-        refs = []
-        for row in self._connection.execute(_ADD, {"rows": json.dumps(rows)}) if rows else ():
+        added = self._add([_new_step(step, self._counters[step.operation]) for step in steps])
+        return [self._counters[row.operation].ref(row.kind, row.id) for row in added if row.state == StepState.RELEASED]
+
+    def add_claimed(self, steps: Iterable[NewStep], token: UUID, hold: Hold) -> dict[NewStep, Row[Any]]:
+        """Insert steps that take over slots and are claimed already; those that were not there before, as rows."""
+        claimed = {"state": StepState.RUNNING, "token": str(token), "worker": hold.worker, "seconds": hold.seconds}
+        wanted = {(step.operation, step.node, step.kind): step for step in steps}
+        added = self._add([_new_step(step, self._counters[step.operation]) | claimed for step in wanted.values()])
+        return {wanted[row.operation, row.node, Kind(row.kind)]: row for row in added}
+
+    def _add(self, steps: Sequence[dict[str, Any]]) -> Sequence[Row[Any]]:
+        rows = self._connection.execute(_ADD, {"rows": json.dumps(steps)}).all() if steps else ()
+        for row in rows:
             counters = self._counters[row.operation]
             counters.open_steps += 1
-            if row.state == StepState.RELEASED:
-                counters.in_flight += 1
-                refs.append(counters.ref(row.kind, row.id))
-        return refs
+            counters.in_flight += row.state != StepState.HELD
+        return rows
 
     def settle(self) -> list[StepRef]:
         """Refill windows, end what has no open step, write events and counters, NOTIFY once. What to publish."""
@@ -163,8 +184,7 @@ class UnitOfWork:
         return refs
 
     def _refill(self) -> list[StepRef]:
-        rooms = {t.id: t.parallelism - t.in_flight for t in self._counters.values() if t.open_steps > t.in_flight}
-        rooms = {id: room for id, room in rooms.items() if room > 0}
+        rooms = {t.id: t.parallelism - t.in_flight for t in self._counters.values() if t.wants_refill}
         if not rooms:
             return []
         refs = []

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from lifecycle.outcome import Record
+from lifecycle.outcome import Claim, Record
 from lifecycle.record import record
 from lifecycle.steps import StepRef
 from rpc.background import thread
@@ -29,11 +29,19 @@ PAUSE = 0.25  # seconds between two looks for PostgreSQL
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a record: whether its claim was `ours` still, and the claim to go on with."""
+
+    ours: bool
+    following: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
-    """A record, or an operation to wake; `done` is True when it was still ours."""
+    """A record, or an operation to wake."""
 
     item: Record | UUID
-    done: Future[bool] = field(default_factory=Future)
+    done: Future[Written] = field(default_factory=Future)
 
     def __post_init__(self) -> None:
         self.done.set_running_or_notify_cancel()  # a caller that gives up cancels nothing: it will be written
@@ -65,13 +73,13 @@ class Writer:
         self._queue.put(None)
         self._thread.join()
 
-    def submit(self, record: Record) -> Future[bool]:
-        """Write it down; the future is done after the commit: True if the claim was still ours."""
+    def submit(self, record: Record) -> Future[Written]:
+        """Write it down; the future is done after the commit."""
         entry = _Entry(record)
         self._queue.put(entry)
         return entry.done
 
-    def wake(self, operation: UUID) -> Future[bool]:
+    def wake(self, operation: UUID) -> Future[Written]:
         """Refill this operation's window: a step that backed off is due."""
         entry = _Entry(operation)
         self._queue.put(entry)
@@ -118,18 +126,21 @@ class Writer:
             self._write([entry])
 
     def _commit(self, entries: Sequence[_Entry]) -> None:
-        records = [entry for entry in entries if isinstance(entry.item, Record)]
-        wakes = [entry for entry in entries if isinstance(entry.item, UUID)]
+        records = [entry.item for entry in entries if isinstance(entry.item, Record)]
+        wakes = [entry.item for entry in entries if isinstance(entry.item, UUID)]
         with self._engine.begin() as connection:
-            items = [entry.item for entry in records if isinstance(entry.item, Record)]
-            ours, refs = record(connection, items, [entry.item for entry in wakes if isinstance(entry.item, UUID)])
+            ours, refs, following = record(connection, records, wakes)
         self.groups += 1
         self.records += len(records)
         self._publish(refs)
-        for entry, was_ours in zip(records, ours, strict=True):
-            entry.done.set_result(was_ours)
-        for entry in wakes:
-            entry.done.set_result(True)
+        were_ours = iter(ours)
+        for entry in entries:
+            if isinstance(entry.item, UUID):
+                entry.done.set_result(Written(ours=True))
+            elif next(were_ours):  # a claim's second record is not ours: it does not go on
+                entry.done.set_result(Written(True, following.get(entry.item.claim.id)))
+            else:
+                entry.done.set_result(Written(ours=False))
 
 
 def _passes(error: SQLAlchemyError) -> bool:

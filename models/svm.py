@@ -165,7 +165,7 @@ operation = Table(
     Column("actor", Text, nullable=False),
     Column("parallelism", Integer, CheckConstraint("parallelism > 0", name="parallelism_positive"), nullable=False),
     Column("connect_timeout", Integer, CheckConstraint("connect_timeout > 0", name="timeout_positive"), nullable=False),
-    Column("batch", Integer, CheckConstraint("batch BETWEEN 1 AND 16", name="batch_range"), nullable=False),
+    Column("batch", Integer, CheckConstraint("batch BETWEEN 1 AND 64", name="batch_range"), nullable=False),
     Column("options", JSONB, nullable=False, server_default="{}"),
     Column("idempotency_key", Text),
     _count("open_steps"),

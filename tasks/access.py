@@ -9,11 +9,11 @@ from celery import shared_task
 from lifecycle.generations import Counted
 from lifecycle.keys import KeySet, wanted_keys
 from lifecycle.outcome import Claim, Done
-from models.states import SliverState
+from models.states import Kind, SliverState
 from nodemgr.client import NodeClient
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest
-from tasks.step import perform
+from tasks.step import act_of, perform
 from trust.errors import Code, Refusal
 
 
@@ -27,6 +27,7 @@ def key_task(name: str) -> Callable[[list[int]], None]:
     return push
 
 
+@act_of(Kind.ADDKEY)
 async def push_keys(claim: Claim, context: WorkerContext) -> Done:
     """The set as it is wanted now, not as it was when the step was made: the newest is what every node shall have."""
     slice_, sliver = facts(claim)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from agent.client import AgentClient
 from lifecycle.outcome import Claim, SliceFacts, SliverFacts
 from lifecycle.seal import Seal
+from lifecycle.steps import Hold
 from lifecycle.writer import Writer
 from models.states import Kind
 from nodemgr.client import NodeClient
@@ -54,6 +55,11 @@ class Policy:
     smtp_url: str = ""
     mail_from: str = "svm@localhost"
 
+    @property
+    def lasting(self) -> int:
+        """How long a claim lasts."""
+        return self.step + self.slack
+
 
 @dataclass(slots=True)
 class WorkerContext:
@@ -64,6 +70,7 @@ class WorkerContext:
         worker: this worker's number, while it has a session of its own (`workers.presence`).
         heard: when the last message came.
         missed: set when broker or database were away, so that messages may be lost (`workers.republisher`).
+        closing: the process was told to stop: no step goes on to the one that follows it.
     """
 
     identity: Identity
@@ -79,6 +86,12 @@ class WorkerContext:
     worker: int | None = None
     heard: float = field(default_factory=time.monotonic)
     missed: Event = field(default_factory=Event)
+    closing: bool = False
+
+    @property
+    def hold(self) -> Hold | None:
+        """How this worker claims what follows a step at its node; None: the next one is a message for anybody."""
+        return None if self.closing else Hold(self.policy.lasting, self.worker)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it on the loop; for pool threads."""

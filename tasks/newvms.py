@@ -7,13 +7,13 @@ from celery import shared_task
 from lifecycle.generations import Counted
 from lifecycle.keypair import Pair
 from lifecycle.outcome import Claim, Done
-from models.states import SliverState
+from models.states import Kind, SliverState
 from nodemgr.client import LeaseReply, SliverReply
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest
 from tasks.rekey import newest_pair
 from tasks.renew import newer_lease
-from tasks.step import perform
+from tasks.step import act_of, perform
 from trust.errors import Code, Refusal
 
 
@@ -23,6 +23,7 @@ def newvms(ids: list[int]) -> None:
     perform(ids, create)
 
 
+@act_of(Kind.NEWVMS)
 async def create(claim: Claim, context: WorkerContext) -> Done:
     """Lease to VM; one that is there under this lease is returned as it is."""
     slice_, sliver = facts(claim)

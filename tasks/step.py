@@ -1,10 +1,11 @@
 """The one shared idea: claim, skip what is done, act, record.
 
 ```
-message  one kind of step and the ids of 1 to 16 steps; nothing else travels
+message  one kind of step and the ids of 1 to 64 steps; nothing else travels
 claim    committed before any request goes out; an id that does not come back is someone else's or done
 act      per step, side by side on the process's one loop, each under its own deadline
 record   by the writer, many steps in one transaction; what became due is published after its commit
+go on    with what follows at the same node, which the record has claimed for this worker
 ```
 
 Each id is claimed, done and recorded by itself: one that fails or hangs never touches its neighbours, and a message
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 Act = Callable[[Claim, WorkerContext], Awaitable[Done]]
 
+ACTS: dict[Kind, Act] = {}
+"""What is done for each kind of step, for what follows without a message; filled as the tasks are imported."""
 MOST_STARTS = 50  # a step that takes its worker down with it is given up after so many
 ONCE = (Kind.RECONCILE, Kind.CANARY)  # beat asks again soon anyway
 WAKE_SLACK = 0.05  # seconds after a delay's end by this machine's clock; the database's decides
@@ -52,8 +55,7 @@ def perform(ids: Sequence[int], act: Act) -> None:
 def _perform(ids: Sequence[int], act: Act, context: WorkerContext) -> None:
     try:
         with context.database.begin() as connection:
-            lasting = context.policy.step + context.policy.slack
-            claims = claim(connection, ids, seconds=lasting, worker=context.worker)
+            claims = claim(connection, ids, seconds=context.policy.lasting, worker=context.worker)
     except SQLAlchemyError as error:
         # Nothing was claimed, and the messages are gone: these steps are published again once the database is back.
         context.missed.set()
@@ -63,40 +65,59 @@ def _perform(ids: Sequence[int], act: Act, context: WorkerContext) -> None:
         context.run(_side_by_side(claims, act, context))
 
 
+def act_of(kind: Kind) -> Callable[[Act], Act]:
+    """This is what such a step does: a worker may go on with it from the step before it."""
+
+    def filed(act: Act) -> Act:
+        ACTS[kind] = act
+        return act
+
+    return filed
+
+
 async def _side_by_side(claims: Sequence[Claim], act: Act, context: WorkerContext) -> None:
-    await asyncio.gather(*(_one(claim, act, context) for claim in claims))
+    await asyncio.gather(*(_node(claim, act, context) for claim in claims))
 
 
-async def _one(claim: Claim, act: Act, context: WorkerContext) -> None:
+async def _node(claim: Claim, act: Act, context: WorkerContext) -> None:
+    """One step, and those that follow it at its node one after another."""
+    following = await _one(claim, act, context)
+    while following is not None:
+        following = await _one(following, ACTS[following.kind], context)
+
+
+async def _one(claim: Claim, act: Act, context: WorkerContext) -> Claim | None:
+    """One step; the claim to go on with."""
     about = {"operation": str(claim.operation), "step": claim.id, "kind": claim.kind, "node": claim.node}
     with bound_contextvars(**about):
         began = time.monotonic()
         result = await _attempt(claim, act, context)
-        outcome = await _write_down(claim, result, context)
+        outcome, following = await _write_down(claim, result, context)
         took = time.monotonic() - began
         log.info("step %s in %.3f s", outcome, took)
     STEPS.labels(claim.kind, outcome).inc()
     STEP_SECONDS.labels(claim.kind).observe(took)
     if outcome == "done" and claim.kind is Kind.NEWVMS:
         RUNNING_SECONDS.observe(claim.asked + took)
+    return following
 
 
-async def _write_down(claim: Claim, result: Done | Failed, context: WorkerContext) -> str:
-    """Record it; what became of the step: done, failed, again or lost."""
+async def _write_down(claim: Claim, result: Done | Failed, context: WorkerContext) -> tuple[str, Claim | None]:
+    """Record it; what became of the step (done, failed, again or lost), and the claim to go on with."""
     try:
-        ours = await asyncio.wrap_future(context.writer.submit(Record(claim, result)))
+        written = await asyncio.wrap_future(context.writer.submit(Record(claim, result, context.hold)))
     except Exception as error:  # noqa: BLE001 - the claim lapses and the step is done again
         log.error("step is not recorded: %s", type(error).__name__)
-        return "lost"
-    if not ours:
+        return "lost", None
+    if not written.ours:
         log.warning("step was no longer ours")
-        return "lost"
+        return "lost", None
     if isinstance(result, Done):
-        return "done"
+        return "done", written.following
     if result.again_in is None:
-        return "failed"
+        return "failed", None
     wake_later(context, claim.operation, result.again_in)
-    return "again"
+    return "again", None
 
 
 def wake_later(context: WorkerContext, operation: UUID, seconds: float) -> None:

@@ -74,8 +74,9 @@ class Process:
         self.worker_context.heard = time.monotonic()
 
     def closing(self) -> None:
-        """The process was told to stop: nothing new begins in the background."""
+        """The process was told to stop: nothing new begins in the background, and no step goes on to the next."""
         self._stop.set()
+        self.worker_context.closing = True
         self.worker_context.background.close()
 
     def stop(self) -> None:

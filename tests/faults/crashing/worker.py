@@ -89,6 +89,8 @@ def _recording(whole: Callable[..., Any]) -> Callable[..., Any]:
         came = whole(connection, records, *rest)
         for kind in kinds:
             die(f"{kind}, before commit")
+        for kind in {str(found.kind) for found in came[2].values()}:
+            die(f"{kind}, claim not committed")
         _written.kinds = kinds
         return came
 

@@ -36,7 +36,7 @@ def test_many_records_in_one_transaction(world: World, writer: Writer, published
     records = begun(world, 40)
     futures = [writer.submit(record) for record in records]
     writer.start()
-    assert [future.result(10) for future in futures] == [True] * 40
+    assert [future.result(10).ours for future in futures] == [True] * 40
     assert writer.groups == 1
     assert len(published) == 40
     assert set(world.states().values()) == {"leased"}
@@ -55,15 +55,15 @@ def test_a_record_that_fails_does_not_harm_its_neighbours(world: World, writer: 
     assert failed == [record.claim.node == "127.0.1.3" for record in records]
     assert sorted(world.states().values()) == ["leased"] * 4 + ["ticketed"]
     world.execute("DROP TRIGGER fail ON svm.event")
-    assert writer.submit(records[failed.index(True)]).result(10)
+    assert writer.submit(records[failed.index(True)]).result(10).ours
     assert set(world.states().values()) == {"leased"}
 
 
 def test_a_late_record_is_told_so(world: World, writer: Writer) -> None:
     (record,) = begun(world, 1)
     writer.start()
-    assert writer.submit(record).result(10) is True
-    assert writer.submit(record).result(10) is False
+    assert writer.submit(record).result(10).ours is True
+    assert writer.submit(record).result(10).ours is False
 
 
 def test_a_caller_that_gives_up_ends_nothing(world: World, writer: Writer) -> None:
@@ -71,9 +71,9 @@ def test_a_caller_that_gives_up_ends_nothing(world: World, writer: Writer) -> No
     given_up, *others = [writer.submit(record) for record in records]
     given_up.cancel()
     writer.start()
-    assert [future.result(10) for future in others] == [True, True]
+    assert [future.result(10).ours for future in others] == [True, True]
     assert set(world.states().values()) == {"leased"}
-    assert writer.submit(records[0]).result(10) is False  # and it goes on
+    assert writer.submit(records[0]).result(10).ours is False  # and it goes on
 
 
 def test_without_a_free_connection_records_wait(world: World, database_url: str) -> None:
@@ -86,7 +86,7 @@ def test_without_a_free_connection_records_wait(world: World, database_url: str)
     with pytest.raises(TimeoutError):
         waiting.result(1)
     held.close()
-    assert waiting.result(30) is True
+    assert waiting.result(30).ours is True
     patient.stop()
     narrow.dispose()
 
@@ -109,7 +109,7 @@ def test_while_postgresql_is_away_records_wait(world: World, writer: Writer, dat
         world.execute("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                          WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()""")
         futures.append(writer.submit(record))
-    assert [future.result(10) for future in futures] == [True] * 20
+    assert [future.result(10).ours for future in futures] == [True] * 20
 
 
 def test_what_is_waiting_is_written_before_the_end(world: World, database: Engine) -> None:
@@ -118,4 +118,4 @@ def test_what_is_waiting_is_written_before_the_end(world: World, database: Engin
     futures = [writer.submit(record) for record in records]
     writer.start()
     writer.stop()
-    assert all(future.done() and future.result() for future in futures)
+    assert all(future.done() and future.result().ours for future in futures)

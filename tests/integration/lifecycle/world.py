@@ -63,7 +63,7 @@ class World:
         self, *records: tuple[Claim, Done | Failed], wake: Sequence[UUID] = ()
     ) -> tuple[list[bool], list[StepRef]]:
         with self.database.begin() as connection:
-            return record(connection, [Record(claim, result) for claim, result in records], wake)
+            return record(connection, [Record(claim, result) for claim, result in records], wake)[:2]
 
     def finish(self, refs: Sequence[StepRef], failing: dict[tuple[Kind, str | None], Failed] | None = None) -> int:
         """Do all steps, and all that follow, one at a time; how many there were."""

@@ -68,7 +68,7 @@ class PromptWriter(Writer):
 
     def _commit(self, entries: Sequence[_Entry]) -> None:
         super()._commit(entries)
-        self.written += [entry.item for entry in entries if isinstance(entry.item, Record) and entry.done.result()]
+        self.written += [entry.item for entry in entries if isinstance(entry.item, Record) and entry.done.result().ours]
 
 
 @dataclass

@@ -125,7 +125,7 @@ class Worker:
                 claims = claim(connection, ids, seconds=60)
             with self.database.begin() as connection:
                 done = [Record(each, self.results(each)) for each in claims]
-                _, waiting = record(connection, done)
+                waiting = record(connection, done)[1]
 
     def resume(self) -> None:
         """Go to work, on what was published meanwhile too."""
