@@ -48,18 +48,21 @@ _TAKE = text("""
         FROM due WHERE step.id = due.id RETURNING step.*)
     SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
         extract(epoch FROM now() - t.started_at) AS age, extract(epoch FROM now() - o.started_at) AS asked,
-        o.verb, o.connect_timeout, o.options,
-        x.id AS slice, x.slice_id, x.name, x.owner, x.state AS slice_state, x.numnodes, x.leaselen, x.ips, x.agents,
-        x.public_key, x.sealed_key, x.key_generation AS wanted_keys, x.pair_generation, x.pair_wanted,
-        CASE WHEN x.working_until > now() THEN x.working END AS working,
-        CASE WHEN x.standing_until > now() THEN x.standing END AS standing,
+        o.verb, o.connect_timeout, o.options, t.slice,
         v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
         v.expires_at, extract(epoch FROM now() - v.expires_at) AS overdue, v.redeemed_at, v.key_generation
     FROM taken t
     JOIN svm.operation o ON o.id = t.operation
-    LEFT JOIN svm.slice x ON x.id = t.slice
     LEFT JOIN svm.sliver v ON v.slice = t.slice AND v.node = t.node
     ORDER BY t.id
+""")
+
+# Once for all steps of a slice: it may name thousands of addresses.
+_SLICES = text("""
+    SELECT id, slice_id, name, owner, state, numnodes, leaselen, ips, agents, public_key, sealed_key, key_generation,
+        pair_generation, pair_wanted, CASE WHEN working_until > now() THEN working END AS working,
+        CASE WHEN standing_until > now() THEN standing END AS standing
+    FROM svm.slice WHERE id = ANY(:ids)
 """)
 
 # From now on the ticket may be burnt at its node, whatever becomes of the answer.
@@ -154,19 +157,20 @@ def claim(connection: Connection, ids: Sequence[int], *, seconds: int, worker: i
     redeeming = [row.id for row in rows if row.kind == Kind.NEWLEASES]
     if redeeming:
         connection.execute(_MARK_REDEEMED, {"ids": redeeming})
-    return [_claim(row, token) for row in rows]
+    wanted = list({row.slice for row in rows if row.slice})
+    slices = {row.id: _slice_facts(row) for row in connection.execute(_SLICES, {"ids": wanted})} if wanted else {}
+    return [_claim(row, token, slices.get(row.slice)) for row in rows]
 
 
-def _claim(row: Row[Any], token: UUID) -> Claim:
-    about = {"slice": _slice_facts(row) if row.slice else None, "sliver": _sliver_facts(row) if row.sliver else None}
+def _claim(row: Row[Any], token: UUID, slice_: SliceFacts | None) -> Claim:
+    about = {"slice": slice_, "sliver": _sliver_facts(row) if row.sliver else None}
     named = {"kind": Kind(row.kind), "verb": Verb(row.verb), "token": token}
     return of_row(Claim, row, age=int(row.age), asked=int(row.asked), **named, **about)
 
 
 def _slice_facts(row: Row[Any]) -> SliceFacts:
-    known = {"id": row.slice, "state": SliceState(row.slice_state), "key_generation": row.wanted_keys}
     asked = {"ips": tuple(row.ips), "agents": tuple(row.agents)}
-    return of_row(SliceFacts, row, owner=Identity.parse(row.owner), **known, **asked)
+    return of_row(SliceFacts, row, owner=Identity.parse(row.owner), state=SliceState(row.state), **asked)
 
 
 def _sliver_facts(row: Row[Any]) -> SliverFacts:

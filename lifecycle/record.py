@@ -26,10 +26,13 @@ from lifecycle.transitions import Key, condemn
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
 from models.states import Kind, SliverState, StepState
 
+# That ids are named once more, here and below, has PostgreSQL look them up: of how many rows an array or a JSON text
+# yields it knows nothing, and would rather read all steps.
 _STILL_OURS = text("""
     SELECT s.id, s.claim_token
     FROM svm.step s JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS uuid[])) AS c(id, token)
         ON s.id = c.id AND s.claim_token = c.token
+    WHERE s.id = ANY(:ids)
     ORDER BY s.id FOR UPDATE OF s
 """)
 
@@ -45,7 +48,7 @@ _END_STEPS = text("""
         ended_at = CASE WHEN u.state <> 'held' THEN now() END
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS u(id bigint, state text, code text, reason text,
          again_in double precision)
-    WHERE s.id = u.id
+    WHERE s.id = u.id AND s.id = ANY(:ids)
 """)
 
 # What success does to a sliver. One that has stopped stays so whatever else is done to it, until newvms makes it run.
@@ -291,7 +294,7 @@ def _end_steps(connection: Connection, decisions: Sequence[tuple[Record, Decisio
         for record, decision in decisions
     ]
     if rows:
-        connection.execute(_END_STEPS, {"rows": json.dumps(rows)})
+        connection.execute(_END_STEPS, {"rows": json.dumps(rows), "ids": [row["id"] for row in rows]})
 
 
 def _note_trouble(connection: Connection, decisions: Sequence[tuple[Record, Decision]]) -> None:

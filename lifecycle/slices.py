@@ -50,8 +50,11 @@ _OWNED = text(f"""
 """)  # noqa: S608 - made of constants of this file
 _THESE = text(f"{_SLICES} WHERE x.id = ANY(:ids) ORDER BY x.name")
 
+# Without tickets and leases, which are most of a row.
 _SLIVERS = text(f"""
-    SELECT v.*, {_STATE} AS effective FROM svm.slice x JOIN svm.sliver v ON {_ITS}
+    SELECT v.node, v.node_name, {_STATE} AS effective, v.generation, v.expires_at, v.renew_at, v.key_generation,
+        v.frontdoor_address, v.frontdoor_port, v.host_key, v.attempts, v.error_code, v.last_error, v.changed_at
+    FROM svm.slice x JOIN svm.sliver v ON {_ITS}
     WHERE x.id = :slice AND v.state <> 'deleted' ORDER BY v.slice <> x.id, v.position, v.node
 """)  # noqa: S608 - made of constants of this file
 

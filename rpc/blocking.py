@@ -90,25 +90,52 @@ class Connection:
     def stream(
         self, path: str, headers: Mapping[str, str] | None = None, *, idle: float = 60
     ) -> Iterator[ServerSentEvent]:
-        """The events of a stream, on a connection of its own, until the server ends it.
+        """The events of a stream until the server ends it; whoever reads on to its end has the connection for more.
 
         Raises Refusal as ``call`` does; TIMEOUT when nothing, not even a comment, comes for ``idle`` seconds. Continue
         after a break with the header ``Last-Event-ID``.
         """
         request = Request("GET", self._prefix + path, None, {"Accept": "text/event-stream", **(headers or {})})
-        with contextlib.closing(self._open(self._connect_timeout)) as channel:
+        with contextlib.ExitStack() as stack:
             try:
-                response = channel.exchange(request, idle=idle)
+                channel, response = self._begun(request, idle, stack)
                 if not (response.getheader("content-type") or "").startswith("text/event-stream"):
                     self._target.reply(response.status, _headers(response), _whole(response, self._target))
                     raise self._target.senseless("no event stream")
                 yield from events(_pieces(response))
+                response.close()
+                if not response.will_close:
+                    stack.pop_all()
+                    self._keep(channel)
             except TimeoutError:
                 raise self._target.too_slow(idle) from None
             except (OSError, http.client.IncompleteRead) as error:
                 raise self._target.lost(error) from error
             except (http.client.HTTPException, ValueError) as error:
                 raise self._target.senseless("no event stream") from error
+
+    def _begun(self, request: "Request", idle: float, stack: contextlib.ExitStack) -> tuple["Channel", HTTPResponse]:
+        """A stream's head, on the connection that is there or else on a new one; `stack` closes it."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if kept is not None:
+            stack.callback(kept.close)
+            try:
+                return kept, kept.exchange(request, idle=idle)
+            except TimeoutError:
+                raise
+            except (OSError, http.client.HTTPException):
+                if not kept.went_stale:
+                    raise
+        channel = self._open(self._connect_timeout)
+        stack.callback(channel.close)
+        return channel, channel.exchange(request, idle=idle)
+
+    def _keep(self, channel: "Channel") -> None:
+        with self._lock:
+            spare, self._kept = self._kept, channel
+        if spare is not None:
+            spare.close()
 
     def _call(self, request: "Request", end: float) -> Reply:
         kept, self._kept = self._kept, None

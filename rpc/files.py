@@ -9,25 +9,27 @@ from pathlib import Path
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o600, owner: int | None = None) -> None:
+def replace_file(path: Path, data: bytes, mode: int = 0o600, owner: int | None = None, *, durable: bool = True) -> None:
     """Put `data` in the place of what `path` is now, in one step, on disk when it returns.
 
     Args:
         path: never followed where it is a link; its folder must be there.
         mode: whatever the umask.
         owner: user and group of the file; None for the caller's.
+        durable: else it comes to the disk when the system likes: for what can be made again.
 
     Raises:
         OSError: it could not be written (ENOSPC on a full disk); what was there is as it was, and nothing is left over.
     """
     fresh = _beside(path)
-    write_file(fresh, data, mode, owner)
+    write_file(fresh, data, mode, owner, durable=durable)
     try:
         os.replace(fresh, path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def create_file(path: Path, data: bytes, mode: int = 0o600) -> bool:
@@ -44,7 +46,7 @@ def create_file(path: Path, data: bytes, mode: int = 0o600) -> bool:
     return True
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o600, owner: int | None = None) -> None:
+def write_file(path: Path, data: bytes, mode: int = 0o600, owner: int | None = None, *, durable: bool = True) -> None:
     """A new file on disk, in the place of one that an earlier try left; removed again when it cannot be written.
 
     For who puts several in place together (and calls `sync_folder` then); one alone is `replace_file`'s.
@@ -58,7 +60,8 @@ def write_file(path: Path, data: bytes, mode: int = 0o600, owner: int | None = N
                 os.fchown(file.fileno(), owner, owner)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
         raise

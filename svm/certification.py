@@ -122,7 +122,7 @@ class Keys:
         if not key.exists():
             self.credentials.save(key_pem=key_to_pem(new_private_key(Role.USER)))
         elif force:
-            write_private(waiting, key_to_pem(new_private_key(Role.USER)))
+            write_private(waiting, key_to_pem(new_private_key(Role.USER)), durable=True)
             return waiting
         return waiting if waiting.exists() else key
 
@@ -198,7 +198,7 @@ class Keys:
             self._revoke_replaced(plc)
             pem = plc.renew_certificate(new_request(key, who))
         certificate = self._checked(pem, key, who)
-        write_private(self.home.directory / TO_REVOKE, f"{credentials.certificate.serial_number:x}\n")
+        write_private(self.home.directory / TO_REVOKE, f"{credentials.certificate.serial_number:x}\n", durable=True)
         credentials.save(key_pem=key_to_pem(key), certificate_pem=pem)
         with self._plc(credentials) as plc:
             self._revoke_replaced(plc)

@@ -91,21 +91,23 @@ class Svmd:
 
     def events(self, operation: str) -> Iterator[dict[str, Any]]:
         """Every event of an operation in order, from the first to `ended`, taken up again after a broken stream."""
-        seq, deadline = 0, time.monotonic() + STREAM_PATIENCE
-        while True:
+        seq, deadline, ended = 0, time.monotonic() + STREAM_PATIENCE, False
+        while not ended:
             try:
                 with closing(self._stream(operation, seq)) as stream:
                     for sent in stream:
                         event = _event(sent)
                         seq, deadline = int(event["seq"]), time.monotonic() + STREAM_PATIENCE
+                        ended = event["type"] == "ended"
                         yield event
-                        if event["type"] == "ended":
-                            return
             except Refusal as refusal:
+                if ended:
+                    return
                 if refusal.code not in _PASSING or time.monotonic() > deadline:
                     raise
                 self._look_again()
-            time.sleep(PAUSES[0])
+            if not ended:
+                time.sleep(PAUSES[0])
 
     def operation(self, operation: str) -> dict[str, Any]:
         return self.get(f"/operations/{quote(operation, safe='')}")

@@ -10,14 +10,16 @@ from rpc.files import replace_file
 from trust.errors import Code, Refusal
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str, *, durable: bool = False) -> None:
     """Replace `path` in one step, readable by its owner only; folders that are missing are made 0700.
+
+    `durable`: it is on disk when this returns; for what cannot be made again.
 
     Raises Refusal(NOT_ALLOWED) when the file cannot be written.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(path, text.encode())
+        replace_file(path, text.encode(), durable=durable)
     except OSError as error:
         raise Refusal(
             Code.NOT_ALLOWED, f"{path} cannot be written ({(error.strerror or 'failed').lower()}); see who owns it"

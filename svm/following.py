@@ -38,14 +38,17 @@ def follow(
     """Show each event of an operation as it comes; the exit status is the operation's."""
     report = Report(as_json=flags.json, retry=retry, verbose=flags.verbose)
     with _interruptible(f"it continues; follow it with: svm watch {operation}", flags, operation, report):
-        total, began = 0, monotonic()
-        for event in svmd.events(operation):
+        total, began, ended = 0, monotonic(), None
+        for event in svmd.events(operation):  # to the stream's end: then its connection serves the next call
             total = _total(event) or total
             if event["type"] == "ended":
-                return _ended(report, operation, event), report
+                ended = event
+                continue
             _show(report, event, as_json=flags.json)
             if total:
                 report.progress(f"{title}: {progress(report, total, monotonic() - began)}{_trouble(event)}")
+        if ended is not None:
+            return _ended(report, operation, ended), report
     raise AssertionError("a stream ends with `ended` or a Refusal")
 
 

@@ -1,5 +1,8 @@
 """What kombu and its Redis transport do when the broker goes away, and what they must do instead.
 
+And one thing at all times: kombu makes a client for each command, which takes longer than the command. Here a channel
+keeps one; its connections come from kombu's pool, so threads may share it.
+
 A connection is tried again after 2, 4, 6 … 30 seconds, which no setting of Celery changes: after a long outage workers
 and beat would come back half a minute late. Here it is tried every second.
 
@@ -9,6 +12,8 @@ unrecoverable and ends the worker. Seen whenever Valkey restarts while messages 
 comes again, which is harmless; what is not put back the sweep repeats.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery.app.amqp import AMQP
@@ -20,7 +25,19 @@ _EVERY_SECOND = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
 
 
 class Channel(redis.Channel):
-    """A channel that says so when its connection was closed."""
+    """A channel that keeps its client, and says so when its connection was closed."""
+
+    _kept: Any = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """As kombu's, with the client that is kept."""
+        if client is None:
+            pool = self.pool
+            if self._kept is None or self._kept.connection_pool is not pool:
+                self._kept = self._create_client()  # type: ignore[attr-defined]
+            client = self._kept
+        yield client
 
     @property
     def pool(self) -> Any:

@@ -8,6 +8,8 @@ import logging
 import time
 from threading import Event
 
+import uvloop
+
 from lifecycle.seal import Seal
 from lifecycle.writer import Writer
 from models.database import engine
@@ -44,7 +46,7 @@ class Process:
         credentials = wait_for_credentials(settings.state_dir, self._stop)
         if credentials is None:
             raise SystemExit(0)
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self._loop_thread = thread(self._run_loop, "loop")
         self._loop_thread.start()
         self.session = asyncio.run_coroutine_threadsafe(self._open(credentials), self.loop).result()

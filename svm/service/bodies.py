@@ -1,6 +1,5 @@
 """What svmd reads and writes (docs/svmd.md). Everything a user sent is checked here, once, before it goes on."""
 
-from dataclasses import fields
 from datetime import datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Self, Union
@@ -211,8 +210,7 @@ def sliver_json(sliver: Sliver) -> dict[str, Any]:
 
 def _members(found: Operation | Event | Slice | Sliver, *without: str) -> dict[str, Any]:
     """Its fields, as JSON has them."""
-    names = (field.name for field in fields(found) if field.name not in without)
-    return {name: _plain(getattr(found, name)) for name in names}
+    return {name: _plain(getattr(found, name)) for name in found.__dataclass_fields__ if name not in without}
 
 
 def _plain(value: Any) -> Any:

@@ -23,6 +23,10 @@ RECHECK_SECONDS = 60
 QUIET_SECONDS = 15
 """A comment goes out after so long, so that both sides know that the other is there."""
 AT_ONCE = 1000
+LARGE = 100
+"""Events after which a stream looks no more often than each `PAUSE_SECONDS`: then there are many at each look, and of
+so many lines nobody sees when each came."""
+PAUSE_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +42,17 @@ async def events_of(service: Service, guard: Guard, operation: UUID, peer: Peer,
                 checked = time.monotonic()
             news.clear()
             found, over = await asyncio.to_thread(_read, service, operation, seq)
-            for event in found:
-                yield encode(event)
-                seq, sent = event.seq, time.monotonic()
-                if event.type is EventType.ENDED:
-                    return
+            if found:
+                yield b"".join(encode(event) for event in found)
+                seq, sent = found[-1].seq, time.monotonic()
             if over:
                 return
             if time.monotonic() - sent > QUIET_SECONDS:
                 yield b": still here\n\n"
                 sent = time.monotonic()
             if len(found) < AT_ONCE:
+                if seq > LARGE:
+                    await asyncio.sleep(PAUSE_SECONDS)
                 await _wait(news)
 
 
@@ -62,13 +66,15 @@ def _read(service: Service, operation: UUID, seq: int) -> tuple[list[Event], boo
     """The events after `seq`, and whether no more will come."""
     try:
         with service.engine.connect() as connection:
-            state = operations.read(connection, operation)
             found = events_since(connection, operation, seq, AT_ONCE)
+            if found:
+                return found, found[-1].type is EventType.ENDED
+            state = operations.read(connection, operation)
     except SQLAlchemyError as error:
         # The stream outlives a restart of PostgreSQL; the next look reads what was missed.
         log.warning("cannot read events now: %s", type(error).__name__)
         return [], False
-    return found, state.outcome is not None and not found and seq >= state.seq
+    return [], state.outcome is not None and seq >= state.seq
 
 
 def _still_welcome(guard: Guard, peer: Peer) -> bool:
