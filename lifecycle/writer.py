@@ -7,11 +7,11 @@ seconds; a record that is given up leaves a claim that lapses, and the step is d
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from time import monotonic, sleep
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -104,7 +104,7 @@ class Writer:
     def _gather(self) -> tuple[list[_Entry], bool]:
         found = [self._queue.get()]
         if found[0] is not None and self._expected > FEW:
-            time.sleep(min(LONGEST_WAIT, self._expected * WAIT_PER_STEP))
+            sleep(min(LONGEST_WAIT, self._expected * WAIT_PER_STEP))
         while len(found) < LARGEST and found[-1] is not None:
             try:
                 found.append(self._queue.get_nowait())
@@ -114,13 +114,13 @@ class Writer:
         return entries, len(entries) == len(found)
 
     def _write(self, entries: Sequence[_Entry]) -> None:
-        until = time.monotonic() + self._patience
+        until = monotonic() + self._patience
         while True:
             try:
                 self._commit(entries)
             except SQLAlchemyError as error:
-                if _passes(error) and time.monotonic() < until:
-                    time.sleep(PAUSE)
+                if _passes(error) and monotonic() < until:
+                    sleep(PAUSE)
                     continue
                 self._one_by_one(entries, error)
             except Exception as error:  # noqa: BLE001 - each caller gets it; the thread goes on

@@ -90,7 +90,7 @@ class Svmd:
         return Started(str(found["operation"]), str(found["slice"]), bool(found.get("existing")))
 
     def events(self, operation: str) -> Iterator[dict[str, Any]]:
-        """Every event of an operation in order, from the first to `ended`, taken up again after a broken stream."""
+        """Every event that is shown, in order, from the first to `ended`, taken up again after a broken stream."""
         seq, deadline, ended = 0, time.monotonic() + STREAM_PATIENCE, False
         while not ended:
             try:
@@ -169,7 +169,7 @@ class Svmd:
             self.__dict__.pop("_place", None)
 
     def _stream(self, operation: str, seq: int) -> Generator[ServerSentEvent, None, None]:
-        path = f"/operations/{quote(operation, safe='')}/events"
+        path = f"/operations/{quote(operation, safe='')}/events?brief=true"
         yield from self._open().stream(path, {"Last-Event-ID": str(seq)} if seq else {})
 
     def _delegation(self, name: str, *, standing: bool = False, heal: bool = False) -> str:

@@ -69,9 +69,11 @@ def add_following(app: FastAPI, service: Service, guard: Guard) -> None:
         return operation_json(own_operation(service, operation, peer))
 
     @app.get("/operations/{operation}/events")
-    def get_events(operation: UUID, peer: Annotated[Peer, users], last_event_id: LastEventId = 0) -> Response:
+    def get_events(
+        operation: UUID, peer: Annotated[Peer, users], last_event_id: LastEventId = 0, brief: bool = False
+    ) -> Response:
         own_operation(service, operation, peer)
-        stream = events_of(service, guard, operation, peer, last_event_id)
+        stream = events_of(service, guard, operation, peer, last_event_id, brief=brief)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 

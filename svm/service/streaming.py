@@ -31,8 +31,13 @@ PAUSE_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 
-async def events_of(service: Service, guard: Guard, operation: UUID, peer: Peer, seq: int) -> AsyncIterator[bytes]:
-    """Every event after `seq`, in order, until the operation's last one or until `peer` is no longer let in."""
+async def events_of(
+    service: Service, guard: Guard, operation: UUID, peer: Peer, seq: int, *, brief: bool = False
+) -> AsyncIterator[bytes]:
+    """Every event after `seq`, in order, until the operation's last one or until `peer` is no longer let in.
+
+    `brief`: without those of steps that went well and end no node, two of three.
+    """
     checked = sent = time.monotonic()
     with service.watchers.watching(operation) as news:
         while True:
@@ -43,8 +48,10 @@ async def events_of(service: Service, guard: Guard, operation: UUID, peer: Peer,
             news.clear()
             found, over = await asyncio.to_thread(_read, service, operation, seq)
             if found:
-                yield b"".join(encode(event) for event in found)
-                seq, sent = found[-1].seq, time.monotonic()
+                seq = found[-1].seq
+                if shown := [encode(event) for event in found if not (brief and _is_in_between(event))]:
+                    yield b"".join(shown)
+                    sent = time.monotonic()
             if over:
                 return
             if time.monotonic() - sent > QUIET_SECONDS:
@@ -54,6 +61,10 @@ async def events_of(service: Service, guard: Guard, operation: UUID, peer: Peer,
                 if seq > LARGE:
                     await asyncio.sleep(PAUSE_SECONDS)
                 await _wait(news)
+
+
+def _is_in_between(event: Event) -> bool:
+    return event.type is EventType.STEP and event.ok is True
 
 
 def encode(event: Event) -> bytes:

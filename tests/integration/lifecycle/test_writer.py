@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, create_engine
 
+import lifecycle.writer as writing
 from lifecycle.operations import SliceSpec
 from lifecycle.outcome import Record
 from lifecycle.steps import StepRef
@@ -40,6 +41,22 @@ def test_many_records_in_one_transaction(world: World, writer: Writer, published
     assert writer.groups == 1
     assert len(published) == 40
     assert set(world.states().values()) == {"leased"}
+
+
+@pytest.mark.parametrize(("at_work", "waits"), [(writing.FEW + 1, False), (writing.FEW + 2, True)])
+def test_while_many_steps_are_at_work_it_waits_for_more_records(
+    world: World, writer: Writer, monkeypatch: pytest.MonkeyPatch, at_work: int, waits: bool
+) -> None:
+    records = begun(world, 2)
+    waited: list[float] = []
+    monkeypatch.setattr(writing, "sleep", waited.append)
+    for _ in range(at_work):
+        writer.expect()
+    futures = [writer.submit(record) for record in records[:1]]
+    writer.start()
+    assert futures[0].result(10).ours
+    assert bool(waited) is waits
+    assert all(seconds <= writing.LONGEST_WAIT for seconds in waited)
 
 
 def test_a_record_that_fails_does_not_harm_its_neighbours(world: World, writer: Writer) -> None:

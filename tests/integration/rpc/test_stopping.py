@@ -14,8 +14,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.sse import EventSourceResponse
 from fastapi.sse import ServerSentEvent as Event
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from rpc import tls
 from rpc.aio import Session
@@ -92,6 +93,32 @@ def test_events(lab: Lab, node: Credentials, svm: Credentials, streams: FastAPI)
         with pytest.raises(Refusal) as caught:
             list(connection.stream("/slow?seconds=0"))
         assert caught.value.code is Code.INTERNAL
+
+
+def test_a_stream_that_was_read_to_its_end_leaves_its_connection_to_the_next_call(
+    lab: Lab, node: Credentials, svm: Credentials, streams: FastAPI
+) -> None:
+    ports = set()
+
+    @streams.middleware("http")
+    async def seen(request: Request, go_on: RequestResponseEndpoint) -> Response:
+        assert request.client
+        ports.add(request.client.port)
+        return await go_on(request)
+
+    with serving(lab.listener(streams, node)) as (url,), Connection(url, credentials=svm, expect=NODE) as connection:
+        connection.call("GET", "/slow?seconds=0")
+        assert len(list(connection.stream("/three"))) == 3
+        connection.call("GET", "/slow?seconds=0")
+        assert len(ports) == 1
+        events = connection.stream("/endless")
+        assert next(events).data == "hello"
+        assert len(ports) == 1
+        connection.call("GET", "/slow?seconds=0")  # while the stream has the connection
+        assert len(ports) == 2
+        events.close()  # type: ignore[attr-defined]
+        assert len(list(connection.stream("/three"))) == 3
+        assert len(ports) == 2
 
 
 def test_a_stream_that_breaks_off(lab: Lab, node: Credentials, svm: Credentials, streams: FastAPI) -> None:

@@ -45,6 +45,16 @@ def test_all_events_in_order_with_their_numbers(svmd: Running, lab: Lab) -> None
     assert json.loads(found[-1].data)["detail"]["outcome"] == "done"
 
 
+def test_a_brief_stream_leaves_out_what_nobody_is_shown(svmd: Running, lab: Lab) -> None:
+    pi = lab.user()
+    operation = create(svmd, pi)
+    whole = list(stream(svmd, pi, operation))
+    with svmd.connection(pi) as connection:
+        brief = list(connection.stream(f"/operations/{operation}/events?brief=true"))
+    assert "step" in types(whole)
+    assert brief == [event for event in whole if event.event != "step"]
+
+
 def test_from_the_middle_and_from_the_end(svmd: Running, lab: Lab) -> None:
     pi = lab.user()
     operation = create(svmd, pi)

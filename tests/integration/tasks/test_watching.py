@@ -67,7 +67,7 @@ def test_logs_and_messages_name_steps_and_show_no_secret(
 ) -> None:
     """I6, from what the worker logs at its most talkative."""
     name = slice_name()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), caplog.at_level(logging.DEBUG, "tasks.step"):
         farm.run(Verb.CREATESLICE, name, owner)
         secrets = farm.rows(
             "SELECT v.ticket, v.lease, x.working FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice "
