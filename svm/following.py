@@ -45,7 +45,7 @@ def follow(
                 ended = event
                 continue
             _show(report, event, as_json=flags.json)
-            if total:
+            if total and report.shows_progress:
                 report.progress(f"{title}: {progress(report, total, monotonic() - began)}{_trouble(event)}")
         if ended is not None:
             return _ended(report, operation, ended), report

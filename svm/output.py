@@ -100,6 +100,7 @@ class Report:
 
     def __init__(self, *, as_json: bool, retry: Retry | None = None, verbose: bool = False) -> None:
         self.results: list[NodeResult] = []
+        self._counted = self._ok = self._failed = 0
         self.as_json = as_json
         self._retry = retry
         # A pager or filter at the same terminal writes when it likes: a line that is replaced in place would tear.
@@ -110,11 +111,25 @@ class Report:
 
     @property
     def ok(self) -> int:
-        return sum(result.ok for result in self.results)
+        self._count()
+        return self._ok
 
     @property
     def failed(self) -> int:
-        return sum(not result.ok and not result.replaced for result in self.results)
+        self._count()
+        return self._failed
+
+    def _count(self) -> None:
+        """What has come since the last look: of thousands of nodes each is counted once."""
+        for result in self.results[self._counted :]:
+            self._ok += result.ok
+            self._failed += not result.ok and not result.replaced
+        self._counted = len(self.results)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether anybody is to see it."""
+        return self._live or self._verbose
 
     def node(self, result: NodeResult) -> None:
         """A node has ended."""
