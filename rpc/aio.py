@@ -43,16 +43,17 @@ class Session:
         ca_pem: str | None = None,
         limit: int = 0,
         limit_per_host: int = 0,
+        keep_alive: int = KEEP_ALIVE,
     ) -> None:
         """``limit``: connections in all, ``limit_per_host``: to one server (0: any number)."""
         self.credentials = credentials
         self._context = tls.client_context(credentials, ca_pem=ca_pem)
-        self._limits = {"limit": limit, "limit_per_host": limit_per_host}
+        self._limits = {"limit": limit, "limit_per_host": limit_per_host, "keepalive_timeout": keep_alive}
         self._http: ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._http = ClientSession(
-            connector=Connector(self._context, keepalive_timeout=KEEP_ALIVE, **self._limits),
+            connector=Connector(self._context, **self._limits),
             cookie_jar=DummyCookieJar(),
             middlewares=(_once,),
             auto_decompress=False,

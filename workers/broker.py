@@ -35,7 +35,8 @@ class Channel(redis.Channel):
         if client is None:
             pool = self.pool
             if self._kept is None or self._kept.connection_pool is not pool:
-                self._kept = self._create_client()  # type: ignore[attr-defined]
+                with super().conn_or_acquire() as made:
+                    self._kept = made
             client = self._kept
         yield client
 

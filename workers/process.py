@@ -30,6 +30,7 @@ from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+KEEP_ALIVE = 10  # idle seconds of a node's connection, which takes 50 KB: a slice may have thousands of nodes
 SPARE_CONNECTIONS = 8  # for the writer, reads of steps and periodic tasks, beside one for each thread's claim
 
 
@@ -116,7 +117,7 @@ class Process:
         self.loop.run_forever()
 
     async def _open(self, credentials: Credentials) -> Session:
-        return await Session(credentials).__aenter__()
+        return await Session(credentials, keep_alive=KEEP_ALIVE).__aenter__()
 
     def _renewed(self) -> None:
         self.loop.call_soon_threadsafe(self.session.reload)
