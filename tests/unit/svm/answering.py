@@ -52,7 +52,7 @@ class _Svmd(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        if not self.path.endswith("/events"):
+        if "/events" not in self.path:
             return self._answer("application/json", json.dumps(ANSWERS[self.path]))
         sent = (json.dumps({"seq": seq, **event}) for seq, event in enumerate(EVENTS, 1))
         return self._answer("text/event-stream", "".join(f"data: {data}\n\n" for data in sent))
