@@ -8,6 +8,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+from rpc.files import replace_file
 from testbed.home import Home, HomeError
 from trust.errors import printable
 
@@ -81,5 +82,5 @@ def rotate(folder: Path) -> None:
     """Begin each file anew that has grown too large; what it had is in `NAME.log.1`. Its daemon writes at its end."""
     for path in folder.glob("*.log"):
         if path.stat().st_size > LARGEST:
-            path.with_suffix(".log.1").write_bytes(path.read_bytes())
+            replace_file(path.with_suffix(".log.1"), path.read_bytes(), durable=False)
             os.truncate(path, 0)

@@ -49,7 +49,7 @@ NAMED = (
     "run NAME -- hostname",
     "inventory NAME",
 )
-UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion"}
+UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion", "help"}
 
 Says = Callable[..., str]
 
