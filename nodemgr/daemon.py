@@ -73,7 +73,9 @@ async def _run(settings: Settings, member: Member, node: Node) -> None:
     if node.driver.simulated:
         await _serve(settings, member, node, FrontDoor(host, port, simulated_host_key(settings.state_dir)))
         return
-    server = FrontDoorServer(node.driver, node, settings.state_dir / "ssh_host_key", host, port, node.trust.clock)
+    key, clock = settings.state_dir / "ssh_host_key", node.trust.clock
+    taken = settings.accept_env.replace(",", " ").split()
+    server = FrontDoorServer(node.driver, node, key, host, port, clock, accept_env=taken)
     node.sessions = server
     _, port = await listening(node, [(host, port)], lambda: asyncio.to_thread(server.start))
     try:

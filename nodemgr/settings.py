@@ -69,6 +69,8 @@ class Settings(CommonSettings):
         listen: host:port of the node manager; empty: a free port at the node's address.
         frontdoor: host:port of SSH; empty: port 22 at the node's address.
         sliver_driver: how slivers are made.
+        accept_env: variables that a session takes from its client's environment beside LANG, LC_*, COLORTERM, TERM and
+            GIT_PROTOCOL: names, separated by commas, with * for any letters.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Settings(CommonSettings):
     listen: HostPortOrNone = ""
     frontdoor: HostPortOrNone = ""
     sliver_driver: DriverName = "auto"
+    accept_env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_*, ]*$")] = ""
 
     @property
     def api_place(self) -> tuple[str, int]:

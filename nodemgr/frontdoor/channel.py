@@ -6,12 +6,14 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import paramiko
 
 from nodemgr.frontdoor import terminal
 from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
+from nodemgr.frontdoor.signals import send_exit_signal
+from nodemgr.frontdoor.variables import MAX_VARIABLES
 from nodemgr.slivers.drivers.driver import Pty, Session
 from trust.errors import Refusal
 
@@ -23,6 +25,8 @@ BROKEN = "this session broke on the node; try again, and tell the node's operato
 # A client that wants no reply gets output after this long at the latest.
 REPLY_SECONDS = 1
 
+Enter = Callable[[Sequence[str], Pty | None, Mapping[str, str]], Session]
+
 
 class SessionChannel:
     """The life of one session. Its methods are called on the transport's thread and never block; the command's
@@ -30,14 +34,15 @@ class SessionChannel:
 
     Args:
         channel: the client's channel; kept here, for paramiko keeps only weak references.
-        enter: starts a command inside the sliver, with the terminal or None.
+        enter: starts a command inside the sliver, with the terminal or None, and variables of its environment.
     """
 
-    def __init__(self, channel: paramiko.Channel, enter: Callable[[Sequence[str], Pty | None], Session]) -> None:
+    def __init__(self, channel: paramiko.Channel, enter: Enter) -> None:
         self._channel = channel
         self._enter = enter
         self._pty: Pty | None = None
         self._modes: dict[int, int] = {}
+        self._variables: dict[str, str] = {}
         self._session: Session | None = None
         self._started = False
         self._replied = threading.Event()
@@ -52,6 +57,13 @@ class SessionChannel:
         printable = term if term.isascii() and term.isprintable() and len(term) <= 64 else "dumb"
         self._pty = Pty(printable, min(columns, MAX_COLUMNS), min(rows, MAX_COLUMNS))
         self._modes = terminal.decode(modes)
+        return True
+
+    def set_variable(self, name: str, value: str) -> bool:
+        """Remember a variable for the environment of the command that follows; refused after it."""
+        if self._started or len(self._variables) >= MAX_VARIABLES:
+            return False
+        self._variables[name] = value
         return True
 
     def start(self, argv: Sequence[str]) -> bool:
@@ -87,6 +99,12 @@ class SessionChannel:
                 self._session.resize(columns, rows)
             return True
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the command's process group; nothing when none runs."""
+        with self._lock:
+            if self._session is not None:
+                self._session.signal(number)
+
     def gone(self) -> None:
         """The channel is lost or closed: whatever still runs is hung up on."""
         with self._lock:
@@ -114,7 +132,7 @@ class SessionChannel:
 
     def _begin(self, argv: list[str]) -> Session:
         with self._lock:
-            self._session = session = self._enter(argv, self._pty)
+            self._session = session = self._enter(argv, self._pty, self._variables)
         return session
 
     def _prepare(self, session: Session) -> None:
@@ -128,14 +146,15 @@ class SessionChannel:
             os.set_blocking(descriptor, False)
 
     def _serve(self, session: Session) -> None:
-        """Both directions until the command's output ends; then its exit status, and the channel is closed."""
+        """Both directions until the command's output ends, or the command itself if it has a terminal; then its exit
+        status, and the channel is closed."""
         feeder = threading.Thread(target=self._feed, args=(session,), name="session-input", daemon=True)
         try:
             self._prepare(session)
             self._replied.wait(REPLY_SECONDS)
             feeder.start()
-            outwards(self._senders(session), self._wake)
-            self._channel.send_exit_status(session.wait())
+            outwards(self._senders(session), self._wake, session.ended if session.stderr is None else None)
+            self._report(session)
         except CHANNEL_LOST:
             _hang_up(session)
         except Exception:
@@ -146,6 +165,13 @@ class SessionChannel:
             self._close()
             self._let_go(session, feeder)
 
+    def _report(self, session: Session) -> None:
+        """The exit status, 128 + N after signal N: OpenSSH's client ignores the signal's name."""
+        status = session.wait()
+        if session.fatal_signal is not None:
+            send_exit_signal(self._channel, session.fatal_signal)
+        self._channel.send_exit_status(status)
+
     def _let_go(self, session: Session, feeder: threading.Thread) -> None:
         """Close the session's descriptors; its input is closed by who feeds it."""
         if feeder.ident is not None:
@@ -153,6 +179,7 @@ class SessionChannel:
         elif session.stderr is not None:
             os.close(session.stdin)
         os.close(session.stdout)
+        os.close(session.ended)
         if session.stderr is not None:
             os.close(session.stderr)
 

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -32,7 +32,9 @@ from nodemgr.frontdoor.limits import (
     admits_user,
     window,
 )
+from nodemgr.frontdoor.signals import number_of
 from nodemgr.frontdoor.transport import BoundedTransport
+from nodemgr.frontdoor.variables import accepted
 from nodemgr.slivers.drivers.driver import Driver, Pty, Session
 from nodemgr.slivers.inside.etc import SFTP_SERVER, SHELL
 from rpc.eviction import source_of
@@ -64,20 +66,23 @@ def _otherwise(answer: _T) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """What the connections of one front door share: who enters slivers, who may, the time, and who else is there."""
+    """What the connections of one front door share: who enters slivers, who may, the time, who else is there, and
+    which variables of a client's environment are taken beside the usual ones."""
 
     driver: Driver
     access: AccessTable
     clock: Clock
     clients: Callable[[], Sequence[Client]]
+    accept_env: Sequence[str] = ()
 
 
 class Connection(paramiko.ServerInterface):
     """Authentication and channel requests of one client, asked by paramiko on the transport's thread."""
 
-    def __init__(self, sock: socket.socket, address: str, context: ServerContext) -> None:
-        self.address = address
-        self.source = source_of(address)
+    def __init__(self, sock: socket.socket, address: tuple[str, int], context: ServerContext) -> None:
+        self.address = address[0]
+        self.source = source_of(address[0])
+        self._ends = (address, sock.getsockname()[:2])
         self.key: PublicKey | None = None
         self.granted: Access | None = None
         self._sock = sock
@@ -188,6 +193,12 @@ class Connection(paramiko.ServerInterface):
         return session is not None and session.request_pty(term.decode("ascii", "replace"), width, height, modes)
 
     @_otherwise(False)
+    def check_channel_env_request(self, channel: paramiko.Channel, name: bytes, value: bytes) -> bool:
+        session, word = self._session(channel), name.decode("ascii", "replace")
+        taken = session is not None and accepted(self._context.accept_env, word, value)
+        return taken and session is not None and session.set_variable(word, os.fsdecode(value))
+
+    @_otherwise(False)
     def check_channel_window_change_request(
         self, channel: paramiko.Channel, width: int, height: int, pixelwidth: int, pixelheight: int
     ) -> bool:
@@ -237,6 +248,12 @@ class Connection(paramiko.ServerInterface):
         except Exception:
             log.exception("front door: a channel could not be ended")
 
+    @_otherwise(None)
+    def signalled(self, channel: paramiko.Channel, name: str) -> None:
+        session, number = self._session(channel), number_of(name)
+        if session is not None and number is not None:
+            session.signal(number)
+
     def ended(self) -> None:
         for number in list(self._channels):
             self.channel_gone(number)
@@ -267,9 +284,11 @@ class Connection(paramiko.ServerInterface):
         self._transport.after_reply(session.replied)
         return True
 
-    def _enter(self, argv: Sequence[str], pty: Pty | None) -> Session:
+    def _enter(self, argv: Sequence[str], pty: Pty | None, variables: Mapping[str, str]) -> Session:
         assert self.granted is not None  # noqa: S101 no channel without a login
-        return self._context.driver.enter(self.granted.slice, argv, pty=pty)
+        (host, port), (here, door) = self._ends
+        own = {"SSH_CLIENT": f"{host} {port} {door}", "SSH_CONNECTION": f"{host} {port} {here} {door}"}
+        return self._context.driver.enter(self.granted.slice, argv, pty=pty, variables={**variables, **own})
 
     def _lookup(self, slice: str) -> Access | None:
         access = self._context.access.lookup(slice)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import paramiko
 
 CHUNK = 64 << 10
+# Reads: a terminal gives 4 KiB at a time, and holds 64 KiB.
+DRAIN = 64
 
 
 class ChannelGoneError(Exception):
@@ -23,28 +25,42 @@ class ChannelGoneError(Exception):
 CHANNEL_LOST = (ChannelGoneError, OSError, EOFError, paramiko.SSHException)
 
 
-def outwards(sources: dict[int, Callable[[bytes], None]], wake: int) -> None:
+def outwards(sources: dict[int, Callable[[bytes], None]], wake: int, ended: int | None = None) -> None:
     """Send what the descriptors of `sources` give, each to its own sender, until all are at their end.
 
     Args:
         sources: descriptor to what takes its bytes (a channel's sendall, which blocks while its window is shut).
         wake: becomes readable when the channel is gone.
+        ended: becomes readable when a terminal's program has ended. What the terminal holds is still sent, and whatever
+            else has it open, a job that goes on say, is not waited for.
 
     Raises:
         ChannelGoneError: the channel is gone.
     """
     unfinished = dict(sources)
     poller = select.poll()
-    for descriptor in (*unfinished, wake):
+    for descriptor in (*unfinished, wake, *(() if ended is None else (ended,))):
         poller.register(descriptor, select.POLLIN)
-    while unfinished:
+    while unfinished or ended is not None:
         ready = [descriptor for descriptor, _event in poller.poll()]
         if wake in ready:
             raise ChannelGoneError
+        if ended in ready:
+            _drain(unfinished)
+            return
         for descriptor in ready:
             if not _forward(descriptor, unfinished[descriptor]):
                 poller.unregister(descriptor)
                 del unfinished[descriptor]
+
+
+def _drain(sources: dict[int, Callable[[bytes], None]]) -> None:
+    for descriptor, send in sources.items():
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        for _ in range(DRAIN):
+            if not poller.poll(0) or not _forward(descriptor, send):
+                break
 
 
 def inwards(channel: paramiko.Channel, target: int, wake: int) -> None:

@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from nodemgr.access import Access, AccessTable
@@ -39,6 +39,7 @@ class FrontDoorServer:
         host, port: where to listen; port 0 takes a free one.
         clock: against which a lease's end is held.
         login_seconds: how long a client may take to log in.
+        accept_env: names (with *) of variables that a client's environment may bring, beside the usual ones.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class FrontDoorServer:
         clock: Clock,
         *,
         login_seconds: int = LOGIN_SECONDS,
+        accept_env: Sequence[str] = (),
     ) -> None:
-        self._context = ServerContext(driver, access, clock, self._clients)
+        self._context = ServerContext(driver, access, clock, self._clients, accept_env)
         self._host_key = open_host_key(host_key_path)
         self._address = (host, port)
         self._login_seconds = login_seconds
@@ -126,7 +128,7 @@ class FrontDoorServer:
                 self._stopping.wait(0.1)
                 continue
             try:
-                self._welcome(sock, address[0])
+                self._welcome(sock, address[:2])
             except Exception:  # no thread to be had, say: the door stays open for the next one
                 log.exception("front door: a connection could not be started")
                 sock.close()
@@ -143,8 +145,8 @@ class FrontDoorServer:
         with contextlib.suppress(OSError):
             self._spare = os.open(os.devnull, os.O_RDONLY)
 
-    def _welcome(self, sock: socket.socket, address: str) -> None:
-        self._make_room(source_of(address))
+    def _welcome(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        self._make_room(source_of(address[0]))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in _KEEPALIVE:
             sock.setsockopt(level, option, value)

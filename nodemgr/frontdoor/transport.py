@@ -1,10 +1,11 @@
 """paramiko's transport, held to bounds that its own code leaves open.
 
 paramiko believes a packet's length field up to 4 GiB, a banner line of any length, and that a client keeps to the
-window; it computes Diffie-Hellman in Python and exchanges keys as often as a client likes; it keeps a thread for 15 s
-for each handshake, even one that is broken off, and looks ten times a second whether an idle client says something; it
-knows no FIDO keys, and drops a client that offers a key of a type it does not know before it can offer the next; and it
-queues opened channels for an accept() that is a thread per connection. Each override here closes one of these. The
+window; it computes Diffie-Hellman in Python and exchanges keys as often as a client likes; it takes a wrongly guessed
+key exchange for the right one; it keeps a thread for 15 s for each handshake, even one that is broken off, and looks
+ten times a second whether an idle client says something; it knows no FIDO keys, and drops a client that offers a key of
+a type it does not know before it can offer the next; it does not know `signal`; and it queues opened channels for an
+accept() that is a thread per connection. Each override here closes one of these. The
 overridden methods are paramiko 5.1's own and pinned; tests/integration/frontdoor drives each with a real client.
 """
 
@@ -23,6 +24,7 @@ from paramiko.common import (
     AUTH_SUCCESSFUL,
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_EXTENDED_DATA,
+    MSG_CHANNEL_REQUEST,
 )
 from paramiko.message import Message
 from paramiko.packet import Packetizer
@@ -42,6 +44,8 @@ MAX_EXCHANGES_BEFORE_LOGIN = 3
 EXCHANGE_SECONDS = 0.2
 # An idle connection looks this often whether it must exchange keys or send a sign of life.
 IDLE_SECONDS = 5
+# Of whichever method was agreed on (RFC 4253, 7).
+KEX_METHOD_PACKETS = range(30, 50)
 
 LOG = "nodemgr.frontdoor.ssh"
 # What a stranger on the network sends is no event of this node.
@@ -66,6 +70,7 @@ class ConnectionEvents(Protocol):
     def authenticated(self) -> None: ...
     def channel_opened(self, channel: paramiko.Channel) -> None: ...
     def channel_gone(self, number: int) -> None: ...
+    def signalled(self, channel: paramiko.Channel, name: str) -> None: ...
     def ended(self) -> None: ...
 
 
@@ -75,6 +80,7 @@ class BoundedPacketizer(Packetizer):
     Who does not log in in time is ended by the server; paramiko's timer of the handshake, a thread, is not needed.
     """
 
+    drops_guess = False
     _before_login = MAX_BEFORE_LOGIN
     _banner = MAX_BANNER
     logged_in = False
@@ -87,6 +93,14 @@ class BoundedPacketizer(Packetizer):
             if self._before_login < 0:
                 raise paramiko.SSHException("too much said before the login")
         return super().read_all(n, check_rekey)
+
+    def read_message(self) -> tuple[int, Message]:
+        """The next packet, but not the one that a client sent for a key exchange which it guessed wrong."""
+        kind, message = super().read_message()
+        if self.drops_guess and kind in KEX_METHOD_PACKETS:
+            self.drops_guess = False
+            return self.read_message()
+        return kind, message
 
     def _read_timeout(self, timeout: float) -> bytes:
         said: bytes = super()._read_timeout(timeout)  # type: ignore[misc]
@@ -165,7 +179,18 @@ class BoundedTransport(paramiko.Transport):
         elif self._exchanges > MAX_EXCHANGES_BEFORE_LOGIN:
             raise paramiko.SSHException("too many key exchanges before the login")
         self._exchanged = time.monotonic()
+        said = Message(m.asbytes())
         super()._negotiate_keys(m)  # type: ignore[misc]
+        cast(BoundedPacketizer, self.packetizer).drops_guess = self._guessed_wrong(said)
+
+    def _guessed_wrong(self, said: Message) -> bool:
+        """Whether the client has sent a first packet of an exchange that is none (RFC 4253, 7.1): it did not put first
+        what we put first, even if it is what both then agree on."""
+        theirs = self._really_parse_kex_init(said)  # type: ignore[attr-defined]
+        own = Message(self._latest_kex_init[1:])  # type: ignore[attr-defined]
+        ours = self._really_parse_kex_init(own)  # type: ignore[attr-defined]
+        first = [(each["kex_algo_list"][:1], each["server_key_algo_list"][:1]) for each in (theirs, ours)]
+        return bool(theirs["kex_follows"]) and first[0] != first[1]
 
     def _parse_newkeys(self, m: Message) -> None:
         first = self.auth_handler is None
@@ -198,7 +223,22 @@ def _fed(original: Callable[[paramiko.Channel, Message], None]) -> Callable[[par
     return feed
 
 
+def _heard(original: Callable[[paramiko.Channel, Message], None]) -> Callable[[paramiko.Channel, Message], None]:
+    """A handler of channel requests that knows `signal` too (RFC 4254, 6.9), which wants no reply."""
+
+    def hear(channel: Any, message: Message) -> None:
+        request = Message(message.get_remainder())
+        if request.get_text() == "signal":
+            request.get_boolean()
+            channel.transport.events.signalled(channel, request.get_text())
+        original(channel, message)
+
+    return hear
+
+
 _handlers = paramiko.Transport._channel_handler_table  # type: ignore[attr-defined]
 BoundedTransport._channel_handler_table = _handlers | {  # type: ignore[attr-defined]
-    number: _fed(_handlers[number]) for number in (MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA)
+    MSG_CHANNEL_DATA: _fed(_handlers[MSG_CHANNEL_DATA]),
+    MSG_CHANNEL_EXTENDED_DATA: _fed(_handlers[MSG_CHANNEL_EXTENDED_DATA]),
+    MSG_CHANNEL_REQUEST: _heard(_handlers[MSG_CHANNEL_REQUEST]),
 }

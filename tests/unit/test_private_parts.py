@@ -47,7 +47,9 @@ USED = {
     },
     paramiko.channel: {"_unlink_channel", "_send_user_message"},
     paramiko.packet: {"_read_timeout"},
-    paramiko.transport: OVERRIDDEN[BoundedTransport] - {"_unlink_channel"} | {"_key_info"},
+    paramiko.transport: OVERRIDDEN[BoundedTransport] - {"_unlink_channel"}
+    | {"_key_info"}
+    | {"_latest_kex_init", "_really_parse_kex_init"},
     xdist.scheduler.loadscope: {"_split_scope"},
 }
 

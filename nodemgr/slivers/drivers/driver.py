@@ -6,8 +6,9 @@ node manager's event loop and never block it; `enter` is called from the front d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
@@ -44,11 +45,14 @@ class Pty:
     rows: int
 
 
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+
+
 class Session(Protocol):
     """One running command inside a sliver.
 
     The file descriptors belong to the caller from now on, who closes them. With a terminal `stdin` and `stdout` are the
-    one master side and `stderr` is None.
+    one master side and `stderr` is None. `ended` becomes readable when the command ends.
     """
 
     @property
@@ -59,9 +63,17 @@ class Session(Protocol):
     def stderr(self) -> int | None: ...
     @property
     def pid(self) -> int: ...
+    @property
+    def ended(self) -> int: ...
+    @property
+    def fatal_signal(self) -> int | None:
+        """The signal that ended the command, known after `wait`; None when it exited."""
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the terminal's size; nothing without one."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process group of the command's first process; nothing once that has ended."""
 
     def hangup(self) -> None:
         """SIGHUP to the process group, and SIGKILL a moment later to what stays. Safe twice and after the end."""
@@ -111,8 +123,21 @@ class Driver(Protocol):
         One that `stop` ended is none of them, nor one that another call is at work on.
         """
 
-    def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> Session:
-        """Run `argv` inside (an empty one: the login shell). Blocking, from any thread.
+    def enter(
+        self,
+        slice: str,
+        argv: Sequence[str],
+        *,
+        pty: Pty | None,
+        variables: Mapping[str, str] = NO_VARIABLES,
+        control: int | None = None,
+    ) -> Session:
+        """Run `argv` inside. Blocking, from any thread.
+
+        Args:
+            argv: an empty one is the login shell.
+            variables: of the environment, beside the fixed ones, which win. Programs outside see them too.
+            control: a descriptor of ours that the command has as its descriptor 3; only without a terminal.
 
         Raises:
             Refusal: NOT_FOUND when there is no such running sliver; NOT_ALLOWED on a simulated node.

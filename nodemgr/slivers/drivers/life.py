@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import Pty, SliverSpec
+from nodemgr.slivers.drivers.driver import NO_VARIABLES, Pty, SliverSpec
 from nodemgr.slivers.inside import etc, folder
 from nodemgr.slivers.inside.folder import Record, SliverFolder
 from nodemgr.slivers.inside.keyring import leave_session_keyring
@@ -124,12 +124,20 @@ class LocalDriver:
         replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
         replace_file(self._ssh / "ssh_config", etc.ssh_config(ssh_config).encode(), 0o644)
 
-    def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> KeeperSession:
+    def enter(
+        self,
+        slice: str,
+        argv: Sequence[str],
+        *,
+        pty: Pty | None,
+        variables: Mapping[str, str] = NO_VARIABLES,
+        control: int | None = None,
+    ) -> KeeperSession:
         sliver = SliverFolder(self.directory, slice)
         record, keeper = sliver.record(), sliver.keeper()
         if record is None or keeper is None or not keeper.alive:
             raise Refusal(Code.NOT_FOUND, f"no sliver of {slice} runs on this node")
-        return enter(self.door(record, keeper), argv or [etc.SHELL, "-l"], pty)
+        return enter(self.door(record, keeper), argv or [etc.SHELL, "-l"], pty, variables, control)
 
     def owns_port(self, slice: str, address: str, port: int) -> bool:
         """Whether a connection to `address` (one of this host's own) and `port` reaches a process of the sliver."""

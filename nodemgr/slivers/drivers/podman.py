@@ -15,7 +15,7 @@ import io
 import os
 import tarfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -160,9 +160,12 @@ class ContainerDoor:
     limits: tuple[str, ...]
     hands_over: ClassVar[bool] = False
 
-    def command(self, argv: Sequence[str], terminal: Terminal | None) -> list[str]:
+    def command(
+        self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
+    ) -> list[str]:
         """runc makes each command lead a session without a terminal; the first one it opens is then its own."""
-        own = ["--env", f"TERM={terminal.term}"] if terminal else []
+        own = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+        own += ["--preserve-fds", str(kept)] if kept else []
         path = f"/dev/pts/{terminal.number}" if terminal else ""
         take = ["/bin/sh", "-c", f'exec <{path} >{path} 2>&1; exec "$@"', "sh"] if terminal else []
         return [self.runc, "exec", *own, self.container, *take, *self.limits, *AT_HOME, *argv]
@@ -174,7 +177,7 @@ def specification(record: Record, view: Sequence[Entry], image: str, name: str, 
         "name": name,
         "image": image,
         "command": list(KEEPER),
-        "env": environment(record.slice, None),
+        "env": environment(record.slice),
         "unsetenvall": True,
         "hostname": record.hostname.replace("_", "-"),
         "netns": {"nsmode": "host"},

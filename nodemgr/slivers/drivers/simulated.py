@@ -5,13 +5,13 @@ while the sliver runs, and says so when it was stopped.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import Pty, Session, SliverSpec
+from nodemgr.slivers.drivers.driver import NO_VARIABLES, Pty, Session, SliverSpec
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
@@ -88,7 +88,15 @@ class SimulatedDriver:
         names = (path.name.partition("@") for path in self.directory.iterdir())
         return {slice: UUID(slice_id) for slice, _, slice_id in names}
 
-    def enter(self, slice: str, argv: Sequence[str], *, pty: Pty | None) -> Session:
+    def enter(
+        self,
+        slice: str,
+        argv: Sequence[str],
+        *,
+        pty: Pty | None,
+        variables: Mapping[str, str] = NO_VARIABLES,
+        control: int | None = None,
+    ) -> Session:
         del argv, pty
         raise Refusal(Code.NOT_ALLOWED, f"{slice} is on a simulated node, where nobody can log in; take a real one")
 

@@ -6,9 +6,11 @@ import contextlib
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodemgr.slivers.drivers.driver import NO_VARIABLES
 from nodemgr.slivers.inside import sftp
 from nodemgr.slivers.inside.view import home_of, host_etc
 from rpc.files import replace_file
@@ -69,10 +71,10 @@ class Names:
     hostname: str
 
 
-def environment(slice: str, term: str | None) -> dict[str, str]:
-    """The fixed environment of every session; TERM with a terminal only."""
-    fixed = {"HOME": home_of(slice), "USER": slice, "LOGNAME": slice, "SHELL": SHELL, "PATH": PATH, "LANG": "C.UTF-8"}
-    return fixed | {"TAR_OPTIONS": TAR_OPTIONS} | ({"TERM": term} if term else {})
+def environment(slice: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict[str, str]:
+    """The environment of a session: LANG unless `variables` has another, those, and what is fixed."""
+    fixed = {"HOME": home_of(slice), "USER": slice, "LOGNAME": slice, "SHELL": SHELL, "PATH": PATH}
+    return {"LANG": "C.UTF-8", **variables, **fixed, "TAR_OPTIONS": TAR_OPTIONS}
 
 
 def python_folder() -> Path | None:

@@ -42,6 +42,16 @@ def hang_up(entrant: int) -> list[Group]:
     return found
 
 
+def signal_groups(entrant: int, number: int) -> None:
+    """A signal to the process group of each process that the nsenter process `entrant` waits for."""
+    for leader in children(entrant):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(leader) == leader:
+                os.killpg(leader, number)
+            else:  # so early that it leads no group yet
+                os.kill(leader, number)
+
+
 def finish(entrants: Iterable[int], groups: Sequence[Group]) -> None:
     """SIGKILL to what is left of the groups. What was started with nohup lives on, as its user wished."""
     for group in groups:

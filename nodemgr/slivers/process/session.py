@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import struct
 import termios
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from nodemgr.slivers.drivers.driver import Pty
 from nodemgr.slivers.inside.etc import environment
-from nodemgr.slivers.process.hangup import HANGUP_SECONDS, Group, finish, hang_up
+from nodemgr.slivers.process.hangup import HANGUP_SECONDS, Group, finish, hang_up, signal_groups
 from nodemgr.slivers.process.launch import as_host_user, program
 from nodemgr.slivers.process.spawn import exit_status, open_null, open_pipe, spawn
 from trust.errors import Code, Refusal
@@ -37,10 +38,9 @@ AT_HOME = ("/bin/sh", "-c", 'umask 022; cd 2>/dev/null; exec "$@"', "sh")
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """A terminal of the sliver's own: /dev/pts/`number` inside, of the kind `term`."""
+    """A terminal of the sliver's own: /dev/pts/`number` inside."""
 
     number: int
-    term: str
 
 
 class Door(Protocol):
@@ -58,8 +58,11 @@ class Door(Protocol):
         """Whether the command gets the very streams that it is started with; else it must open its terminal itself,
         and what stands between would read what is typed."""
 
-    def command(self, argv: Sequence[str], terminal: Terminal | None) -> list[str]:
-        """The whole command line that runs `argv` inside; its standard streams are the session's already."""
+    def command(
+        self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
+    ) -> list[str]:
+        """The whole command line that runs `argv` inside, where its standard streams and `kept` descriptors after
+        them, and `variables` in its environment, are the session's already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,9 @@ class NamespaceDoor:
     limits: tuple[str, ...] = ()
     hands_over: ClassVar[bool] = True
 
-    def command(self, argv: Sequence[str], terminal: Terminal | None) -> list[str]:
+    def command(
+        self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
+    ) -> list[str]:
         """The whole command line: limits, the sliver's uid, its namespaces, a session, no rights, home, `argv`."""
         namespaces = ["-U", "-m", "-p", "-i", "-u", "-C", "-t", str(self.keeper)]
         lead = ["/usr/bin/setsid", *(["--ctty"] if terminal else [])]
@@ -93,11 +98,13 @@ class NamespaceDoor:
 class KeeperSession:
     """One running command inside a sliver (`nodemgr.slivers.drivers.driver.Session`)."""
 
-    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int | None) -> None:
+    def __init__(self, pid: int, ended: int, stdin: int, stdout: int, stderr: int | None) -> None:
         self.pid = pid
+        self.ended = ended
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
+        self.fatal_signal: int | None = None
         self._status: int | None = None
         self._waiting = threading.Lock()
         self._hanging_up = threading.Lock()
@@ -110,8 +117,14 @@ class KeeperSession:
     def wait(self) -> int:
         with self._waiting:
             if self._status is None:
-                self._status = exit_status(os.waitpid(self.pid, 0)[1])
+                ended = os.waitpid(self.pid, 0)[1]
+                self.fatal_signal = os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else None
+                self._status = exit_status(ended)
             return self._status
+
+    def signal(self, number: int) -> None:
+        if self._status is None:
+            signal_groups(self.pid, number)
 
     def hangup(self) -> None:
         if self._status is None and self._hanging_up.acquire(blocking=False):
@@ -124,38 +137,54 @@ class KeeperSession:
         finish([self.pid] if self._status is None else [], groups)
 
 
-def enter(door: Door, argv: Sequence[str], pty: Pty | None) -> KeeperSession:
+def enter(
+    door: Door, argv: Sequence[str], pty: Pty | None, variables: Mapping[str, str], control: int | None
+) -> KeeperSession:
     """Run `argv` behind `door`. Refusal(INTERNAL) when the host cannot start it; all else shows in its exit status."""
     try:
-        return _enter_terminal(door, argv, pty) if pty else _enter_pipes(door, argv)
+        return _enter_terminal(door, argv, pty, variables) if pty else _enter_pipes(door, argv, variables, control)
     except OSError as error:
         raise Refusal(Code.INTERNAL, f"the sliver of {door.slice} cannot be entered: {error.strerror}") from error
 
 
-def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty) -> KeeperSession:
+def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty, variables: Mapping[str, str]) -> KeeperSession:
     with ExitStack() as ours, ExitStack() as theirs:
         master, slave = open_terminal(door.keeper, door.host_uid)
         ours.callback(os.close, master)
         theirs.callback(os.close, slave)
         set_size(master, pty.columns, pty.rows)
         number = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, bytes(4)))[0]
-        terminal = Terminal(number, pty.term or "dumb")
+        own = {**variables, "SSH_TTY": f"/dev/pts/{number}", "TERM": pty.term}
         stream = slave if door.hands_over else open_null(theirs)
-        command, variables = door.command(argv, terminal), environment(door.slice, terminal.term)
-        pid = spawn(command, variables, {0: stream, 1: stream, 2: slave})
+        command = door.command(argv, Terminal(number), own, 0)
+        pid = spawn(command, environment(door.slice, own), {0: stream, 1: stream, 2: slave})
+        session = KeeperSession(pid, _ending(pid), master, master, None)
         ours.pop_all()  # the session's from now on
-    return KeeperSession(pid, master, master, None)
+    return session
 
 
-def _enter_pipes(door: Door, argv: Sequence[str]) -> KeeperSession:
+def _enter_pipes(door: Door, argv: Sequence[str], variables: Mapping[str, str], control: int | None) -> KeeperSession:
     with ExitStack() as ours, ExitStack() as theirs:
         in_read, in_write = open_pipe(theirs, ours)
         out_read, out_write = open_pipe(ours, theirs)
         err_read, err_write = open_pipe(ours, theirs)
-        streams = {0: in_read, 1: out_write, 2: err_write}
-        pid = spawn(door.command(argv, None), environment(door.slice, None), streams)
+        streams = {0: in_read, 1: out_write, 2: err_write} | ({} if control is None else {3: control})
+        command = door.command(argv, None, variables, len(streams) - 3)
+        pid = spawn(command, environment(door.slice, variables), streams)
+        session = KeeperSession(pid, _ending(pid), in_write, out_read, err_read)
         ours.pop_all()  # the session's from now on
-    return KeeperSession(pid, in_write, out_read, err_read)
+    return session
+
+
+def _ending(pid: int) -> int:
+    """A descriptor that becomes readable when our child `pid` ends; without one, the child is ended at once."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        hang_up(pid)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def open_terminal(keeper: int, owner: int | None) -> tuple[int, int]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import getpass
 import os
+import shutil
+import socket
 import subprocess
 import threading
 import uuid
@@ -60,6 +63,7 @@ class Node:
     server: FrontDoorServer
     address: str
     port: int
+    login: str = SLICE
 
     @property
     def key(self) -> Path:
@@ -68,7 +72,7 @@ class Node:
     def options(self, key: Path | None = None) -> list[str]:
         return ["-F", str(self.folder / "config"), "-i", str(key or self.key), "-o", f"Port={self.port}"]
 
-    def ssh(self, *words: str, login: str = SLICE, key: Path | None = None, **how: Any) -> Any:
+    def ssh(self, *words: str, login: str | None = None, key: Path | None = None, **how: Any) -> Any:
         """Run the real client to its end: `words` are options, then the command."""
         flags = [word for word in words if word.startswith("-")]
         assert not flags or words[0] in flags, "options stand first"
@@ -79,7 +83,7 @@ class Node:
         return subprocess.run(argv, **how)
 
     @contextlib.contextmanager
-    def start(self, *words: str, login: str = SLICE, key: Path | None = None, **how: Any) -> Iterator[Any]:
+    def start(self, *words: str, login: str | None = None, key: Path | None = None, **how: Any) -> Iterator[Any]:
         """The real client, running, all three streams piped; killed at the end if it still runs."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | how
         with subprocess.Popen(["ssh", *self.options(key), *self._split(words, login)], **pipes) as client:
@@ -88,10 +92,10 @@ class Node:
             finally:
                 client.kill()
 
-    def _split(self, words: Sequence[str], login: str) -> list[str]:
+    def _split(self, words: Sequence[str], login: str | None) -> list[str]:
         flags = list(words[: next((i for i, word in enumerate(words) if word == "--"), 0)])
         command = words[len(flags) + 1 :] if flags else words
-        return [*flags, f"{login}@{self.address}", *command]
+        return [*flags, f"{login or self.login}@{self.address}", *command]
 
 
 def new_key(folder: Path, name: str) -> Path:
@@ -130,6 +134,47 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     for slice in list(table.entries):
         run_async(driver.delete(slice))
     assert [t.name for t in threading.enumerate() if t.name.startswith(("front-door", "session"))] == []
+
+
+SSHD = """\
+ListenAddress 127.0.0.1:{port}
+HostKey {folder}/sshd_key
+AuthorizedKeysFile {folder}/user_key.pub
+StrictModes no
+UsePAM no
+PidFile none
+AcceptEnv LANG LC_* COLORTERM TERM GIT_PROTOCOL
+Subsystem sftp internal-sftp
+"""
+
+
+@pytest.fixture(scope="module")
+def sshd(node: Node) -> Iterator[Node]:
+    """A real sshd on loopback, which lets the same user key in as whoever runs these tests: what users are used to."""
+    program = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
+    if program is None:
+        pytest.skip("no sshd here to compare with; apt-get install openssh-server")
+    key = new_key(node.folder, "sshd_key")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (node.folder / "sshd_config").write_text(SSHD.format(port=port, folder=node.folder))
+    with (node.folder / "known_hosts").open("a") as file:
+        file.write(f"[127.0.0.1]:{port} {key.with_suffix('.pub').read_text()}")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    config = ["-f", str(node.folder / "sshd_config")]
+    with subprocess.Popen([program, "-D", "-e", *config], stderr=subprocess.PIPE) as daemon:
+        assert daemon.stderr is not None
+        assert b"listening" in daemon.stderr.readline()
+        yield dataclasses.replace(node, port=port, login=getpass.getuser())
+        daemon.terminate()
+
+
+@pytest.fixture(params=["node", "sshd"])
+def door(request: pytest.FixtureRequest) -> Node:
+    """The front door, and a real sshd that must do the same."""
+    made: Node = request.getfixturevalue(request.param)
+    return made
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from paramiko.common import cMSG_USERAUTH_REQUEST
+from paramiko.common import MSG_KEXINIT, cMSG_USERAUTH_REQUEST
 
 from nodemgr.frontdoor.limits import NARROW_WINDOW, WIDE_PER_SLICE, WINDOW
 from nodemgr.frontdoor.transport import EXCHANGE_SECONDS, MAX_EXCHANGES_BEFORE_LOGIN, MAX_PACKET_BEFORE_LOGIN
@@ -61,6 +61,34 @@ def test_what_is_weak_or_costs_python_time_is_not_spoken(node: Node, option: str
 )
 def test_what_clients_speak_gets_in(node: Node, option: str) -> None:
     assert node.ssh(f"-o{option}", "--", "echo in").stdout == b"in\n"
+
+
+class GuessingTransport(paramiko.Transport):
+    """A client that does not wait for the server's list (RFC 4253, 7): its first packet of X25519 follows its own."""
+
+    def _send_message(self, data: paramiko.Message) -> None:
+        said = data.asbytes()
+        if said[0] == MSG_KEXINIT and not self.is_authenticated():
+            said = said[:-5] + b"\1" + said[-4:]
+            data = paramiko.Message(said)
+            self.local_kex_init = self._latest_kex_init = said
+        super()._send_message(data)  # type: ignore[misc]
+        if said[0] == MSG_KEXINIT and not self.is_authenticated():
+            guess = paramiko.Message()
+            guess.add_byte(bytes([30]))
+            guess.add_string(bytes(32))  # of another pair than the right one's, so that it cannot be taken for it
+            super()._send_message(guess)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kex", ["curve25519-sha256@libssh.org", "ecdh-sha2-nistp256"])
+def test_a_wrong_guess_of_the_key_exchange_is_dropped(door: Node, kex: str) -> None:
+    with GuessingTransport((door.address, door.port)) as transport:
+        transport.get_security_options().kex = (kex,)
+        transport.connect(username=door.login, pkey=paramiko.Ed25519Key.from_private_key_file(str(door.key)))
+        channel = transport.open_session()
+        channel.exec_command("echo in")
+        assert channel.recv(100) == b"in\n"
+    transport.join(10)
 
 
 def test_the_hybrid_of_newer_clients_gets_in(node: Node) -> None:

@@ -27,7 +27,7 @@ class Screen:
         self._master, slave = pty.openpty()
         self._slave = slave
         self.size(rows, columns)
-        argv = ["ssh", "-tt", *node.options(), f"{SLICE}@{node.address}", *words]
+        argv = ["ssh", "-tt", *node.options(), f"{node.login}@{node.address}", *words]
         self.client = subprocess.Popen(
             argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=os.environ | {"TERM": "vt220"}
         )
@@ -121,6 +121,24 @@ def test_a_background_process_does_not_hold_up_the_end(node: Node) -> None:
     assert screen.client.wait(30) == 0
     assert node.ssh("pkill -x sleep").returncode == 0
     screen.close()
+
+
+@pytest.mark.parametrize("line", ["sleep 600 >out 2>&1 &", "sleep 600 & disown", "(sleep 600 &)"])
+def test_logging_out_leaves_the_background_job_and_waits_for_nothing(door: Node, line: str) -> None:
+    screen = Screen(door, "exec /bin/bash --norc -i")
+    screen.type(f"PS1=ready-$((1+1))'>'; echo $$ >pid; cd /tmp; {line}\n")
+    screen.until("ready-2>")
+    screen.type("echo job-$! up-$((1+1))\n")
+    screen.until("up-2")
+    screen.type("exit 3\n")
+    assert screen.client.wait(60) == 3
+    assert door.ssh("pkill -x sleep").returncode == 0
+    screen.close()
+
+
+def test_without_a_terminal_the_pipes_are_waited_for_as_sshd_does(door: Node) -> None:
+    done = door.ssh("{ sleep 1; echo late; } & echo early; exit 4")
+    assert (done.stdout, done.returncode) == (b"early\nlate\n", 4)
 
 
 def test_all_output_before_the_end_arrives(node: Node) -> None:

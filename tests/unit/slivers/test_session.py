@@ -24,7 +24,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def words_of(door: NamespaceDoor, terminal: Terminal | None = None) -> list[str]:
-    return door.command(["ls", "-l"], terminal)
+    return door.command(["ls", "-l"], terminal, {}, 0)
 
 
 def test_namespaces_are_joined_before_rights_are_given_up_and_limits_come_last() -> None:
@@ -60,16 +60,17 @@ def test_a_plain_user_changes_no_uid() -> None:
 
 
 def test_a_terminal_becomes_the_controlling_one() -> None:
-    assert "--ctty" in words_of(NamespaceDoor("ocean", 77, None), Terminal(3, "xterm"))
+    assert "--ctty" in words_of(NamespaceDoor("ocean", 77, None), Terminal(3))
     assert "--ctty" not in words_of(NamespaceDoor("ocean", 77, None))
 
 
 def test_podman_opens_the_terminal_by_name() -> None:
     door = ContainerDoor("ocean", 77, 5000, "/usr/bin/runc", "c0ffee", rlimits(64, 10))
-    words = door.command(["ls"], Terminal(3, "xterm"))
+    words = door.command(["ls"], Terminal(3), {"TERM": "xterm"}, 0)
     assert words[:5] == ["/usr/bin/runc", "exec", "--env", "TERM=xterm", "c0ffee"]
     assert any("/dev/pts/3" in word for word in words)
-    assert not any("/dev/pts" in word for word in door.command(["ls"], None))
+    assert not any("/dev/pts" in word for word in door.command(["ls"], None, {}, 0))
+    assert "--preserve-fds" in door.command(["ls"], None, {}, 1)
     assert not door.hands_over
     assert NamespaceDoor("ocean", 77, None).hands_over
 
@@ -80,10 +81,11 @@ def test_limits() -> None:
     assert words[-1] == "--"
 
 
-def test_term_only_with_a_terminal() -> None:
-    assert "TERM" not in environment("ocean", None)
-    assert environment("ocean", "vt100")["TERM"] == "vt100"
-    assert environment("ocean", None)["HOME"] == "/home/ocean"
+def test_a_sessions_variables_change_its_language_and_nothing_fixed() -> None:
+    assert environment("ocean")["LANG"] == "C.UTF-8"
+    given = environment("ocean", {"TERM": "vt100", "LANG": "de_DE.UTF-8", "HOME": "/", "PATH": "/x"})
+    assert (given["TERM"], given["LANG"], given["HOME"]) == ("vt100", "de_DE.UTF-8", "/home/ocean")
+    assert given["PATH"] == environment("ocean")["PATH"]
 
 
 @pytest.mark.parametrize("status", [0, 1, 255])
