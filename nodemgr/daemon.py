@@ -10,6 +10,7 @@ from nodemgr.agents import Agents
 from nodemgr.api import at, create_app
 from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
+from nodemgr.frontdoor.forward import Here
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
 from nodemgr.periodic import look_after
@@ -74,8 +75,9 @@ async def _run(settings: Settings, member: Member, node: Node) -> None:
         await _serve(settings, member, node, FrontDoor(host, port, simulated_host_key(settings.state_dir)))
         return
     key, clock = settings.state_dir / "ssh_host_key", node.trust.clock
+    here = Here(node.identity.name, settings.node_address)
     taken = settings.accept_env.replace(",", " ").split()
-    server = FrontDoorServer(node.driver, node, key, host, port, clock, accept_env=taken)
+    server = FrontDoorServer(node.driver, node, key, host, port, clock, accept_env=taken, here=here)
     node.sessions = server
     _, port = await listening(node, [(host, port)], lambda: asyncio.to_thread(server.start))
     try:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 import paramiko
 
 from nodemgr.frontdoor import terminal
+from nodemgr.frontdoor.listener import Listener
 from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
+from nodemgr.frontdoor.reverse import Reverse
 from nodemgr.frontdoor.signals import send_exit_signal
 from nodemgr.frontdoor.variables import MAX_VARIABLES
 from nodemgr.slivers.drivers.driver import Pty, Session
@@ -35,11 +37,15 @@ class SessionChannel:
     Args:
         channel: the client's channel; kept here, for paramiko keeps only weak references.
         enter: starts a command inside the sliver, with the terminal or None, and variables of its environment.
+        reverse: makes the way to the user's agent.
     """
 
-    def __init__(self, channel: paramiko.Channel, enter: Enter) -> None:
+    def __init__(self, channel: paramiko.Channel, enter: Enter, reverse: Reverse) -> None:
         self._channel = channel
         self._enter = enter
+        self._reverse = reverse
+        self._wants_agent = False
+        self._agent: Listener | None = None
         self._pty: Pty | None = None
         self._modes: dict[int, int] = {}
         self._variables: dict[str, str] = {}
@@ -65,6 +71,11 @@ class SessionChannel:
             return False
         self._variables[name] = value
         return True
+
+    def request_agent(self) -> bool:
+        """Remember that the command that follows may use the agent of the client's user; refused after it."""
+        self._wants_agent = not self._started
+        return self._wants_agent
 
     def start(self, argv: Sequence[str]) -> bool:
         """Start the one command of this channel; refused for a second one (RFC 4254, 6.5).
@@ -125,15 +136,30 @@ class SessionChannel:
             log.exception("front door: a session broke")
             self._refuse(BROKEN)
         finally:
+            if self._agent is not None:
+                self._reverse.end(self._agent)
             with self._lock:
                 self._session = None
                 self._gone = True
                 os.close(self._wake)
 
     def _begin(self, argv: list[str]) -> Session:
+        if self._wants_agent:
+            self._open_agent()
         with self._lock:
             self._session = session = self._enter(argv, self._pty, self._variables)
         return session
+
+    def _open_agent(self) -> None:
+        """Without it the command runs all the same, as sshd has it."""
+        try:
+            self._agent = self._reverse.agent()
+        except Refusal as refusal:
+            self._replied.wait(REPLY_SECONDS)
+            with contextlib.suppress(*CHANNEL_LOST):
+                self._channel.sendall_stderr(f"no agent is forwarded: {refusal.reason}\r\n".encode())
+        else:
+            self._variables["SSH_AUTH_SOCK"] = self._agent.address
 
     def _prepare(self, session: Session) -> None:
         with self._lock:

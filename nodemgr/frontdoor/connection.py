@@ -18,12 +18,12 @@ from paramiko.common import (
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
     OPEN_FAILED_RESOURCE_SHORTAGE,
     OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
-    OPEN_SUCCEEDED,
 )
 
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.channel import SessionChannel
-from nodemgr.frontdoor.forward import Forward, allowed
+from nodemgr.frontdoor.forward import Forward, Here, allowed, dial
+from nodemgr.frontdoor.lending import connected
 from nodemgr.frontdoor.limits import (
     MAX_CHANNELS_EVER,
     MAX_CHANNELS_PER_CONNECTION,
@@ -32,19 +32,25 @@ from nodemgr.frontdoor.limits import (
     admits_user,
     window,
 )
+from nodemgr.frontdoor.reverse import LOOPBACK, Reverse
 from nodemgr.frontdoor.signals import number_of
-from nodemgr.frontdoor.transport import BoundedTransport
+from nodemgr.frontdoor.transport import BoundedTransport, Refused
 from nodemgr.frontdoor.variables import accepted
 from nodemgr.slivers.drivers.driver import Driver, Pty, Session
 from nodemgr.slivers.inside.etc import SFTP_SERVER, SHELL
 from rpc.eviction import source_of
 from trust.clock import Clock
+from trust.errors import Code, Refusal
 from trust.sshkeys import PublicKey
 
 log = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+Make = Callable[[paramiko.Channel], SessionChannel | Forward]
+_BROKEN: Refused | None = Refused(OPEN_FAILED_RESOURCE_SHORTAGE, "this node cannot open it now; try again later")
+_NO_ANSWER: Sequence[int] | str = "this node cannot forward now; try again later"
+_NO_FORWARDS = Refused(OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, "the slice's own key forwards nothing; use a user's")
 
 
 def _otherwise(answer: _T) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
@@ -66,13 +72,14 @@ def _otherwise(answer: _T) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """What the connections of one front door share: who enters slivers, who may, the time, who else is there, and
-    which variables of a client's environment are taken beside the usual ones."""
+    """What the connections of one front door share: who enters slivers, who may, the time, who else is there,
+    what the node is called, and which variables of a client's environment are taken beside the usual ones."""
 
     driver: Driver
     access: AccessTable
     clock: Clock
     clients: Callable[[], Sequence[Client]]
+    here: Here
     accept_env: Sequence[str] = ()
 
 
@@ -87,12 +94,13 @@ class Connection(paramiko.ServerInterface):
         self.granted: Access | None = None
         self._sock = sock
         self._context = context
-        self._kinds: dict[int, tuple[str, int] | None] = {}
+        self._kinds: dict[int, Make] = {}
         self._channels: dict[int, SessionChannel | Forward] = {}
         self._ever = 0
         self._closed = False
         self._done = threading.Event()
         self._transport = BoundedTransport(sock, self)
+        self._reverse = Reverse(self._start_relay, self._offer, self._adopt)
 
     def start(self, host_key: paramiko.PKey) -> None:
         """Begin the protocol on a thread of the transport's own; returns at once."""
@@ -108,7 +116,7 @@ class Connection(paramiko.ServerInterface):
     def client(self) -> Client:
         """How it counts against the bounds."""
         slice = self.granted.slice if self.logged_in and self.granted is not None else None
-        return Client(self.source, slice, len(self._channels))
+        return Client(self.source, slice, len(self._channels) + self._reverse.count)
 
     @property
     def is_stranger(self) -> bool:
@@ -160,24 +168,6 @@ class Connection(paramiko.ServerInterface):
         self.granted, self.key = access, held
         return AUTH_SUCCESSFUL
 
-    @_otherwise(OPEN_FAILED_RESOURCE_SHORTAGE)
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        if kind != "session":
-            return OPEN_FAILED_UNKNOWN_CHANNEL_TYPE
-        return self._open(chanid, None)
-
-    @_otherwise(OPEN_FAILED_RESOURCE_SHORTAGE)
-    def check_channel_direct_tcpip_request(
-        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
-    ) -> int:
-        if self.granted is None or self.key is None or self.key.blob == self.granted.slice_key.blob:
-            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        access = self._lookup(self.granted.slice)
-        target = allowed(access, self._context.driver, destination) if access else None
-        if target is None:
-            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        return self._open(chanid, target)
-
     @_otherwise(False)
     def check_channel_pty_request(
         self,
@@ -206,6 +196,11 @@ class Connection(paramiko.ServerInterface):
         return session is not None and session.resize(width, height)
 
     @_otherwise(False)
+    def check_channel_forward_agent_request(self, channel: paramiko.Channel) -> bool:
+        session = self._session(channel)
+        return session is not None and self._forwards and session.request_agent()
+
+    @_otherwise(False)
     def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
         return self._start(channel, [])
 
@@ -228,13 +223,38 @@ class Connection(paramiko.ServerInterface):
         if not admits_user(self.granted.slice, self._context.clients()):
             self.close()
 
-    def channel_opened(self, channel: paramiko.Channel) -> None:
-        destination = self._kinds.pop(channel.chanid, None)
+    @_otherwise(_BROKEN)
+    def asked_to_open(self, kind: str, number: int, details: paramiko.Message) -> Refused | None:
+        if kind == "session":
+            return self._open(number, self._session_channel)
+        if kind == "direct-tcpip":
+            return self._open_tcp(number, (details.get_text(), details.get_int()))
+        if kind == "direct-streamlocal@openssh.com":
+            return self._open_path(number, details.get_text())
+        return Refused(
+            OPEN_FAILED_UNKNOWN_CHANNEL_TYPE, f"this front door has no {kind[:40]}; it forwards ports and sockets"
+        )
+
+    @_otherwise(_NO_ANSWER)
+    def asked_globally(self, kind: str, details: paramiko.Message) -> Sequence[int] | str:
+        """What a global request is answered: numbers, or a reason why not."""
+        if kind in ("tcpip-forward", "cancel-tcpip-forward"):
+            host, port = details.get_text(), details.get_int()
+        elif kind in ("streamlocal-forward@openssh.com", "cancel-streamlocal-forward@openssh.com"):
+            host, port = details.get_text(), 0
+        else:
+            return ""
+        if kind.startswith("cancel"):
+            return () if self._reverse.cancel(host, port) else "nobody listens there"
         try:
-            if destination is None:
-                self._channels[channel.chanid] = SessionChannel(channel, self._enter)
-            else:
-                self._channels[channel.chanid] = Forward(channel, destination)
+            return self._listen(kind, host, port)
+        except Refusal as refusal:
+            return f"{host}{f':{port}' if port else ''} is not listened on: {refusal.reason}"
+
+    def channel_opened(self, channel: paramiko.Channel) -> None:
+        make = self._kinds.pop(channel.chanid)
+        try:
+            self._channels[channel.chanid] = make(channel)
         except Exception:  # no descriptor or thread to be had: the other channels go on
             log.exception("front door: a channel could not be served")
             channel.close()
@@ -257,21 +277,82 @@ class Connection(paramiko.ServerInterface):
     def ended(self) -> None:
         for number in list(self._channels):
             self.channel_gone(number)
+        self._reverse.close()
         self._done.set()
 
-    def _open(self, number: int, destination: tuple[str, int] | None) -> int:
+    def _open(self, number: int, make: Make) -> Refused | None:
         """Owner, key and lease end are looked at again for each channel."""
+        refused = self._no_room()
+        if refused is None:
+            self._transport.default_window_size = self._window()
+            self._kinds[number] = make
+        return refused
+
+    def _no_room(self) -> Refused | None:
+        """Why nothing more is opened for this client now."""
         self._ever += 1
         if self.granted is None or not self.still_welcome():
             self.close()
-            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        full = len(self._channels) >= MAX_CHANNELS_PER_CONNECTION or self._ever > MAX_CHANNELS_EVER
-        clients = self._context.clients()
-        if full or not admits_channel(self.granted.slice, clients):
-            return OPEN_FAILED_RESOURCE_SHORTAGE
-        self._transport.default_window_size = window(self.granted.slice, clients)
-        self._kinds[number] = destination
-        return OPEN_SUCCEEDED
+            return Refused(OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, "this key or the lease is no longer good here")
+        full = self.client.channels >= MAX_CHANNELS_PER_CONNECTION or self._ever > MAX_CHANNELS_EVER
+        if full or not admits_channel(self.granted.slice, self._context.clients()):
+            return Refused(
+                OPEN_FAILED_RESOURCE_SHORTAGE, "too many sessions and forwards of this slice; end some first"
+            )
+        return None
+
+    def _window(self) -> int:
+        assert self.granted is not None  # noqa: S101 no channel without a login
+        return window(self.granted.slice, self._context.clients())
+
+    @property
+    def _forwards(self) -> bool:
+        """Whether this client may forward: a user, not the slice's own key."""
+        return self.granted is not None and self.key is not None and self.key.blob != self.granted.slice_key.blob
+
+    def _open_tcp(self, number: int, destination: tuple[str, int]) -> Refused | None:
+        access = self._lookup(self.granted.slice) if self._forwards and self.granted else None
+        if access is None:
+            return _NO_FORWARDS
+        target = allowed(access, self._context.driver, self._context.here, destination)
+        if target is None:
+            host, port = destination
+            reason = f"no front door of a node and no port of the sliver's is at {host[:80]}:{port}"
+            return Refused(OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, reason)
+        return self._open(number, lambda channel: Forward(channel, lambda: dial(target)))
+
+    def _open_path(self, number: int, path: str) -> Refused | None:
+        if not self._forwards:
+            return _NO_FORWARDS
+        return self._open(number, lambda channel: Forward(channel, lambda: connected(self._start_relay, path)))
+
+    def _listen(self, kind: str, host: str, port: int) -> Sequence[int]:
+        """Refusal with the reason."""
+        refused = self._no_room() if self._forwards else _NO_FORWARDS
+        if refused is not None:
+            raise Refusal(Code.NOT_ALLOWED, refused.reason)
+        if kind == "streamlocal-forward@openssh.com":
+            self._reverse.listen_on(host)
+            return ()
+        if host not in LOOPBACK:
+            raise Refusal(Code.NOT_ALLOWED, "a sliver listens for ssh -R on localhost only")
+        taken = self._reverse.listen_at(host, port)
+        return () if port else (taken,)
+
+    def _offer(self, kind: str, details: Sequence[str | int]) -> paramiko.Channel | None:
+        return self._transport.open_to_client(kind, details, self._window()) if self._no_room() is None else None
+
+    def _adopt(self, channel: paramiko.Channel, forward: Forward) -> None:
+        self._channels[channel.chanid] = forward
+        if channel.closed:  # before it was known here
+            self.channel_gone(channel.chanid)
+
+    def _start_relay(self, argv: Sequence[str], control: int) -> Session:
+        assert self.granted is not None  # noqa: S101 no channel without a login
+        return self._context.driver.enter(self.granted.slice, argv, pty=None, control=control)
+
+    def _session_channel(self, channel: paramiko.Channel) -> SessionChannel:
+        return SessionChannel(channel, self._enter, self._reverse)
 
     def _session(self, channel: paramiko.Channel) -> SessionChannel | None:
         found = self._channels.get(channel.chanid)

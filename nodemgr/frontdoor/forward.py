@@ -1,4 +1,4 @@
-"""direct-tcpip: a client's connection through this node, to another node's front door or into the own sliver."""
+"""One forwarded connection: from a client to another node's front door or into the own sliver, or out of the sliver."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import paramiko
 
 from nodemgr.access import Access
 from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
+from trust.errors import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -29,24 +32,51 @@ class PortOwner(Protocol):
     def owns_port(self, slice: str, address: str, port: int) -> bool: ...
 
 
-def allowed(access: Access, driver: object, destination: tuple[str, int]) -> tuple[str, int] | None:
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What users call the node that the sliver is on: its name and its address."""
+
+    name: str
+    address: str
+
+    def addresses(self, host: str) -> Sequence[str]:
+        """Where `host` may listen, if it is this node; its name may be either of two addresses inside."""
+        if host in _LOOPBACK:
+            return [_LOOPBACK[host]]
+        return {self.address: [self.address], self.name: [self.address, "127.0.0.1"]}.get(host, [])
+
+
+def allowed(access: Access, driver: object, here: Here, destination: tuple[str, int]) -> tuple[str, int] | None:
     """Where to connect for a client that wants `destination`: a peer's front door, or a port on which the sliver
     itself listens. None: nowhere."""
     if destination in access.peers:
         return destination
     host, port = destination
-    address = _LOOPBACK.get(host)
-    if address is None or not isinstance(driver, PortOwner) or not driver.owns_port(access.slice, address, port):
+    if not isinstance(driver, PortOwner):
         return None
-    return address, port
+    owned = (each for each in here.addresses(host) if driver.owns_port(access.slice, each, port))
+    address = next(owned, None)
+    return (address, port) if address is not None else None
+
+
+def dial(destination: tuple[str, int]) -> socket.socket:
+    """A connection there. OSError."""
+    return socket.create_connection(destination, timeout=CONNECT_SECONDS)
 
 
 class Forward:
-    """One forwarded connection; connecting happens here, so that a dead peer holds up no other channel."""
+    """One forwarded connection; connecting happens here, so that a dead peer holds up no other channel.
 
-    def __init__(self, channel: paramiko.Channel, destination: tuple[str, int]) -> None:
+    Args:
+        channel: the client's end.
+        connect: gives the other end, which is closed here. OSError or Refusal.
+    """
+
+    def __init__(self, channel: paramiko.Channel, connect: Callable[[], socket.socket]) -> None:
         self._channel = channel
-        self._destination = destination
+        self._connect = connect
+        self._peer: socket.socket | None = None
+        self._gone = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._lock = threading.Lock()
         self._over = False
@@ -59,14 +89,18 @@ class Forward:
     def gone(self) -> None:
         """The client closed the channel, or is lost."""
         with self._lock:
+            self._gone = True
             if not self._over:
                 os.eventfd_write(self._wake, 1)
+            if self._peer is not None:
+                _end(self._peer)
 
     def _run(self) -> None:
         try:
-            with socket.create_connection(self._destination, timeout=CONNECT_SECONDS) as peer:
+            with self._connect() as peer:
+                self._keep(peer)
                 self._serve(peer)
-        except OSError:
+        except (OSError, Refusal):
             pass
         except Exception:
             log.exception("front door: a forwarded connection broke")
@@ -74,7 +108,15 @@ class Forward:
             self._close()
             with self._lock:
                 self._over = True
+                self._peer = None
                 os.close(self._wake)
+
+    def _keep(self, peer: socket.socket) -> None:
+        """A socket that the sliver has too may hang in a read: `gone` ends it."""
+        with self._lock:
+            self._peer = peer
+            if self._gone:
+                _end(peer)
 
     def _serve(self, peer: socket.socket) -> None:
         peer.setblocking(False)
@@ -103,3 +145,8 @@ class Forward:
     def _close(self) -> None:
         with contextlib.suppress(*CHANNEL_LOST):
             self._channel.close()
+
+
+def _end(peer: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        peer.shutdown(socket.SHUT_RDWR)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.connection import Connection, ServerContext
+from nodemgr.frontdoor.forward import Here
 from nodemgr.frontdoor.hostkey import host_key_line, open_host_key
 from nodemgr.frontdoor.limits import MAX_STRANGERS, MAX_STRANGERS_PER_SOURCE, Client
 from nodemgr.slivers.drivers.driver import Driver
@@ -40,6 +41,7 @@ class FrontDoorServer:
         clock: against which a lease's end is held.
         login_seconds: how long a client may take to log in.
         accept_env: names (with *) of variables that a client's environment may bring, beside the usual ones.
+        here: what the node is called; by default its address is `host`.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class FrontDoorServer:
         *,
         login_seconds: int = LOGIN_SECONDS,
         accept_env: Sequence[str] = (),
+        here: Here | None = None,
     ) -> None:
-        self._context = ServerContext(driver, access, clock, self._clients, accept_env)
+        self._context = ServerContext(driver, access, clock, self._clients, here or Here("", host), accept_env)
         self._host_key = open_host_key(host_key_path)
         self._address = (host, port)
         self._login_seconds = login_seconds

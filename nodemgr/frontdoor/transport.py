@@ -15,7 +15,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
 import paramiko
@@ -25,6 +26,12 @@ from paramiko.common import (
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_EXTENDED_DATA,
     MSG_CHANNEL_REQUEST,
+    cMSG_CHANNEL_OPEN,
+    cMSG_CHANNEL_OPEN_FAILURE,
+    cMSG_CHANNEL_OPEN_SUCCESS,
+    cMSG_DEBUG,
+    cMSG_REQUEST_FAILURE,
+    cMSG_REQUEST_SUCCESS,
 )
 from paramiko.message import Message
 from paramiko.packet import Packetizer
@@ -44,6 +51,8 @@ MAX_EXCHANGES_BEFORE_LOGIN = 3
 EXCHANGE_SECONDS = 0.2
 # An idle connection looks this often whether it must exchange keys or send a sign of life.
 IDLE_SECONDS = 5
+# How long a client may take to accept a connection that it asked for with -R or -A.
+OPEN_SECONDS = 30
 # Of whichever method was agreed on (RFC 4253, 7).
 KEX_METHOD_PACKETS = range(30, 50)
 
@@ -64,10 +73,20 @@ _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac
 _ENGINES = paramiko.Transport._kex_info  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a channel is not opened: a code of RFC 4254, 5.1, and words for the client's user."""
+
+    code: int
+    reason: str
+
+
 class ConnectionEvents(Protocol):
     """What a transport tells the connection that owns it; called on the transport's own thread."""
 
     def authenticated(self) -> None: ...
+    def asked_to_open(self, kind: str, number: int, details: Message) -> Refused | None: ...
+    def asked_globally(self, kind: str, details: Message) -> Sequence[int] | str: ...
     def channel_opened(self, channel: paramiko.Channel) -> None: ...
     def channel_gone(self, number: int) -> None: ...
     def signalled(self, channel: paramiko.Channel, name: str) -> None: ...
@@ -204,8 +223,77 @@ class BoundedTransport(paramiko.Transport):
             action, self._after_reply = self._after_reply, None
             action()
 
-    def _queue_incoming_channel(self, channel: paramiko.Channel) -> None:
+    def open_to_client(self, kind: str, details: Sequence[str | int], window: int) -> paramiko.Channel | None:
+        """Open a channel for a connection that was made inside; None when the client does not take it. Blocking, from
+        any thread but the transport's own."""
+        message = Message()
+        message.add_byte(cMSG_CHANNEL_OPEN)
+        message.add_string(kind)
+        with self.lock:
+            number = self._next_channel()  # type: ignore[attr-defined]
+            channel = self._new_channel(number, window)
+            self.channel_events[number] = answered = threading.Event()
+        for part in (number, window, self.default_max_packet_size, *details):
+            message.add_int(part) if isinstance(part, int) else message.add_string(part)
+        self._send_user_message(message)
+        answered.wait(OPEN_SECONDS)
+        opened = self.active and answered.is_set() and self._channels.get(number) is channel  # type: ignore[attr-defined]
+        if not opened:
+            self._channels.delete(number)  # type: ignore[attr-defined]
+        return channel if opened else None
+
+    def _new_channel(self, number: int, window: int) -> paramiko.Channel:
+        channel = paramiko.Channel(number)
+        self._channels.put(number, channel)  # type: ignore[attr-defined]
+        self.channels_seen[number] = True
+        channel._set_transport(self)  # type: ignore[attr-defined]
+        channel._set_window(window, self.default_max_packet_size)  # type: ignore[attr-defined]
+        return channel
+
+    def _parse_channel_open(self, m: Message) -> None:
+        """paramiko's own gives no reasons, and knows no sockets of files."""
+        kind, theirs, window, largest = m.get_text(), m.get_int(), m.get_int(), m.get_int()
+        with self.lock:
+            number = self._next_channel()  # type: ignore[attr-defined]
+        refused = self.events.asked_to_open(kind, number, m)
+        answer = Message()
+        answer.add_byte(cMSG_CHANNEL_OPEN_FAILURE if refused else cMSG_CHANNEL_OPEN_SUCCESS)
+        answer.add_int(theirs)
+        if refused is not None:
+            answer.add_int(refused.code)
+            answer.add_string(refused.reason)
+            answer.add_string("en")
+            self._send_message(answer)  # type: ignore[attr-defined]
+            return
+        with self.lock:
+            channel = self._new_channel(number, self.default_window_size)
+            channel._set_remote_channel(theirs, window, largest)  # type: ignore[attr-defined]
+        for part in (number, self.default_window_size, self.default_max_packet_size):
+            answer.add_int(part)
+        self._send_message(answer)  # type: ignore[attr-defined]
         self.events.channel_opened(channel)
+
+    def _parse_global_request(self, m: Message) -> None:
+        """The reply of a port forward has a port only where the client left the choice (RFC 4254, 7.1)."""
+        kind, wanted = m.get_text(), m.get_boolean()
+        answer = self.events.asked_globally(kind, m)
+        if isinstance(answer, str) and answer:
+            self._explain(answer)
+        reply = Message()
+        reply.add_byte(cMSG_REQUEST_FAILURE if isinstance(answer, str) else cMSG_REQUEST_SUCCESS)
+        for part in () if isinstance(answer, str) else answer:
+            reply.add_int(part)
+        if wanted:
+            self._send_message(reply)  # type: ignore[attr-defined]
+
+    def _explain(self, reason: str) -> None:
+        """A refused global request has no room for a reason: as sshd does, it is a message that `ssh -v` shows."""
+        message = Message()
+        message.add_byte(cMSG_DEBUG)
+        message.add_boolean(True)
+        message.add_string(reason)
+        message.add_string("en")
+        self._send_message(message)  # type: ignore[attr-defined]
 
     def _unlink_channel(self, chanid: int) -> None:
         super()._unlink_channel(chanid)  # type: ignore[misc]

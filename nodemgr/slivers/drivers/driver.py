@@ -75,6 +75,9 @@ class Session(Protocol):
     def signal(self, number: int) -> None:
         """Send a signal to the process group of the command's first process; nothing once that has ended."""
 
+    def kill(self) -> None:
+        """SIGKILL to the command's first process, now."""
+
     def hangup(self) -> None:
         """SIGHUP to the process group, and SIGKILL a moment later to what stays. Safe twice and after the end."""
 

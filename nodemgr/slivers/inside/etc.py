@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import NO_VARIABLES
-from nodemgr.slivers.inside import sftp
+from nodemgr.slivers.inside import relay, sftp
 from nodemgr.slivers.inside.view import home_of, host_etc
 from rpc.files import replace_file
 
@@ -21,6 +21,8 @@ PATH = "/etc/slice/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 # Inside: the slice's private key, and what answers `sftp` and `scp`.
 SLICE_KEY = "/etc/slice/ssh_key"
 SFTP_SERVER = "/etc/slice/sftp-server"
+# Inside: what makes sockets for the front door to forward.
+RELAY = "/etc/slice/relay"
 
 # What a sliver's first process runs in the end: a copy of the host's, of the same name for a host with one program for
 # all, that nobody inside may read. The kernel lets nobody trace what he may not read (ptrace(2), execve(2)), and so
@@ -78,8 +80,8 @@ def environment(slice: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict
 
 
 def python_folder() -> Path | None:
-    """The interpreter's own folder where it must be bound into the sliver for sftp, else None."""
-    if any(os.path.exists(path) for path in (*_SFTP_SERVERS, *_SYSTEM_PYTHONS)):
+    """The interpreter's own folder where the sliver has no other, and it must be bound there; else None."""
+    if any(os.path.exists(path) for path in _SYSTEM_PYTHONS):
         return None
     prefix = Path(sys.base_prefix)
     return None if prefix.is_relative_to("/usr") else prefix
@@ -90,11 +92,16 @@ def sftp_command() -> str:
     for path in _SFTP_SERVERS:
         if os.path.exists(path):
             return path
+    return f"{_python()} /etc/slice/sftp_server.py"
+
+
+def _python() -> str:
+    """The command line, inside, of an interpreter that loads nothing of the user's."""
     pythons = [path for path in _SYSTEM_PYTHONS if os.path.exists(path)]
     if not pythons:
         prefix = "/opt/python" if python_folder() else sys.base_prefix
         pythons = [f"{prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
-    return f"{pythons[0]} -I -S /etc/slice/sftp_server.py"
+    return f"{pythons[0]} -I -S"
 
 
 def write_etc(folder: Path, names: Names) -> None:
@@ -106,6 +113,8 @@ def write_etc(folder: Path, names: Names) -> None:
     for name, text in _texts(names).items():
         _put(folder / name, text.encode(), 0o644)
     _put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
+    _put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
+    _put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
     _put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
     _put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
     for name in _COPIED:

@@ -21,7 +21,7 @@ from typing import ClassVar, Protocol
 
 from nodemgr.slivers.drivers.driver import Pty
 from nodemgr.slivers.inside.etc import environment
-from nodemgr.slivers.process.hangup import HANGUP_SECONDS, Group, finish, hang_up, signal_groups
+from nodemgr.slivers.process.hangup import HANGUP_SECONDS, Group, cut_off, finish, hang_up, signal_groups
 from nodemgr.slivers.process.launch import as_host_user, program
 from nodemgr.slivers.process.spawn import exit_status, open_null, open_pipe, spawn
 from trust.errors import Code, Refusal
@@ -125,6 +125,10 @@ class KeeperSession:
     def signal(self, number: int) -> None:
         if self._status is None:
             signal_groups(self.pid, number)
+
+    def kill(self) -> None:
+        if self._status is None:
+            cut_off([self.pid])
 
     def hangup(self) -> None:
         if self._status is None and self._hanging_up.acquire(blocking=False):

@@ -68,7 +68,8 @@ def test_sftp_errors_are_said_and_end_nothing(node: Node, tmp_path: Path) -> Non
     assert done.returncode == 0
     assert done.stdout.decode().splitlines()[-1].endswith(f"/home/{SLICE}")
     assert b"not found" in done.stderr
-    assert b"Permission denied" in done.stderr
+    refused = done.stderr.count(b"Permission denied") + done.stderr.count(b"Failure")
+    assert refused >= 3  # OpenSSH's server has the second word for what is read-only
 
 
 def test_a_tar_of_somebody_elses_files_unpacks(node: Node, tmp_path: Path) -> None:
