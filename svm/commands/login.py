@@ -1,48 +1,121 @@
-"""ssh, ssh-config, run: into the slice with the user's own OpenSSH client, host keys pinned."""
+"""ssh, ssh-config: into the slice with the user's own OpenSSH client, host keys pinned."""
 
-import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import click
 
 from svm.arguments import SLICE
-from svm.exit_codes import status_of_nodes
 from svm.files import slice_folder
 from svm.flags import current, flags
-from svm.output import NodeResult, Report, json_line, line, say
+from svm.output import json_line, say
 from svm.session import connect
 from trust.errors import Code, Refusal
+from trust.names import check_slice_name
 
 REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 IDENTITY = click.option("-i", "identity", type=click.Path(), metavar="FILE", help="The private key to log in with.")
 SSH_FAILED = 255
 """ssh's own exit status when it is the connection that failed."""
+PERMISSION_DENIED = b"Permission denied"
+
+_PLACES = ("SLICE", "NODE")
+# ssh(1): options with a value, and those that svm's configuration of the slice sets.
+_WITH_VALUE = "BbcDEeIiJLmOoQRSWw"
+_SET_BY_US = "Flp"
 
 
 @click.command(context_settings=REST)
-@IDENTITY
-@click.argument("name", type=SLICE, metavar="SLICE")
-@click.argument("node")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[CMD]...")
-@flags
-def ssh(identity: str | None, name: str, node: str, words: tuple[str, ...]) -> None:
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[OPTION]... SLICE NODE [CMD]...")
+def ssh(words: tuple[str, ...]) -> int:
     """Log in to a slice on NODE, or run CMD there.
 
-    NODE is an IP address or a node's name. The exit status is that of ssh.
+    NODE is an IP address or a node's name. OPTION is any of ssh's own (-t -A -L -R -D -N -i ...), before SLICE or
+    before CMD. The exit status is that of ssh.
     """
-    words = _command(words)
+    options, name, node, command = split(words)
     config, target = _prepared(name, node)
-    argv = [*_ssh(config, identity), "--", target, *words]
+    base = ssh_command(config)
+    keys = identities(options)
     sys.stdout.flush()
+    status = _become([*base, *keys, *options, "--", target, *command])
+    if status == SSH_FAILED and _key_refused([*base, *keys], target):
+        say(key_cure(name))
+    return status
+
+
+def split(words: Sequence[str]) -> tuple[list[str], str, str, Sequence[str]]:
+    """The options, slice, node and command of a line as ssh(1) would read it, with two words for the host.
+
+    Raises Refusal(BAD_INPUT), click.UsageError.
+    """
+    options: list[str] = []
+    places: list[str] = []
+    rest = list(words)
+    while rest and (len(places) < len(_PLACES) or rest[0].startswith("-")):
+        word = rest.pop(0)
+        if word == "--":
+            if len(places) == len(_PLACES):
+                break
+        elif word.startswith("-") and len(word) > 1:
+            options += _option(word, rest)
+        else:
+            places.append(word)
+    if len(places) < len(_PLACES):
+        raise click.UsageError(f"Missing argument '{_PLACES[len(places)]}'")
+    return options, check_slice_name(places[0]), places[1], rest
+
+
+def _option(word: str, rest: list[str]) -> list[str]:
+    """One word of options, and its value where that is the next one, which is taken from `rest`."""
+    for at, letter in enumerate(word[1:], 1):
+        if letter in _SET_BY_US:
+            raise Refusal(Code.BAD_INPUT, f"svm ssh sets -{letter} itself, for the slice; leave it out")
+        if letter in _WITH_VALUE:
+            value = [word[at + 1 :]] if word[at + 1 :] else rest[:1]
+            if not value:
+                raise click.UsageError(f"Option '-{letter}' requires an argument")
+            if not word[at + 1 :]:
+                del rest[0]
+            return [word[: at + 1], *value]
+    return [word]
+
+
+def _become(argv: Sequence[str]) -> int:
+    """Run ssh as if it stood here: what is typed, Ctrl-C too, is for ssh. Its exit status, 128 + N after signal N."""
+    import signal
+    import subprocess
+
+    # A handler of ours, unlike SIG_IGN, is not inherited.
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        os.execvp(argv[0], argv)  # noqa: S606 - this process becomes ssh
-    except OSError:
-        raise _no_ssh() from None
+        status = subprocess.call(argv)
+    except FileNotFoundError:
+        raise no_ssh() from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return status if status >= 0 else 128 - status
+
+
+def identities(options: Sequence[str]) -> list[str]:
+    """With -i among ssh's options: that key, and no other."""
+    found = [value for option, value in pairwise(options) if option == "-i"]
+    return ["-o", "IdentitiesOnly=yes", *(word for value in found for word in ("-i", value))] if found else []
+
+
+def _key_refused(base: Sequence[str], target: str) -> bool:
+    """Whether a login fails for want of a key: ssh's own status for it is also that of everything else."""
+    import subprocess
+
+    asked = [*base, "-o", "BatchMode=yes", "-o", f"ConnectTimeout={current().connect_timeout}", "--", target, "true"]
+    ended = subprocess.run(
+        asked, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    return ended.returncode == SSH_FAILED and PERMISSION_DENIED in ended.stderr
 
 
 @click.command(name="ssh-config")
@@ -64,40 +137,7 @@ def ssh_config(name: str) -> None:
         return
     click.echo(config.read_text(encoding="utf-8"), nl=False)
     if sys.stderr.isatty():
-        say(f"To have these always, in ~/.ssh/config:\nInclude {config}")
-
-
-@click.command(context_settings=REST)
-@IDENTITY
-@click.argument("name", type=SLICE, metavar="SLICE")
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
-@flags
-def run(identity: str | None, name: str, words: tuple[str, ...]) -> int:
-    """Run a command on all nodes of a slice at once.
-
-    Equal outputs are shown once.
-    """
-    from shutil import which
-
-    from svm.sshconfig import hosts, write
-
-    words = _command(words)
-    if not words:
-        raise click.UsageError("no command given; write it after --")
-    svmd = connect()
-    found = hosts(svmd.slice(name))
-    if not found:
-        raise Refusal(Code.NOT_FOUND, f"{name} has no running VM; see: svm status {name}")
-    if which("ssh") is None:
-        raise _no_ssh()
-    config = write(svmd.home.directory, name, found)
-    base = [*_ssh(config, identity), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={current().connect_timeout}", "--"]
-    return _run_everywhere(name, base, [host.node for host in found], words)
-
-
-def _command(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The user's command, without the `--` that may stand before it."""
-    return words[1:] if words[:1] == ("--",) else words
+        say(f'To have these always, in ~/.ssh/config:\nInclude "{config}"')
 
 
 def _prepared(name: str, node: str) -> tuple[Path, str]:
@@ -124,7 +164,12 @@ def connect_home() -> Path:
     return Home.find().directory.absolute()
 
 
-def _no_ssh() -> Refusal:
+def key_cure(name: str) -> str:
+    """What helps when a front door knows none of the user's keys."""
+    return f"Let a key in with: svm addkey {name} KEYFILE; or name the right one with -i"
+
+
+def no_ssh() -> Refusal:
     return Refusal(Code.NOT_FOUND, "no ssh on this machine; install the OpenSSH client")
 
 
@@ -135,73 +180,6 @@ def _lists(config: Path, node: str) -> bool:
     return False
 
 
-def _ssh(config: Path, identity: str | None) -> list[str]:
-    return ["ssh", "-F", str(config), *(["-o", "IdentitiesOnly=yes", "-i", identity] if identity else [])]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ran:
-    """What a command did on one node; `output` is stdout and stderr together."""
-
-    node: str
-    status: int
-    output: bytes
-
-
-def _run_everywhere(name: str, base: Sequence[str], found: Sequence[str], words: Sequence[str]) -> int:
-    from concurrent.futures import ThreadPoolExecutor, as_completed
-
-    given = current()
-    report = Report(as_json=given.json)
-    done: list[_Ran] = []
-    with ThreadPoolExecutor(min(given.parallelism, len(found))) as pool:
-        waiting = [pool.submit(_run_on, [*base, node, *words], node) for node in found]
-        for future in as_completed(waiting):
-            done.append(future.result())
-            report.progress(f"{len(done)} of {len(found)} nodes")
-    report.pause()
-    done.sort(key=lambda ran: found.index(ran.node))
-    if given.json:
-        return _as_json(done, report)
-    for output in dict.fromkeys(ran.output for ran in done):
-        _show_group([ran for ran in done if ran.output == output], output)
-    status = _say_statuses(done)
-    if any(ran.status == SSH_FAILED and b"Permission denied" in ran.output for ran in done):
-        say(f"Let a key in with: svm addkey {name} KEYFILE; or name the right one with -i")
-    return status
-
-
-def _run_on(argv: Sequence[str], node: str) -> _Ran:
-    import subprocess
-
-    ended = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    return _Ran(node, ended.returncode, ended.stdout)
-
-
-def _show_group(ran: Sequence[_Ran], output: bytes) -> None:
-    count = f" ({len(ran)} nodes)" if len(ran) > 1 else ""
-    line(click.style(f"== {' '.join(each.node for each in ran)}{count}", bold=True))
-    text = output.decode("utf-8", "replace").replace("\r\n", "\n")
-    click.echo("".join(c if c.isprintable() or c in "\n\t" else "?" for c in text), nl=not text.endswith("\n"))
-
-
-def _say_statuses(done: Sequence[_Ran]) -> int:
-    failures = Counter(_cause(ran.status) for ran in done if ran.status)
-    ok = len(done) - failures.total()
-    causes = ", ".join(f"{count} {cause}" for cause, count in failures.most_common())
-    say(f"{ok} ok · {failures.total()} failed: {causes}" if failures else f"{ok} ok")
-    return status_of_nodes(ok, failures.total())
-
-
-def _as_json(done: Sequence[_Ran], report: Report) -> int:
-    for ran in done:
-        text = ran.output.decode("utf-8", "replace")
-        json_line("row", {"node": ran.node, "status": ran.status, "output": text})
-        report.results.append(NodeResult(ran.node, ran.status == 0, None if ran.status == 0 else _cause(ran.status)))
-    return report.summary(None)
-
-
-def _cause(status: int) -> str:
-    return "ssh failed" if status == SSH_FAILED else f"exit {status}"
+def ssh_command(config: Path, identity: str | None = None) -> list[str]:
+    """ssh with the slice's configuration, and only that key where one is named."""
+    return ["ssh", "-F", str(config), *(identities(["-i", identity]) if identity else [])]

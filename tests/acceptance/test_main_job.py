@@ -75,6 +75,33 @@ class TestSlice:
         everywhere = lab.svm("run", "-i", "key", SLICE, "--", "echo", "same").must()
         assert "same" in everywhere.out
 
+    def test_svm_ssh_takes_sshs_own_options(self, lab: Lab) -> None:
+        assert lab.svm("ssh", "-T", "-i", "key", SLICE, "n2", "-oSetEnv=LC_TIME=C", "echo", "-n", "$LC_TIME").out == "C"
+        terminal = lab.svm("ssh", "-tt", "-ikey", SLICE, "n2", "tty").must()
+        assert terminal.out.startswith("/dev/pts/")
+
+    def test_a_key_that_is_refused_and_the_cure(self, lab: Lab) -> None:
+        lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "unknown").must()
+        refused = lab.svm("ssh", "-i", "unknown", SLICE, "n2", "true").must(255)
+        assert f"Let a key in with: svm addkey {SLICE} KEYFILE" in refused.err
+        assert "Let a key in" not in lab.svm("ssh", "-i", "key", SLICE, "n2", "exit", "255").must(255).err
+
+    def test_cp_to_all_nodes_and_from_them(self, lab: Lab) -> None:
+        (lab.folder / "sent").mkdir()
+        (lab.folder / "sent" / "a file").write_bytes(bytes(range(256)) * 400)
+        sent = lab.svm("cp", "-i", "key", "sent", "key.pub", f"{SLICE}:").must()
+        assert sorted(sent.successes) == sorted(lab.real)
+        fetched = lab.svm("cp", "-i", "key", f"{SLICE}:sent", f"{SLICE}:/etc/hostname", "fetched").must()
+        assert sorted(fetched.successes) == sorted(lab.real)
+        for number, node in enumerate(lab.real, 1):
+            assert (lab.folder / "fetched" / node / "hostname").read_text() == f"n{number}\n"
+            assert filecmp.cmp(lab.folder / "sent/a file", lab.folder / "fetched" / node / "sent/a file", shallow=False)
+        missing = lab.svm("cp", "-i", "key", f"{SLICE}:nowhere", "fetched").must(1)
+        assert sorted(missing.errors) == sorted(lab.real)
+        assert "No such file" in missing.errors[lab.real[0]]
+        refused = lab.svm("cp", "-i", "unknown", "key.pub", f"{SLICE}:").must(1)
+        assert f"svm addkey {SLICE} KEYFILE" in refused.err
+
     def test_renew(self, lab: Lab) -> None:
         before = lab.svm("expirations", SLICE).must().lines
         assert sorted(lab.svm("renewslice", SLICE).must().successes) == sorted(lab.real)

@@ -78,12 +78,14 @@ def main(action: str, *words: str) -> None:
     except OSError as error:
         control.send(f"no {error.strerror or error}".encode())
         return
-    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [made.fileno()]))
-    control.sendmsg([f"ok {address}".encode()], [rights])
-    if action != "connect":
-        control.recv(1)
-    if action in ("path", "agent"):
-        forget(address, folder=action == "agent")
+    try:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [made.fileno()]))
+        control.sendmsg([f"ok {address}".encode()], [rights])
+        if action != "connect":
+            control.recv(1)
+    finally:
+        if action in ("path", "agent"):
+            forget(address, folder=action == "agent")
 
 
 if __name__ == "__main__":

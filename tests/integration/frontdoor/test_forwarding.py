@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.frontdoor import limits
+from nodemgr.frontdoor import lending, limits
 from tests.integration.frontdoor.conftest import Node, new_key
 from tests.integration.frontdoor.test_streams import eventually
+from trust.errors import Refusal
 
 REFUSED = 255
 SERVER = (
@@ -208,11 +209,28 @@ def test_listeners_are_bounded(node: Node, slice_name: str, monkeypatch: pytest.
         assert node.ssh(*strict, *forwards, "--", login=slice_name).returncode == REFUSED
 
 
+def test_what_failed_for_a_while_works_again(node: Node, tmp_path: Path) -> None:
+    """The node is short of something, and the sliver slow."""
+    strict = ["-v", "-oLogLevel=DEBUG1", "-oExitOnForwardFailure=yes"]
+    listen = [*strict, f"-R/tmp/again-{os.getpid()}:127.0.0.1:9", "--", "true"]
+
+    def short(*_: object, **__: object) -> None:
+        raise OSError(24, "too many open files")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node.driver, "owns_port", short)
+        assert b"this node cannot open it now" in node.ssh(*strict, "-Wlocalhost:1", "--").stderr
+        patch.setattr(node.driver, "enter", short)
+        assert b"this node cannot forward now" in node.ssh(*listen).stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lending, "SECONDS", 1e-6)
+        assert b"the sliver did not answer in time" in node.ssh(*listen).stderr
+    assert node.ssh(*listen).returncode == 0
+    assert b"no port of the sliver's is at localhost:1" in node.ssh(*strict, "-Wlocalhost:1", "--").stderr
+
+
 def test_what_a_sliver_gives_instead_of_a_socket_is_not_taken(node: Node, slice_name: str, tmp_path: Path) -> None:
     """Its user may stop the program that makes the sockets, and speak in its place."""
-    from nodemgr.frontdoor import lending
-    from trust.errors import Refusal
-
     code = (
         "import array, socket, sys; c = socket.socket(fileno=3);"
         " f = {'file': lambda: open('/etc/passwd'), 'datagram': lambda: socket.socket(type=socket.SOCK_DGRAM),"

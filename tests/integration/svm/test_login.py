@@ -31,7 +31,7 @@ def ended(home: Path, *words: str) -> tuple[int, str, str]:
 
 
 def test_ssh_becomes_the_real_client_and_pins_the_host_key(home: Path) -> None:
-    status, out, err = ended(home, "ssh", "demo", "n2", "-o", "ignored", "hostname")
+    status, out, err = ended(home, "ssh", "-T", "demo", "n2", "-o", "LogLevel=INFO", "hostname")
     assert (status, out) == (SSH_FAILED, "")
     assert "127.0.1.2" in err
     (home / "slices" / "demo" / "known_hosts").read_text().index("127.0.1.2 ssh-ed25519")
