@@ -53,6 +53,7 @@ class SessionChannel:
         self._started = False
         self._replied = threading.Event()
         self._wake = -1
+        self._notices = -1
         self._gone = False
         self._lock = threading.Lock()
 
@@ -109,6 +110,12 @@ class SessionChannel:
             if self._session is not None:
                 self._session.resize(columns, rows)
             return True
+
+    def notify(self, text: str) -> None:
+        """Say something on the terminal, if there is one; never waits for who reads it."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._notices >= 0:
+                os.write(self._notices, f"\r\n{text}\r\n".encode())
 
     def signal(self, number: int) -> None:
         """Send a signal to the command's process group; nothing when none runs."""
@@ -179,7 +186,7 @@ class SessionChannel:
             self._prepare(session)
             self._replied.wait(REPLY_SECONDS)
             feeder.start()
-            outwards(self._senders(session), self._wake, session.ended if session.stderr is None else None)
+            self._forward(session)
             self._report(session)
         except CHANNEL_LOST:
             _hang_up(session)
@@ -190,6 +197,20 @@ class SessionChannel:
         finally:
             self._close()
             self._let_go(session, feeder)
+
+    def _forward(self, session: Session) -> None:
+        if session.stderr is not None:
+            senders = {session.stdout: self._channel.sendall, session.stderr: self._channel.sendall_stderr}
+            outwards(senders, self._wake)
+            return
+        notices, self._notices = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            outwards(dict.fromkeys((session.stdout, notices), self._channel.sendall), self._wake, session.ended)
+        finally:
+            with self._lock:
+                os.close(self._notices)
+                self._notices = -1
+            os.close(notices)
 
     def _report(self, session: Session) -> None:
         """The exit status, 128 + N after signal N: OpenSSH's client ignores the signal's name."""
@@ -208,12 +229,6 @@ class SessionChannel:
         os.close(session.ended)
         if session.stderr is not None:
             os.close(session.stderr)
-
-    def _senders(self, session: Session) -> dict[int, Callable[[bytes], None]]:
-        senders: dict[int, Callable[[bytes], None]] = {session.stdout: self._channel.sendall}
-        if session.stderr is not None:
-            senders[session.stderr] = self._channel.sendall_stderr
-        return senders
 
     def _feed(self, session: Session) -> None:
         """What the client types, until its EOF: then a command without a terminal sees the end of its input."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 import paramiko
 from paramiko.common import (
@@ -21,6 +20,7 @@ from paramiko.common import (
 )
 
 from nodemgr.access import Access, AccessTable
+from nodemgr.frontdoor.answers import otherwise
 from nodemgr.frontdoor.channel import SessionChannel
 from nodemgr.frontdoor.forward import Forward, Here, allowed, dial
 from nodemgr.frontdoor.lending import connected
@@ -36,6 +36,7 @@ from nodemgr.frontdoor.reverse import LOOPBACK, Reverse
 from nodemgr.frontdoor.signals import number_of
 from nodemgr.frontdoor.transport import BoundedTransport, Refused
 from nodemgr.frontdoor.variables import accepted
+from nodemgr.frontdoor.welcome import held, unwelcome, warning
 from nodemgr.slivers.drivers.driver import Driver, Pty, Session
 from nodemgr.slivers.inside.etc import SFTP_SERVER, SHELL
 from rpc.eviction import source_of
@@ -45,29 +46,10 @@ from trust.sshkeys import PublicKey
 
 log = logging.getLogger(__name__)
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 Make = Callable[[paramiko.Channel], SessionChannel | Forward]
 _BROKEN: Refused | None = Refused(OPEN_FAILED_RESOURCE_SHORTAGE, "this node cannot open it now; try again later")
 _NO_ANSWER: Sequence[int] | str = "this node cannot forward now; try again later"
 _NO_FORWARDS = Refused(OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, "the slice's own key forwards nothing; use a user's")
-
-
-def _otherwise(answer: _T) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """What a client is answered when its request meets an error of ours, which would end all its channels."""
-
-    def guard(asked: Callable[_P, _T]) -> Callable[_P, _T]:
-        @functools.wraps(asked)
-        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-            try:
-                return asked(*args, **kwargs)
-            except Exception:
-                log.exception("front door: a request could not be answered")
-                return answer
-
-        return guarded
-
-    return guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +80,7 @@ class Connection(paramiko.ServerInterface):
         self._channels: dict[int, SessionChannel | Forward] = {}
         self._ever = 0
         self._closed = False
+        self._left: float | None = None
         self._done = threading.Event()
         self._transport = BoundedTransport(sock, self)
         self._reverse = Reverse(self._start_relay, self._offer, self._adopt)
@@ -123,13 +106,30 @@ class Connection(paramiko.ServerInterface):
         """Whether it takes up a stranger's place: there, not told to go, and not logged in."""
         return not self.logged_in and not self._closed and not self.over
 
-    def close(self) -> None:
-        """End it from any thread, without waiting: the transport reads the end of its socket and closes all."""
-        self._closed = True
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to go, and is still there."""
+        return self._closed and not self.over
+
+    def close(self, reason: str = "") -> None:
+        """End it from any thread, without waiting: the transport reads the end of its socket and closes all.
+
+        A client that is logged in is told a reason first; one that does not take it is cut off by the next call.
+        """
+        first, self._closed = not self._closed, True
+        if reason and first and self.logged_in:
+            with contextlib.suppress(RuntimeError):  # no thread to be had
+                threading.Thread(target=self._part, args=(reason,), name="front-door-part", daemon=True).start()
+                return
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             self._sock.close()
+
+    def _part(self, reason: str) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._transport.disconnect(reason)
+        self.close()
 
     @property
     def over(self) -> bool:
@@ -138,16 +138,23 @@ class Connection(paramiko.ServerInterface):
     def join(self, timeout: float) -> None:
         self._done.wait(timeout)
 
-    def authorize(self, access: Access | None) -> bool:
-        """Whether slice, key and lease are still as they were at the login, given what the table says now."""
-        if self.granted is None or self.key is None or access is None:
-            return False
-        current = access.slice_id == self.granted.slice_id and access.expires_at > self._context.clock.now()
-        return current and _holds(access, self.key.blob) is not None
+    def unwelcome(self, access: Access | None) -> str | None:
+        """Why who has logged in may no longer stay, given what the table says now; None: they may."""
+        if self.granted is None or self.key is None:
+            return "nobody has logged in"
+        return unwelcome(self.granted, self.key, access, self._context.clock.now())
 
     def still_welcome(self) -> bool:
-        """The same, asked of the table."""
-        return self.granted is not None and self.authorize(self._context.access.lookup(self.granted.slice))
+        """Whether they may, asked of the table."""
+        return self.granted is not None and self.unwelcome(self._context.access.lookup(self.granted.slice)) is None
+
+    def warn(self, access: Access) -> None:
+        """Tell whoever sits at a terminal that the lease ends soon, each time once."""
+        before, self._left = self._left, (access.expires_at - self._context.clock.now()).total_seconds()
+        text = warning(access, before, self._left)
+        for channel in list(self._channels.values()) if text is not None else ():
+            if isinstance(channel, SessionChannel):
+                channel.notify(str(text))
 
     # paramiko asks
 
@@ -162,13 +169,13 @@ class Connection(paramiko.ServerInterface):
             log.exception("front door: who may log in to %.64r could not be looked up", username)
             self._transport.unavailable()
             return AUTH_FAILED
-        held = _holds(access, key.asbytes()) if access else None
-        if access is None or held is None:
+        shown = held(access, key.asbytes()) if access else None
+        if access is None or shown is None:
             return AUTH_FAILED
-        self.granted, self.key = access, held
+        self.granted, self.key = access, shown
         return AUTH_SUCCESSFUL
 
-    @_otherwise(False)
+    @otherwise(False)
     def check_channel_pty_request(
         self,
         channel: paramiko.Channel,
@@ -182,35 +189,35 @@ class Connection(paramiko.ServerInterface):
         session = self._session(channel)
         return session is not None and session.request_pty(term.decode("ascii", "replace"), width, height, modes)
 
-    @_otherwise(False)
+    @otherwise(False)
     def check_channel_env_request(self, channel: paramiko.Channel, name: bytes, value: bytes) -> bool:
         session, word = self._session(channel), name.decode("ascii", "replace")
         taken = session is not None and accepted(self._context.accept_env, word, value)
         return taken and session is not None and session.set_variable(word, os.fsdecode(value))
 
-    @_otherwise(False)
+    @otherwise(False)
     def check_channel_window_change_request(
         self, channel: paramiko.Channel, width: int, height: int, pixelwidth: int, pixelheight: int
     ) -> bool:
         session = self._session(channel)
         return session is not None and session.resize(width, height)
 
-    @_otherwise(False)
+    @otherwise(False)
     def check_channel_forward_agent_request(self, channel: paramiko.Channel) -> bool:
         session = self._session(channel)
         return session is not None and self._forwards and session.request_agent()
 
-    @_otherwise(False)
+    @otherwise(False)
     def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
         return self._start(channel, [])
 
-    @_otherwise(False)
+    @otherwise(False)
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         if b"\0" in command:
             return False
         return self._start(channel, [SHELL, "-c", os.fsdecode(command)])
 
-    @_otherwise(False)
+    @otherwise(False)
     def check_channel_subsystem_request(self, channel: paramiko.Channel, name: str) -> bool:
         return name == "sftp" and self._start(channel, [SFTP_SERVER])
 
@@ -223,7 +230,7 @@ class Connection(paramiko.ServerInterface):
         if not admits_user(self.granted.slice, self._context.clients()):
             self.close()
 
-    @_otherwise(_BROKEN)
+    @otherwise(_BROKEN)
     def asked_to_open(self, kind: str, number: int, details: paramiko.Message) -> Refused | None:
         if kind == "session":
             return self._open(number, self._session_channel)
@@ -235,7 +242,7 @@ class Connection(paramiko.ServerInterface):
             OPEN_FAILED_UNKNOWN_CHANNEL_TYPE, f"this front door has no {kind[:40]}; it forwards ports and sockets"
         )
 
-    @_otherwise(_NO_ANSWER)
+    @otherwise(_NO_ANSWER)
     def asked_globally(self, kind: str, details: paramiko.Message) -> Sequence[int] | str:
         """What a global request is answered: numbers, or a reason why not."""
         if kind in ("tcpip-forward", "cancel-tcpip-forward"):
@@ -268,7 +275,7 @@ class Connection(paramiko.ServerInterface):
         except Exception:
             log.exception("front door: a channel could not be ended")
 
-    @_otherwise(None)
+    @otherwise(None)
     def signalled(self, channel: paramiko.Channel, name: str) -> None:
         session, number = self._session(channel), number_of(name)
         if session is not None and number is not None:
@@ -374,8 +381,3 @@ class Connection(paramiko.ServerInterface):
     def _lookup(self, slice: str) -> Access | None:
         access = self._context.access.lookup(slice)
         return access if access is not None and access.expires_at > self._context.clock.now() else None
-
-
-def _holds(access: Access, blob: bytes) -> PublicKey | None:
-    """The key of `access` with this wire form: a user's, or the slice's own."""
-    return next((key for key in (*access.keys, access.slice_key) if key.blob == blob), None)

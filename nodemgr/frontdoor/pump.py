@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import paramiko
 
@@ -25,7 +25,7 @@ class ChannelGoneError(Exception):
 CHANNEL_LOST = (ChannelGoneError, OSError, EOFError, paramiko.SSHException)
 
 
-def outwards(sources: dict[int, Callable[[bytes], None]], wake: int, ended: int | None = None) -> None:
+def outwards(sources: Mapping[int, Callable[[bytes], None]], wake: int, ended: int | None = None) -> None:
     """Send what the descriptors of `sources` give, each to its own sender, until all are at their end.
 
     Args:
@@ -54,7 +54,7 @@ def outwards(sources: dict[int, Callable[[bytes], None]], wake: int, ended: int 
                 del unfinished[descriptor]
 
 
-def _drain(sources: dict[int, Callable[[bytes], None]]) -> None:
+def _drain(sources: Mapping[int, Callable[[bytes], None]]) -> None:
     for descriptor, send in sources.items():
         poller = select.poll()
         poller.register(descriptor, select.POLLIN)

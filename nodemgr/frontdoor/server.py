@@ -109,8 +109,10 @@ class FrontDoorServer:
             granted, key = connection.granted, connection.key
             if granted is None or key is None or granted.slice != slice:
                 continue
-            if keys is None or key.fingerprint in keys:
-                connection.close()
+            if keys is None:
+                connection.close(f"{slice} no longer runs on this node")
+            elif key.fingerprint in keys:
+                connection.close(f"your key no longer opens {slice}")
 
     def logged_in(self) -> int:
         """How many connections are logged in now."""
@@ -186,7 +188,9 @@ class FrontDoorServer:
         late = time.monotonic() - self._login_seconds
         table: dict[str, Access | None] = {}
         for connection, since in present.items():
-            if connection.logged_in:
+            if connection.leaving:
+                connection.close()
+            elif connection.logged_in:
                 self._check_access(connection, table)
             elif since < late:
                 connection.close()
@@ -199,13 +203,16 @@ class FrontDoorServer:
         try:
             if granted.slice not in table:
                 table[granted.slice] = self._context.access.lookup(granted.slice)
-            authorize = connection.authorize(table[granted.slice])
+            access = table[granted.slice]
+            reason = connection.unwelcome(access)
+            if reason is None and access is not None:
+                connection.warn(access)
         except Exception:
             log.exception("front door: the access to %s could not be looked up; trying again", granted.slice)
             return
-        if not authorize:
-            log.info("front door: sessions of %s closed: key or lease ended", granted.slice)
-            connection.close()
+        if reason is not None:
+            log.info("front door: sessions of %s closed: %s", granted.slice, reason)
+            connection.close(reason)
 
 
 # A client whose machine is gone is noticed after about two minutes.

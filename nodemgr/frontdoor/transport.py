@@ -30,6 +30,7 @@ from paramiko.common import (
     cMSG_CHANNEL_OPEN_FAILURE,
     cMSG_CHANNEL_OPEN_SUCCESS,
     cMSG_DEBUG,
+    cMSG_DISCONNECT,
     cMSG_REQUEST_FAILURE,
     cMSG_REQUEST_SUCCESS,
 )
@@ -55,6 +56,8 @@ IDLE_SECONDS = 5
 OPEN_SECONDS = 30
 # Of whichever method was agreed on (RFC 4253, 7).
 KEX_METHOD_PACKETS = range(30, 50)
+
+DISCONNECT_BY_APPLICATION = 11
 
 LOG = "nodemgr.frontdoor.ssh"
 # What a stranger on the network sends is no event of this node.
@@ -180,6 +183,15 @@ class BoundedTransport(paramiko.Transport):
         """Run `action` once the reply to the request that is being handled has been sent: output that overtakes the
         reply, an exit status above all, confuses clients."""
         self._after_reply = action
+
+    def disconnect(self, reason: str) -> None:
+        """Tell the client that its connection ends, and why. Blocks while it reads nothing."""
+        message = Message()
+        message.add_byte(cMSG_DISCONNECT)
+        message.add_int(DISCONNECT_BY_APPLICATION)
+        message.add_string(reason)
+        message.add_string("en")
+        self._send_message(message)  # type: ignore[attr-defined]
 
     def unavailable(self) -> None:
         """Tell a client that wants to log in that it cannot be decided now, and end its connection."""

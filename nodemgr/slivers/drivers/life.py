@@ -194,6 +194,7 @@ class LocalDriver:
         record = Record.of(spec, self._give_uid())
         try:
             sliver.make(record.host_uid)
+            etc.write_authorized_keys(sliver.home, record.slice, record.host_uid)
             etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
             etc.write_slice_key(sliver.etc, spec.private_key, spec.public_key, record.host_uid)
             sliver.write(record)

@@ -56,6 +56,12 @@ _BASHRC = """\
 [ -z "${PS1-}" ] || PS1='\\u@\\h:\\w\\$ '
 """
 
+_AUTHORIZED_KEYS = """\
+# Keys in this file, or added to it by ssh-copy-id, open nothing. Who may log in is kept outside:
+#     svm addkey {slice} KEYFILE
+#     svm delkey {slice} KEYFILE
+"""
+
 _SSH_CONFIG_TAIL = f"""
 # The slice's own key pair, good on every node of the slice.
 Match all
@@ -129,6 +135,16 @@ def write_slice_key(folder: Path, private_key: str, public_key: str, owner: int 
     """
     replace_file(folder / "slice/ssh_key.pub", (public_key.strip() + "\n").encode(), 0o644)
     replace_file(folder / "slice/ssh_key", (private_key.strip() + "\n").encode(), 0o400, owner)
+
+
+def write_authorized_keys(home: Path, slice: str, owner: int | None) -> None:
+    """Have the file say that it opens nothing, in a home that nobody has entered yet. It cannot be written to, so that
+    ssh-copy-id fails rather than seems to work."""
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700)
+    if owner is not None:
+        os.chown(folder, owner, owner)
+    replace_file(folder / "authorized_keys", _AUTHORIZED_KEYS.format(slice=slice).encode(), 0o400, owner)
 
 
 def write_first_process(folder: Path, owner: int | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.frontdoor.conftest import SLICE, Node
+from tests.integration.frontdoor.conftest import SLICE, Node, new_key
 
 BINARY = os.urandom(3 << 20) + bytes(range(256)) * 16
 
@@ -95,3 +95,21 @@ def test_rsync_there_and_back(node: Node, tmp_path: Path) -> None:
     run("rsync", "-a", "-e", shell, remote, str(tmp_path / "back"))
     assert (tmp_path / "back/data").read_bytes() == BINARY[:-7] + b"changed"
     assert os.readlink(tmp_path / "back/link") == "data"
+
+
+def test_ssh_copy_id_fails_and_the_file_says_what_to_do(node: Node, slice_name: str, tmp_path: Path) -> None:
+    """Before, it said that it had added a key, and the key opened nothing."""
+    if shutil.which("ssh-copy-id") is None:
+        pytest.skip("ssh-copy-id is not installed here")
+    other = new_key(tmp_path, "other")
+    (tmp_path / ".ssh").mkdir()
+    options = [f"-o{option}" for option in (f"Port={node.port}", f"IdentityFile={node.key}", "BatchMode=yes")]
+    options += [f"-oUserKnownHostsFile={node.folder}/known_hosts"]
+    copied = subprocess.run(
+        ["ssh-copy-id", "-f", "-i", str(other.with_suffix(".pub")), *options, f"{slice_name}@{node.address}"],
+        capture_output=True, timeout=60, env=os.environ | {"HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert copied.returncode != 0
+    assert b"authorized_keys" in copied.stderr
+    said = node.ssh("cat .ssh/authorized_keys", login=slice_name).stdout.decode()
+    assert f"svm addkey {slice_name} KEYFILE" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -50,6 +51,24 @@ def test_a_leases_end_closes_sessions(node: Node, slice_name: str) -> None:
         assert client.stdout.readline() == b"in\n"
         node.table.change(slice_name, expires_at=datetime.now(UTC) + timedelta(seconds=1))
         assert client.wait(30) == LOST
+
+
+def test_who_is_sent_away_hears_why(node: Node, slice_name: str) -> None:
+    with node.start("-oLogLevel=INFO", "--", "echo in; sleep 600", login=slice_name) as client:
+        assert client.stdout.readline() == b"in\n"
+        node.table.change(slice_name, keys=())
+        assert client.wait(30) == LOST
+        assert f"your key no longer opens {slice_name}".encode() in client.stderr.read()
+
+
+def test_who_does_not_listen_is_sent_away_all_the_same(node: Node, slice_name: str) -> None:
+    """The words would have to wait for a client that reads nothing."""
+    with node.start("cat /dev/zero", login=slice_name) as client:
+        client.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        node.server.close_sessions(slice_name, keys=None)
+        eventually(lambda: not [c for c in node.server._all() if c.granted and c.granted.slice == slice_name])
+        client.send_signal(signal.SIGCONT)
 
 
 def test_a_namesake_under_another_registration_is_not_the_same_slice(node: Node, slice_name: str) -> None:

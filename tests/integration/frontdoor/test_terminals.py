@@ -14,20 +14,23 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.integration.frontdoor.conftest import SLICE, Node
+from tests.integration.frontdoor.test_streams import eventually
 
 
 class Screen:
     """The user's terminal: what they type and what they see."""
 
-    def __init__(self, node: Node, *words: str, rows: int = 31, columns: int = 97) -> None:
+    def __init__(self, node: Node, *words: str, rows: int = 31, columns: int = 97, quiet: bool = True) -> None:
         self._master, slave = pty.openpty()
         self._slave = slave
         self.size(rows, columns)
-        argv = ["ssh", "-tt", *node.options(), f"{node.login}@{node.address}", *words]
+        level = [] if quiet else ["-oLogLevel=INFO"]
+        argv = ["ssh", "-tt", *level, *node.options(), f"{node.login}@{node.address}", *words]
         self.client = subprocess.Popen(
             argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=os.environ | {"TERM": "vt220"}
         )
@@ -139,6 +142,24 @@ def test_logging_out_leaves_the_background_job_and_waits_for_nothing(door: Node,
 def test_without_a_terminal_the_pipes_are_waited_for_as_sshd_does(door: Node) -> None:
     done = door.ssh("{ sleep 1; echo late; } & echo early; exit 4")
     assert (done.stdout, done.returncode) == (b"early\nlate\n", 4)
+
+
+def test_a_terminal_hears_that_its_lease_ends_and_why_it_is_closed(node: Node) -> None:
+    screen = Screen(node, "cat", quiet=False)
+    before = node.table.entries[SLICE]
+    try:
+        screen.until("$")
+        eventually(lambda: "oceanstore" in [c.granted.slice for c in node.server._all() if c.granted and c.logged_in])
+        node.table.change(SLICE, expires_at=datetime.now(UTC) + timedelta(seconds=62))
+        screen.until(
+            r"The lease of oceanstore on this node ends in a minute, at \d\d:\d\d UTC: svm renewslice oceanstore"
+        )
+        node.table.change(SLICE, expires_at=datetime.now(UTC))
+        screen.until("the lease of oceanstore on this node has ended")
+        assert screen.client.wait(30) == 255
+    finally:
+        node.table.entries[SLICE] = before
+        screen.close()
 
 
 def test_all_output_before_the_end_arrives(node: Node) -> None:
