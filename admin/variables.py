@@ -7,6 +7,7 @@ from pathlib import Path
 
 KNOWN = frozenset(
     [
+        "DSLICE_ACCEPT_ENV",
         "DSLICE_ADVERTISE_SECONDS",
         "DSLICE_AGENTS",
         "DSLICE_AGENT_URL",

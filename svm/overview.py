@@ -9,7 +9,7 @@ GROUPS = {
         *("deleteslice", "clean"),
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
-    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "inventory", "watch", "history", "cancel"),
+    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "inventory", "watch", "history", "cancel"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),
 }

@@ -68,6 +68,7 @@ class Node:
                     unfinished.remove(descriptor)
                     os.close(descriptor)
         status = session.wait()
+        os.close(session.ended)
         out, err = (text.decode(errors="replace") for text in texts.values())
         return subprocess.CompletedProcess(command, status, out, err)
 

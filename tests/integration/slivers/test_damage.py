@@ -155,7 +155,7 @@ def test_entering_leaks_no_descriptor_when_they_run_out(node: Node, pty: Pty | N
             except (OSError, Refusal):
                 continue
         assert session.wait() == 0
-        for descriptor in {session.stdin, session.stdout, session.stderr or session.stdout}:
+        for descriptor in {session.stdin, session.stdout, session.stderr or session.stdout, session.ended}:
             os.close(descriptor)
     assert opened() == before
     assert node.says("ocean", "echo alive") == "alive"
