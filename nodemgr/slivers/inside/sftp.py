@@ -122,16 +122,18 @@ def status_of(error: OSError) -> int:
     return FAILURE
 
 
-def apply(path: bytes | int, wanted: dict[str, int]) -> None:
-    """Set the attributes of a path or an open file, in OpenSSH's order."""
+def apply(path: bytes | int, wanted: dict[str, int], *, follow: bool = True) -> None:
+    """Set the attributes of a path (of a link itself: no mode or size) or an open file, in OpenSSH's order."""
+    if not follow and wanted.keys() & {"size", "mode"}:
+        raise SftpError(OP_UNSUPPORTED, "a link has no size or mode of its own")
     if "size" in wanted:
         os.truncate(path, wanted["size"])
     if "mode" in wanted:
         os.chmod(path, wanted["mode"] & 0o7777)
     if "mtime" in wanted:
-        os.utime(path, (wanted["atime"], wanted["mtime"]))
+        os.utime(path, (wanted["atime"], wanted["mtime"]), follow_symlinks=follow)
     if "uid" in wanted:
-        os.chown(path, wanted["uid"], wanted["gid"])
+        os.chown(path, wanted["uid"], wanted["gid"], follow_symlinks=follow)
 
 
 class Directory:
@@ -176,7 +178,7 @@ class Server:
             kind, packet = body[0], Packet(body[1:])
             if kind == INIT:
                 packet.number()
-                extensions = b"".join(string(name) + string(b"1") for name in _EXTENSIONS)
+                extensions = b"".join(string(name) + string(b"2" if b"vfs" in name else b"1") for name in _EXTENSIONS)
                 self._send(VERSION, struct.pack(">I", 3) + extensions)
             else:
                 self._answer(kind, packet.number(), packet)
@@ -239,10 +241,8 @@ class Server:
         self._require_room()
         both = wanted & (_READ | _WRITE)
         flags = os.O_RDWR if both == _READ | _WRITE else os.O_WRONLY if both == _WRITE else os.O_RDONLY
-        flags |= os.O_CREAT if wanted & _CREATE else 0
-        flags |= os.O_TRUNC if wanted & _TRUNCATE else 0
-        flags |= os.O_EXCL if wanted & _EXCLUSIVE else 0
-        flags |= os.O_APPEND if wanted & _APPEND else 0
+        flags |= (os.O_CREAT if wanted & _CREATE else 0) | (os.O_TRUNC if wanted & _TRUNCATE else 0)
+        flags |= (os.O_EXCL if wanted & _EXCLUSIVE else 0) | (os.O_APPEND if wanted & _APPEND else 0)
         descriptor = os.open(path, flags, attrs.get("mode", 0o666) & 0o7777)
         return self._keep((descriptor, bool(wanted & _APPEND)))
 
@@ -271,12 +271,8 @@ class Server:
             done += os.write(descriptor, rest) if append else os.pwrite(descriptor, rest, offset + done)
         return _ok()
 
-    def fstat(self, packet: Packet) -> tuple[int, bytes]:
-        return ATTRS, attributes(os.fstat(self._file(packet)[0]))
-
     def fsetstat(self, packet: Packet) -> tuple[int, bytes]:
-        descriptor, _append = self._file(packet)
-        apply(descriptor, packet.attributes())
+        apply(self._file(packet)[0], packet.attributes())
         return _ok()
 
     def opendir(self, packet: Packet) -> tuple[int, bytes]:
@@ -299,6 +295,18 @@ class Server:
         os.fsync(self._file(packet)[0])
         return _ok()
 
+    def copy_data(self, packet: Packet) -> tuple[int, bytes]:
+        """draft-ietf-secsh-filexfer-extensions-00, 7: a length of 0 is all up to the end."""
+        source, start, length = self._file(packet)[0], packet.long(), packet.long()
+        target, place = self._file(packet)[0], packet.long()
+        if os.path.samestat(os.fstat(source), os.fstat(target)):
+            raise SftpError(FAILURE, "a file cannot be copied to itself")
+        rest = length or sys.maxsize
+        while rest and (data := os.pread(source, min(rest, MAX_READ), start)):
+            written = os.pwrite(target, data, place)
+            start, place, rest = start + written, place + written, rest - written
+        return _ok()
+
 
 Handler = Callable[[Server, Packet], "tuple[int, bytes]"]
 
@@ -307,15 +315,20 @@ def _ok() -> tuple[int, bytes]:
     return STATUS, Server._status(OK, "Success")
 
 
-def _setstat(_server: Server, packet: Packet) -> tuple[int, bytes]:
-    path = packet.path()
-    apply(path, packet.attributes())
+def _room(found: os.statvfs_result) -> tuple[int, bytes]:
+    """What `df` shows (OpenSSH's PROTOCOL, 4.4)."""
+    blocks = (found.f_bsize, found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail)
+    files = (found.f_files, found.f_ffree, found.f_favail, found.f_fsid, found.f_flag & 3, found.f_namemax)
+    return EXTENDED_REPLY, struct.pack(">11Q", *blocks, *files)
+
+
+def _setstat(_server: Server, packet: Packet, *, follow: bool = True) -> tuple[int, bytes]:
+    apply(packet.path(), packet.attributes(), follow=follow)
     return _ok()
 
 
 def _mkdir(_server: Server, packet: Packet) -> tuple[int, bytes]:
-    path = packet.path()
-    os.mkdir(path, packet.attributes().get("mode", 0o777) & 0o7777)
+    os.mkdir(packet.path(), packet.attributes().get("mode", 0o777) & 0o7777)
     return _ok()
 
 
@@ -348,17 +361,9 @@ def _with_attributes(look: Callable[[bytes], os.stat_result]) -> Handler:
     return lambda _server, packet: (ATTRS, attributes(look(packet.path())))
 
 
-def _with_path(action: Callable[[bytes], object]) -> Handler:
+def _with_paths(action: Callable[..., object], count: int = 1) -> Handler:
     def handle(_server: Server, packet: Packet) -> tuple[int, bytes]:
-        action(packet.path())
-        return _ok()
-
-    return handle
-
-
-def _with_two_paths(action: Callable[[bytes, bytes], object]) -> Handler:
-    def handle(_server: Server, packet: Packet) -> tuple[int, bytes]:
-        action(packet.path(), packet.path())
+        action(*[packet.path() for _ in range(count)])
         return _ok()
 
     return handle
@@ -367,16 +372,21 @@ def _with_two_paths(action: Callable[[bytes, bytes], object]) -> Handler:
 # SYMLINK: OpenSSH sends target, then link; the draft has it the other way round, and every client follows OpenSSH.
 _HANDLERS: dict[int, Handler] = {
     OPEN: Server.open, CLOSE: Server.close, READ: Server.read, WRITE: Server.write, LSTAT: _with_attributes(os.lstat),
-    FSTAT: Server.fstat, SETSTAT: _setstat, FSETSTAT: Server.fsetstat, OPENDIR: Server.opendir,
-    READDIR: Server.readdir, REMOVE: _with_path(os.unlink), MKDIR: _mkdir, RMDIR: _with_path(os.rmdir),
+    FSTAT: lambda server, packet: (ATTRS, attributes(os.fstat(server._file(packet)[0]))),
+    SETSTAT: _setstat, FSETSTAT: Server.fsetstat, OPENDIR: Server.opendir,
+    READDIR: Server.readdir, REMOVE: _with_paths(os.unlink), MKDIR: _mkdir, RMDIR: _with_paths(os.rmdir),
     REALPATH: _with_name(os.path.realpath), STAT: _with_attributes(os.stat), RENAME: _rename,
-    READLINK: _with_name(os.readlink), SYMLINK: _with_two_paths(os.symlink), EXTENDED: Server.extended,
+    READLINK: _with_name(os.readlink), SYMLINK: _with_paths(os.symlink, 2), EXTENDED: Server.extended,
 }  # fmt: skip
 _EXTENSIONS: dict[bytes, Handler] = {
-    b"posix-rename@openssh.com": _with_two_paths(os.replace),
-    b"hardlink@openssh.com": _with_two_paths(os.link),
+    b"posix-rename@openssh.com": _with_paths(os.replace, 2),
+    b"hardlink@openssh.com": _with_paths(os.link, 2),
     b"fsync@openssh.com": Server.fsync,
     b"limits@openssh.com": _limits,
+    b"statvfs@openssh.com": lambda _server, packet: _room(os.statvfs(packet.path())),
+    b"fstatvfs@openssh.com": lambda server, packet: _room(os.fstatvfs(server._file(packet)[0])),
+    b"lsetstat@openssh.com": lambda server, packet: _setstat(server, packet, follow=False),
+    b"copy-data": Server.copy_data,
     b"expand-path@openssh.com": _with_name(lambda path: os.path.realpath(os.path.expanduser(path))),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -113,6 +114,47 @@ def test_rename_does_not_overwrite_and_posix_rename_does() -> None:
     assert Path("b").read_text() == "a"
 
 
+def test_room_on_the_disk_is_what_the_system_says() -> None:
+    """Before, df on a mounted home showed 1000 G free."""
+    Path("f").write_text("x")
+    opened = request(sftp.OPEN, string(b"f"), struct.pack(">II", 1, 0))
+    asked = request(sftp.EXTENDED, string(b"statvfs@openssh.com"), string(b"."))
+    asked += request(sftp.EXTENDED, string(b"fstatvfs@openssh.com"), string(b"1"))
+    hello, _, *answers = talk(HELLO + opened + asked)
+    assert string(b"statvfs@openssh.com") + string(b"2") in hello[1]
+    real = os.statvfs(".")
+    for kind, body in answers:
+        told = struct.unpack(">11Q", body[4:])
+        assert kind == sftp.EXTENDED_REPLY
+        assert (told[1], told[2], told[10]) == (real.f_frsize, real.f_blocks, real.f_namemax)
+
+
+def test_a_links_own_times_are_set_and_its_targets_are_not() -> None:
+    Path("f").write_text("x")
+    os.symlink("f", "link")
+    before = os.stat("f").st_mtime
+    times, mode = struct.pack(">III", 8, 1000, 2000), struct.pack(">II", 4, 0o777)
+    name = string(b"lsetstat@openssh.com") + string(b"link")
+    done, refused = talk(HELLO + request(sftp.EXTENDED, name, times) + request(sftp.EXTENDED, name, mode))[1:]
+    assert (status(done), status(refused)) == (sftp.OK, sftp.OP_UNSUPPORTED)
+    assert (os.lstat("link").st_mtime, os.stat("f").st_mtime) == (2000, before)
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "place", "copied"), [(0, 0, 0, "abcdef"), (2, 3, 1, "\0cde"), (9, 0, 0, "")]
+)
+def test_data_is_copied_from_file_to_file(start: int, length: int, place: int, copied: str) -> None:
+    Path("from").write_text("abcdef")
+    said = request(sftp.OPEN, string(b"from"), struct.pack(">II", 1, 0))
+    said += request(sftp.OPEN, string(b"to"), struct.pack(">II", 2 | 8, 0))
+    said += request(sftp.EXTENDED, string(b"copy-data"), string(b"1"), struct.pack(">QQ", start, length), string(b"2"),
+                    struct.pack(">Q", place))  # fmt: skip
+    itself = request(sftp.EXTENDED, string(b"copy-data"), string(b"1"), bytes(16), string(b"1"), bytes(8))
+    *_, done, refused = talk(HELLO + said + itself)
+    assert (status(done), status(refused)) == (sftp.OK, sftp.FAILURE)
+    assert Path("to").read_text() == copied
+
+
 def test_folders_do_not_overwrite_either() -> None:
     Path("a").mkdir()
     Path("b").write_text("b")
@@ -171,10 +213,21 @@ def test_any_conversation_is_answered_or_ended(conversation: list[tuple[int, byt
 
 def test_as_a_program_it_needs_nothing_but_python() -> None:
     done = subprocess.run([sys.executable, "-I", "-S", sftp.__file__], input=HELLO, capture_output=True, timeout=60)
-    assert done.stdout.startswith(b"\0\0\0")
+    assert done.stdout[4:9] == struct.pack(">BI", sftp.VERSION, 3)
     broken = subprocess.run(
         [sys.executable, "-I", "-S", sftp.__file__], input=b"junk!", capture_output=True, timeout=60
     )
     assert broken.returncode == 1
     assert broken.stderr.startswith(b"sftp: ")
     assert b"Traceback" not in broken.stderr
+
+
+@pytest.mark.skipif(shutil.which("sftp") is None, reason="no OpenSSH client here")
+def test_the_real_client_sees_the_disk_and_copies_there() -> None:
+    Path("from").write_text("abcdef")
+    server = f"{sys.executable} -I -S {sftp.__file__}"
+    script = f"df {os.getcwd()}\ncopy from to\nls -l to\n".encode()
+    done = subprocess.run(["sftp", "-b", "-", "-D", server], input=script, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert str(os.statvfs(".").f_blocks * os.statvfs(".").f_frsize // 1024).encode() in done.stdout
+    assert Path("to").read_text() == "abcdef"
