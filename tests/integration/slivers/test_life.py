@@ -248,7 +248,7 @@ def test_a_half_made_sliver_is_made_anew(node: Node) -> None:
     (node.folder / "ocean/home/rest").touch()
     assert run_async(node.driver.list()) == {}
     node.make("ocean")
-    assert node.says("ocean", "ls -A ~") == ""
+    assert node.says("ocean", "ls ~") == ""
 
 
 def test_a_removal_that_was_cut_off_is_finished_at_the_next_start(node: Node) -> None:
@@ -260,5 +260,5 @@ def test_a_removal_that_was_cut_off_is_finished_at_the_next_start(node: Node) ->
 
 
 def _close(session: object) -> None:
-    for name in ("stdin", "stdout", "stderr"):
+    for name in ("stdin", "stdout", "stderr", "ended"):
         os.close(getattr(session, name))
