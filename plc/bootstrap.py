@@ -87,7 +87,7 @@ class Bootstrap:
     def certify(self, email: str, directory: Path) -> None:
         """Key, certificate and root for an account into a folder, unless they are there and last another day."""
         credentials = Credentials(directory)
-        if self._lasts(credentials):
+        if self._lasts(credentials, hours=24):
             return
         key, now = new_private_key(Role.USER), self.central.clock.now()
         with self.central.begin() as connection:
@@ -97,16 +97,28 @@ class Bootstrap:
             )
         credentials.save(key_pem=key_to_pem(key), certificate_pem=certificate_to_pem(made), ca_pem=self.ca_pem)
 
+    def enrol(self, places: Mapping[Path, Enrolment]) -> None:
+        """Key, certificate and root for each service into its folder, unless they are there and last another hour."""
+        wanted = {folder: place for folder, place in places.items() if not self._lasts(Credentials(folder), hours=1)}
+        keys = [new_private_key(place.identity.role) for place in wanted.values()]
+        pairs = [(place, key.public_key()) for place, key in zip(wanted.values(), keys, strict=True)]
+        with self.central.begin() as connection:
+            now, lifetime = self.central.clock.now(), self.central.settings.service_lifetime
+            made = enrolment.enrol_directly(connection, self.central.authority, OPERATOR, pairs, lifetime, now)
+        for folder, key, certificate in zip(wanted, keys, made, strict=True):
+            pem = certificate_to_pem(certificate)
+            Credentials(folder).save(key_pem=key_to_pem(key), certificate_pem=pem, ca_pem=self.ca_pem)
+
     def tokens(self, enrolments: Sequence[Enrolment]) -> list[str]:
         """A token for each, in order, good for an hour."""
         with self.central.begin() as connection:
             now = self.central.clock.now()
             return enrolment.make_tokens(connection, self.central.authority, OPERATOR, enrolments, now)
 
-    def _lasts(self, credentials: Credentials) -> bool:
+    def _lasts(self, credentials: Credentials, *, hours: int) -> bool:
         try:
             end, root = credentials.certificate.not_valid_after_utc, credentials.root
         except Refusal:
             return False
         ours = root == self.central.authority.certificate
-        return ours and credentials.exists() and end > self.central.clock.now() + timedelta(days=1)
+        return ours and credentials.exists() and end > self.central.clock.now() + timedelta(hours=hours)

@@ -5,14 +5,14 @@ The key is one file in plc's state folder and never in the database; everything 
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models.plc import account, certificate, revocation_list
@@ -63,28 +63,52 @@ def issue(
 ) -> x509.Certificate:
     """Issue and record, in the caller's transaction: what is not recorded could never be revoked."""
     made = authority.issue(identity, public_key, now=now, lifetime=lifetime, addresses=addresses, pi=pi)
-    connection.execute(
-        certificate.insert().values(
-            serial=serial_text(made.serial_number),
-            role=identity.role,
-            name=identity.name,
-            key_sha256=key_sha256(public_key),
-            pem=certificate_to_pem(made),
-            pi=pi,
-            issued_at=now,
-            not_after=made.not_valid_after_utc,
-        )
-    )
+    record(connection, [(identity, public_key, made)], now=now, pi=pi)
     return made
+
+
+def record(
+    connection: Connection,
+    issued: Iterable[tuple[Identity, CertificateKey, x509.Certificate]],
+    *,
+    now: datetime,
+    pi: bool = False,
+) -> None:
+    """Write down certificates that were issued now, for whom and for which keys."""
+    rows = [
+        {
+            "serial": serial_text(made.serial_number),
+            "role": identity.role,
+            "name": identity.name,
+            "key_sha256": key_sha256(public_key),
+            "pem": certificate_to_pem(made),
+            "pi": pi,
+            "issued_at": now,
+            "not_after": made.not_valid_after_utc,
+        }
+        for identity, public_key, made in issued
+    ]
+    connection.execute(certificate.insert(), rows)
 
 
 def revoke(
     connection: Connection, identity: Identity, reason: str, now: datetime, *, only: ColumnElement[bool] | None = None
 ) -> int:
     """Revoke the identity's certificates that are neither revoked nor ended (of those, ``only`` some); how many."""
+    return revoke_all(connection, [identity], reason, now, only=only)
+
+
+def revoke_all(
+    connection: Connection,
+    identities: Iterable[Identity],
+    reason: str,
+    now: datetime,
+    *,
+    only: ColumnElement[bool] | None = None,
+) -> int:
+    """The same for many identities."""
     statement = update(certificate).where(
-        certificate.c.role == identity.role,
-        certificate.c.name == identity.name,
+        tuple_(certificate.c.role, certificate.c.name).in_([(identity.role, identity.name) for identity in identities]),
         certificate.c.revoked_at.is_(None),
         certificate.c.not_after > now,
     )

@@ -19,10 +19,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.plc import enrolment_token, service
 from plc.accounts import Actor
-from plc.ca import issue, require_pace, require_unrevoked, revoke
+from plc.ca import issue, record, require_pace, require_unrevoked, revoke, revoke_all
 from plc.client.proofs import key_sha256
 from plc.client.token import Token
-from plc.journal import note
+from plc.journal import note, note_all
 from trust.certificates import Authority, CertificateKey, fingerprint
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -96,6 +96,45 @@ def enrol(
     revoke(connection, identity, "enrolled again", now)
     note(connection, now, str(identity), "enrol", str(identity), " ".join(found.addresses))
     return issue(connection, authority, identity, key, now=now, lifetime=lifetime, addresses=tuple(found.addresses))
+
+
+def enrol_directly(
+    connection: Connection,
+    authority: Authority,
+    actor: Actor,
+    places: Sequence[tuple[Enrolment, CertificateKey]],
+    lifetime: int,
+    now: datetime,
+) -> list[x509.Certificate]:
+    """First certificates of many services without tokens, in order, for who sits at plc's own machine.
+
+    A few statements however many they are. As with ``enrol`` older certificates of theirs are revoked. Raises Refusal
+    NOT_ALLOWED, BAD_INPUT.
+    """
+    if not actor.is_operator:
+        raise Refusal(Code.NOT_ALLOWED, "only the operator of plc enrols services without tokens")
+    made = [
+        authority.issue(place.identity, key, now=now, lifetime=lifetime, addresses=place.addresses)
+        for place, key in places
+    ]
+    if not made:
+        return made
+    rows = [
+        {"role": place.identity.role, "name": place.identity.name, "addresses": list(place.addresses)}
+        for place, _ in places
+    ]
+    enrolled = insert(service).values(enrolled_at=now)
+    connection.execute(
+        enrolled.on_conflict_do_update(
+            index_elements=[service.c.role, service.c.name],
+            set_={"addresses": enrolled.excluded.addresses, "enrolled_at": enrolled.excluded.enrolled_at},
+        ),
+        rows,
+    )
+    revoke_all(connection, [place.identity for place, _ in places], "enrolled again", now)
+    note_all(connection, now, actor.name, "enrol", [(str(at.identity), " ".join(at.addresses)) for at, _ in places])
+    record(connection, [(place.identity, key, one) for (place, key), one in zip(places, made, strict=True)], now=now)
+    return made
 
 
 def renew_service(

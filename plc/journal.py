@@ -1,6 +1,6 @@
 """Who did what to whom: what an operator reads after something went wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,12 @@ def note(connection: Connection, now: datetime, who: str, what: str, whom: str, 
         if (connection.scalar(select(func.count()).select_from(event).where(*lately)) or 0) >= PER_HOUR:
             raise Refusal(Code.OVER_CAPACITY, f"{PER_HOUR} changes within an hour are enough for {who}; try later")
     connection.execute(event.insert().values(at=now, who=who, what=what, whom=whom, detail=detail))
+
+
+def note_all(connection: Connection, now: datetime, who: str, what: str, whom: Iterable[tuple[str, str]]) -> None:
+    """A line for each (whom, detail) of what plc's operator did to many at once."""
+    rows = [{"at": now, "who": who, "what": what, "whom": one, "detail": detail} for one, detail in whom]
+    connection.execute(event.insert(), rows)
 
 
 def about(connection: Connection, whom: str) -> Sequence[Row[Any]]:

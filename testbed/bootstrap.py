@@ -6,7 +6,6 @@ Runs in a child of the supervisor's, so that no connection of it stays there; ag
 import json
 import os
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
 
 from plc.bootstrap import Bootstrap, Person
@@ -37,6 +36,7 @@ def prepare(layout: Layout) -> None:
         for email in CERTIFIED:
             plc.certify(email, home.user(email))
         _write_tokens(layout, plc)
+        _enrol_simulated(layout, plc)
 
 
 def _passwords(home: Home) -> dict[str, str]:
@@ -65,7 +65,7 @@ def _people(passwords: dict[str, str]) -> list[Person]:
 
 
 def _write_tokens(layout: Layout, plc: Bootstrap) -> None:
-    """A token for every service and node; who is enrolled already does not look at it."""
+    """A token for every service and real node; who is enrolled already does not look at it."""
     enrolments = {
         "agent": Enrolment(Identity(Role.AGENT, AGENT), (LOOPBACK,)),
         "svmd": Enrolment(Identity(Role.SVM, SVM), (LOOPBACK,)),
@@ -73,19 +73,21 @@ def _write_tokens(layout: Layout, plc: Bootstrap) -> None:
     }
     for name, token in zip(enrolments, plc.tokens([*enrolments.values()]), strict=True):
         write_private(token_file(layout.home, name), token)
-    for group, nodes in simulated_groups(layout.plan):
-        _write_simulated(layout.home, group, nodes, plc.tokens([_enrolment(node) for node in nodes]))
 
 
 def _enrolment(node: Node) -> Enrolment:
     return Enrolment(Identity(Role.NODE, node.name), (node.address,))
 
 
-def _write_simulated(home: Home, group: str, nodes: Sequence[Node], tokens: Sequence[str]) -> None:
-    folder = home.service(group)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    rows = [
-        {"name": node.name, "address": node.address, "site": node.site, "port": NODE_API_PORT, "token": token}
-        for node, token in zip(nodes, tokens, strict=True)
-    ]
-    write_private(folder / "nodes.json", json.dumps(rows, indent=1))
+def _enrol_simulated(layout: Layout, plc: Bootstrap) -> None:
+    """All at once: thousands of them, each with a token and calls of its own, would take minutes."""
+    folders = {}
+    for group, nodes in simulated_groups(layout.plan):
+        folder = layout.home.service(group)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        rows = [
+            {"name": node.name, "address": node.address, "site": node.site, "port": NODE_API_PORT} for node in nodes
+        ]
+        write_private(folder / "nodes.json", json.dumps(rows, indent=1))
+        folders |= {folder / node.name: _enrolment(node) for node in nodes}
+    plc.enrol(folders)
