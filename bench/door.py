@@ -23,7 +23,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from agent.client import Ad, AgentClient
-from bench.engine import testbed
+from bench.tools.stage import Stage, testbed
 from nodemgr.client import NodeClient
 from plc.client import Plc
 from rpc.aio import Session

@@ -1,0 +1,74 @@
+"""Large testbeds: their start, what they take at rest, and what users read, beside a small one = 1.0.
+
+Of each the nodes are simulated, and one slice has all of them.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+
+from bench.tools import processes
+from bench.tools.contenders import TOLD, Arena
+from bench.tools.scale import full
+from bench.tools.stage import Stage, testbed
+from bench.tools.tables import Cell, Table
+
+QUICK, FULL = (100, 1000), (100, 2000, 5000)
+REST = 30  # seconds: three advertisements of each node
+ROUNDS = 5
+WINDOW = "512"
+NAME = "large"
+READ = {
+    "svm getads": ("getads",),
+    "svm status": ("status", NAME),
+    "svm nodelist": ("nodelist", NAME),
+    "svm slices": ("slices",),
+    "svm history": ("history", NAME),
+}
+Figures = dict[str, float]
+
+
+def main() -> Sequence[Table]:
+    sizes = FULL if full() else QUICK
+    found = [figures(size) for size in sizes]
+    rows: list[Sequence[Cell]] = [
+        (name, *(each[name] for each in found), *(each[name] / found[0][name] for each in found[1:] if found[0][name]))
+        for name in found[0]
+    ]
+    head = ("", *(f"{size} nodes" for size in sizes), *(f"{size} ÷ {sizes[0]}" for size in sizes[1:]))
+    return [Table("large", f"Testbeds of simulated nodes; medians of {ROUNDS} commands", head, rows)]
+
+
+def figures(size: int) -> Figures:
+    """All of one testbed."""
+    with tempfile.TemporaryDirectory() as folder, testbed(folder, "--nodes", "0", "--simulated", str(size)) as stage:
+        time.sleep(TOLD)
+        arena = Arena.of(stage, REST)
+        found = {"dslice up, s": stage.seconds}
+        for part in ("agent", "nodes"):
+            found[f"{part} at rest, % of a core"] = arena.rest[part] / 10
+        found["svm getads, ms"] = timed(stage, *READ["svm getads"])
+        began = time.perf_counter()
+        stage.svm("-p", WINDOW, "createslice", str(stage.slice_file(NAME, size)))
+        found["svm createslice, s"] = time.perf_counter() - began
+        found["svm getads just after, ms"] = timed(stage, *READ["svm getads"], rounds=1)
+        time.sleep(TOLD)
+        found |= {f"{name}, ms": timed(stage, *words) for name, words in READ.items() if name != "svm getads"}
+        return found | memory(arena)
+
+
+def timed(stage: Stage, *words: str, rounds: int = ROUNDS) -> float:
+    """Milliseconds of one command from its start to its end, the median of some."""
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        stage.svm(*words)
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
+
+
+def memory(arena: Arena) -> Figures:
+    """MiB: the peak of the agent, svmd and worker, and what all simulated nodes have now."""
+    peaks = {f"{part}, MiB": processes.peak(arena.pids[part]) for part in ("agent", "svmd", "worker")}
+    return peaks | {"nodes, MiB": processes.memory({"nodes": arena.pids["nodes"]})["nodes"]}
