@@ -85,7 +85,7 @@ def at_least(contender: str, case: Case) -> float:
 
 def times(runs: Sequence[Run]) -> Table:
     """Seconds of each contender."""
-    rows = []
+    rows: list[Sequence[Cell]] = []
     for case, found in by_case(runs).items():
         base, old, svm = (median(found[contender], lambda run: run.seconds) for contender in CONTENDERS)
         p99 = median(found["svm"], lambda run: run.p99 or 0.0)
@@ -108,7 +108,7 @@ def used(runs: Sequence[Run]) -> Table:
 
 def occupied(runs: Sequence[Run]) -> Table:
     """MiB by part, the most of all rounds of svm."""
-    rows = []
+    rows: list[Sequence[Cell]] = []
     for case, found in by_case(runs).items():
         parts = [max(run.memory.get(part, 0.0) for run in found["svm"]) for part in PARTS[1:]]
         rows.append((str(case), *parts))

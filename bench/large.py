@@ -26,16 +26,16 @@ READ = {
     "svm slices": ("slices",),
     "svm history": ("history", NAME),
 }
-Figures = dict[str, float]
+Figures = dict[str, float | None]  # None: it failed
 
 
 def main() -> Sequence[Table]:
     sizes = FULL if full() else QUICK
     found = [figures(size) for size in sizes]
-    rows: list[Sequence[Cell]] = [
-        (name, *(each[name] for each in found), *(each[name] / found[0][name] for each in found[1:] if found[0][name]))
-        for name in found[0]
-    ]
+    rows: list[Sequence[Cell]] = []
+    for name in found[0]:
+        first, *others = (each[name] for each in found)
+        rows.append((name, first, *others, *(other / first if first and other else None for other in others)))
     head = ("", *(f"{size} nodes" for size in sizes), *(f"{size} ÷ {sizes[0]}" for size in sizes[1:]))
     return [Table("large", f"Testbeds of simulated nodes; medians of {ROUNDS} commands", head, rows)]
 
@@ -45,30 +45,30 @@ def figures(size: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder, testbed(folder, "--nodes", "0", "--simulated", str(size)) as stage:
         time.sleep(TOLD)
         arena = Arena.of(stage, REST)
-        found = {"dslice up, s": stage.seconds}
+        found: Figures = {"dslice up, s": stage.seconds}
         for part in ("agent", "nodes"):
             found[f"{part} at rest, % of a core"] = arena.rest[part] / 10
         found["svm getads, ms"] = timed(stage, *READ["svm getads"])
-        began = time.perf_counter()
-        stage.svm("-p", WINDOW, "createslice", str(stage.slice_file(NAME, size)))
-        found["svm createslice, s"] = time.perf_counter() - began
+        created = timed(stage, "-p", WINDOW, "createslice", str(stage.slice_file(NAME, size)), rounds=1)
+        found["svm createslice, s"] = created and created / 1000
         found["svm getads just after, ms"] = timed(stage, *READ["svm getads"], rounds=1)
         time.sleep(TOLD)
         found |= {f"{name}, ms": timed(stage, *words) for name, words in READ.items() if name != "svm getads"}
         return found | memory(arena)
 
 
-def timed(stage: Stage, *words: str, rounds: int = ROUNDS) -> float:
-    """Milliseconds of one command from its start to its end, the median of some."""
+def timed(stage: Stage, *words: str, rounds: int = ROUNDS) -> float | None:
+    """Milliseconds of one command from its start to its end, the median of some; None when one fails."""
     times = []
     for _ in range(rounds):
         began = time.perf_counter()
-        stage.svm(*words)
+        if stage.svm(*words, check=False).returncode:
+            return None
         times.append((time.perf_counter() - began) * 1000)
     return statistics.median(times)
 
 
 def memory(arena: Arena) -> Figures:
     """MiB: the peak of the agent, svmd and worker, and what all simulated nodes have now."""
-    peaks = {f"{part}, MiB": processes.peak(arena.pids[part]) for part in ("agent", "svmd", "worker")}
+    peaks: Figures = {f"{part}, MiB": processes.peak(arena.pids[part]) for part in ("agent", "svmd", "worker")}
     return peaks | {"nodes, MiB": processes.memory({"nodes": arena.pids["nodes"]})["nodes"]}

@@ -11,7 +11,7 @@ from bench.tools import processes
 from bench.tools.contenders import TOLD
 from bench.tools.scale import full
 from bench.tools.stage import testbed
-from bench.tools.tables import Table
+from bench.tools.tables import Cell, Table
 
 ROUNDS = 10
 PARTS = ("svmd", "worker", "Valkey", "PostgreSQL", "Flower", "agent", "nodes")
@@ -20,7 +20,7 @@ PARTS = ("svmd", "worker", "Valkey", "PostgreSQL", "Flower", "agent", "nodes")
 def main() -> Sequence[Table]:
     size = 2000 if full() else 256
     found = measured(size)
-    rows = [
+    rows: list[Sequence[Cell]] = [
         (part, *(found[number][part] for number in (0, 1, 4, 9)), found[9][part] / found[1][part]) for part in PARTS
     ]
     head = ("MiB", "round 1", "round 2", "round 5", "round 10", "10 ÷ 2")
