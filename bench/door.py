@@ -9,26 +9,22 @@ import os
 import socket
 import statistics
 import struct
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from agent.client import Ad, AgentClient
+from bench.tools.login import logged_in, prepared
 from bench.tools.stage import Stage, testbed
+from bench.tools.tables import Cell, Table
 from nodemgr.client import NodeClient
-from plc.client import Plc
 from rpc.aio import Session
-from rpc.credentials import Credentials
-from testbed.home import PI, Home
 
 CROWD = 16
 CALLS, PAUSE = 200, 0.01  # calls of the API, and seconds between them
@@ -47,35 +43,36 @@ class Figures:
     handshakes: float
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, testbed(Home(Path(folder)), "--nodes", "1") as variables:
-        home = Home(Path(folder))
-        login = prepared(Path(folder), variables)
-        ad = asyncio.run(advertised(home, variables))
-        idle = measured(home, ad, login, crowd=0)
-        busy = measured(home, ad, login, crowd=CROWD)
-    print(f"  {CROWD} strangers, {KEX}: {busy.handshakes:.0f} handshakes/s")
+def main() -> Sequence[Table]:
+    with tempfile.TemporaryDirectory() as folder, testbed(folder, "--nodes", "1") as stage:
+        login = prepared(stage, SLICE)
+        ad = asyncio.run(advertised(stage))
+        idle = measured(stage, ad, login, crowd=0)
+        busy = measured(stage, ad, login, crowd=CROWD)
+    rows: list[Sequence[Cell]] = []
     for name, before, after in (("call", idle.calls, busy.calls), ("login", idle.logins, busy.logins)):
         for what, of in (("median", statistics.median), ("slowest of 20", _slow)):
             base, found = of(before), of(after)
-            print(f"  {name:6}{what:14}{base:8.1f} ms idle {found:8.1f} ms beside them {found / base:6.1f}")
+            rows.append((f"{name}, {what}", base, found, found / base))
+    title = f"A node beside {CROWD} strangers, {KEX}: {busy.handshakes:.0f} handshakes/s"
+    return [Table("door", title, ("ms", "idle", "beside them", "ratio"), rows)]
 
 
-def measured(home: Home, ad: Ad, login: list[str], *, crowd: int) -> Figures:
+def measured(stage: Stage, ad: Ad, login: list[str], *, crowd: int) -> Figures:
     """One round beside so many strangers."""
     with strangers(ad, crowd) as count:
         time.sleep(1)
         began, before = time.perf_counter(), count.value
-        calls = asyncio.run(called(home, ad))
+        calls = asyncio.run(called(stage, ad))
         logins = [logged_in(login) for _ in range(LOGINS)]
         rate = (count.value - before) / (time.perf_counter() - began)
     return Figures(calls, logins, rate)
 
 
-async def called(home: Home, ad: Ad) -> list[float]:
+async def called(stage: Stage, ad: Ad) -> list[float]:
     """Milliseconds of each of CALLS looks at the slice, one after the other."""
     found = []
-    async with Session(Credentials(home.user(PI))) as session:
+    async with Session(stage.credentials) as session:
         node = NodeClient(session, ad.api, ad.identity)
         await node.get(SLICE)  # the connection
         for _ in range(CALLS):
@@ -86,35 +83,10 @@ async def called(home: Home, ad: Ad) -> list[float]:
     return found
 
 
-def logged_in(login: list[str]) -> float:
-    """Milliseconds of one command by OpenSSH's client, from its start to its end."""
-    began = time.perf_counter()
-    subprocess.run([*login, "true"], check=True, capture_output=True, timeout=120)
-    return (time.perf_counter() - began) * 1000
-
-
-def prepared(folder: Path, variables: Mapping[str, str]) -> list[str]:
-    """A slice with a key on the one node; the command line that logs in."""
-    svm = str(Path(sys.executable).with_name("svm"))
-    file, key, config = folder / "slice.xml", folder / "key", folder / "ssh_config"
-    file.write_text(f"<slice><name>{SLICE}</name><numnodes>1</numnodes><leaselen>3600</leaselen></slice>")
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    for words in (["createslice", str(file)], ["addkey", SLICE, f"{key}.pub"]):
-        subprocess.run([svm, *words], env=variables, check=True, capture_output=True)
-    told = subprocess.run([svm, "ssh-config", SLICE], env=variables, check=True, capture_output=True, text=True).stdout
-    config.write_text(told)
-    host = next(line.split()[1] for line in told.splitlines() if line.startswith("Host "))
-    return ["ssh", "-F", str(config), "-i", str(key), "-oBatchMode=yes", "-oConnectTimeout=60", host]
-
-
-async def advertised(home: Home, variables: Mapping[str, str]) -> Ad:
+async def advertised(stage: Stage) -> Ad:
     """Where the one node listens."""
-    credentials = Credentials(home.user(PI))
-    plc = Plc(variables["DSLICE_PLC_URL"], credentials)
-    entry = plc.directory().agents[0]
-    plc.close()
-    async with Session(credentials) as session:
-        found = await AgentClient(session, entry.url, entry.identity).ads()
+    async with Session(stage.credentials) as session:
+        found = await AgentClient(session, stage.agent.url, stage.agent.identity).ads()
     assert found is not None
     return found.ads[0]
 

@@ -6,7 +6,7 @@ The baseline is what a worker without a writer would do: each pool thread commit
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from threading import BoundedSemaphore
 
 from sqlalchemy import Engine
 
+from bench.tools.tables import Table
 from lifecycle.operations import OperationRequest, SliceSpec, Verb, start
 from lifecycle.outcome import Done, Granted, Record, claim
 from lifecycle.record import record
@@ -30,16 +31,19 @@ ROUNDS = 3
 OWNER = Identity.user("bench@example.org")
 
 
-def main() -> None:
+def main() -> Sequence[Table]:
     with tempfile.TemporaryDirectory() as folder, database(Path(folder)) as found:
         one_by_one, grouped = [], []
         for number in range(ROUNDS):  # in turns, so that other load on the machine hits both
             one_by_one.append(timed(each_its_own, found, f"one{number}"))
             grouped.append(timed(by_the_writer, found, f"group{number}"))
     base, group = statistics.median(one_by_one), statistics.median(grouped)
-    print(f"  {STEPS} newleases steps of one operation, median of {ROUNDS}")
-    print(f"  a transaction each, {THREADS} threads {STEPS / base:8.0f} steps/s   1.0")
-    print(f"  group commit, {IN_FLIGHT} in flight   {STEPS / group:8.0f} steps/s   {base / group:.1f}")
+    rows = [
+        (f"a transaction each, {THREADS} threads", STEPS / base, 1.0),
+        (f"group commit, {IN_FLIGHT} in flight", STEPS / group, base / group),
+    ]
+    title = f"{STEPS} newleases steps of one operation, median of {ROUNDS}"
+    return [Table("records", title, ("", "steps/s", "ratio"), rows)]
 
 
 def each_its_own(found: Engine, records: list[Record]) -> None:

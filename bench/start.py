@@ -8,8 +8,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.tools.tables import Table
 from tests.unit.svm.answering import PLC, answering
 
 ROUNDS = 9
@@ -17,7 +19,7 @@ LIBRARIES = "import click, http.client, ssl, cryptography.x509"
 SVM = [sys.executable, "-m", "svm.main"]
 
 
-def main() -> None:
+def main() -> Sequence[Table]:
     with tempfile.TemporaryDirectory() as folder, answering(Path(folder)) as home:
         commands = {
             "libraries alone": [sys.executable, "-c", LIBRARIES],
@@ -34,9 +36,8 @@ def main() -> None:
             for name, argv in commands.items():
                 found[name].append(processor_seconds(argv, environment))
     base = statistics.median(found["libraries alone"])
-    print(f"  8 nodes, warm, median of {ROUNDS}")
-    for name, times in found.items():
-        print(f"  {name:16} {statistics.median(times) * 1000:6.0f} ms of CPU {statistics.median(times) / base:6.2f}")
+    rows = [(name, statistics.median(times) * 1000, statistics.median(times) / base) for name, times in found.items()]
+    return [Table("start", f"CPU of svm, 8 nodes, warm, median of {ROUNDS}", ("", "ms", "ratio"), rows)]
 
 
 def processor_seconds(argv: list[str], environment: dict[str, str]) -> float:
