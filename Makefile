@@ -30,8 +30,9 @@ check: install
 test: check
 	$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
+# Each benchmark beside its baseline: minutes. FULL=1: all sizes, an hour. BENCH="createslice --json FILE --markdown".
 bench: install
-	$(BIN)/python -m bench
+	FULL=$(FULL) $(BIN)/python -m bench $(BENCH)
 
 # Break the real stack on purpose, case by case, and print what was lost or doubled. CASES="--only redis", or --short.
 faults: install
