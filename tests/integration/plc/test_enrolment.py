@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from models.plc import enrolment_token
-from plc import ca, directory, enrolment
+from plc import ca, directory, enrolment, journal
 from plc.accounts import OPERATOR as AS_OPERATOR
 from plc.accounts import Actor
 from plc.bootstrap import Bootstrap
@@ -152,6 +153,35 @@ class TestMembers:
         lost = join(plc, tmp_path / "a", token(plc))
         joined += [lost, join(plc, tmp_path / "b", token(plc))]
         assert lost.credentials.certificate.serial_number in (plc.store().revocations or pytest.fail("no list")).serials
+
+    def test_many_at_once_without_tokens(self, plc: Running, tmp_path: Path, joined: list[Member]) -> None:
+        names = [f"many{number}" for number in range(3)]
+        places = {tmp_path / name: Enrolment(Identity(Role.NODE, name), ("127.0.0.1",)) for name in names}
+        Bootstrap(plc.central).enrol(places)
+        joined += [join(plc, tmp_path / name, None, name=name) for name in names]  # it is as if each had used a token
+        assert [_addresses(member.credentials.certificate) for member in joined] == [{"127.0.0.1"}] * 3
+        with plc.central.begin() as connection:
+            known = {row.name for row in enrolment.services(connection)}
+            told = [row.what for row in journal.about(connection, str(joined[0].identity))]
+        assert known.issuperset(names)
+        assert told == ["enrol"]
+        joined[0].renew()
+
+    def test_what_lasts_stays_and_the_rest_is_replaced_and_revoked(self, plc: Running, tmp_path: Path) -> None:
+        places = {tmp_path / "a": Enrolment(Identity(Role.NODE, "again"), ("127.0.0.1",))}
+        found = []
+        for offset in (0, 80_000, 84_000):  # a certificate lives for a day
+            later = replace(plc.central, clock=SystemClock(offset=offset))
+            Bootstrap(later).enrol(places)
+            found.append(Credentials(tmp_path / "a").certificate.serial_number)
+        first, kept, last = found
+        assert first == kept != last
+        assert first in (plc.store().revocations or pytest.fail("no list")).serials
+
+    def test_only_the_operator_does_that(self, plc: Running) -> None:
+        with plc.central.begin() as connection, pytest.raises(Refusal) as refusal:
+            enrolment.enrol_directly(connection, plc.central.authority, Actor("a@b.c"), [], 60, plc.central.clock.now())
+        assert refusal.value.code is Code.NOT_ALLOWED
 
     def test_without_a_token_there_is_no_way_in(self, plc: Running, tmp_path: Path) -> None:
         refused(lambda: join(plc, tmp_path / "a", None), Code.NOT_AUTHENTICATED, "dslice plc token node n1 ADDRESS")
