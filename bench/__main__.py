@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import import_module
@@ -12,6 +14,7 @@ from bench.tools.scale import VARIABLE
 from bench.tools.tables import Table, machine, read, written
 
 KEPT = Path(".bench")  # git passes over it
+TERMINATED = 143  # exit status
 
 
 def names() -> list[str]:
@@ -21,6 +24,7 @@ def names() -> list[str]:
 
 def main() -> None:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # what was started ends, too
     if options.list:
         for name in options.name or names():
             print(f"{name}: {_about(name)}")

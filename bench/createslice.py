@@ -6,6 +6,7 @@ nothing. CPU is counted by part until the agent has heard of everything, without
 """
 
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -23,6 +24,7 @@ QUICK = (
     Case(8, 0, 16),
     Case(8, 50, 16),
     Case(8, 1000, 16),
+    Case(64, 50, 64),
     Case(512, 0, 256),
     Case(512, 50, 512),
     Case(512, 1000, 1000),
@@ -32,7 +34,6 @@ FULL = (
     *QUICK,
     *SWEEP,
     Case(64, 0, 64),
-    Case(64, 50, 64),
     Case(2000, 0, 512),
     Case(2000, 50, 512),
     Case(5000, 0, 512),
@@ -72,7 +73,9 @@ def fought(arena: Arena, case: Case) -> Iterator[Run]:
             if contender == "2003" and case in SWEEP:
                 continue
             if number == 0 or at_least(contender, case) < LONG:
-                yield arena.run(contender, case)
+                run = arena.run(contender, case)
+                print(f"  {case}: {contender} {run.seconds:.1f} s", file=sys.stderr)
+                yield run
 
 
 def testbed_size(case: Case) -> int:

@@ -52,11 +52,11 @@ def lines(runs: Sequence[Mapping[str, Any]], by: str) -> Lines:
 def panel(found: Lines, left: float, title: str) -> list[str]:
     """Both axes logarithmic, a mark at each power of ten and each measured x."""
     points = [point for line in found.values() for point in line]
-    if not points:
-        return []
     xs = sorted({x for x, _ in points})
+    if len(xs) < 2:
+        return []
     low, high = (math.floor(math.log10(min(y for _, y in points))), math.ceil(math.log10(max(y for _, y in points))))
-    wide = max(math.log10(xs[-1] / xs[0]), 1e-9)
+    wide = math.log10(xs[-1] / xs[0])
 
     def across(x: float) -> float:
         return left + ACROSS * math.log10(x / xs[0]) / wide
