@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from bench.tools.contenders import CONTENDERS, Arena, Case, Run
+from bench.tools.contenders import CONTENDERS, Arena, Case, FailedError, Run
 from bench.tools.processes import CLIENT, OURS
 from bench.tools.scale import full
 from bench.tools.stage import testbed
@@ -73,7 +73,11 @@ def fought(arena: Arena, case: Case) -> Iterator[Run]:
             if contender == "2003" and case in SWEEP:
                 continue
             if number == 0 or at_least(contender, case) < LONG:
-                run = arena.run(contender, case)
+                try:
+                    run = arena.run(contender, case)
+                except FailedError as failed:  # the others go on; what is missing is missing in the table
+                    print(f"  {case}: {contender} failed: {failed}", file=sys.stderr)
+                    continue
                 print(f"  {case}: {contender} {run.seconds:.1f} s", file=sys.stderr)
                 yield run
 

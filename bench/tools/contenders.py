@@ -36,6 +36,10 @@ NODE_P99 = """
     WHERE v.kind = 'newvms' AND l.kind = 'newleases' AND o.slice_name = %s"""
 
 
+class FailedError(Exception):
+    """A contender did not make its slice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """Nodes of a slice, milliseconds that each takes to answer, and how many are called at once (-p)."""
@@ -86,7 +90,7 @@ class Arena:
         return cls(stage, pids, {part: (after[part] - before[part]) / took for part in pids})
 
     def run(self, contender: str, case: Case) -> Run:
-        """One slice, made and removed again."""
+        """One slice, made and removed again. FailedError."""
         name = f"b{uuid4().hex[:12]}"
         argv, asked = self._program(contender, case, name)
         processes.forget_peaks(self.pids)
@@ -175,5 +179,6 @@ def _finished(argv: list[str], asked: str, variables: Mapping[str, str]) -> tupl
     _, status, used = os.wait4(command.pid, 0)
     seconds = time.perf_counter() - began
     command.returncode = os.waitstatus_to_exitcode(status)
-    assert command.returncode == 0, f"{argv[1:4]}: {said[-800:]}"
+    if command.returncode:
+        raise FailedError(said.strip().splitlines()[-1][-300:] if said.strip() else f"exit status {command.returncode}")
     return answer, seconds, (used.ru_utime + used.ru_stime) * 1000
