@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from bench.tools.contenders import CONTENDERS, Arena, Case, FailedError, Run
-from bench.tools.processes import CLIENT, OURS
+from bench.tools.processes import CLIENT, OURS, THEIRS
 from bench.tools.scale import full
 from bench.tools.stage import testbed
 from bench.tools.tables import Cell, Table
@@ -39,7 +39,8 @@ FULL = (
     Case(5000, 0, 512),
     Case(5000, 50, 512),
 )
-PARTS = (CLIENT, "svmd", "worker", "Valkey", "PostgreSQL", "Flower", "agent", "nodes")
+PARTS = (*OURS, "agent", THEIRS, "nodes")
+DAEMONS = tuple(part for part in PARTS if part not in (CLIENT, THEIRS))
 
 
 def main() -> Sequence[Table]:
@@ -120,10 +121,10 @@ def occupied(runs: Sequence[Run]) -> Table:
     """MiB by part, the most of all rounds of svm."""
     rows: list[Sequence[Cell]] = []
     for case, found in by_case(runs).items():
-        parts = [max(run.memory.get(part, 0.0) for run in found["svm"]) for part in PARTS[1:]]
+        parts = [max(run.memory.get(part, 0.0) for run in found["svm"]) for part in DAEMONS]
         rows.append((str(case), *parts))
     title = "Memory beside svm, MiB (one process: its peak; PostgreSQL and nodes: all of them, at the end)"
-    return Table("createslice", title, ("nodes, latency, -p", *PARTS[1:]), rows)
+    return Table("createslice", title, ("nodes, latency, -p", *DAEMONS), rows)
 
 
 def median(runs: Sequence[Run], of: Callable[[Run], float]) -> float | None:

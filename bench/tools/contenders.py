@@ -87,7 +87,7 @@ class Arena:
         before, began = processes.cpu(pids), time.perf_counter()
         time.sleep(seconds)
         after, took = processes.cpu(pids), time.perf_counter() - began
-        return cls(stage, pids, {part: (after[part] - before[part]) / took for part in pids})
+        return cls(stage, pids, {part: (after[part] - before[part]) / took for part in before})
 
     def run(self, contender: str, case: Case) -> Run:
         """One slice, made and removed again. FailedError."""
@@ -98,7 +98,7 @@ class Arena:
         answer, seconds, client = _finished(argv, asked, self.stage.variables)
         time.sleep(TOLD)
         after, took = processes.cpu(self.pids), time.perf_counter() - began
-        spent = {part: max(0.0, after[part] - before[part] - self.rest[part] * took) for part in self.pids}
+        spent = {part: max(0.0, after[part] - before[part] - self.rest[part] * took) for part in before}
         p99 = self._node_p99(name) if contender == "svm" else None
         memory = self._memory()
         self._remove(name, case, json.loads(answer) if asked else None)

@@ -21,6 +21,7 @@ PARTS = {
     "nodemgr": "nodes",
 }
 OTHER = "other"  # plc, beat, mail
+DATABASE, THEIRS = "PostgreSQL", "PostgreSQL for agent, plc"  # the second: of the first, the sessions of these two
 CLIENT = "client"  # svm, or what takes its place
 # Those that the service manager is made of.
 OURS = (CLIENT, "svmd", "worker", "Valkey", "PostgreSQL", "Flower")
@@ -40,7 +41,12 @@ def parts(home: Home) -> dict[str, list[int]]:
 def cpu(pids: Mapping[str, Iterable[int]], proc: Path = PROC) -> dict[str, float]:
     """CPU milliseconds of each part so far."""
     stats = _stats(proc)
-    return {part: sum(stats[pid][1] for pid in _family(roots, stats) if pid in stats) for part, roots in pids.items()}
+    found = {part: sum(stats[pid][1] for pid in _family(roots, stats) if pid in stats) for part, roots in pids.items()}
+    if DATABASE in found:
+        sessions = (pid for pid in _family(pids[DATABASE], stats) if _is_theirs(proc, pid))
+        found[THEIRS] = sum(stats[pid][1] for pid in sessions)
+        found[DATABASE] -= found[THEIRS]
+    return found
 
 
 def memory(pids: Mapping[str, Iterable[int]], proc: Path = PROC) -> dict[str, float]:
@@ -85,6 +91,15 @@ def _family(roots: Iterable[int], stats: Stats) -> set[int]:
         found.add(pid)
         todo += children[pid]
     return found
+
+
+def _is_theirs(proc: Path, pid: int) -> bool:
+    """A process of PostgreSQL's says for whom it works: `postgres: agent dslice [local] idle`."""
+    try:
+        words = (proc / str(pid) / "cmdline").read_bytes().split()
+    except OSError:
+        return False
+    return words[:2] in ([b"postgres:", b"agent"], [b"postgres:", b"plc"])
 
 
 def _pss(proc: Path, pid: int) -> float:

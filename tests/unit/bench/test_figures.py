@@ -13,7 +13,9 @@ from bench.tools.contenders import Case, Run
 from bench.tools.scale import VARIABLE, full
 from bench.tools.tables import Table, read, shown, written
 
-PARTS = dict.fromkeys(("client", "svmd", "worker", "Valkey", "PostgreSQL", "Flower", "agent", "nodes", "other"), 16.0)
+PARTS = dict.fromkeys(
+    ("client", "svmd", "worker", "Valkey", "PostgreSQL", "Flower", "agent", processes.THEIRS, "nodes"), 16.0
+)
 
 
 def a_run(contender: str, seconds: float, nodes: int = 8, window: int = 16, **more: Any) -> Run:
@@ -34,7 +36,7 @@ def test_medians_and_their_ratios() -> None:
 
 def test_cpu_is_a_node_s_share_and_the_service_manager_s_parts_are_summed() -> None:
     row = used(RUNS).rows[-1]
-    assert row[:3] == ("8, 50 ms, 16", "svm", 6 * 2.0)  # six of nine parts, 16 ms for 8 nodes each
+    assert row[:3] == ("8, 50 ms, 16", "svm", 6 * 2.0)  # six of the parts, 16 ms for 8 nodes each
     assert set(row[3:]) == {2.0}
 
 
@@ -60,6 +62,12 @@ def test_cpu_of_a_part_has_its_children_s_also_of_those_that_ended(tmp_path: Pat
         fields = ["S", parent, *[0] * 9, *ticks]
         (tmp_path / str(pid) / "stat").write_text(f"{pid} (a (name) b) {' '.join(map(str, fields))}")
     (tmp_path / "self").mkdir()
+    for pid, words in ((10, "postgres -D data"), (11, "postgres: agent dslice [local] idle"), (12, "postgres: svm x")):
+        (tmp_path / str(pid) / "cmdline").write_bytes(words.encode())
+    assert processes.cpu({processes.DATABASE: [10]}, tmp_path) == {
+        processes.DATABASE: 44 * processes.TICK,
+        processes.THEIRS: 3 * processes.TICK,
+    }
     found = processes.cpu({"database": [10], "agent": [20], "gone": [99]}, tmp_path)
     assert found == {"database": 47 * processes.TICK, "agent": 7 * processes.TICK, "gone": 0}
 
