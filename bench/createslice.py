@@ -17,7 +17,7 @@ from bench.tools.scale import full
 from bench.tools.stage import testbed
 from bench.tools.tables import Cell, Table
 
-REST = 6  # seconds that a testbed is looked at before
+REST = 20  # seconds that a testbed is looked at before: two advertisements of each node
 ROUNDS = 3
 LONG = 30  # seconds: what takes longer by its latency alone is run once
 QUICK = (

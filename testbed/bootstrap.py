@@ -81,7 +81,7 @@ def _enrolment(node: Node) -> Enrolment:
 
 def _enrol_simulated(layout: Layout, plc: Bootstrap) -> None:
     """All at once: thousands of them, each with a token and calls of its own, would take minutes."""
-    folders = {}
+    folders: dict[Path, Enrolment] = {}
     for group, nodes in simulated_groups(layout.plan):
         folder = layout.home.service(group)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
