@@ -68,9 +68,10 @@ def measured(cases: Iterable[Case]) -> Iterator[Run]:
 
 
 def fought(arena: Arena, case: Case) -> Iterator[Run]:
-    """The contenders in turns, so that other load on the machine hits all of them."""
+    """The contenders in turns, so that other load on the machine hits all of them; each round another goes first."""
     for number in range(ROUNDS):
-        for contender in CONTENDERS:
+        first = number % len(CONTENDERS)
+        for contender in (*CONTENDERS[first:], *CONTENDERS[:first]):
             if contender == "2003" and case in SWEEP:
                 continue
             if number == 0 or at_least(contender, case) < LONG:
