@@ -23,12 +23,13 @@ def drawn(tables: Sequence[Table], where: Mapping[str, str]) -> str:
     runs = [run for run in runs if run["latency"] == LATENCY]
     by_nodes = lines(best(runs), "nodes")
     by_window = lines([run for run in runs if run["nodes"] == SWEPT and run["contender"] != "2003"], "window")
+    across = ACROSS if swept(by_window) else 2 * ACROSS + APART
     style = "text{font:12px sans-serif;fill:#57606a}polyline{fill:none;stroke-width:2}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">',
         f'<style>{style}</style><rect width="100%" height="100%" fill="#fff"/>',
-        *panel(by_nodes, LEFT, f"createslice: seconds by nodes, {LATENCY} ms each"),
-        *panel(by_window, LEFT + ACROSS + APART, f"{SWEPT} nodes, {LATENCY} ms each: seconds by -p"),
+        *panel(by_nodes, LEFT, across, f"createslice: seconds by nodes, {LATENCY} ms each"),
+        *panel(by_window, LEFT + ACROSS + APART, ACROSS, f"{SWEPT} nodes, {LATENCY} ms each: seconds by -p"),
     ]
     for number, (contender, name) in enumerate(NAMES.items()):
         parts.append(text(LEFT + 250 * number, HEIGHT - 28, name, COLOURS[contender]))
@@ -49,17 +50,22 @@ def lines(runs: Sequence[Mapping[str, Any]], by: str) -> Lines:
     return {name: [(x, statistics.median(ys)) for x, ys in sorted(of.items())] for name, of in found.items()}
 
 
-def panel(found: Lines, left: float, title: str) -> list[str]:
+def swept(found: Lines) -> bool:
+    """Whether there is a line to draw: two places on it at least."""
+    return len({x for line in found.values() for x, _ in line}) > 1
+
+
+def panel(found: Lines, left: float, across: float, title: str) -> list[str]:
     """Both axes logarithmic, a mark at each power of ten and each measured x."""
+    if not swept(found):
+        return []
     points = [point for line in found.values() for point in line]
     xs = sorted({x for x, _ in points})
-    if len(xs) < 2:
-        return []
     low, high = (math.floor(math.log10(min(y for _, y in points))), math.ceil(math.log10(max(y for _, y in points))))
     wide = math.log10(xs[-1] / xs[0])
 
-    def across(x: float) -> float:
-        return left + ACROSS * math.log10(x / xs[0]) / wide
+    def place(x: float) -> float:
+        return left + across * math.log10(x / xs[0]) / wide
 
     def down(y: float) -> float:
         return TOP + DOWN * (high - math.log10(y)) / max(high - low, 1)
@@ -67,14 +73,14 @@ def panel(found: Lines, left: float, title: str) -> list[str]:
     parts = [text(left, TOP - 20, title, "#1f2328")]
     for power in range(low, high + 1):
         y = down(10.0**power)
-        parts.append(f'<path d="M{left:.0f} {y:.1f}h{ACROSS}" stroke="#d0d7de"/>')
+        parts.append(f'<path d="M{left:.0f} {y:.1f}h{across}" stroke="#d0d7de"/>')
         parts.append(text(left - 8, y + 4, f"{10.0**power:g} s", anchor="end"))
-    parts += [text(across(x), TOP + DOWN + 18, f"{x:g}", anchor="middle") for x in xs]
+    parts += [text(place(x), TOP + DOWN + 18, f"{x:g}", anchor="middle") for x in xs]
     for contender, line in found.items():
-        where = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in line)
+        where = " ".join(f"{place(x):.1f},{down(y):.1f}" for x, y in line)
         parts.append(f'<polyline points="{where}" stroke="{COLOURS[contender]}"/>')
         parts += [
-            f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="3" fill="{COLOURS[contender]}"/>' for x, y in line
+            f'<circle cx="{place(x):.1f}" cy="{down(y):.1f}" r="3" fill="{COLOURS[contender]}"/>' for x, y in line
         ]
     return parts
 
