@@ -17,7 +17,7 @@ from nodemgr.periodic import look_after
 from nodemgr.reclaim import listening
 from nodemgr.settings import Settings
 from nodemgr.slivers.drivers.choice import open_driver
-from nodemgr.slivers.drivers.driver import Driver
+from nodemgr.slivers.drivers.driver import Driver, Likeness
 from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_key
 from nodemgr.stops import heed_stops
 from nodemgr.storage.disk import Disk
@@ -99,6 +99,7 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
             place = Location.of(settings.node_address, addresses[0][1], settings.node_site, door)
             advertiser = look_after(rounds, node, place, agents, settings)
             rounds.begin(heed_stops(member.plc.stops, [node], settings.stops_seconds))
+            rounds.begin(_keep_ready(node, settings.ready_slivers))
             rounds.begin(_ready(*addresses[0], advertiser.told))
 
         try:
@@ -106,6 +107,12 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
             await listening(node, places, lambda: serve(listeners, ready=ready))
         finally:
             await rounds.stop()
+
+
+async def _keep_ready(node: Node, number: int) -> None:
+    """Have slivers prepared, for as long as there is room for them."""
+    like = Likeness(node.identity.name, node.capacity.sliver_mb, node.capacity.processes)
+    await node.driver.keep_ready(min(number, node.capacity.slots), like, lambda: not node.disk_full)
 
 
 async def _ready(host: str, port: int, advertised: asyncio.Event) -> None:

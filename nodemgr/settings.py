@@ -71,6 +71,7 @@ class Settings(CommonSettings):
         sliver_driver: how slivers are made.
         accept_env: variables that a session takes from its client's environment beside LANG, LC_*, COLORTERM, TERM and
             GIT_PROTOCOL: names, separated by commas, with * for any letters.
+        ready_slivers: that are prepared before anybody asks (docs/slivers.md, "Prepared slivers"); 0: none.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Settings(CommonSettings):
     frontdoor: HostPortOrNone = ""
     sliver_driver: DriverName = "auto"
     accept_env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_*, ]*$")] = ""
+    ready_slivers: Annotated[int, Field(ge=0, le=1_000)] = 2
 
     @property
     def api_place(self) -> tuple[str, int]:

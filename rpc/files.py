@@ -69,7 +69,12 @@ def write_file(path: Path, data: bytes, mode: int = 0o600, owner: int | None = N
 
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder on disk: a rename is not, before that."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

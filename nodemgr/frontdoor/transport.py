@@ -11,6 +11,7 @@ overridden methods are paramiko 5.1's own and pinned; tests/integration/frontdoo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -107,6 +108,10 @@ class BoundedPacketizer(Packetizer):
     _banner = MAX_BANNER
     logged_in = False
 
+    def __init__(self, socket: socket.socket) -> None:
+        super().__init__(socket)
+        self._wire = socket
+
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         if n > (MAX_PACKET if self.logged_in else MAX_PACKET_BEFORE_LOGIN):
             raise paramiko.SSHException("packet too long")
@@ -114,6 +119,10 @@ class BoundedPacketizer(Packetizer):
             self._before_login -= n
             if self._before_login < 0:
                 raise paramiko.SSHException("too much said before the login")
+            # OpenSSH's client holds a small packet back until the one before is acknowledged (Nagle), and the kernel
+            # puts that off by 40 ms: twice in a login. Here what has come is acknowledged before more is waited for.
+            with contextlib.suppress(OSError):
+                self._wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return super().read_all(n, check_rekey)
 
     def read_message(self) -> tuple[int, Message]:

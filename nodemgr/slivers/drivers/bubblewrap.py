@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nodemgr.slivers.drivers.keeper import KeeperDriver
 from nodemgr.slivers.inside.view import SHM_BYTES, Bind, Entry, Symlink, Tmpfs
-from nodemgr.slivers.process.launch import KEEPER, program
+from nodemgr.slivers.process.launch import KEEPER, NAMELESS, program
 
 
 class BubblewrapDriver(KeeperDriver):
@@ -15,21 +15,24 @@ class BubblewrapDriver(KeeperDriver):
     name = "bubblewrap"
     tools = ("bwrap", "nsenter", "setpriv", "prlimit", "setsid", "unshare")
 
-    def keeper_command(self, hostname: str, view: Sequence[Entry]) -> list[str]:
-        return bwrap_command(hostname, view)
+    def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
+        return bwrap_command(hostname, view, nameless=nameless)
 
 
-def bwrap_command(hostname: str, view: Sequence[Entry]) -> list[str]:
+def bwrap_command(hostname: str, view: Sequence[Entry], *, nameless: bool = False) -> list[str]:
     """The bwrap command line of a keeper. Any uid but 0 would make --dev nest a second user namespace, which nsenter
-    cannot join. The root folder and /dev end read-only; nobody inside has the right to mount them otherwise."""
+    cannot join. The root folder and /dev end read-only; nobody inside has the right to mount them otherwise. A keeper
+    that is `nameless` (`launch.NAMELESS`) sees to the root folder itself."""
     apart = ["--unshare-user", "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     apart += ["--unshare-cgroup", "--hostname", hostname, "--cap-drop", "ALL"]
+    apart += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"] if nameless else []
     mounts = [word for entry in view for word in _words(entry)]
     # An IPC namespace's root may turn that namespace's switches, hence /proc/sys read-only.
     special = ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"]
     special += _words(Tmpfs("/dev/shm", SHM_BYTES, 0o1777))  # noqa: S108
-    closed = ["--remount-ro", "/dev", "--remount-ro", "/"]
-    return [program("bwrap"), *apart, *mounts, *special, *closed, "--as-pid-1", "--info-fd", "3", "--", *KEEPER]
+    closed = ["--remount-ro", "/dev", *([] if nameless else ["--remount-ro", "/"])]
+    first = NAMELESS if nameless else KEEPER
+    return [program("bwrap"), *apart, *mounts, *special, *closed, "--as-pid-1", "--info-fd", "3", "--", *first]
 
 
 def _words(entry: Entry) -> list[str]:

@@ -6,10 +6,10 @@ node manager's event loop and never block it; `enter` is called from the front d
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, Self
 from uuid import UUID
 
 
@@ -34,6 +34,19 @@ class SliverSpec:
     processes: int
     private_key: str = field(repr=False)
     public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What prepared slivers have before they are anybody's; the words are those of `SliverSpec`."""
+
+    hostname: str
+    memory_mb: int
+    processes: int
+
+    @classmethod
+    def of(cls, spec: SliverSpec) -> Self:
+        return cls(spec.hostname, spec.memory_mb, spec.processes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,10 @@ class Driver(Protocol):
         """Make and start the sliver. One that is there under the same slice_id stays as it is (but runs afterwards),
         as does one whose record is damaged: that is written anew. One under another slice_id is removed first, for the
         store has already let its lease go."""
+
+    async def keep_ready(self, number: int, like: Likeness, room: Callable[[], bool]) -> None:
+        """For as long as this is awaited, have so many slivers prepared for `create` to take, and none while there is
+        no `room`."""
 
     async def start(self, slice: str) -> None:
         """Start a stopped sliver; nothing to do when it runs. Refusal(NOT_FOUND) when there is none."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from nodemgr.slivers.drivers.driver import Likeness
 from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Entry
 from nodemgr.slivers.limits import cgroups
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
-from nodemgr.slivers.process.launch import as_host_user, launch, program, staged
+from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program, staged
 from nodemgr.slivers.process.processes import Process, boot_id, entrants, first_processes, namespace, start_time
 from nodemgr.slivers.process.session import NamespaceDoor
 from nodemgr.slivers.process.spawn import run_helper
@@ -33,29 +34,58 @@ class KeeperDriver(LocalDriver):
         self._cgroups = cgroups.available(directory)
         super().__init__(directory)
 
-    def keeper_command(self, hostname: str, view: Sequence[Entry]) -> list[str]:
-        """The command that makes the namespaces and the view, and runs `launch.KEEPER` in them as PID 1."""
+    def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
+        """The command that makes the namespaces and the view, and runs `launch.KEEPER` (or `NAMELESS`) in them as PID
+        1."""
         raise NotImplementedError
 
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
         prefix, view = staged(view, record.host_uid)
-        hostname = record.hostname.replace("_", "-")
         try:
-            keeper = launch([*prefix, *self.keeper_command(hostname, view)], self.mark + record.slice)
+            command = self.keeper_command(_hostname(record.hostname), view, nameless=False)
+            keeper = launch([*prefix, *command], self.mark + record.slice)
             close_user_namespaces(keeper.pid, record.host_uid)
-            if self._cgroups:
-                limits = {"memory_mb": record.memory_mb, "processes": record.processes}
-                self._cgroups.hold(record.slice, keeper.pid, **limits)
+            self._limit(record, keeper)
         except BaseException:
             self.end_unrecorded((), record.slice)
             raise
         return keeper
+
+    def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Nameless:
+        prefix, view = staged(view, host_uid)
+        command = self.keeper_command(_hostname(like.hostname), view, nameless=True)
+        try:
+            first = launch_nameless([*prefix, *command], self.mark + name)
+        except BaseException:
+            self.end_unrecorded((), name)
+            raise
+        try:
+            close_user_namespaces(first.process.pid, host_uid)
+        except BaseException:
+            self.end_first(first)
+            raise
+        return first
+
+    def name_first(self, first: Nameless, record: Record) -> None:
+        self._limit(record, first.process)
+        first.call(record.slice, self.mark + record.slice)
+
+    def end_first(self, first: Nameless, slice: str | None = None) -> None:
+        first.streams.close()
+        first.process.kill()
+        if slice is not None and self._cgroups:
+            self._cgroups.drop(slice)
 
     def let_go(self, slice: str, keeper: Process) -> None:
         inside = namespace(keeper.pid, "pid")  # not to be had any more once it is dying
         keeper.kill(unblock=lambda: cut_off(entrants(inside) if inside else []))
         if self._cgroups:
             self._cgroups.drop(slice)
+
+    def _limit(self, record: Record, keeper: Process) -> None:
+        if self._cgroups:
+            limits = {"memory_mb": record.memory_mb, "processes": record.processes}
+            self._cgroups.hold(record.slice, keeper.pid, **limits)
 
     def door(self, record: Record, keeper: Process) -> NamespaceDoor:
         join = self._cgroups.join(record.slice) if self._cgroups else ()
@@ -77,6 +107,11 @@ class KeeperDriver(LocalDriver):
                     stuck = refusal
         if stuck is not None:
             raise stuck
+
+
+def _hostname(given: str) -> str:
+    """As the kernel takes it and bwrap too."""
+    return given.replace("_", "-")
 
 
 def close_user_namespaces(keeper: int, host_uid: int | None, *, owned: bool = True) -> None:

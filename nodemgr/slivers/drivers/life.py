@@ -17,10 +17,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import NO_VARIABLES, Pty, SliverSpec
+from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, Pty, SliverSpec
+from nodemgr.slivers.drivers.pool import First, Pool
 from nodemgr.slivers.inside import etc, folder
 from nodemgr.slivers.inside.folder import Record, SliverFolder
 from nodemgr.slivers.inside.keyring import leave_session_keyring
@@ -62,6 +63,8 @@ class LocalDriver:
         self._guard = threading.Lock()
         self._uids = hostuids.available(self.directory)
         self._given: set[int] = set()
+        self._begun: set[str] = set()
+        self._stuck = False  # a first process may be there that this driver did not begin
         self._workers = ThreadPoolExecutor(MOST_AT_WORK, "sliver")
         self._readers = ThreadPoolExecutor(2, "slivers-read")
         self._under_way: dict[str, asyncio.Future[None]] = {}
@@ -71,6 +74,7 @@ class LocalDriver:
             self.write_host_files("", "")
         folder.sweep(self.directory)
         self._end_strays()
+        self._pool = Pool(self)
 
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
         """Start the sliver's first process in a world of its own that looks like `view`, ready to be entered."""
@@ -92,8 +96,29 @@ class LocalDriver:
         """End first processes of this node's (of one slice) that are none of the `recorded` pids."""
         raise NotImplementedError
 
+    def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> First:
+        """The same for a sliver that is nobody's yet; its folder is called `name`."""
+        raise NotImplementedError
+
+    def name_first(self, first: Any, record: Record) -> None:
+        """Begin to make what `prepare_first` started the first process of this sliver; its `settle` waits for that."""
+        raise NotImplementedError
+
+    def end_first(self, first: Any, slice: str | None = None) -> None:
+        """End what `prepare_first` started, which was to be that slice's, if any."""
+        raise NotImplementedError
+
+    @property
+    def at_work(self) -> bool:
+        """Whether somebody waits for a sliver."""
+        return bool(self._under_way)
+
+    async def keep_ready(self, number: int, like: Likeness, room: Callable[[], bool]) -> None:
+        await self._pool.keep(number, like, room)
+
     async def create(self, spec: SliverSpec) -> None:
         await self._work(spec.slice, lambda: self._create(spec))
+        self._pool.look()
 
     async def start(self, slice: str) -> None:
         await self._work(slice, lambda: self._start(slice))
@@ -174,6 +199,8 @@ class LocalDriver:
             record = self._mend(sliver, spec)
         if record is None or record.slice_id != spec.slice_id:
             self._delete(spec.slice)
+            if self._pool.claim(spec):
+                return
             self._make(sliver, spec)
         self._start(spec.slice)
 
@@ -191,7 +218,7 @@ class LocalDriver:
         return record
 
     def _make(self, sliver: SliverFolder, spec: SliverSpec) -> None:
-        record = Record.of(spec, self._give_uid())
+        record = Record.of(spec, self.give_uid())
         try:
             sliver.make(record.host_uid)
             etc.write_authorized_keys(sliver.home, record.slice, record.host_uid)
@@ -199,9 +226,9 @@ class LocalDriver:
             etc.write_slice_key(sliver.etc, spec.private_key, spec.public_key, record.host_uid)
             sliver.write(record)
         finally:
-            self._given.discard(record.host_uid or 0)
+            self.uid_is_written(record.host_uid)
 
-    def _give_uid(self) -> int | None:
+    def give_uid(self) -> int | None:
         """The host user of a new sliver: the next free one; None: our own."""
         if self._uids is None:
             return None
@@ -209,8 +236,12 @@ class LocalDriver:
             # Of whatever is there: two slivers of one host user would own one another's files.
             taken = {uid for slice in self._folders() if (uid := SliverFolder(self.directory, slice).owner())}
             uid = hostuids.first_free(self._uids, taken | self._given)
-            self._given.add(uid)  # until its record is there
+            self._given.add(uid)
             return uid
+
+    def uid_is_written(self, uid: int | None) -> None:
+        """Its sliver's folder says whose the uid is, or there will be no such sliver."""
+        self._given.discard(uid or 0)
 
     def _start(self, slice: str) -> None:
         sliver, record = self._existing(slice)
@@ -218,19 +249,23 @@ class LocalDriver:
             return
         etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
         etc.write_first_process(sliver.etc, record.host_uid)
-        folders = Folders(sliver.home, sliver.tmp, sliver.etc, self._ssh, etc.python_folder())
-        keeper = self.hold(record, entries(slice, folders))
+        self.begun(slice)
+        keeper = self.hold(record, entries(slice, self.folders(sliver)))
         try:
             sliver.write_keeper(keeper)
         except BaseException:
             self.let_go(slice, keeper)
             raise
 
+    def folders(self, sliver: SliverFolder) -> Folders:
+        return Folders(sliver.home, sliver.tmp, sliver.etc, self._ssh, etc.python_folder())
+
     def _stop(self, slice: str) -> None:
         sliver = SliverFolder(self.directory, slice)
         keeper = self._keeper(slice)
         if keeper is not None:
             self.let_go(slice, keeper)
+            self._begun.discard(slice)
         sliver.write_keeper(None)
 
     def _delete(self, slice: str) -> None:
@@ -243,8 +278,14 @@ class LocalDriver:
             keeper = SliverFolder(self.directory, slice).keeper()
             if keeper is not None and keeper.alive:
                 return keeper
-        self.end_unrecorded((), slice)
+        if slice in self._begun or self._stuck:
+            self.end_unrecorded((), slice)
+            self._begun.discard(slice)
         return None
+
+    def begun(self, slice: str) -> None:
+        """From now on there may be a first process of this sliver, recorded or not."""
+        self._begun.add(slice)
 
     def _ended(self, slice: str) -> bool:
         lock = self._lock(slice)
@@ -319,9 +360,11 @@ class LocalDriver:
         """What an earlier node manager left: sessions with nobody at their other end, and keepers that it started and
         died before recording, or whose records are damaged. Daemons in slivers stay."""
         alive = self._recorded()
+        self._begun |= alive.keys()
         try:
             self.end_unrecorded({keeper.pid for keeper in alive.values()})
         except Refusal as refusal:
+            self._stuck = True
             log.error("a sliver's first process without a record stays: %s", refusal.reason)
         strays = [pid for slice, keeper in alive.items() for pid in self.entrants(slice, keeper)]
         groups = [group for pid in strays for group in hang_up(pid)]

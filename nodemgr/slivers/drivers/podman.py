@@ -19,17 +19,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
 
+from nodemgr.slivers.drivers.driver import Likeness
 from nodemgr.slivers.drivers.keeper import close_user_namespaces
 from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside.etc import environment
 from nodemgr.slivers.inside.folder import Record
-from nodemgr.slivers.inside.view import Bind, Entry, Symlink, Tmpfs
+from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry, Symlink, Tmpfs
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import KEEPER, program, when_settled, words
 from nodemgr.slivers.process.processes import Process, pids
 from nodemgr.slivers.process.session import AT_HOME, Terminal
+from nodemgr.slivers.process.spawn import run_helper
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
@@ -39,6 +42,16 @@ _API = "/v4.0.0/libpod"
 _LABEL = "dslice.node"
 _BUSY_TRIES, _BUSY_PAUSE = 25, 0.2  # seconds
 _MIB = 1 << 20
+_NOBODY = UUID(int=0)  # whose a prepared sliver is
+# Gives a prepared sliver's home its place, from outside: nothing inside may mount.
+_NAME = f"""
+set -e
+mount -n -o remount,bind,rw /
+mkdir "/home/$1"
+mount -n --move {NAMELESS_HOME} "/home/$1"
+rmdir {NAMELESS_HOME}
+mount -n -o remount,bind,ro /
+"""
 # Beyond the sliver's own ceiling: a way in for somebody who comes to kill processes.
 _SPARE_PROCESSES = 32
 
@@ -77,6 +90,20 @@ class PodmanDriver(LocalDriver):
         except BaseException:
             self._remove(record.slice)
             raise
+
+    def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Unnamed:
+        record = Record(name, _NOBODY, like.hostname, like.memory_mb, like.processes, host_uid)
+        return Unnamed(self.hold(record, view), self._id(name))
+
+    def name_first(self, first: Unnamed, record: Record) -> None:
+        with _refusing("podman did not rename the sliver"):
+            self._client.containers.get(first.container).rename(self._name(record.slice))
+        inside = [program("nsenter"), "-t", str(first.process.pid), "-m", "--", "/bin/sh", "-c", _NAME, "sh"]
+        run_helper([*inside, record.slice], "the sliver's home cannot be put in its place")
+
+    def end_first(self, first: Unnamed, slice: str | None = None) -> None:
+        first.process.kill()
+        self._remove_container(first.container)
 
     def let_go(self, slice: str, keeper: Process) -> None:
         keeper.kill(unblock=lambda: cut_off(self.entrants(slice, keeper)))
@@ -119,10 +146,25 @@ class PodmanDriver(LocalDriver):
             return str(self._client.containers.get(self._name(slice)).id)
 
     def _remove(self, slice: str) -> None:
+        self._remove_container(self._name(slice))
+
+    def _remove_container(self, which: str) -> None:
+        """By name or id."""
         import docker.errors
 
         with _refusing("podman did not remove the sliver"), contextlib.suppress(docker.errors.NotFound):
-            once_free(lambda: self._client.containers.get(self._name(slice)).remove(force=True))
+            once_free(lambda: self._client.containers.get(which).remove(force=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Unnamed:
+    """A prepared sliver's first process, and its container's full id."""
+
+    process: Process
+    container: str
+
+    def settle(self) -> None:
+        """It was ready before it had a name."""
 
 
 def once_free(remove: Callable[[], None], pause: float = _BUSY_PAUSE) -> None:
@@ -163,8 +205,10 @@ class ContainerDoor:
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
     ) -> list[str]:
-        """runc makes each command lead a session without a terminal; the first one it opens is then its own."""
-        own = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+        """runc makes each command lead a session without a terminal; the first one it opens is then its own. The
+        container may have been made before its slice was known, hence the whole environment."""
+        whole = environment(self.slice, variables)
+        own = [word for name, value in whole.items() for word in ("--env", f"{name}={value}")]
         own += ["--preserve-fds", str(kept)] if kept else []
         path = f"/dev/pts/{terminal.number}" if terminal else ""
         take = ["/bin/sh", "-c", f'exec <{path} >{path} 2>&1; exec "$@"', "sh"] if terminal else []

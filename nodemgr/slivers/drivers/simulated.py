@@ -5,13 +5,13 @@ while the sliver runs, and says so when it was stopped.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import NO_VARIABLES, Pty, Session, SliverSpec
+from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, Pty, Session, SliverSpec
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
@@ -55,6 +55,9 @@ class SimulatedDriver:
             if path != self._path(spec.slice, spec.slice_id):
                 path.unlink(missing_ok=True)
         self._path(spec.slice, spec.slice_id).write_text("")
+
+    async def keep_ready(self, number: int, like: Likeness, room: Callable[[], bool]) -> None:
+        """A file is made as fast as it is renamed."""
 
     async def start(self, slice: str) -> None:
         self._find(slice)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from nodemgr.slivers.drivers.keeper import KeeperDriver
 from nodemgr.slivers.inside.view import SHM_BYTES, Bind, Entry, Symlink, Tmpfs
-from nodemgr.slivers.process.launch import KEEPER, STAGES, program
+from nodemgr.slivers.process.launch import KEEPER, NAMELESS, STAGES, program
 from trust.errors import Code, Refusal
 
 # Arguments: the folder to build the new root in, the hostname, then per entry a word (ro, rw, tmpfs, link) and its own
@@ -70,6 +70,8 @@ cd /
 umount -n -l /.old
 rmdir /.old
 mount -n -o remount,bind,ro,nosuid,noexec /dev
+"""
+_CLOSE = """
 mount -n -o remount,bind,ro,nosuid,nodev /
 exec /usr/bin/setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
 """
@@ -81,16 +83,17 @@ class UnshareDriver(KeeperDriver):
     name = "unshare"
     tools = ("unshare", "nsenter", "setpriv", "prlimit", "setsid", "mount", "umount", "pivot_root", "hostname", "sed")
 
-    def keeper_command(self, hostname: str, view: Sequence[Entry]) -> list[str]:
-        return unshare_command(hostname, view)
+    def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
+        return unshare_command(hostname, view, nameless=nameless)
 
 
-def unshare_command(hostname: str, view: Sequence[Entry]) -> list[str]:
+def unshare_command(hostname: str, view: Sequence[Entry], *, nameless: bool = False) -> list[str]:
     """The unshare command line of a keeper; the script comes with it as one argument."""
     apart = ["--user", "--map-root-user", "--mount", "--propagation", "private", "--pid", "--fork"]
     apart += ["--ipc", "--uts", "--cgroup", "--"]
     words = [word for entry in view for word in _words(entry)]
-    build = ["/bin/sh", "-c", _BUILD, "sh", _new_root(view), hostname, *words, "--", *KEEPER]
+    script, first = (_BUILD + 'exec "$@"', NAMELESS) if nameless else (_BUILD + _CLOSE, KEEPER)
+    build = ["/bin/sh", "-c", script, "sh", _new_root(view), hostname, *words, "--", *first]
     return [program("unshare"), *apart, *build]
 
 

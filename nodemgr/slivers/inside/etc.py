@@ -116,8 +116,7 @@ def write_etc(folder: Path, names: Names) -> None:
         place = folder / Path(path).relative_to("/etc")
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
-    for name, text in _texts(names).items():
-        _put(folder / name, text.encode(), 0o644)
+    write_names(folder, names)
     _put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
     _put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
     _put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
@@ -128,13 +127,23 @@ def write_etc(folder: Path, names: Names) -> None:
             _put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
 
 
-def write_slice_key(folder: Path, private_key: str, public_key: str, owner: int | None) -> None:
-    """Put the slice's key pair there, readable by the sliver's root alone.
+def write_names(folder: Path, names: Names) -> None:
+    """Write those of its files that depend on what the sliver is called, with a few that are as small."""
+    for name, text in _texts(names).items():
+        _put(folder / name, text.encode(), 0o644)
+
+
+def write_slice_key(
+    folder: Path, private_key: str, public_key: str, owner: int | None, *, durable: bool = True
+) -> tuple[Path, Path]:
+    """Put the slice's key pair there, readable by the sliver's root alone; the two files.
 
     ssh(1) refuses a private key that is its caller's own and readable by others; hence 0400 and that owner.
     """
-    replace_file(folder / "slice/ssh_key.pub", (public_key.strip() + "\n").encode(), 0o644)
-    replace_file(folder / "slice/ssh_key", (private_key.strip() + "\n").encode(), 0o400, owner)
+    public, private = folder / "slice/ssh_key.pub", folder / "slice/ssh_key"
+    replace_file(public, (public_key.strip() + "\n").encode(), 0o644, durable=durable)
+    replace_file(private, (private_key.strip() + "\n").encode(), 0o400, owner, durable=durable)
+    return public, private
 
 
 def write_authorized_keys(home: Path, slice: str, owner: int | None) -> None:
@@ -154,7 +163,7 @@ def write_first_process(folder: Path, owner: int | None) -> None:
         there = path.stat()
         if (there.st_size, stat.S_IMODE(there.st_mode)) == (len(content), 0o111):
             return
-    replace_file(path, content, 0o111, owner)
+    replace_file(path, content, 0o111, owner, durable=False)
 
 
 def ssh_config(text: str) -> str:
@@ -163,11 +172,12 @@ def ssh_config(text: str) -> str:
 
 
 def _put(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file unless it is just that already: a sliver starts again without a byte of room on the disk."""
+    """Replace a file unless it is just that already: a sliver starts again without a byte of room on the disk. Each
+    start looks anew, after a power cut too."""
     with contextlib.suppress(FileNotFoundError):
         if path.read_bytes() == content and stat.S_IMODE(path.stat().st_mode) == mode:
             return
-    replace_file(path, content, mode)
+    replace_file(path, content, mode, durable=False)
 
 
 def _texts(names: Names) -> dict[str, str]:

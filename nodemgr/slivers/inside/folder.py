@@ -5,6 +5,9 @@
     DIRECTORY/SLICE/etc/          its /etc, read-only inside
     DIRECTORY/SLICE/home/  tmp/   the sliver's own: no process outside ever opens a path below them
 
+A prepared sliver is the same under the name `.nameless-UID-NUMBER`, without records; one that is removed, under
+`.removed-UID-SLICE-NUMBER`.
+
 DIRECTORY is 0700, the node manager's. Removal runs the host's own chmod and find with the sliver's uid, on folders
 whose processes are all dead: neither follows a link.
 """
@@ -21,7 +24,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from nodemgr.slivers.drivers.driver import SliverSpec
@@ -34,6 +37,7 @@ from trust.names import check_slice_name
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _TRASH = ".removed-"
+_NAMELESS = ".nameless-"
 # Why a whole file may be out of reach for a while: that is the node manager's trouble, not the file's.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -59,10 +63,26 @@ class SliverFolder:
 
     def __init__(self, directory: Path, slice: str) -> None:
         """Refusal(BAD_INPUT) for what is no slice name: it becomes a path."""
-        self.path = directory / check_slice_name(slice)
-        self.home = self.path / "home"
-        self.tmp = self.path / "tmp"
-        self.etc = self.path / "etc"
+        self._lie_at(directory / check_slice_name(slice))
+
+    @classmethod
+    def nameless(cls, directory: Path, host_uid: int | None) -> Self:
+        """A new one for a prepared sliver."""
+        made = cls.__new__(cls)
+        made._lie_at(directory / f"{_NAMELESS}{_owner_name(host_uid)}-{uuid.uuid4().hex}")
+        return made
+
+    def become(self, slice: str) -> None:
+        """Rename it, whole as it is. OSError where another is there."""
+        path = self.path.with_name(check_slice_name(slice))
+        self.path.rename(path)
+        self._lie_at(path)
+
+    def _lie_at(self, path: Path) -> None:
+        self.path = path
+        self.home = path / "home"
+        self.tmp = path / "tmp"
+        self.etc = path / "etc"
 
     def make(self, host_uid: int | None) -> None:
         """Make the folders; home and tmp belong to the sliver."""
@@ -85,10 +105,12 @@ class SliverFolder:
         """What was written by `write`; None when there is no whole sliver here. Refusal(INTERNAL): it is damaged."""
         return self._read("sliver.json", lambda stored: Record(**stored | {"slice_id": UUID(stored["slice_id"])}))
 
-    def write(self, record: Record) -> None:
-        """Replace the record in one step."""
+    def write(self, record: Record, *, durable: bool = True) -> Path:
+        """Replace the record in one step; its file."""
         stored = dataclasses.asdict(record) | {"slice_id": str(record.slice_id)}
-        replace_file(self.path / "sliver.json", json.dumps(stored).encode())
+        path = self.path / "sliver.json"
+        replace_file(path, json.dumps(stored).encode(), durable=durable)
+        return path
 
     def keeper(self) -> Process | None:
         """The keeper that was started last, alive or not; None when there never was one, or it was ended on purpose.
@@ -103,14 +125,14 @@ class SliverFolder:
         if keeper is None:
             path.unlink(missing_ok=True)
         else:
-            replace_file(path, json.dumps(dataclasses.asdict(keeper)).encode())
+            # Of no use after a power cut, with which the keeper ends too.
+            replace_file(path, json.dumps(dataclasses.asdict(keeper)).encode(), durable=False)
 
     def remove(self) -> None:
         """Remove everything, and what an earlier removal of that name could not. The name is free at once, even if
         emptying a big home takes a while; what has taken too long goes on where it was when this is called again."""
         if self.path.exists():
-            owner = self.owner()
-            name = f"{_TRASH}{owner if owner is not None else 'own'}-{self.path.name}-{uuid.uuid4().hex}"
+            name = f"{_TRASH}{_owner_name(self.owner())}-{self.path.name}-{uuid.uuid4().hex}"
             self.path.rename(self.path.with_name(name))
         for away in self.path.parent.glob(f"{_TRASH}*-{self.path.name}-*"):
             discard(away)
@@ -147,9 +169,14 @@ class SliverFolder:
             ) from error
 
 
+def _owner_name(host_uid: int | None) -> str:
+    return "own" if host_uid is None else str(host_uid)
+
+
 def sweep(directory: Path) -> None:
-    """Finish the removals that a dying node manager left behind; one that cannot be finished keeps nobody from it."""
-    for away in directory.glob(f"{_TRASH}*"):
+    """Finish the removals that a dying node manager left behind, and remove what it had prepared; one that cannot be
+    finished keeps nobody from it."""
+    for away in [*directory.glob(f"{_TRASH}*"), *directory.glob(f"{_NAMELESS}*")]:
         try:
             discard(away)
         except (OSError, Refusal) as error:
@@ -157,8 +184,8 @@ def sweep(directory: Path) -> None:
 
 
 def discard(away: Path) -> None:
-    """Empty and remove one folder that `SliverFolder.remove` put aside."""
-    owner = away.name.removeprefix(_TRASH).partition("-")[0]
+    """Empty and remove one folder that `SliverFolder.remove` put aside, or that has no name yet."""
+    owner = away.name.split("-")[1]
     for name in ("home", "tmp"):
         if (away / name).is_dir():
             _empty(away / name, None if owner == "own" else int(owner))

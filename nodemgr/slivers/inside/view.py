@@ -13,6 +13,7 @@ from pathlib import Path
 
 SHM_BYTES = 64 << 20
 RUN_BYTES = 16 << 20
+NAMELESS_HOME = "/home/.nameless"  # where the home of a prepared sliver is, until its slice is known
 
 # Live folders of the host's /etc that programs in /usr need: trust anchors and alternatives. No secrets in them.
 _HOST_ETC = ("/etc/alternatives", "/etc/ssl/certs", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/crypto-policies")
@@ -68,14 +69,14 @@ def home_of(slice: str) -> str:
     return f"/home/{slice}"
 
 
-def entries(slice: str, folders: Folders) -> list[Entry]:
-    """Everything but /proc and /dev, in the order in which it is mounted."""
+def entries(slice: str | None, folders: Folders) -> list[Entry]:
+    """Everything but /proc and /dev, in the order in which it is mounted; without a slice, what is there before it."""
     view: list[Entry] = [Bind(Path("/usr"), "/usr"), *_top_level(), Bind(folders.etc, "/etc")]
     view += [Bind(Path(path), path) for path in host_etc()]
     view += [Bind(folders.ssh, "/etc/ssh"), Tmpfs("/run", RUN_BYTES)]
     view += [Bind(folders.tmp, "/tmp", writable=True), Bind(folders.tmp, "/var/tmp", writable=True)]  # noqa: S108
-    view += [Bind(folders.home, home_of(slice), writable=True)]
-    view += [Symlink(home_of(slice), "/root")]
+    view += [Bind(folders.home, home_of(slice) if slice else NAMELESS_HOME, writable=True)]
+    view += [Symlink(home_of(slice), "/root")] if slice else []
     if folders.python is not None:
         view.append(Bind(folders.python, "/opt/python"))
     return view

@@ -15,11 +15,11 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nodemgr.slivers.inside.etc import SLEEP
-from nodemgr.slivers.inside.view import Bind, Entry
+from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry
 from nodemgr.slivers.process.processes import KEEPER_VARIABLE, PROC, Process
 from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_null, open_pipe, spawn
 from trust.errors import Code, Refusal
@@ -33,16 +33,35 @@ KEEPER = (
     f"echo ready; exec /usr/bin/env --ignore-signal=CHLD {SLEEP} infinity </dev/null >/dev/null 2>&1",
 )
 
+# PID 1 of a prepared sliver: it keeps the rights over its namespaces until it reads its slice's name, gives the home
+# its place, and ends as `KEEPER` does. Nobody is inside before that. When its node manager dies it reads no name, and
+# the sliver ends.
+NAMELESS = (
+    "/bin/sh",
+    "-c",
+    f"""
+echo ready
+read -r slice mark || exit
+set -e
+mkdir "/home/$slice"
+mount -n --move {NAMELESS_HOME} "/home/$slice"
+rmdir {NAMELESS_HOME}
+ln -s "/home/$slice" /root
+mount -n -o remount,bind,ro,nosuid,nodev /
+echo ready
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- \\
+    env --ignore-signal=CHLD "{KEEPER_VARIABLE}=$mark" {SLEEP} infinity </dev/null >/dev/null 2>&1
+""",
+)
+
 # $1 is a folder that every user can reach; the folders of the sliver are shown below it, in a mount namespace that only
 # this command has, so that a keeper without root's rights finds them although the node manager's home is 0700.
 _STAGE = """
 set -e
-stage=$1; shift
-mount -t tmpfs -o mode=755,size=64k,nosuid,nodev dslice "$stage"
-n=0
-while [ "$1" != -- ]; do
-    mkdir "$stage/$n"; mount --bind "$1" "$stage/$n"; n=$((n + 1)); shift
-done
+stage=$1 places=$2; shift 2
+mount -n -t tmpfs -o mode=755,size=64k,nosuid,nodev dslice "$stage"
+mkdir $places
+for place in $places; do mount -n --bind "$1" "$place"; shift; done
 shift
 exec "$@"
 """
@@ -78,7 +97,27 @@ def staged(view: Sequence[Entry], host_uid: int | None) -> tuple[list[str], list
     places = {source: Path(stage) / str(number) for number, source in enumerate(sources)}
     moved = [replace(e, source=places[e.source]) if isinstance(e, Bind) and e.source in places else e for e in view]
     private = [program("unshare"), "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sh", stage]
-    return [*private, *map(str, sources), "--", *as_host_user(host_uid)], moved
+    return [*private, " ".join(map(str, places.values())), *map(str, sources), "--", *as_host_user(host_uid)], moved
+
+
+@dataclass(frozen=True, slots=True)
+class Nameless:
+    """A first process that runs `NAMELESS`, and our ends of its standard streams, which `streams` closes."""
+
+    process: Process
+    stdin: int
+    stdout: int
+    streams: ExitStack
+
+    def call(self, slice: str, mark: str) -> None:
+        """Tell it whose it is. OSError when it is gone."""
+        os.write(self.stdin, f"{slice} {mark}\n".encode())
+
+    def settle(self) -> None:
+        """Wait until it is a keeper like any other. Refusal(INTERNAL) when it does not become one."""
+        with self.streams:
+            _require_ready(self.stdout)
+        when_settled(self.process.pid)
 
 
 def launch(argv: Sequence[str], mark: str) -> Process:
@@ -91,31 +130,47 @@ def launch(argv: Sequence[str], mark: str) -> Process:
     Raises:
         Refusal: INTERNAL with the command's own words when the keeper did not start.
     """
-    command = [program("setsid"), "--fork", *argv]
-    environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
+    with ExitStack() as ours:
+        pid, _ = _started(argv, mark, open_null(ours), ours)
+    return when_settled(pid)
+
+
+def launch_nameless(argv: Sequence[str], mark: str) -> Nameless:
+    """The same for an `argv` that ends in `NAMELESS`."""
     with ExitStack() as ours:
         with ExitStack() as theirs:
-            info_read, info_write = open_pipe(ours, theirs)
-            out_read, out_write = open_pipe(ours, theirs)
-            null = open_null(theirs)
-            pid = spawn(command, environment, {0: null, 1: out_write, 2: out_write, 3: info_write}, session=True)
+            stdin_read, stdin_write = open_pipe(theirs, ours)
+            pid, stdout = _started(argv, mark, stdin_read, ours)
+        return Nameless(Process.of(pid), stdin_write, stdout, ours.pop_all())
+
+
+def _started(argv: Sequence[str], mark: str, stdin: int, ours: ExitStack) -> tuple[int, int]:
+    """The pid of a first process that has said `ready`, and the descriptor (closed with `ours`) where it says more."""
+    command = [program("setsid"), "--fork", *argv]
+    environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
+    out_read, out_write = os.pipe()
+    ours.callback(os.close, out_read)
+    with ExitStack() as short, ExitStack() as theirs:
+        theirs.callback(os.close, out_write)
+        info_read, info_write = open_pipe(short, theirs)
+        pid = spawn(command, environment, {0: stdin, 1: out_write, 2: out_write, 3: info_write}, session=True)
+        theirs.close()
         os.waitpid(pid, 0)
-        said = _read_until_ready(out_read)
+        _require_ready(out_read)
         info = os.read(info_read, 4096)
-    if not said.endswith(b"ready\n") or not info:
-        words = said.decode(errors="replace").strip()[-300:]
-        raise Refusal(Code.INTERNAL, f"the sliver's first process did not start: {words or 'no answer'}")
-    return when_settled(int(json.loads(info)["child-pid"]))
+    if not info:
+        raise _not_started(b"")
+    return int(json.loads(info)["child-pid"]), out_read
 
 
 def when_settled(pid: int) -> Process:
     """The keeper, once it is the program that it stays: only then is nothing of the host in sight any more, and nobody
     who enters can take hold of it. Refusal(INTERNAL) when that is not so within START_SECONDS."""
     end = time.monotonic() + START_SECONDS
-    while b"infinity" not in words(pid):
+    while words(pid)[:2] != [SLEEP.encode(), b"infinity"]:
         if time.monotonic() > end:
             raise Refusal(Code.INTERNAL, "the sliver's first process did not start; see the node's log")
-        time.sleep(0.005)
+        time.sleep(0.001)
     return Process.of(pid)
 
 
@@ -127,8 +182,8 @@ def words(pid: int) -> list[bytes]:
         return []
 
 
-def _read_until_ready(descriptor: int) -> bytes:
-    """What the command said until the word or its end, for at most START_SECONDS."""
+def _require_ready(descriptor: int) -> None:
+    """Refusal(INTERNAL), with what it said instead, unless the word comes within START_SECONDS."""
     said = b""
     end = time.monotonic() + START_SECONDS
     poller = select.poll()
@@ -140,7 +195,13 @@ def _read_until_ready(descriptor: int) -> bytes:
         if not chunk:
             break
         said += chunk
-    return said
+    if not said.endswith(b"ready\n"):
+        raise _not_started(said)
+
+
+def _not_started(said: bytes) -> Refusal:
+    words = said.decode(errors="replace").strip()[-300:]
+    return Refusal(Code.INTERNAL, f"the sliver's first process did not start: {words or 'no answer'}")
 
 
 def _ours(source: Path) -> bool:

@@ -84,8 +84,10 @@ def first_processes(mark: str) -> dict[int, str]:
 
     Only a namespace's PID 1 counts: a sliver's user may set any environment, but makes no pid namespaces.
     """
-    found = {}
+    found, ours = {}, namespace(os.getpid(), "pid")
     for pid in pids():
+        if namespace(pid, "pid") in (ours, None):
+            continue
         with contextlib.suppress(*_GONE):
             environment = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
             wanted = f"{KEEPER_VARIABLE}={mark}".encode()

@@ -35,6 +35,7 @@ def test_inside_it_looks_like_a_machine_of_the_slices_own(node: Node) -> None:
 def test_creating_twice_changes_nothing(node: Node) -> None:
     spec = node.make("ocean")
     node.says("ocean", "echo kept > ~/file; setsid sleep 500 >/dev/null 2>&1 </dev/null &")
+    eventually(lambda: node.run("ocean", "pgrep -f '^sleep 500'").returncode == 0)
     run_async(node.driver.create(spec))
     assert node.says("ocean", "cat ~/file; pgrep -c -f '^sleep 500'") == "kept\n1"
 

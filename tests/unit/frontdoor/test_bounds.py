@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
@@ -68,6 +69,33 @@ def test_a_banner_without_end_is_given_up(ends: tuple[BoundedPacketizer, socket.
     theirs.sendall(b"x" * (MAX_BANNER + 200))
     with pytest.raises(paramiko.SSHException, match="banner too long"):
         packetizer.readline(5)
+
+
+class Noting(socket.socket):
+    """A socket that notes which options are set."""
+
+    noted: list[tuple[int, int]]
+
+    def setsockopt(self, level: int, name: int, *value: Any) -> None:
+        self.noted.append((level, name))
+        super().setsockopt(level, name, *value)
+
+
+def test_before_the_login_what_has_come_is_acknowledged_before_more_is_read() -> None:
+    """Else the kernel puts that off by 40 ms, and a client that holds small packets back until then waits twice."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as theirs:
+        ours = Noting(fileno=server.accept()[0].detach())
+        ours.noted = []
+        packetizer = BoundedPacketizer(ours)
+        for reads in (1, 2):
+            theirs.sendall(bytes(8))
+            assert packetizer.read_all(8) == bytes(8)
+            assert ours.noted == [(socket.IPPROTO_TCP, socket.TCP_QUICKACK)] * reads
+        packetizer.logged_in = True
+        theirs.sendall(bytes(8))
+        assert packetizer.read_all(8) == bytes(8)
+        assert len(ours.noted) == 2
+        packetizer.close()
 
 
 def test_a_host_key_is_made_once(tmp_path: Path) -> None:
