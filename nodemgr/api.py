@@ -4,12 +4,10 @@ One application serves any number of nodes: which one a request is for stands in
 coroutines on the node manager's loop; its store answers in place.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, FastAPI, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
@@ -19,21 +17,22 @@ from nodemgr.caller import Caller
 from nodemgr.node import MAX_KEYS, Node
 from nodemgr.slicekey import SlicePair
 from nodemgr.storage.store import LeaseRow
-from rpc.server import Guard, application, deny_by_default, open_route
+from rpc.calls import Call, Calls
+from rpc.guard import Guard, RoleGuard
 from trust.authorize import Action
+from trust.errors import Code, Refusal
 from trust.identity import Role
 from trust.jws import MAX_TOKEN
-from trust.peers import Peer
 from trust.sshkeys import key_set_digest
 from trust.store import TrustStore
 
 NODE, FRONTDOOR = "dslice.node", "dslice.frontdoor"  # keys in the ASGI scope
+DELEGATION = b"dslice-delegation"  # header
 MAX_KEY = 16 * 1024
 
 Token = Annotated[str, Field(max_length=MAX_TOKEN)]
 KeyText = Annotated[str, Field(max_length=MAX_KEY)]
 Generation = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
-DelegationHeader = Annotated[str | None, Header(alias="Dslice-Delegation", max_length=MAX_TOKEN)]
 
 
 class _Body(BaseModel):
@@ -97,106 +96,97 @@ def at(app: ASGIApp, node: Node, frontdoor: FrontDoor) -> ASGIApp:
     return serve
 
 
-def create_app(trust: TrustStore) -> FastAPI:
+def create_app(trust: TrustStore) -> Calls:
     """The server application of all nodes that trust this store; serve it through `at`."""
-    app = application("dslice node manager")
-    guard = Guard(trust)
-    _add_leases(app, guard)
-    _add_slivers(app, guard)
-    _add_reads(app, guard)
-    deny_by_default(app)  # `serve` sees only what `at` gives
-    return app
+    calls, guard = Calls(), Guard(trust)
+    _add_leases(calls, guard)
+    _add_slivers(calls, guard)
+    _add_reads(calls, guard)
+    return calls
 
 
-# async, although it waits for nothing: FastAPI would run a plain one in a thread, at every request.
-async def _node(request: Request) -> Node:
-    node: Node = request.scope[NODE]
-    return node
+def _callers(guard: Guard, action: Action | None) -> RoleGuard:
+    """Who may call; refused if the revocation list is too old for `action`."""
+    return guard.role(Role.USER, Role.SVM, action=action)
 
 
-Here = Annotated[Node, Depends(_node)]
+def _add_leases(calls: Calls, guard: Guard) -> None:
+    creator, renewer = _callers(guard, Action.CREATE), _callers(guard, Action.RENEW)
+
+    @calls.guarded("POST", "/leases", creator, status=201)
+    async def post_lease(call: Call) -> Any:
+        node, caller = _called(call, guard)
+        return _lease(node.redeem(caller, call.body(RedeemBody).ticket))
+
+    @calls.guarded("POST", "/slivers/{slice}/renew", renewer)
+    async def post_renew(call: Call) -> Any:
+        (node, caller), body = _called(call, guard), call.body(RenewBody)
+        return _lease(node.renew(caller, call.names["slice"], body.slice_id, body.from_generation))
 
 
-def _callers(guard: Guard, action: Action | None) -> Any:
-    """Who calls, and for whom; refused if the revocation list is too old for `action`."""
-
-    async def caller(
-        peer: Annotated[Peer, Depends(guard.role(Role.USER, Role.SVM, action=action))],
-        dslice_delegation: DelegationHeader = None,
-    ) -> Caller:
-        return Caller.of(peer, dslice_delegation, guard.store)
-
-    return Depends(caller)
-
-
-def _add_leases(app: FastAPI, guard: Guard) -> None:
-    creator = _callers(guard, Action.CREATE)
-    renewer = _callers(guard, Action.RENEW)
-
-    @app.post("/leases", status_code=201)
-    async def post_lease(node: Here, body: RedeemBody, caller: Annotated[Caller, creator]) -> Any:
-        return _lease(node.redeem(caller, body.ticket))
-
-    @app.post("/slivers/{slice}/renew")
-    async def post_renew(node: Here, slice: str, body: RenewBody, caller: Annotated[Caller, renewer]) -> Any:
-        return _lease(node.renew(caller, slice, body.slice_id, body.from_generation))
-
-
-def _add_slivers(app: FastAPI, guard: Guard) -> None:
-    creator = _callers(guard, Action.CREATE)
+def _add_slivers(calls: Calls, guard: Guard) -> None:
+    creator, deleter = _callers(guard, Action.CREATE), _callers(guard, Action.DELETE)
     # Whether keys are added or only removed is seen in the body: `Node.set_access` asks for a fresh list then.
     remover = _callers(guard, Action.REMOVE_KEYS)
-    deleter = _callers(guard, Action.DELETE)
 
-    @app.put("/slivers/{slice}")
-    async def put_sliver(
-        request: Request, node: Here, slice: str, body: CreateBody, caller: Annotated[Caller, creator]
-    ) -> Any:
+    @calls.guarded("PUT", "/slivers/{slice}", creator)
+    async def put_sliver(call: Call) -> Any:
+        (node, caller), body = _called(call, guard), call.body(CreateBody)
         pair = (body.private_key, body.public_key, body.pair_generation)
-        made = await node.create(caller, slice, body.lease, *pair)
-        return _sliver(made, request)
+        return _sliver(await node.create(caller, call.names["slice"], body.lease, *pair), call)
 
-    @app.put("/slivers/{slice}/access")
-    async def put_access(node: Here, slice: str, body: AccessBody, caller: Annotated[Caller, remover]) -> Any:
+    @calls.guarded("PUT", "/slivers/{slice}/access", remover)
+    async def put_access(call: Call) -> Any:
+        (node, caller), body = _called(call, guard), call.body(AccessBody)
+        slice = call.names["slice"]
         return {"generation": await node.set_access(caller, slice, body.slice_id, body.generation, body.keys)}
 
-    @app.put("/slivers/{slice}/pair")
-    async def put_pair(node: Here, slice: str, body: PairBody, caller: Annotated[Caller, creator]) -> Any:
+    @calls.guarded("PUT", "/slivers/{slice}/pair", creator)
+    async def put_pair(call: Call) -> Any:
+        (node, caller), body = _called(call, guard), call.body(PairBody)
         pair = SlicePair(body.generation, body.private_key, body.public_key)
-        return {"generation": await node.set_pair(caller, slice, body.slice_id, pair)}
+        return {"generation": await node.set_pair(caller, call.names["slice"], body.slice_id, pair)}
 
-    @app.delete("/slivers/{slice}", status_code=204)
-    async def delete_sliver(node: Here, slice: str, body: DeleteBody, caller: Annotated[Caller, deleter]) -> None:
-        await node.delete(caller, slice, body.slice_id, body.jti)
+    @calls.guarded("DELETE", "/slivers/{slice}", deleter, status=204)
+    async def delete_sliver(call: Call) -> None:
+        (node, caller), body = _called(call, guard), call.body(DeleteBody)
+        await node.delete(caller, call.names["slice"], body.slice_id, body.jti)
 
 
-def _add_reads(app: FastAPI, guard: Guard) -> None:
+def _add_reads(calls: Calls, guard: Guard) -> None:
     reader = _callers(guard, None)
 
-    @app.get("/slivers")
-    async def get_slivers(request: Request, node: Here, caller: Annotated[Caller, reader]) -> Any:
-        return {"slivers": _slivers(node.inventory(caller), request)}
+    @calls.guarded("GET", "/slivers", reader)
+    async def get_slivers(call: Call) -> Any:
+        node, caller = _called(call, guard)
+        return {"slivers": [_sliver(lease, call) for lease in node.inventory(caller)]}
 
-    @app.get("/slivers/{slice}")
-    async def get_sliver(request: Request, node: Here, slice: str, caller: Annotated[Caller, reader]) -> Any:
-        return _sliver(node.get(caller, slice), request)
+    @calls.guarded("GET", "/slivers/{slice}", reader)
+    async def get_sliver(call: Call) -> Any:
+        node, caller = _called(call, guard)
+        return _sliver(node.get(caller, call.names["slice"]), call)
 
-    @app.get("/healthz")
-    @open_route
-    async def healthz(node: Here) -> Any:
+    @calls.opened("GET", "/healthz")
+    async def healthz(call: Call) -> Any:
+        node: Node = call.scope[NODE]
         found: dict[str, Any] = {"status": "disk-full" if node.disk_full else "ok", "slivers": node.store.taken()}
         return found | ({"disk_free_mb": node.disk.free_mb} if node.disk else {})
+
+
+def _called(call: Call, guard: Guard) -> tuple[Node, Caller]:
+    """The node that is called, and by whom and for whom."""
+    assert call.peer is not None  # noqa: S101  # the route is guarded
+    delegation = call.header(DELEGATION)
+    if delegation is not None and len(delegation) > MAX_TOKEN:
+        raise Refusal(Code.BAD_INPUT, f"the header Dslice-Delegation is longer than {MAX_TOKEN} bytes; sign another")
+    return call.scope[NODE], Caller.of(call.peer, delegation, guard.store)
 
 
 def _lease(lease: LeaseRow) -> dict[str, Any]:
     return {"lease": lease.token, "generation": lease.generation, "expires_at": lease.expires_at.isoformat()}
 
 
-def _slivers(leases: Sequence[LeaseRow], request: Request) -> list[dict[str, Any]]:
-    return [_sliver(lease, request) for lease in leases]
-
-
-def _sliver(lease: LeaseRow, request: Request) -> dict[str, Any]:
+def _sliver(lease: LeaseRow, call: Call) -> dict[str, Any]:
     return {
         "slice": lease.slice,
         "slice_id": str(lease.slice_id),
@@ -205,7 +195,7 @@ def _sliver(lease: LeaseRow, request: Request) -> dict[str, Any]:
         "generation": lease.generation,
         "key_generation": lease.key_generation,
         "expires_at": lease.expires_at.isoformat(),
-        "frontdoor": asdict(request.scope[FRONTDOOR]),
+        "frontdoor": asdict(call.scope[FRONTDOOR]),
         "has_vm": lease.state == "running",
         "keys": key_set_digest(lease.keys),
     }

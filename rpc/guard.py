@@ -3,7 +3,7 @@
 The default is deny: ``deny_by_default`` refuses an app that has a route without a guard or the ``open_route`` mark.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from trust.actions import Action
 from trust.errors import Code, Refusal
@@ -30,8 +31,8 @@ class Guard:
     def __init__(self, store: TrustStore) -> None:
         self.store = store
 
-    def role(self, *roles: Role, action: Action | None = None) -> Callable[[HTTPConnection], Awaitable[Peer]]:
-        """A FastAPI dependency that gives the caller's ``Peer``: ``Depends(guard.role(Role.USER))``.
+    def role(self, *roles: Role, action: Action | None = None) -> "RoleGuard":
+        """What gives the caller's ``Peer``; a FastAPI dependency, too: ``Depends(guard.role(Role.USER))``.
 
         Refusals: not-authenticated and revoked (401), not-allowed (403, another role), crl-stale (503, when ``action``
         changes something and the revocation list is too old for it).
@@ -55,7 +56,11 @@ class RoleGuard:
 
     # async, although it waits for nothing: FastAPI would run a plain one in a thread, at every request.
     async def __call__(self, connection: HTTPConnection) -> Peer:
-        certificate = connection.scope.get(PEER)
+        return self.check(connection.scope)
+
+    def check(self, scope: Scope) -> Peer:
+        """Who calls; Refusals as ``Guard.role`` says."""
+        certificate = scope.get(PEER)
         if certificate is None:
             raise Refusal(
                 Code.NOT_AUTHENTICATED, "this call needs a certificate; get one with plkeygen (services: dslice enroll)"

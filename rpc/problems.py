@@ -104,16 +104,15 @@ class Surprises:
         except Exception as error:
             if started or scope["type"] != "http":
                 raise  # half an answer is out: the server breaks the connection, and logs
-            import logging
-
-            logging.getLogger(__name__).exception(
-                "unexpected error in %s %s", scope["method"], printable(scope["path"])
-            )
-            await response(_of_surprise(error))(scope, receive, send)
+            await response(surprise(scope, error))(scope, receive, send)
 
 
-def _of_surprise(error: Exception) -> Refusal:
-    """All that its caller learns of it."""
+def surprise(scope: "Scope", error: Exception) -> Refusal:
+    """All that the caller learns of what nobody expected; the log has it."""
+    import logging
+
+    log = logging.getLogger(__name__)
+    log.error("unexpected error in %s %s", scope["method"], printable(scope["path"]), exc_info=error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Refusal(Code.DISK_FULL, "the disk of the service is full; try again later, or tell its operator")
     return Refusal(Code.INTERNAL, "something went wrong in the service; its operator finds it in the log")
@@ -137,10 +136,16 @@ async def _on_http_error(request: "Request", error: Exception) -> "Response":
     from starlette.exceptions import HTTPException
 
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
-    place = printable(f"{request.method} {request.url.path}")
+    return no_route(request.scope, error.status_code, error.headers, str(error.detail))
+
+
+def no_route(
+    scope: "Scope", status: int, headers: Mapping[str, str] | None = None, reason: str = "this is no call"
+) -> "Response":
+    """The answer to what is no call of the service; ``reason`` for other statuses than 404 and 405."""
+    place = printable(f"{scope['method']} {scope['path']}")
     reasons = {404: f"there is no {place} here", 405: f"{place} is not a call of this service"}
-    reason = reasons.get(error.status_code, printable(str(error.detail)))
-    return response(Refusal(_code_of(error.status_code), reason), error.status_code, error.headers)
+    return response(Refusal(_code_of(status), reasons.get(status, printable(reason))), status, headers)
 
 
 def complaints(errors: Sequence[Any]) -> str:

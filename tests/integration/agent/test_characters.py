@@ -15,6 +15,7 @@ from nodemgr import api as node_api
 from plc.api import build as plc_app
 from plc.client import PLC, Directory
 from rpc.body_limit import BodyLimit
+from rpc.calls import Calls
 from rpc.credentials import Credentials
 from svm.service.api import create_app as svmd_app
 from svm.service.context import KnownAgents, Service
@@ -29,7 +30,7 @@ NUL = "a\0b"
 
 
 @pytest.fixture(scope="module")
-def apps(lab: Lab, postgres: Postgres, svm_tables: str) -> Iterator[dict[str, tuple[FastAPI, Any]]]:
+def apps(lab: Lab, postgres: Postgres, svm_tables: str) -> Iterator[dict[str, tuple[Any, Any]]]:
     """Each service's application, with its routes, and what serves it."""
     postgres.create_database("svm_characters", template=svm_tables)
     database = engine(postgres.url("svm", "svm_characters"))
@@ -50,8 +51,11 @@ def callers(lab: Lab) -> list[Credentials]:
     return [lab.user(), *services]
 
 
-def requests(app: FastAPI) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
+def requests(app: FastAPI | Calls) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
     """(method, path, headers, body), each with a NUL in another text."""
+    if isinstance(app, Calls):
+        yield from requests_of_a_node(app)
+        return
     for context in iter_route_contexts(app.routes):
         route = context.original_route if hasattr(context, "original_route") else context
         assert isinstance(route, APIRoute)
@@ -68,9 +72,20 @@ def requests(app: FastAPI) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
             yield method, plain, {}, rb'{"name": "a\u0000b"}'
 
 
+def requests_of_a_node(app: Calls) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
+    for route in app.routes:
+        plain = route.path.format(slice="a")
+        if plain != route.path:
+            yield route.method, route.path.format(slice=NUL), {}, b"{}"
+        if route.guard is not None:
+            yield route.method, plain, {"Dslice-Delegation": NUL}, b"{}"
+        if route.method != "GET":
+            yield route.method, plain, {}, rb'{"name": "a\u0000b"}'
+
+
 @pytest.mark.parametrize("service", SERVICES)
 async def test_no_text_with_a_nul_gets_through(
-    apps: dict[str, tuple[FastAPI, Any]], callers: list[Credentials], service: str
+    apps: dict[str, tuple[Any, Any]], callers: list[Credentials], service: str
 ) -> None:
     app, served = apps[service]
     tried = list(requests(app))
