@@ -44,7 +44,10 @@ NODES, SLIVERS, IN_FLIGHT, ROUNDS = 16, 320, 16, 3
 PACE, SECONDS = 200, 0  # redemptions a second, and for how long
 TICK = 1_000 / os.sysconf("SC_CLK_TCK")  # milliseconds
 CAPACITY = Capacity(slots=100_000, memory_mb=10_000_000, sliver_mb=100, processes=10)
-USER, AGENT, NODE, SVM = (Identity.user("bench@example.org"), *(Identity(r, "x") for r in (Role.AGENT, Role.NODE, Role.SVM)))
+USER, AGENT, NODE, SVM = (
+    Identity.user("bench@example.org"),
+    *(Identity(r, "x") for r in (Role.AGENT, Role.NODE, Role.SVM)),
+)
 
 Call = Callable[["Order"], Awaitable[None]]
 
@@ -105,7 +108,7 @@ def serving(office: Office) -> Iterator[tuple[list[str], str, int]]:
     process.start()
     try:
         ports = ours.recv()
-        assert process.pid is not None  # noqa: S101  # it was started
+        assert process.pid is not None  # it was started
         *nodes, bare = [f"https://{HOST}:{port}" for port in ports]
         yield nodes, bare, process.pid
     finally:

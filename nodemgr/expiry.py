@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 async def recover(node: Node) -> None:
     """Make store and driver agree after a start, however the last run ended.
 
-    A sliver that was being made goes back to its lease and is removed: nobody was told that it is there. One that the
-    driver lost goes back to its lease as well, as does one whose record is damaged or that does not start; their homes
-    stay. One without a lease is removed. What runs is found again.
+    What there is for a lease without a sliver is removed: it may have been half made when the last run ended, and
+    nobody was told that it is there. A sliver that the driver lost goes back to its lease, as does one whose record is
+    damaged or that does not start; their homes stay. One without a lease is removed. What runs is found again.
     """
     there = await node.driver.list()
     with node.store.transaction(ahead=""):
@@ -56,9 +56,10 @@ async def recover(node: Node) -> None:
 def _agree(node: Node, lease: LeaseRow, there: Mapping[str, UUID | None]) -> None:
     """Write down what became of one lease's sliver."""
     found = lease.slice in there and there[lease.slice] in (lease.slice_id, None)
-    if lease.state == "creating" or (lease.has_sliver and not found):
-        log.warning("%s: sliver %s was %s and is not whole", node.identity.name, lease.slice, lease.state)
-        node.store.put(replace(lease, state="leased", slice_key=None))
+    if not lease.has_sliver or not found:
+        if lease.slice_key is not None:
+            log.warning("%s: sliver %s was %s and is not whole", node.identity.name, lease.slice, lease.state)
+            node.store.put(replace(lease, state="leased", slice_key=None))
         # Also when the driver does not list it: what is half made may not be listed.
         node.store.add_removal(lease.slice, lease.slice_id)
     elif lease.state == "running" and there[lease.slice] is None:

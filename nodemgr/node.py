@@ -1,7 +1,7 @@
 """The node manager itself: tickets to leases, leases to slivers, keys, renewal, deletion.
 
-Every effect is idempotent by content, and every change is written down before the driver acts on it. What takes
-rights away counts at once even if the disk takes nothing (`database.py`):
+Every effect is idempotent by content, and on disk before it is answered. The driver acts for leases that are on disk
+only. What takes rights away counts at once even if the disk takes nothing (`database.py`):
 
     leased ──create──▶ creating ──driver.create──▶ running ──ended by itself──▶ leased, with its sliver's folder
        ▲                  │                           ▲                            │
@@ -291,14 +291,15 @@ class Node:
 
     async def _make(self, lease: LeaseRow, spec: SliverSpec) -> LeaseRow:
         """leased (without a sliver) or creating → running."""
-        self.store.put(replace(lease, state="creating", slice_key=spec.public_key))
+        # The lease is on disk: after a crash whatever may be there of its sliver is removed (`expiry.recover`).
+        self.store.note(replace(lease, state="creating", slice_key=spec.public_key))
         try:
             async with deadline(f"making the sliver of {lease.slice}"):
                 await self.with_room(lambda: self.driver.create(spec))
+            running = self._made(lease, "running")
         except Exception:
             self._made(lease, "leased")
             raise
-        running = self._made(lease, "running")
         if running is None:
             raise Refusal(Code.NOT_FOUND, f"slice {lease.slice} was deleted while its sliver was made")
         return running

@@ -78,9 +78,7 @@ class Calls:
     routes: list[Route] = field(default_factory=list)
     _paths: dict[str, tuple[re.Pattern[str], dict[str, Route]]] = field(default_factory=dict)
 
-    def guarded(
-        self, method: str, path: str, guard: RoleGuard, *, status: int = 200
-    ) -> Callable[[Endpoint], Endpoint]:
+    def guarded(self, method: str, path: str, guard: RoleGuard, *, status: int = 200) -> Callable[[Endpoint], Endpoint]:
         """Decorates a coroutine whose result is the answer's JSON, for whom the guard lets pass."""
         if not isinstance(guard, RoleGuard):
             raise TypeError(f"{method} {path} names no role that may call it")

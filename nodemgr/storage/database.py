@@ -1,4 +1,4 @@
-"""Two SQLite databases with the same content: one in memory, which is read, and one on disk (`databasefile.py`).
+"""What a node knows, twice: in memory, in plain tables that are read, and in SQLite on disk (`databasefile.py`).
 
 Each transaction is on disk before it counts, so that what was answered stays, whatever kills the process. Only what
 takes something away may run ahead of a disk that takes nothing: it counts at once, and is written when that can be.
@@ -6,15 +6,18 @@ takes something away may run ahead of a disk that takes nothing: it counts at on
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TypeVar
 
 from nodemgr.storage.databasefile import DatabaseFile, Statement, cannot_write
 
 log = logging.getLogger(__name__)
+
+Key, Row = TypeVar("Key"), TypeVar("Row")
 
 
 class Database:
@@ -29,8 +32,9 @@ class Database:
 
     def __init__(self, path: Path, reserve: int) -> None:
         self._lock = RLock()
-        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._said: list[Statement] = []  # in the transaction under way
+        self._changing = False  # whether a transaction is under way; only its thread sees that, by the lock
+        self._said: list[Statement] = []  # in it
+        self._undo: list[Callable[[], None]] = []  # what it did in memory
         self._owed: list[Statement] = []  # done, and not on disk
         self._ahead: str | None = None
         self._behind: set[str] = set()  # of whom the file says too much
@@ -40,7 +44,6 @@ class Database:
     def close(self) -> None:
         with self._lock:
             self.settle()
-            self._connection.close()
             self._file.close()
 
     @contextmanager
@@ -55,18 +58,19 @@ class Database:
             Refusal: DISK_FULL when the disk takes nothing; nothing has changed then.
         """
         with self._lock:
-            if self._connection.in_transaction:
+            if self._changing:
                 yield
                 return
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._said, self._ahead = [], ahead
+            self._changing, self._said, self._undo, self._ahead = True, [], [], ahead
             try:
                 yield
                 self._commit()
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                for undo in reversed(self._undo):
+                    undo()
                 raise
+            finally:
+                self._changing = False
 
     @property
     def owed(self) -> int:
@@ -86,24 +90,6 @@ class Database:
         """Give the disk back what is kept of it; whether that was anything."""
         return self._file.ballast.give_back()
 
-    def _load(self) -> list[str]:
-        """Have in memory what is on disk; the names of whom that says too much (the caller takes it from them)."""
-        for (sql,) in self._file.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid"):
-            self._connection.execute(sql)
-        for (table,) in self._file.rows("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid"):
-            rows = self._file.rows(f"SELECT * FROM {table}")  # noqa: S608  # a name of the schema
-            if rows:
-                places = ", ".join("?" * len(rows[0]))
-                self._connection.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608  # as above
-        self._connection.execute("PRAGMA foreign_keys = ON")
-        self._behind = set(self._file.behind())
-        return sorted(self._behind)
-
-    def _take(self, sql: str, *values: object) -> None:
-        """Done at once, and written when that can be."""
-        self._connection.execute(sql, values)
-        self._owed.append((sql, values))
-
     def _commit(self) -> None:
         try:
             if self._said:
@@ -112,7 +98,7 @@ class Database:
             if self._ahead is None:
                 raise cannot_write(error) from error
             self._run_ahead(self._ahead)
-        self._connection.execute("COMMIT")
+        self._undo = []
 
     def _write(self, statements: Sequence[Statement]) -> None:
         """To disk, after all that is owed: in the order in which it was done."""
@@ -132,11 +118,18 @@ class Database:
             except OSError as error:
                 log.error("no word of that could be left on disk (%s): do not restart this node now", error.strerror)
 
-    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+    def _set(self, table: dict[Key, Row], key: Key, row: Row | None) -> None:
+        """In memory; None: drop it. Within a transaction."""
+        self._undo.append(partial(_put, table, key, table.get(key)))
+        _put(table, key, row)
 
-    def _do(self, sql: str, *values: object) -> None:
-        with self.transaction():
-            self._connection.execute(sql, values)
-            self._said.append((sql, values))
+    def _say(self, sql: str, *values: object) -> None:
+        """On disk. Within a transaction."""
+        self._said.append((sql, values))
+
+
+def _put(table: dict[Key, Row], key: Key, row: Row | None) -> None:
+    if row is None:
+        table.pop(key, None)
+    else:
+        table[key] = row

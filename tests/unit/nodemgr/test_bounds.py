@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from nodemgr.storage import store as tables
+from nodemgr.storage.schema import SCHEMA
 from tests.unit.nodemgr.world import CAPACITY, OTHER_USER, SLICE, World, refused
 from tests.unit.trust.factories import AGENT, NODE, NOW, SLICE_ID, USER
 from trust.documents import SKEW, TICKET_LIFETIME
@@ -29,11 +30,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def count(world: World, table: str) -> int:
-    return len(world.store._all(f"SELECT * FROM {table}"))  # noqa: S608  # one of `BOUNDS`
+    return len(world.store._file.rows(f"SELECT * FROM {table}"))  # noqa: S608  # one of `BOUNDS`
 
 
 def test_every_table_has_a_bound(world: World) -> None:
-    found = world.store._all("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    found = world.store._file.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
     assert {name for (name,) in found} == BOUNDS.keys()
 
 
@@ -76,7 +77,7 @@ def test_tickets_that_were_used_have_a_bound_of_their_own(world: World) -> None:
     assert world.store.leases()[0].jti == "t-5"
     world.clock.forward(TICKET_LIFETIME + SKEW + 1)
     assert world.leased("t-7").generation == 7
-    assert {row[0] for row in world.store._all("SELECT jti FROM burnt")} == {"t-5", "t-7"}
+    assert {row[0] for row in world.store._file.rows("SELECT jti FROM burnt")} == {"t-5", "t-7"}
 
 
 def test_of_each_owner_an_agent_is_told_as_much_as_of_the_others(world: World) -> None:
@@ -115,7 +116,7 @@ async def test_leases_and_removals_are_bounded_by_the_nodes_places(world: World)
 
 
 def test_an_older_store_is_taken_over(tmp_path, world: World) -> None:  # type: ignore[no-untyped-def]
-    old = tables.SCHEMA.replace(",\n    owner      TEXT NOT NULL DEFAULT ''", "")
+    old = SCHEMA.replace(",\n    owner      TEXT NOT NULL DEFAULT ''", "")
     old = old.replace("CREATE INDEX burnt_owner ON burnt (owner, agent);\n", "")
     with sqlite3.connect(tmp_path / "old.db") as connection:
         connection.executescript(f"{old} PRAGMA user_version = 2")
@@ -124,6 +125,5 @@ def test_an_older_store_is_taken_over(tmp_path, world: World) -> None:  # type: 
     connection.close()
     store = tables.Store(tmp_path / "old.db", NODE)
     assert store.past_generation(SLICE_ID) == 7
-    for database in (store._all, store._file.rows):
-        assert database("SELECT name FROM sqlite_schema WHERE name = 'burnt_owner'") == [("burnt_owner",)]
+    assert store._file.rows("SELECT name FROM sqlite_schema WHERE name = 'burnt_owner'") == [("burnt_owner",)]
     store.close()

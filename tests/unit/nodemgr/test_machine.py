@@ -55,11 +55,7 @@ class FusedStore(Store):
 
     def _commit(self) -> None:
         if self.fuse:
-            try:
-                self.fuse.step()
-            except Crash:
-                self._connection.execute("ROLLBACK")
-                raise
+            self.fuse.step()
         super()._commit()
         if self.fuse:
             self.fuse.step()
