@@ -1,5 +1,6 @@
 """The slice's own key pair, as a service manager hands it to a node."""
 
+from base64 import b64decode
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -39,9 +40,9 @@ def check_pair(private_key: str, public_key: str) -> PublicKey:
         raise Refusal(Code.BAD_INPUT, "the slice's private key is not in OpenSSH's format; make a new pair")
     try:
         key = load_ssh_private_key(private_key.encode(), password=None)
-        own = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        own = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Refusal(Code.BAD_INPUT, "the slice's private key cannot be read; make a new pair") from error
-    if parse_public_key(own).blob != public.blob:
+    if b64decode(own.split()[1]) != public.blob:
         raise Refusal(Code.BAD_INPUT, "the slice's two keys do not belong together; make a new pair")
     return public

@@ -5,6 +5,7 @@ while the sliver runs, and says so when it was stopped.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -120,7 +121,9 @@ class SimulatedDriver:
         return self.directory / f"{slice}@{slice_id}"
 
     def _paths(self, slice: str) -> Sequence[Path]:
-        return tuple(self.directory.glob(f"{slice}@*"))
+        # Not by glob(), which takes a third of a call's time to compile its pattern.
+        names = [name for name in os.listdir(self.directory) if name.partition("@")[0] == slice]
+        return tuple(self.directory / name for name in names)
 
     def _find(self, slice: str) -> None:
         if not self._paths(slice):
