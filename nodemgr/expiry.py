@@ -5,6 +5,7 @@ Nobody else need be up: the node's clock and its own store decide when a sliver 
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,11 +17,12 @@ from nodemgr.liveness import start_again
 from nodemgr.node import Node
 from nodemgr.stops import halt
 from nodemgr.storage.store import LeaseRow
-from rpc.background import surviving
+from rpc.background import surviving, within
 
 PURGE_SECONDS = 3_600
 UNKNOWN = UUID(int=0)  # the registration of a sliver without a lease whose record is damaged
 AT_START = 5  # seconds
+IDLE = 10  # times as long between two rounds without anything to do: a clock may be set, a deadline may pass
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ def _agree(node: Node, lease: LeaseRow, there: Mapping[str, UUID | None]) -> Non
 
 @dataclass(slots=True)
 class Expiry:
-    """Ends what has run out, every `seconds`, and what plc has stopped.
+    """Ends what has run out, and what plc has stopped: every `seconds` while something is to be done, else seldom.
 
     At a lease's end its sessions are closed (the front door lets nobody in any more); `node.grace` seconds later the
     sliver goes. Nothing here waits for a driver, and what is not done yet is seen in the next round.
@@ -80,13 +82,19 @@ class Expiry:
     closing: Beside = field(default_factory=lambda: Beside(most=64))
     _closed: set[tuple[UUID, int]] = field(default_factory=set)
     _purged: datetime | None = None
+    _changes: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def changed(self) -> None:
+        """Look soon; from the loop's own thread."""
+        self._changes.set()
 
     async def run(self) -> None:
         """For ever; nothing that goes wrong in one round ends it."""
         while True:
+            self._changes.clear()
             with surviving("expiry on %s failed; trying again", self.node.identity.name):
                 self.look()
-            await asyncio.sleep(self.seconds)
+            await within(self._pause(), self._changes)
 
     async def tick(self, seconds: float | None = None) -> None:
         """One round, and (for so long at most) what it began."""
@@ -109,6 +117,14 @@ class Expiry:
             node.beside.begin("remove the sliver of", slice, partial(node.remove, slice))
         halt(node)
         self._purge(now)
+
+    def _pause(self) -> float:
+        """Seconds until the next round."""
+        store = self.node.store
+        if store.owed or store.removals() or self.node.halted or self.node.stopped:
+            return self.seconds
+        left = min(((lease.expires_at - self.node.now()).total_seconds() for lease in store.leases()), default=math.inf)
+        return min(max(left, self.seconds), IDLE * self.seconds)
 
     async def _close(self, slice: str, ended: tuple[UUID, int]) -> None:
         await self.node.close_sessions(slice, None)

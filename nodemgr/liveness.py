@@ -26,8 +26,10 @@ class Liveness:
 
     async def tick(self) -> None:
         """One round. A slice that a call is at work on is left to the next one."""
-        node = self.node
-        for slice in await node.driver.ended(_meant_to_run(node)):
+        node, meant = self.node, _meant_to_run(self.node)
+        if not meant:
+            return
+        for slice in await node.driver.ended(meant):
             if not node.lock(slice).locked():
                 async with node.lock(slice):
                     if await node.driver.ended([slice]):

@@ -299,6 +299,7 @@ class Node:
             running = self._made(lease, "running")
         except Exception:
             self._made(lease, "leased")
+            self.changed()
             raise
         if running is None:
             raise Refusal(Code.NOT_FOUND, f"slice {lease.slice} was deleted while its sliver was made")

@@ -15,16 +15,21 @@ def look_after(rounds: Tasks, node: Node, place: Location, agents: Agents, setti
     """Expiry, advertisements and, on a node that people log in to, the list of its neighbours."""
     advertiser = Advertiser(node, place, agents.clients, settings.advertise_seconds)
     neighbours = Neighbours(node, agents.clients, settings.neighbours_seconds)
+    expiry = Expiry(node, settings.expiry_seconds)
+
+    def changed() -> None:
+        advertiser.changed()
+        expiry.changed()
 
     def found() -> None:
         advertiser.changed()
         neighbours.wanted()
 
     agents.found = found
-    node.changed = advertiser.changed
+    node.changed = changed
     rounds.begin(agents.run())
     rounds.begin(advertiser.run())
-    rounds.begin(Expiry(node, settings.expiry_seconds).run())
+    rounds.begin(expiry.run())
     rounds.begin(Liveness(node).run())
     if node.disk is not None:
         rounds.begin(Watch(node, node.disk, settings.disk_seconds).run())
