@@ -17,7 +17,8 @@ from nodemgr.storage.databasefile import DatabaseFile, Statement, cannot_write
 
 log = logging.getLogger(__name__)
 
-Key, Row = TypeVar("Key"), TypeVar("Row")
+Key = TypeVar("Key")
+Row = TypeVar("Row")
 
 
 class Database:

@@ -1,16 +1,20 @@
 """What a node does by itself: its clock and its store decide, nobody else is asked."""
 
+import asyncio
+import sqlite3
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from nodemgr.expiry import Expiry, recover
+from nodemgr.expiry import IDLE, Expiry, recover
 from nodemgr.slivers.drivers.driver import SliverSpec
+from nodemgr.slivers.drivers.simulated import SimulatedDriver
 from nodemgr.stops import stop_owners
-from tests.unit.nodemgr.world import GRACE, OTHER_ID, OTHER_USER, SLICE, SLICE_KEYS, World
+from nodemgr.storage.databasefile import DatabaseFile
+from tests.unit.nodemgr.world import GRACE, OTHER_ID, OTHER_USER, SLICE, SLICE_KEYS, World, refused
 from tests.unit.trust.factories import SLICE_ID, USER
-from trust.errors import Refusal
+from trust.errors import Code, Refusal
 
 
 def spec(slice: str = SLICE, slice_id: object = SLICE_ID) -> SliverSpec:
@@ -74,6 +78,78 @@ async def test_a_half_made_sliver_goes_back_to_its_lease(world: World) -> None:
     (row,) = world.store.leases()
     assert (row.state, await world.driver.list()) == ("leased", {})
     assert (await world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0])).state == "running"
+
+
+async def test_a_sliver_that_was_being_made_when_the_node_died_is_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = world.leased()
+    removed: list[str] = []
+
+    class Died(BaseException):
+        pass
+
+    async def dies(_driver: object, spec: SliverSpec) -> None:
+        assert world.store.leases()[0].state == "creating"
+        raise Died
+
+    async def delete(_driver: object, slice: str) -> None:
+        removed.append(slice)  # the driver lists nothing: what is half made may not be listed
+
+    monkeypatch.setattr(SimulatedDriver, "create", dies)
+    with pytest.raises(Died):
+        await world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0])
+    monkeypatch.undo()
+    world.restart()
+    monkeypatch.setattr(SimulatedDriver, "delete", delete)
+    await recover(world.node)
+    assert (removed, world.store.removals()) == ([SLICE], [])
+    assert world.store.leases() == [lease]
+
+
+async def test_a_sliver_that_cannot_be_written_down_is_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = world.leased()
+    monkeypatch.setattr(DatabaseFile, "write", full)
+    with refused(Code.DISK_FULL):
+        await world.node.create(world.user(), SLICE, lease.token, *SLICE_KEYS[0])
+    assert (world.store.leases()[0].state, world.store.removals()) == ("leased", [(SLICE, SLICE_ID)])
+    await Expiry(world.node).tick()
+    assert (world.store.removals(), await world.driver.list()) == ([], {})
+
+
+async def test_expiry_looks_seldom_where_nothing_is_to_be_done(world: World) -> None:
+    expiry = Expiry(world.node, seconds=2)
+    assert expiry._pause() == 2 * IDLE
+    world.leased(leaselen=1_000)
+    assert expiry._pause() == 2 * IDLE
+    world.clock.forward(995)
+    assert expiry._pause() == 5  # exactly at its end
+    world.clock.forward(4)
+    assert expiry._pause() == 2
+    world.clock.forward(100)
+    assert expiry._pause() == 2  # until it is forgotten
+    await expiry.tick()
+    assert expiry._pause() == 2 * IDLE
+    world.store.add_removal(SLICE, SLICE_ID)
+    assert expiry._pause() == 2
+    world.store.removed(SLICE)
+    stop_owners(world.node, frozenset([USER]))
+    assert expiry._pause() == 2
+
+
+async def test_expiry_looks_at_once_when_something_has_changed(world: World) -> None:
+    expiry = Expiry(world.node, seconds=1_000)
+    task = asyncio.create_task(expiry.run())
+    await asyncio.sleep(0)
+    await world.running(leaselen=1_000)
+    world.clock.forward(1_000 + GRACE)
+    expiry.changed()
+    for _ in range(1_000):
+        if not world.store.leases():
+            break
+        await asyncio.sleep(0.01)
+    task.cancel()
+    assert world.store.leases() == []
 
 
 async def test_a_sliver_that_the_driver_lost_goes_back_to_its_lease(world: World) -> None:
@@ -144,6 +220,10 @@ async def test_stopped_owners_slivers_stop_and_run_again(world: World) -> None:
     assert world.node.lookup(SLICE) is None
     stop_owners(world.node, frozenset())
     assert world.node.lookup(SLICE) is not None
+
+
+def full(*_: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
 
 
 def _with(driver: object, delete: object) -> Any:
