@@ -49,7 +49,7 @@ ONCE = (
     Bug(
         "a sliver whose first process died is said to run",
         "nodemgr/liveness.py",
-        "await node.driver.ended(_meant_to_run(node))",
+        "await node.driver.ended(meant)",
         "await node.driver.ended([])",
         single_test("tests/unit/nodemgr/test_liveness.py::test_it_goes_back_to_its_lease_and_its_sessions_end"),
         "assert",

@@ -236,7 +236,6 @@ TRIED: dict[str, tuple[str, ...]] = {
 NO_CURES = (
     "makes, uses and deletes slices",
     "dslice agent",
-    "dslice node manager",
     "dslice svmd",
     "is this a dslice service?",
     "is it a dslice service?",
