@@ -5,6 +5,7 @@ coroutines on the node manager's loop; its store answers in place.
 """
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -116,12 +117,14 @@ def _add_leases(calls: Calls, guard: Guard) -> None:
     @calls.guarded("POST", "/leases", creator, status=201)
     async def post_lease(call: Call) -> Any:
         node, caller = _called(call, guard)
-        return _lease(node.redeem(caller, call.body(RedeemBody).ticket))
+        redeem = partial(node.redeem, caller, call.body(RedeemBody).ticket)
+        return _lease(await node.store.together(redeem))
 
     @calls.guarded("POST", "/slivers/{slice}/renew", renewer)
     async def post_renew(call: Call) -> Any:
         (node, caller), body = _called(call, guard), call.body(RenewBody)
-        return _lease(node.renew(caller, call.names["slice"], body.slice_id, body.from_generation))
+        renew = partial(node.renew, caller, call.names["slice"], body.slice_id, body.from_generation)
+        return _lease(await node.store.together(renew))
 
 
 def _add_slivers(calls: Calls, guard: Guard) -> None:

@@ -296,7 +296,7 @@ class Node:
         try:
             async with deadline(f"making the sliver of {lease.slice}"):
                 await self.with_room(lambda: self.driver.create(spec))
-            running = self._made(lease, "running")
+            running = await self.store.together(partial(self._made, lease, "running"))
         except Exception:
             self._made(lease, "leased")
             self.changed()

@@ -4,6 +4,7 @@ Each transaction is on disk before it counts, so that what was answered stays, w
 takes something away may run ahead of a disk that takes nothing: it counts at once, and is written when that can be.
 """
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nodemgr.storage.databasefile import DatabaseFile, Statement, cannot_write
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 Key = TypeVar("Key")
 Row = TypeVar("Row")
+Done = TypeVar("Done")
 
 
 class Database:
@@ -36,6 +38,7 @@ class Database:
         self._changing = False  # whether a transaction is under way; only its thread sees that, by the lock
         self._said: list[Statement] = []  # in it
         self._undo: list[Callable[[], None]] = []  # what it did in memory
+        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []  # for the next commit
         self._owed: list[Statement] = []  # done, and not on disk
         self._ahead: str | None = None
         self._behind: set[str] = set()  # of whom the file says too much
@@ -49,7 +52,7 @@ class Database:
 
     @contextmanager
     def transaction(self, ahead: str | None = None) -> Iterator[None]:
-        """All or nothing, on disk at its end; one at a time. May stand inside another one, of which it is a part.
+        """All or nothing, on disk at its end; one at a time. May stand inside another one, and counts with it then.
 
         Args:
             ahead: what is done in it only takes away, and counts at once even if the disk takes nothing. The name of
@@ -60,18 +63,56 @@ class Database:
         """
         with self._lock:
             if self._changing:
-                yield
+                said, done = len(self._said), len(self._undo)
+                try:
+                    yield
+                except BaseException:
+                    self._take_back(said, done)
+                    raise
                 return
             self._changing, self._said, self._undo, self._ahead = True, [], [], ahead
             try:
                 yield
                 self._commit()
             except BaseException:
-                for undo in reversed(self._undo):
-                    undo()
+                self._take_back(0, 0)
                 raise
             finally:
                 self._changing = False
+
+    async def together(self, work: Callable[[], Done]) -> Done:
+        """What comes of `work`, which is a transaction and only adds: on disk with what others do at the same time.
+
+        A disk takes a hundred times as long for a commit as for what stands in it.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        mine: asyncio.Future[Done] = loop.create_future()
+        self._waiting.append((work, mine))
+        return await mine
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            ended = self._tried([work for work, _ in waiting])
+        except BaseException as error:  # noqa: BLE001  # nobody is left waiting
+            ended = [(None, error) for _ in waiting]
+        for (_, future), (done, failure) in zip(waiting, ended, strict=True):
+            if future.done():  # who asked has gone
+                continue
+            if failure is None:
+                future.set_result(done)
+            else:
+                future.set_exception(failure)
+
+    def _tried(self, works: Sequence[Callable[[], Done]]) -> list[tuple[Done | None, BaseException | None]]:
+        """In one commit; where that fails, in one each: one's trouble is not the others'."""
+        try:
+            with self.transaction():
+                return [_tried(work) for work in works]
+        except Exception as error:  # noqa: BLE001  # told to who waits
+            return [(None, error)] if len(works) == 1 else [_tried(work) for work in works]
 
     @property
     def owed(self) -> int:
@@ -90,6 +131,12 @@ class Database:
     def make_room(self) -> bool:
         """Give the disk back what is kept of it; whether that was anything."""
         return self._file.ballast.give_back()
+
+    def _take_back(self, said: int, done: int) -> None:
+        """All but the first so many statements, and so many changes in memory."""
+        for undo in reversed(self._undo[done:]):
+            undo()
+        del self._said[said:], self._undo[done:]
 
     def _commit(self) -> None:
         try:
@@ -127,6 +174,13 @@ class Database:
     def _say(self, sql: str, *values: object) -> None:
         """On disk. Within a transaction."""
         self._said.append((sql, values))
+
+
+def _tried(work: Callable[[], Done]) -> tuple[Done | None, BaseException | None]:
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001  # told to who asked for this
+        return None, error
 
 
 def _put(table: dict[Key, Row], key: Key, row: Row | None) -> None:

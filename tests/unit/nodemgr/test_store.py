@@ -1,18 +1,22 @@
 """The store alone: what SQLite itself refuses, and what survives a crash."""
 
+import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from nodemgr.storage.databasefile import DatabaseFile
 from nodemgr.storage.store import KEPT, PAST_KEPT, Burnt, LeaseRow, Store
 from tests.unit.nodemgr.world import OTHER_ID, OTHER_USER
 from tests.unit.trust.factories import AGENT, NODE, NOW, SLICE_ID, SVM, USER
@@ -199,3 +203,41 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
         assert numbers >= {UUID(int=number) for number in range(1, said + 1)}
         assert all(store.burnt(row.jti, row.owner) for row in store.leases())
         store.close()
+
+
+async def test_what_comes_together_is_one_commit_and_one_refusal_takes_only_its_own_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = DatabaseFile.write
+
+    def noted(file: DatabaseFile, statements: list[Any]) -> None:
+        written.append(len(statements))
+        write(file, statements)
+
+    def refusing() -> None:
+        with store.transaction():
+            store.add_removal("other", OTHER_ID)
+            raise Refusal(Code.BUSY, "not now")
+
+    monkeypatch.setattr(DatabaseFile, "write", noted)
+    works = [
+        partial(store.burn, burnt("t-2")),
+        refusing,
+        partial(store.put, lease()),
+        partial(store.burn, burnt("t-3")),
+    ]
+    ended = await asyncio.gather(*map(store.together, works), return_exceptions=True)
+    assert [type(each) for each in ended] == [type(None), Refusal, type(None), type(None)]
+    assert (written, store.removals(), store.leases()) == ([3], [], [lease()])
+    assert store.burnt("t-3", USER) == burnt("t-3")
+
+
+async def test_what_the_disk_refuses_is_one_ones_trouble_too(store: Store) -> None:
+    works = [
+        partial(store.put, lease()),
+        partial(store.put, lease(slice="other", jti="never-burnt", slice_id=OTHER_ID)),
+    ]
+    ended = await asyncio.gather(*map(store.together, works), return_exceptions=True)
+    assert [type(each) for each in ended] == [type(None), sqlite3.IntegrityError]
+    assert store.leases() == [lease()]
