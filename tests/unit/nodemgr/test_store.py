@@ -221,23 +221,16 @@ async def test_what_comes_together_is_one_commit_and_one_refusal_takes_only_its_
             raise Refusal(Code.BUSY, "not now")
 
     monkeypatch.setattr(DatabaseFile, "write", noted)
-    works = [
-        partial(store.burn, burnt("t-2")),
-        refusing,
-        partial(store.put, lease()),
-        partial(store.burn, burnt("t-3")),
-    ]
-    ended = await asyncio.gather(*map(store.together, works), return_exceptions=True)
+    good = [partial(store.burn, burnt("t-2")), partial(store.put, lease()), partial(store.burn, burnt("t-3"))]
+    works: list[Callable[[], None]] = [good[0], refusing, *good[1:]]
+    ended = await asyncio.gather(*(store.together(work) for work in works), return_exceptions=True)
     assert [type(each) for each in ended] == [type(None), Refusal, type(None), type(None)]
     assert (written, store.removals(), store.leases()) == ([3], [], [lease()])
     assert store.burnt("t-3", USER) == burnt("t-3")
 
 
 async def test_what_the_disk_refuses_is_one_ones_trouble_too(store: Store) -> None:
-    works = [
-        partial(store.put, lease()),
-        partial(store.put, lease(slice="other", jti="never-burnt", slice_id=OTHER_ID)),
-    ]
-    ended = await asyncio.gather(*map(store.together, works), return_exceptions=True)
+    rows = [lease(), lease(slice="other", jti="never-burnt", slice_id=OTHER_ID)]
+    ended = await asyncio.gather(*(store.together(partial(store.put, row)) for row in rows), return_exceptions=True)
     assert [type(each) for each in ended] == [type(None), sqlite3.IntegrityError]
     assert store.leases() == [lease()]
