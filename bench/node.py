@@ -10,7 +10,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from agent.client import FrontDoor
+from bench.tools.tables import Table
 from nodemgr.admission import Capacity
 from nodemgr.api import at, create_app
 from nodemgr.client import NodeClient
@@ -61,11 +62,11 @@ class Order:
     delegation: str
 
 
-def main() -> None:
+def main() -> Sequence[Table]:
     with tempfile.TemporaryDirectory() as folder:
         office = Office(Path(folder))
         with serving(office) as (nodes, bare, pid):
-            asyncio.run(measured(office, nodes, bare, pid))
+            return asyncio.run(measured(office, nodes, bare, pid))
 
 
 class Office:
@@ -149,7 +150,7 @@ async def _bare(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"{}"})
 
 
-async def measured(office: Office, nodes: list[str], bare: str, pid: int) -> None:
+async def measured(office: Office, nodes: list[str], bare: str, pid: int) -> Sequence[Table]:
     pair = new_ssh_key_pair("bench")
     async with Session(office.credentials[SVM], limit_per_host=IN_FLIGHT) as session:
         clients = cycle([NodeClient(session, node, NODE) for node in nodes])
@@ -176,11 +177,14 @@ async def measured(office: Office, nodes: list[str], bare: str, pid: int) -> Non
             rows.append((await crowd(nothing, orders, pid), await crowd(made, orders, pid)))
         times = await paced(redeemed, office.orders(PACE * SECONDS))
     base, found = (statistics.median(column) for column in zip(*rows, strict=True))
-    print(f"  {SLIVERS} slivers, {IN_FLIGHT} in flight, CPU in ms of the nodes' process, median of {ROUNDS}")
-    print(f"  two calls that do nothing {base:5.2f}   1.0")
-    print(f"  a ticket and a VM         {found:5.2f}   {found / base:.1f} times as much")
     p50, p99 = times[len(times) // 2] * 1_000, times[len(times) * 99 // 100] * 1_000
-    print(f"  one node, {PACE} redemptions/s for {SECONDS} s: median {p50:.0f} ms, p99 {p99:.0f} ms, all answered")
+    title = f"Node managers, {IN_FLIGHT} calls in flight, CPU ms a sliver, median of {ROUNDS}"
+    paces = f"One node, {PACE} redemptions/s for {SECONDS} s, ms"
+    made_rows = [("two calls that do nothing", base, 1.0), ("a ticket and a VM", found, found / base)]
+    return [
+        Table("node", title, ("", "CPU ms", "ratio"), made_rows),
+        Table("node", paces, ("", "median", "p99"), [("answered", p50, p99)]),
+    ]
 
 
 async def crowd(call: Call, orders: list[Order], pid: int) -> float:
