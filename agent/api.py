@@ -3,26 +3,25 @@
 Endpoints are plain functions, each in a thread of the server's pool: their database and plc's client are synchronous.
 """
 
-from datetime import datetime
-from ipaddress import ip_address
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-from cryptography import x509
 from fastapi import Depends, FastAPI, Header, Response
-from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from starlette.routing import Route
 
-from agent import ads, tickets
-from agent.client import Ad, ad_from_json, ad_to_json, returned_to_json
+from agent import tickets
+from agent.board import Board
+from agent.client import ad_to_json
+from agent.intake import MAX_COUNT, MAX_LISTED, Address, Intake
 from agent.issuing import Agent, digest
 from agent.metrics import TICKETS
 from agent.places import Demand
 from agent.tickets import TicketRequest
+from agent.writer import Writer
 from models.outage import say_when_away
+from rpc.guard import Guarded
 from rpc.server import Guard, application, open_route
 from trust.authorize import Action, authorize
 from trust.documents import MAX_LEASELEN, Delegation, verify_delegation
@@ -31,61 +30,9 @@ from trust.identity import Identity, Role
 from trust.jws import MAX_TOKEN
 from trust.names import check_slice_name
 from trust.peers import Peer
-from trust.sshkeys import PublicKey, parse_public_key
 
-MAX_COUNT = 2**31 - 1
-MAX_LISTED = 10_000  # addresses in one request, burnt tickets in one advertisement
-
-
-def _address(text: str) -> str:
-    return str(ip_address(text))
-
-
-def _host_key(text: str) -> str:
-    """Written anew and without its comment: what svm and nodes put into known_hosts is ours, letter by letter."""
-    try:
-        key = parse_public_key(text)
-    except Refusal as refusal:
-        raise ValueError(refusal.reason) from refusal
-    return PublicKey(key.type, key.blob, "").line
-
-
-Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Jti = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
 DelegationHeader = Annotated[str | None, Header(alias="Dslice-Delegation", max_length=MAX_TOKEN)]
-
-
-class FrontDoorBody(BaseModel):
-    """Where SSH answers."""
-
-    model_config = ConfigDict(strict=True)
-    address: Address
-    port: Annotated[int, Field(ge=1, le=65_535)]
-    host_key: Annotated[str, Field(max_length=16_384), AfterValidator(_host_key)]
-
-
-class AdBody(BaseModel):
-    """`PUT /ads/{node}`. Members that are not known here are passed over: nodes may be newer than their agent."""
-
-    model_config = ConfigDict(strict=True)
-    node: str
-    address: Address
-    api: Annotated[str, Field(max_length=256)]
-    site: Annotated[str, Field(pattern=r"^[ -~]{1,64}$")]
-    slots_free: Count
-    slots: Count
-    memory_free_mb: Count
-    max_leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN)]
-    frontdoor: FrontDoorBody
-    simulated: bool
-    burnt: Annotated[list[Jti], Field(max_length=MAX_LISTED)] = []
-    disk_free_mb: Count | None = None
-
-    def ad(self, now: datetime) -> Ad:
-        """As stored; its end is the agent's to set."""
-        return ad_from_json({**self.model_dump(exclude={"burnt"}), "expires_at": now})
 
 
 class DemandBody(BaseModel):
@@ -144,31 +91,17 @@ def create_app(agent: Agent) -> FastAPI:
 
 def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:
     readers = Depends(guard.role(Role.USER, Role.SVM, Role.NODE))
-    nodes = Depends(guard.role(Role.NODE))
-    board = ads.Board(agent.engine, agent.store.clock)
+    writer = Writer(agent.engine, agent.store.clock)
+    board = Board(agent.engine, agent.store.clock, writer)
+    intake = Guarded("/ads/{node}", guard.role(Role.NODE), Intake(agent.store.clock, writer))
+    app.router.routes.append(Route(intake.path, intake, methods=["PUT"]))
 
     @app.get("/ads", dependencies=[readers])
-    def get_ads(if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        content, tag = board.content()
+    async def get_ads(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+        content, tag = await board.content()
         if if_none_match == tag:
             return Response(status_code=304, headers={"ETag": tag})
         return Response(content, media_type="application/json", headers={"ETag": tag})
-
-    @app.put("/ads/{node}")
-    def put_ad(node: str, body: AdBody, peer: Annotated[Peer, nodes]) -> Response:
-        now = agent.now()
-        ad = body.ad(now)
-        check_ad(ad, node, peer)
-        try:
-            with agent.engine.begin() as connection:
-                returned = ads.put(connection, ad, body.burnt, now)
-        except IntegrityError:
-            with agent.engine.begin() as connection:
-                ads.free_address(connection, ad, now)
-                returned = ads.put(connection, ad, body.burnt, now)
-        board.note(ad)
-        # A response of our own: FastAPI would check and write any other one in a thread again.
-        return JSONResponse({"returned": [returned_to_json(one) for one in returned]})
 
 
 def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
@@ -256,37 +189,3 @@ def wanted_by(agent: Agent, peer: Peer, token: str | None) -> tuple[Identity, De
     if by_himself and delegation.issuer != peer.identity:
         raise Refusal(Code.NOT_OWNER, f"this delegation is from {delegation.issuer.name}, not from you; sign your own")
     return delegation.issuer, delegation, token
-
-
-def check_ad(ad: Ad, node: str, peer: Peer) -> None:
-    """A node speaks for itself only, and for the addresses that plc wrote into its certificate.
-
-    Raises:
-        Refusal: NOT_ALLOWED, or BAD_INPUT for values that contradict one another.
-    """
-    if node != peer.identity.name or ad.node != node:
-        raise Refusal(Code.NOT_ALLOWED, f"{peer.identity} may advertise itself only; correct the node's name")
-    if ad.address not in addresses(peer.certificate):
-        raise Refusal(Code.NOT_ALLOWED, f"{ad.address} is not in the certificate of {peer.identity}; enrol again")
-    if ad.frontdoor.address != ad.address:
-        raise Refusal(Code.BAD_INPUT, "the front door must be at the node's own address; correct its settings")
-    if not _is_base_url(ad.api, ad.address):
-        raise Refusal(Code.BAD_INPUT, f"api must be https://{ad.address}:PORT; correct the node's settings")
-    if ad.slots_free > ad.slots:
-        raise Refusal(Code.BAD_INPUT, "slots_free is more than slots; correct the node's settings")
-
-
-def addresses(certificate: x509.Certificate) -> set[str]:
-    """The IP addresses in a certificate's subjectAltName."""
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {str(address) for address in names.get_values_for_type(x509.IPAddress)}
-
-
-def _is_base_url(url: str, address: str) -> bool:
-    # Compared with what it must be, so that nothing else (a path, a user, another host) can hide in it.
-    try:
-        port = urlsplit(url).port
-    except ValueError:
-        return False
-    host = f"[{address}]" if ":" in address else address
-    return port is not None and url == f"https://{host}:{port}"

@@ -85,6 +85,19 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """An agent's answer to an advertisement.
+
+    Args:
+        returned: tickets for the node that were given back: it burns them and says so.
+        tag: what it is repeated by; None for an agent that wants all of it each time.
+    """
+
+    returned: tuple[Returned, ...]
+    tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Promise:
     """A ticket with where to redeem it. `token` is secret-like and not in repr."""
 
@@ -132,18 +145,28 @@ class AgentClient:
         body = _object(reply.body)
         return AdList(tuple(ad_from_json(ad) for ad in body["ads"]), reply.headers.get("etag", ""))
 
-    async def advertise(self, ad: Ad, burnt: Sequence[str] = ()) -> tuple[Returned, ...]:
+    async def advertise(self, ad: Ad, burnt: Sequence[str] = ()) -> Heard:
         """Say what this node has; only the node itself may, from the address in its certificate.
-
-        Returns the tickets for it that were given back: it burns them and says so.
 
         Args:
             burnt: ids of this agent's tickets, not yet past their end, that `ad.slots_free` already counts.
         """
-        url = f"{self._url}/ads/{quote(ad.node, safe='')}"
         said = {**ad_to_json(ad), "burnt": list(burnt)}
-        reply = await self._session.call("PUT", url, expect=self._identity, json=said)
-        return tuple(_returned(one) for one in reply.body["returned"]) if reply.body else ()
+        return await self._put_ad(ad.node, json=said)
+
+    async def repeat(self, node: str, tag: str) -> Heard:
+        """Say that nothing has changed since the advertisement that was answered with this tag.
+
+        Raises Refusal(NOT_FOUND) where the agent does not have it any more, and needs all of it.
+        """
+        heard = await self._put_ad(node, headers={"If-Match": tag})
+        return Heard(heard.returned, tag)
+
+    async def _put_ad(self, node: str, **said: Any) -> Heard:
+        url = f"{self._url}/ads/{quote(node, safe='')}"
+        reply = await self._session.call("PUT", url, expect=self._identity, **said)
+        returned = tuple(_returned(one) for one in reply.body["returned"]) if isinstance(reply.body, dict) else ()
+        return Heard(returned, reply.headers.get("etag"))
 
     async def tickets(
         self,

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -50,6 +51,7 @@ ad = Table(
     Column("host_key", Text, nullable=False),
     Column("simulated", Boolean, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("disk_free_mb", Integer),  # null where the node does not say it
     CheckConstraint("slots_free >= 0 AND slots_free <= slots", name="slots"),
     CheckConstraint("max_leaselen > 0", name="leaselen"),
     CheckConstraint("frontdoor_port BETWEEN 1 AND 65535", name="port"),
@@ -101,4 +103,5 @@ ticket = Table(
     CheckConstraint("expires_at > made_at", name="life"),
     Index("ix_ticket_node", "node", "expires_at"),
     Index("ix_ticket_owner", "owner", "expires_at"),
+    Index("ix_ticket_returned", "node", postgresql_where=text("state = 'returned'")),
 )

@@ -1,21 +1,22 @@
-"""Telling the agents what this node has: every 20 s, and at once when it changes."""
+"""Telling the agents what this node has: when it changes, and every 20 s that it has not."""
 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Self
 
-from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Returned
+from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Heard, Returned
 from nodemgr.node import Node
 from nodemgr.storage.store import Burnt
 from rpc.background import surviving, within
-from trust.errors import Refusal
+from trust.errors import Code, Refusal
 from trust.identity import Identity
 
 SETTLE = 0.05  # seconds: what changes together (a lease, then its sliver) is told once
 MAX_BURNT = 5_000
+TOGETHER = 1  # second within which further places that are taken are told together
 DEADLINE = 15  # seconds for one call; well below an advertisement's life
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,42 @@ def _disk_free_mb(node: Node) -> int | None:
     return free // step * step
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one agent has of a node.
+
+    Args:
+        client: through which it was told.
+        at: when, by the loop's clock; of what it refused or did not answer, too.
+        changed_at: when it was last told something new.
+        tag: what to repeat it by.
+    """
+
+    client: AgentClient
+    at: float
+    changed_at: float
+    ad: Ad | None = None
+    burnt: frozenset[str] = frozenset()
+    tag: str | None = None
+
+    def has(self, ad: Ad, burnt: Sequence[str]) -> bool:
+        """Whether this would be nothing new."""
+        known = self.ad
+        return known is not None and replace(ad, expires_at=known.expires_at) == known and self.burnt.issuperset(burnt)
+
+    def due(self, ad: Ad, burnt: Sequence[str], seconds: float) -> float:
+        """When it is to be told this.
+
+        What frees a place is told at once, somebody may wait for it. One that is taken counts as promised until the
+        agent has heard of its ticket, so that further ones within a second are told together.
+        """
+        if self.has(ad, burnt):
+            return self.at + seconds
+        if self.ad is not None and ad.slots_free < self.ad.slots_free:
+            return self.changed_at + TOGETHER
+        return self.at
+
+
 @dataclass(slots=True)
 class Advertiser:
     """Keeps one node's advertisement at all its agents.
@@ -84,32 +121,42 @@ class Advertiser:
     told: asyncio.Event = field(default_factory=asyncio.Event)
     _changes: asyncio.Event = field(default_factory=asyncio.Event)
     _failing: set[Identity] = field(default_factory=set)
+    _told: dict[Identity, Told] = field(default_factory=dict)
 
     def changed(self) -> None:
-        """Advertise soon; from the loop's own thread."""
+        """Advertise soon, if it is something that is advertised; from the loop's own thread."""
         self._changes.set()
 
     async def run(self) -> None:
         """For ever."""
         while True:
             self._changes.clear()
+            pause = self.seconds
             with surviving("%s cannot advertise; trying again", self.node.identity.name):
-                await self.tell()
-            await within(self.seconds, self._changes)
+                pause = await self.tell()
+            await within(pause, self._changes)
             await asyncio.sleep(SETTLE)
 
-    async def tell(self) -> None:
-        """Advertise once, to all agents side by side."""
-        await asyncio.gather(*(self._tell(agent, client) for agent, client in self.agents.items()))
+    async def tell(self) -> float:
+        """Tell all agents, side by side, what each has to hear now; seconds until there is something to say again."""
+        pauses = await asyncio.gather(*(self._tell(agent, client) for agent, client in self.agents.items()))
+        return min(pauses, default=self.seconds)
 
-    async def _tell(self, agent: Identity, client: AgentClient) -> None:
+    async def _tell(self, agent: Identity, client: AgentClient) -> float:
+        now = asyncio.get_running_loop().time()
         # Read together, without a wait in between: the slots that are free and the tickets that took the others.
         ad = advertisement(self.node, self.place)
         burnt = self._burnt(agent)
+        told = self._told.get(agent)
+        if told is not None and told.client is not client:
+            told = None  # the agent is elsewhere now
+        if told is not None and (due := told.due(ad, burnt, self.seconds)) > now:
+            return due - now
+        said = None
         try:
             async with asyncio.timeout(DEADLINE):
-                returned = await client.advertise(ad, burnt)
-            self._burn(agent, returned)
+                said = await self._say(client, ad, burnt, told)
+            self._burn(agent, said.returned)
         except (Refusal, TimeoutError) as error:
             if agent not in self._failing:
                 log.warning("%s cannot advertise to %s: %s", self.node.identity.name, agent.name, error)
@@ -119,6 +166,22 @@ class Advertiser:
         else:
             self._failing.discard(agent)
             self.told.set()
+        if said is None:
+            self._told[agent] = Told(client, now, now)
+        else:
+            new_since = told.changed_at if told is not None and told.has(ad, burnt) else now
+            self._told[agent] = Told(client, now, new_since, ad, frozenset(burnt), said.tag)
+        return self.seconds
+
+    async def _say(self, client: AgentClient, ad: Ad, burnt: Sequence[str], told: Told | None) -> Heard:
+        """All of it, or that it has not changed."""
+        if told is not None and told.tag is not None and told.has(ad, burnt):
+            try:
+                return await client.repeat(ad.node, told.tag)
+            except Refusal as refusal:
+                if refusal.code is not Code.NOT_FOUND:
+                    raise
+        return await client.advertise(ad, burnt)
 
     def _burn(self, agent: Identity, returned: Sequence[Returned]) -> None:
         """Take none of these any more, and say so at once: until then the agent counts their places as taken."""

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.requests import HTTPConnection
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trust.actions import Action
 from trust.errors import Code, Refusal
@@ -20,6 +20,7 @@ from trust.peers import Peer
 from trust.store import TrustStore
 
 PEER = "dslice.peer"  # the key in the ASGI scope: the peer's certificate (DER), None without one
+CALLER = "dslice.caller"  # the key in the ASGI scope of a ``Guarded`` application
 OPEN = "__dslice_open__"
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -70,6 +71,23 @@ class RoleGuard:
         return peer
 
 
+class Guarded:
+    """A route's endpoint without FastAPI between: an ASGI application that sees only calls that the guard lets pass.
+
+    It finds the caller's ``Peer`` in the scope, under ``CALLER``; errors leave it as problems, as they leave others.
+    """
+
+    def __init__(self, path: str, guard: RoleGuard, app: ASGIApp) -> None:
+        self.path = path  # under which its requests are counted
+        self._guard = guard
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self
+        scope[CALLER] = self._guard.check(scope)
+        await self._app(scope, receive, send)
+
+
 def open_route(endpoint: Endpoint) -> Endpoint:
     """Mark an endpoint as open to everyone, with or without a certificate. Stands below the route's decorator."""
     setattr(endpoint, OPEN, True)
@@ -88,7 +106,7 @@ def deny_by_default(app: FastAPI) -> None:
 
 
 def _may_serve(context: RouteContext) -> bool:
-    if getattr(context.endpoint, OPEN, False):
+    if getattr(context.endpoint, OPEN, False) or isinstance(context.endpoint, Guarded):
         return True
     dependant = getattr(context, "dependant", None)
     return isinstance(dependant, Dependant) and _guarded(dependant)

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import Route
 
 from agent.api import create_app as agent_app
 from models.database import engine
@@ -17,6 +18,7 @@ from plc.client import PLC, Directory
 from rpc.body_limit import BodyLimit
 from rpc.calls import Calls
 from rpc.credentials import Credentials
+from rpc.guard import Guarded
 from svm.service.api import create_app as svmd_app
 from svm.service.context import KnownAgents, Service
 from svm.service.watching import Watchers
@@ -58,17 +60,17 @@ def requests(app: FastAPI | Calls) -> Iterator[tuple[str, str, dict[str, str], b
         return
     for context in iter_route_contexts(app.routes):
         route = context.original_route if hasattr(context, "original_route") else context
-        assert isinstance(route, APIRoute)
-        method = next(iter(route.methods or {"GET"}))
-        plain = route.path_format.format(**{param.name: "a" for param in route.dependant.path_params})
-        for param in route.dependant.path_params:
-            values = {other.name: "a" for other in route.dependant.path_params} | {param.name: NUL}
-            yield method, route.path_format.format(**values), {}, b"{}"
-        for param in route.dependant.query_params:
-            yield method, f"{plain}?{param.alias}={quote(NUL)}", {}, b"{}"
-        for param in route.dependant.header_params:
-            yield method, plain, {param.alias: NUL}, b"{}"
-        if route.dependant.body_params:
+        assert isinstance(route, Route)
+        method, names = next(iter(route.methods or {"GET"})), list(route.param_convertors)
+        plain = route.path_format.format(**dict.fromkeys(names, "a"))
+        for name in names:
+            yield method, route.path_format.format(**dict.fromkeys(names, "a") | {name: NUL}), {}, b"{}"
+        queries, headers, has_body = parameters(route)
+        for name in queries:
+            yield method, f"{plain}?{name}={quote(NUL)}", {}, b"{}"
+        for name in headers:
+            yield method, plain, {name: NUL}, b"{}"
+        if has_body:
             yield method, plain, {}, rb'{"name": "a\u0000b"}'
 
 
@@ -81,6 +83,19 @@ def requests_of_a_node(app: Calls) -> Iterator[tuple[str, str, dict[str, str], b
             yield route.method, plain, {"Dslice-Delegation": NUL}, b"{}"
         if route.method != "GET":
             yield route.method, plain, {}, rb'{"name": "a\u0000b"}'
+
+
+def parameters(route: Route) -> tuple[list[str], list[str], bool]:
+    """Names in the query and in the header, and whether there is a body; of a route without FastAPI as it is known."""
+    if isinstance(route.endpoint, Guarded):
+        return [], ["If-Match"], True
+    assert isinstance(route, APIRoute)
+    found = route.dependant
+    return (
+        [param.alias for param in found.query_params],
+        [param.alias for param in found.header_params],
+        bool(found.body_params),
+    )
 
 
 @pytest.mark.parametrize("service", SERVICES)

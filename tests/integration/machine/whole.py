@@ -190,7 +190,8 @@ class Whole:
             for site in self.sites:
                 if site.alive and site.address not in self.wire.down:
                     ad, burnt = site.advertised()
-                    for back in ads.put(connection, ad, burnt, self.clock.now()):
+                    said = [ads.Said(ad, burnt)]
+                    for back in ads.put(connection, said, self.clock.now()).get(ad.node, []):
                         site.store.burn(Burnt(back.jti, back.owner, AGENT, back.slice_id, back.expires_at))
 
     def forward(self, seconds: float) -> None:

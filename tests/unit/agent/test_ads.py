@@ -1,15 +1,14 @@
 """What the agent lets a node say, and how it tells others: pure parts of `agent.api`."""
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from agent.ads import etag
-from agent.api import AdBody, TicketsBody, check_ad
+from agent.api import TicketsBody
 from agent.client import Ad, FrontDoor, Promise, Tickets, ad_from_json, ad_to_json, tickets_from_json, tickets_to_json
+from agent.intake import AdBody, check_ad, parsed
 from models.agent import ad
 from tests.unit.trust.factories import NODE, NOW, SLICE_ID, certificate_of, store_of
 from trust.errors import Code, Refusal
@@ -38,7 +37,7 @@ def body(**changes: Any) -> AdBody:
 
 def test_what_travels_comes_back_as_it_was() -> None:
     assert ad_from_json(ad_to_json(AD)) == AD
-    assert body().ad(NOW) == AD
+    assert body().said(NOW).ad == AD
     promise = Promise("n1", AD.address, AD.api, AD.frontdoor, "t-1", "a.b.c", NOW)
     tickets = Tickets(SLICE_ID, "main", (promise,))
     assert tickets_from_json(tickets_to_json(tickets)) == tickets
@@ -48,11 +47,11 @@ def test_what_travels_comes_back_as_it_was() -> None:
 def test_every_field_is_taken_from_a_node_and_stored() -> None:
     fields = set(Ad.__slots__)
     assert set(AdBody.model_fields) == fields - {"expires_at"} | {"burnt"}
-    assert set(ad.c.keys()) == fields - {"frontdoor", "disk_free_mb"} | {"frontdoor_port", "host_key"}
+    assert set(ad.c.keys()) == fields - {"frontdoor"} | {"frontdoor_port", "host_key"}
 
 
 def test_a_newer_nodes_further_members_are_passed_over() -> None:
-    assert body(gpu=4).ad(NOW) == AD
+    assert body(gpu=4).said(NOW).ad == AD
 
 
 @pytest.mark.parametrize(
@@ -108,15 +107,18 @@ def test_a_node_speaks_for_itself_and_its_certified_address_only(
     assert caught.value.code is code
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [(b"", "the body is not JSON"), (b"[1", "the body is not JSON"), (b"{}", "node: missing; give it")],
+)
+def test_a_body_that_is_none_is_refused_in_one_line(text: bytes, reason: str) -> None:
+    with pytest.raises(Refusal, match=reason) as caught:
+        parsed(text)
+    assert caught.value.code is Code.BAD_INPUT
+
+
 def test_nodes_are_told_apart_by_role_and_name() -> None:
     assert AD.identity == Identity(Role.NODE, "n1")
-
-
-def test_the_tag_changes_with_the_ads_and_not_with_time() -> None:
-    later = replace(AD, expires_at=NOW + timedelta(seconds=20))
-    assert etag([AD]) == etag([later])
-    assert etag([AD]) != etag([replace(AD, slots_free=0)])
-    assert etag([AD]) != etag([])
 
 
 @pytest.mark.parametrize(
