@@ -114,14 +114,14 @@ def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
         peer: Annotated[Peer, creators],
         dslice_delegation: DelegationHeader = None,
         idempotency_key: IdempotencyKey = None,
-    ) -> Any:
+    ) -> Response:
         check_slice_name(body.slice)
         owner, delegation, signed = wanted_by(agent, peer, dslice_delegation)
         demand = body.demand(owner)
         authorize(delegation.svm, owner, body.slice, Action.CREATE, delegation)
         key = idempotency_key or str(uuid4())
         wanted = TicketRequest(peer.identity, key, digest(body.model_dump()), demand, body.leaselen)
-        return agent.grant(wanted, signed)
+        return Response(agent.grant(wanted, signed), 201, media_type="application/json")
 
     @app.post("/plans", dependencies=[Depends(guard.role(Role.USER, Role.SVM))])
     def post_plan(body: PlanBody) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Tickets:
     promises: Annotated[tuple[Promise, ...], Field(alias="tickets")]
 
 
-_AD, _TICKETS = TypeAdapter(Ad), TypeAdapter(Tickets)
+_AD, _ADS, _TICKETS = TypeAdapter(Ad), TypeAdapter(tuple[Ad, ...]), TypeAdapter(Tickets)
 
 
 class AgentClient:
@@ -143,7 +143,7 @@ class AgentClient:
         if reply.status == 304:
             return None
         body = _object(reply.body)
-        return AdList(tuple(ad_from_json(ad) for ad in body["ads"]), reply.headers.get("etag", ""))
+        return AdList(_ADS.validate_python(body["ads"]), reply.headers.get("etag", ""))
 
     async def advertise(self, ad: Ad, burnt: Sequence[str] = ()) -> Heard:
         """Say what this node has; only the node itself may, from the address in its certificate.
@@ -256,10 +256,9 @@ def ad_from_json(value: Mapping[str, Any]) -> Ad:
     return _AD.validate_python(value)
 
 
-def tickets_to_json(tickets: Tickets) -> dict[str, Any]:
+def tickets_to_json(tickets: Tickets) -> str:
     """The answer of `POST /tickets` as it travels."""
-    said: dict[str, Any] = _TICKETS.dump_python(tickets, mode="json", by_alias=True)
-    return said
+    return _TICKETS.dump_json(tickets, by_alias=True).decode()
 
 
 def tickets_from_json(body: Mapping[str, Any]) -> Tickets:

@@ -3,6 +3,8 @@
 import asyncio
 from functools import partial
 
+import uvloop
+
 from agent.api import create_app
 from agent.issuing import Agent
 from agent.metrics import AdCollector
@@ -38,7 +40,7 @@ def run(settings: Settings) -> None:
             registrar=member.plc,
             bounds=Bounds(settings.tickets_per_user, settings.tickets_share),
         )
-        asyncio.run(_serve(settings, member, agent))
+        uvloop.run(_serve(settings, member, agent))
 
 
 async def _serve(settings: Settings, member: Member, agent: Agent) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from agent import tickets
 from agent.client import Ad, Promise, Tickets, tickets_to_json
 from agent.metrics import TICKETS
-from agent.places import Bounds, Demand, allocate
+from agent.places import Bounds, Demand, choose_now, stored
 from agent.tickets import Reserved, TicketRequest
 from rpc.credentials import Credentials
 from trust.documents import TICKET_LIFETIME, Ticket, sign_ticket
@@ -52,8 +52,8 @@ class Agent:
     def now(self) -> datetime:
         return self.store.clock.now()
 
-    def grant(self, wanted: TicketRequest, delegation: str) -> Mapping[str, Any]:
-        """The answer of `POST /tickets`: the same one for the same Idempotency-Key.
+    def grant(self, wanted: TicketRequest, delegation: str) -> str:
+        """The answer of `POST /tickets`, JSON: the same one for the same Idempotency-Key.
 
         `delegation`: what the owner signed for this slice, for plc.
 
@@ -75,8 +75,8 @@ class Agent:
 
     def plan(self, demand: Demand) -> tuple[Ad, ...]:
         """The nodes that `grant` would take now; nothing is held. Raises Refusal as `agent.places.allocate`."""
-        with self.engine.begin() as connection:
-            return allocate(connection, demand, self.bounds, self.now())
+        with self.engine.connect() as connection:
+            return stored(connection, choose_now(connection, demand, self.bounds, self.now()))
 
     def release(self, name: str, slice_id: UUID, held_until: datetime | None) -> None:
         """Give a slice's name back; the caller is authorised. Idempotent."""
@@ -97,7 +97,7 @@ class Agent:
         with self.engine.begin() as connection:
             tickets.purge(connection, self.now())
 
-    def _issue(self, wanted: TicketRequest, reserved: Reserved, slice_id: UUID) -> Mapping[str, Any]:
+    def _issue(self, wanted: TicketRequest, reserved: Reserved, slice_id: UUID) -> str:
         now = self.now().replace(microsecond=0)
         certificate = self.credentials.certificate
         # A ticket never outlives the certificate that it is checked by.

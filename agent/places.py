@@ -3,13 +3,13 @@
 A node holds one sliver of a slice. Whatever number of one slice's tickets is out for a node, they are about one place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, distinct, func, select
 
-from agent.ads import from_row
+from agent.ads import any_array, from_row
 from agent.allocation import Candidate, choose
 from agent.client import Ad
 from models.agent import ad, request, ticket
@@ -47,70 +47,86 @@ class Demand:
     exclude: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Promised:
-    """What is open for one node.
-
-    Args:
-        others: slices, the one that asks apart.
-        own: whether the slice that asks is among them.
-        owners: slices of the owner who asks, this one included.
-    """
-
-    others: int = 0
-    own: bool = False
-    owners: int = 0
-
-
 def allocate(connection: Connection, wanted: Demand, bounds: Bounds, now: datetime) -> tuple[Ad, ...]:
     """The nodes that this slice gets, locked against others who allocate.
 
     Raises:
         Refusal: TOO_FEW_NODES, OVER_CAPACITY (the owner's bounds).
     """
-    eligible = select(ad).where(ad.c.expires_at > now)
-    if wanted.ips:
-        eligible = eligible.where(ad.c.address.in_(wanted.ips))
-    # Every request locks its nodes in one order; whoever waits here counts the other's tickets below, for READ
-    # COMMITTED takes a new snapshot for each statement.
-    rows = connection.execute(eligible.order_by(ad.c.node).with_for_update(key_share=True)).all()
-    ads = {row.node: from_row(row) for row in rows}
-    promised = _promised(connection, wanted, now)
-    candidates = [_candidate(found, promised.get(found.node, Promised())) for found in ads.values()]
-    chosen = choose(candidates, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude)
-    _check_share(connection, chosen, promised, bounds.share, now)
+    chosen = choose_now(connection, wanted, bounds, now)
+    with connection.begin_nested() as attempt:
+        held = _locked(connection, [one.node for one in chosen], now)
+        # Whoever waited for a lock counts the other's tickets here: READ COMMITTED looks anew at each statement.
+        again = _candidates(connection, wanted, now, only=held)
+        if len(again) == len(chosen) and all(one.free > 0 for one in again):
+            return tuple(held[one.node] for one in chosen)
+        attempt.rollback()
+    # Others took some of them meanwhile. With all that there is locked, nobody can do that again.
+    every = _locked(connection, [one.node for one in _candidates(connection, wanted, now)], now)
+    chosen = choose_now(connection, wanted, bounds, now, only=every)
+    return tuple(every[one.node] for one in chosen)
+
+
+def choose_now(
+    connection: Connection, wanted: Demand, bounds: Bounds, now: datetime, only: Collection[str] | None = None
+) -> tuple[Candidate, ...]:
+    """The nodes (of `only` these) that this slice would get at this moment; nothing is held.
+
+    Raises Refusal as `allocate`.
+    """
+    there = _candidates(connection, wanted, now, only)
+    chosen = choose(there, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude)
+    _check_share(connection, wanted, chosen, bounds.share, now)
     _check_numbers(connection, wanted, bounds.tickets, now)
-    return tuple(ads[candidate.node] for candidate in chosen)
+    return chosen
 
 
-def _promised(connection: Connection, wanted: Demand, now: datetime) -> dict[str, Promised]:
-    mine = ticket.c.owner == wanted.owner.uri
-    own = mine & (ticket.c.slice == wanted.slice)
-    others = func.count(distinct(ticket.c.owner + " " + ticket.c.slice)).filter(~own)
-    counted = select(
-        ticket.c.node,
-        others.label("others"),
-        func.bool_or(own).label("own"),
-        func.count(distinct(ticket.c.slice)).filter(mine).label("owners"),
+def stored(connection: Connection, chosen: Sequence[Candidate]) -> tuple[Ad, ...]:
+    """What they advertise, in their order; whoever is gone is left out."""
+    rows = connection.execute(select(ad).where(ad.c.node == any_array(one.node for one in chosen)))
+    found = {row.node: from_row(row) for row in rows}
+    return tuple(found[one.node] for one in chosen if one.node in found)
+
+
+def _locked(connection: Connection, nodes: Collection[str], now: datetime) -> dict[str, Ad]:
+    """Those of them that still count, locked: by everybody in one order, so that nobody waits in a circle."""
+    mine = select(ad).where(ad.c.node == any_array(nodes), ad.c.expires_at > now)
+    rows = connection.execute(mine.order_by(ad.c.node).with_for_update(key_share=True))
+    return {row.node: from_row(row) for row in rows}
+
+
+def _candidates(
+    connection: Connection, wanted: Demand, now: datetime, only: Collection[str] | None = None
+) -> list[Candidate]:
+    """What counts at this moment and what is promised on it, in one statement: one state of both."""
+    mine = (ticket.c.owner == wanted.owner.uri) & (ticket.c.slice == wanted.slice)
+    others = func.count(distinct(ticket.c.owner + " " + ticket.c.slice)).filter(~mine)
+    promised = (
+        select(ticket.c.node, others.label("others"), func.bool_or(mine).label("own"))
+        .where(ticket.c.expires_at > now)
+        .group_by(ticket.c.node)
+        .subquery()
     )
-    rows = connection.execute(counted.where(ticket.c.expires_at > now).group_by(ticket.c.node))
-    return {row.node: Promised(row.others, row.own, row.owners) for row in rows}
-
-
-def _candidate(found: Ad, promised: Promised) -> Candidate:
-    return Candidate(
-        found.node, found.address, found.site, found.slots, found.slots_free, promised.others, promised.own
-    )
+    columns = (ad.c.node, ad.c.address, ad.c.site, ad.c.slots, ad.c.slots_free)
+    counted = func.coalesce(promised.c.others, 0), func.coalesce(promised.c.own, False)
+    found = select(*columns, *counted).outerjoin(promised, ad.c.node == promised.c.node).where(ad.c.expires_at > now)
+    if wanted.ips:
+        found = found.where(ad.c.address == any_array(wanted.ips))
+    if only is not None:
+        found = found.where(ad.c.node == any_array(only))
+    return [Candidate(*row) for row in connection.execute(found)]
 
 
 def _check_share(
-    connection: Connection, chosen: Sequence[Candidate], promised: Mapping[str, Promised], share: int, now: datetime
+    connection: Connection, wanted: Demand, chosen: Sequence[Candidate], share: int, now: datetime
 ) -> None:
     """Tickets that are never used must not keep everybody else out."""
     live = select(func.count(), func.coalesce(func.sum(ad.c.slots), 0)).where(ad.c.expires_at > now)
     nodes, places = connection.execute(live).one()
     most = max(nodes, places * share // 100)
-    has = sum(one.owners for one in promised.values()) + sum(not candidate.own for candidate in chosen)
+    held = func.count(distinct(ticket.c.node + " " + ticket.c.slice))
+    mine = (ticket.c.owner == wanted.owner.uri, ticket.c.expires_at > now)
+    has = (connection.scalar(select(held).where(*mine)) or 0) + sum(not candidate.own for candidate in chosen)
     if has > most:
         raise _too_many(f"your unused tickets would hold {has} of {places} places and may hold {most}", has, most)
 

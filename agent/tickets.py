@@ -10,18 +10,20 @@ An agent that dies in between leaves reservations that end by themselves after `
 request, asked again, takes up where it stopped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, delete, insert, select, text, update
+from sqlalchemy import Connection, Row, Text, cast, delete, insert, literal, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 
 from agent.ads import from_row
 from agent.client import Ad
 from agent.places import Bounds, Demand, allocate
+from agent.recordset import recordset
 from models.agent import ad, registration, request, ticket
 from trust.documents import TICKET_LIFETIME
 from trust.errors import Code, Refusal
@@ -57,10 +59,8 @@ class Reserved:
     places: tuple[tuple[str, Ad], ...]
 
 
-def reserve(
-    connection: Connection, wanted: TicketRequest, now: datetime, bounds: Bounds
-) -> Reserved | Mapping[str, Any]:
-    """Hold nodes for this request, or the answer that it got before.
+def reserve(connection: Connection, wanted: TicketRequest, now: datetime, bounds: Bounds) -> Reserved | str:
+    """Hold nodes for this request, or the answer (JSON) that it got before.
 
     Raises:
         Refusal: as `agent.places.allocate`, BAD_INPUT (the key was used for something else).
@@ -70,8 +70,7 @@ def reserve(
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:owner, 0))"), {"owner": owner})
     known = _known(connection, wanted, now)
     if known is not None and known.response is not None:
-        response: Mapping[str, Any] = known.response
-        return response
+        return str(known.response)
     if known is not None:
         taken_up = _taken_up(connection, known.id, wanted.demand.numnodes, now)
         if taken_up is not None:
@@ -84,28 +83,30 @@ def issue(
     connection: Connection,
     reserved: Reserved,
     slice_id: UUID,
-    response: Mapping[str, Any],
+    response: str,
     now: datetime,
     end: datetime,
-) -> Mapping[str, Any]:
+) -> str:
     """Turn a reservation into tickets that end at `end`; the answer to give, which is another's if that came first.
+
+    `response`: JSON, of which a thousand tickets make a megabyte: written once, for the caller and for the database.
 
     Raises:
         Refusal: TIMEOUT when the reservation lapsed meanwhile; nothing is issued and the request may be repeated.
     """
+    this = request.c.id == reserved.request_id
     row = connection.execute(
-        select(request.c.response).where(request.c.id == reserved.request_id).with_for_update()
+        select(cast(request.c.response, Text).label("response")).where(this).with_for_update()
     ).one_or_none()
     if row is not None and row.response is not None:
-        already: Mapping[str, Any] = row.response
-        return already
+        return str(row.response)
     held = (ticket.c.request_id == reserved.request_id, ticket.c.state == "reserved", ticket.c.expires_at > now)
     issued = connection.execute(
         update(ticket).where(*held).values(state="issued", slice_id=slice_id, made_at=now, expires_at=end)
     )
     if issued.rowcount != len(reserved.places):
         raise Refusal(Code.TIMEOUT, "plc took too long to register the slice's name; try again")
-    connection.execute(update(request).where(request.c.id == reserved.request_id).values(response=response))
+    connection.execute(update(request).where(this).values(response=cast(literal(response), JSONB)))
     return response
 
 
@@ -168,7 +169,8 @@ def _known(connection: Connection, wanted: TicketRequest, now: datetime) -> Row[
     """The request with that key, unless its tickets have run out: then it is forgotten, and asked anew."""
     mine = (request.c.caller == wanted.caller.uri, request.c.owner == wanted.demand.owner.uri)
     this = (request.c.route == TICKETS, request.c.key == wanted.key)
-    row = connection.execute(select(request).where(*mine, *this).with_for_update()).one_or_none()
+    columns = (request.c.id, request.c.digest, request.c.made_at, cast(request.c.response, Text).label("response"))
+    row = connection.execute(select(*columns).where(*mine, *this).with_for_update()).one_or_none()
     if row is not None and bytes(row.digest) != wanted.digest:
         raise Refusal(Code.BAD_INPUT, "this Idempotency-Key was used for another request; choose a new one")
     if row is not None and row.response is not None and row.made_at <= now - timedelta(seconds=TICKET_LIFETIME):
@@ -197,20 +199,17 @@ def _hold(connection: Connection, wanted: TicketRequest, chosen: Sequence[Ad], n
     }
     request_id = connection.execute(insert(request).values(asked).returning(request.c.id)).scalar_one()
     places = tuple((str(uuid4()), found) for found in chosen)
-    rows = [
-        {
-            "jti": jti,
-            "request_id": request_id,
-            "position": position,
-            "node": found.node,
-            "owner": wanted.demand.owner.uri,
-            "slice": wanted.demand.slice,
-            "leaselen": wanted.leaselen,
-            "state": "reserved",
-            "made_at": now,
-            "expires_at": now + timedelta(seconds=RESERVATION),
-        }
-        for position, (jti, found) in enumerate(places)
-    ]
-    connection.execute(insert(ticket), rows)
+    rows = [{"jti": jti, "position": number, "node": found.node} for number, (jti, found) in enumerate(places)]
+    same = {
+        "request_id": request_id,
+        "owner": wanted.demand.owner.uri,
+        "slice": wanted.demand.slice,
+        "leaselen": wanted.leaselen,
+        "state": "reserved",
+        "made_at": now,
+        "expires_at": now + timedelta(seconds=RESERVATION),
+    }
+    given = recordset(rows, ticket.c.jti, ticket.c.position, ticket.c.node)
+    source = select(*given.c, *(literal(value, ticket.c[name].type) for name, value in same.items()))
+    connection.execute(insert(ticket).from_select([*given.c.keys(), *same], source))
     return Reserved(request_id, places)

@@ -270,7 +270,7 @@ async def test_a_reservation_that_lapsed_is_made_anew(lab: Lab, as_pi: Session, 
         lapsed = update(tables.ticket).where(tables.ticket.c.jti == reserved.places[0][0])
         connection.execute(lapsed.values(made_at=now - timedelta(hours=1), expires_at=now - timedelta(minutes=1)))
     with pytest.raises(Refusal) as caught, lab.engine.begin() as connection:
-        tickets.issue(connection, reserved, UUID(int=7), {}, now, now + timedelta(hours=1))
+        tickets.issue(connection, reserved, UUID(int=7), "{}", now, now + timedelta(hours=1))
     assert caught.value.code is Code.TIMEOUT
     found = await ask(lab, as_pi, name, 1, idempotency_key="lapsed")
     assert found.promises[0].jti != reserved.places[0][0]
