@@ -98,11 +98,10 @@ class Intake:
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, peer: Peer, body: bytes) -> Response:
-        node, tag = scope["path_params"]["node"], None
-        if not body:
-            tag = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"if-match"), None)
-        if tag is None:
-            said = parsed(body).said(self._clock.now())
+        node, headers = scope["path_params"]["node"], dict(scope["headers"])
+        tag = None if body else headers.get(b"if-match", b"").decode("latin-1")
+        if not tag:
+            said = parsed(body, headers.get(b"content-type", b"")).said(self._clock.now())
             check_ad(said.ad, node, peer)
             back, tag = await self._writer.put(said)
             return JSONResponse({"returned": [returned_to_json(one) for one in back]}, headers={"ETag": tag})
@@ -115,8 +114,10 @@ class Intake:
         return JSONResponse({"returned": [returned_to_json(one) for one in back]}) if back else NOT_CHANGED
 
 
-def parsed(body: bytes) -> AdBody:
+def parsed(body: bytes, media_type: bytes) -> AdBody:
     """Raises Refusal(BAD_INPUT)."""
+    if not media_type.lower().startswith(b"application/json"):
+        raise Refusal(Code.BAD_INPUT, "the body is not said to be JSON; send Content-Type: application/json")
     try:
         return AdBody.model_validate_json(body)
     except ValidationError as error:

@@ -114,8 +114,16 @@ def test_a_node_speaks_for_itself_and_its_certified_address_only(
 )
 def test_a_body_that_is_none_is_refused_in_one_line(text: bytes, reason: str) -> None:
     with pytest.raises(Refusal, match=reason) as caught:
-        parsed(text)
+        parsed(text, b"application/json")
     assert caught.value.code is Code.BAD_INPUT
+
+
+def test_a_body_of_another_type_is_refused() -> None:
+    whole = json.dumps(ad_to_json(AD)).encode()
+    assert parsed(whole, b"application/json; charset=utf-8").node == "n1"
+    for wrong in (b"", b"text/plain"):
+        with pytest.raises(Refusal, match="Content-Type: application/json"):
+            parsed(whole, wrong)
 
 
 def test_nodes_are_told_apart_by_role_and_name() -> None:
