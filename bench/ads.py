@@ -32,7 +32,7 @@ from trust.sshkeys import new_ssh_key_pair
 
 NODES, ROUNDS = 1_000, 5
 RHYTHM = 20  # seconds between two advertisements of a node at rest
-HANDSHAKES = 32  # at once
+IN_FLIGHT = 256
 SPREAD = 5  # seconds that each round takes at least: nodes at rest do not speak all at once
 TICK = 1_000 / os.sysconf("SC_CLK_TCK")  # milliseconds
 
@@ -70,8 +70,7 @@ async def measure(home: Home, variables: Mapping[str, str]) -> None:
         for credentials, ad in nodes(home):
             session = await stack.enter_async_context(Session(credentials))
             talkers.append(Talker(AgentClient(session, entry.url, entry.identity), ad))
-        for some in range(0, NODES, HANDSHAKES):
-            await asyncio.gather(*(talker.says() for talker in talkers[some : some + HANDSHAKES]))
+        await spread(talkers, Talker.says)  # with the handshakes
         for _ in range(ROUNDS):
             for found, how in zip(spent, (Talker.says, Talker.repeats), strict=True):
                 before = cpu(pid)
@@ -105,11 +104,14 @@ def nodes(home: Home) -> list[tuple[Credentials, Ad]]:
 
 async def spread(talkers: Sequence[Talker], how: Callable[[Talker], Awaitable[None]]) -> None:
     """All of them, one after the other within `SPREAD` seconds."""
-    began, calls = time.perf_counter(), []
-    for number, talker in enumerate(talkers):
-        calls.append(asyncio.ensure_future(how(talker)))
+    began, window = time.perf_counter(), asyncio.Semaphore(IN_FLIGHT)
+
+    async def speak(number: int, talker: Talker) -> None:
         await asyncio.sleep(max(0, began + SPREAD * number / len(talkers) - time.perf_counter()))
-    await asyncio.gather(*calls)
+        async with window:
+            await how(talker)
+
+    await asyncio.gather(*(speak(number, talker) for number, talker in enumerate(talkers)))
 
 
 def memory(pid: int) -> float:

@@ -1,15 +1,21 @@
 """What one owner can keep from the others, by tickets that are never used; and what a service manager is promised."""
 
-import pytest
-from sqlalchemy import update
+import asyncio
+from datetime import UTC, datetime
 
-from agent.places import Bounds
+import pytest
+from sqlalchemy import Connection, select, text, update
+
+from agent import tickets
+from agent.places import Bounds, Demand
+from agent.tickets import TicketRequest
 from models import agent as tables
 from rpc.aio import Session
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import SLOTS, Lab, slice_name
 from tests.integration.agent.test_tickets import ask, give_back, open_tickets
 from trust.errors import Code, Refusal
+from trust.identity import Identity
 
 NODES = 6
 
@@ -104,3 +110,38 @@ async def test_a_plan_is_what_a_request_would_get_and_holds_nothing(lab: Lab, as
     assert (caught.value.code, caught.value.detail["available"]) == (Code.TOO_FEW_NODES, 1)
     assert open_tickets(lab) == before + SLOTS
     lab.end_tickets()
+
+
+async def test_a_place_that_another_takes_meanwhile_is_not_given_twice(lab: Lab, as_pi: Session) -> None:
+    """Whoever chose a node without knowing of the other waits for him, and then takes another."""
+    first, second = lab.addresses()[:2]
+    for _ in range(SLOTS - 1):
+        await ask(lab, as_pi, slice_name(), ips=[first])
+
+    def reserve(connection: Connection, *ips: str) -> str:
+        owner = Identity.user(f"{slice_name()}@example.org")
+        wanted = TicketRequest(owner, "once", bytes(32), Demand(owner, "demo", 1, ips), 600)
+        found = tickets.reserve(connection, wanted, datetime.now(UTC), Bounds(200, 50))
+        assert isinstance(found, tickets.Reserved)
+        return found.places[0][1].address
+
+    def late() -> str:
+        with lab.engine.begin() as connection:
+            return reserve(connection, first, second)
+
+    with lab.engine.begin() as connection:
+        assert reserve(connection, first) == first
+        waiting = asyncio.create_task(asyncio.to_thread(late))
+        while not connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            await asyncio.sleep(0.01)
+    assert await waiting == second
+    lab.end_tickets()
+
+
+async def test_requests_for_other_nodes_do_not_wait(lab: Lab, as_pi: Session) -> None:
+    first, second = lab.addresses()[:2]
+    with lab.engine.begin() as connection:
+        locked = select(tables.ad).where(tables.ad.c.address == first).with_for_update(key_share=True)
+        assert connection.execute(locked).one()
+        found = await ask(lab, as_pi, slice_name(), ips=[second])
+    await give_back(lab, as_pi, found)
