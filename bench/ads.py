@@ -32,7 +32,7 @@ from trust.sshkeys import new_ssh_key_pair
 
 NODES, ROUNDS = 1_000, 5
 RHYTHM = 20  # seconds between two advertisements of a node at rest
-IN_FLIGHT = 256
+IN_FLIGHT = 128
 SPREAD = 5  # seconds that each round takes at least: nodes at rest do not speak all at once
 TICK = 1_000 / os.sysconf("SC_CLK_TCK")  # milliseconds
 

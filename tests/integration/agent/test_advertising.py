@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import OperationalError
 
 from agent import ads
 from agent.board import Board
@@ -173,13 +173,13 @@ async def test_without_a_database_everybody_hears_so(
     tag = str((await newcomers[0].says()).tag)
 
     def away(*_: object) -> None:
-        raise DataError("INSERT", {}, ValueError("no such thing"))
+        raise OperationalError("INSERT", {}, ConnectionError("the server has gone"))
 
     monkeypatch.setattr("agent.ads.put", away)
     monkeypatch.setattr("agent.ads.keep", away)
     calls = [newcomers[0].client.repeat("new0", tag), newcomers[1].says(), newcomers[2].says()]
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert {one.code for one in answers if isinstance(one, Refusal)} == {Code.INTERNAL}
+    assert {one.code for one in answers if isinstance(one, Refusal)} == {Code.UNREACHABLE}
     assert len(answers) == 3
 
 
