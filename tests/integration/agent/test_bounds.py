@@ -136,6 +136,7 @@ async def test_a_place_that_another_takes_meanwhile_is_not_given_twice(lab: Lab,
             await asyncio.sleep(0.01)
     assert await waiting == second
     lab.end_tickets()
+    lab.agent.purge()
 
 
 async def test_requests_for_other_nodes_do_not_wait(lab: Lab, as_pi: Session) -> None:
