@@ -5,27 +5,25 @@ but advertise, in turns all of it and by tag. At rest each does so every 20 s.
 """
 
 import asyncio
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import uvloop
 
 from agent.client import Ad, AgentClient, FrontDoor
-from bench.engine import testbed
+from bench.tools.processes import cpu, memory, parts
+from bench.tools.stage import Stage, testbed
+from bench.tools.tables import Table
 from plc.ca import load_authority
-from plc.client import Plc
 from rpc.aio import Session
 from rpc.credentials import Credentials
 from rpc.sockets import raise_descriptor_limit
-from testbed import control
-from testbed.home import PI, Home
+from testbed.home import Home
 from trust.certificates import certificate_to_pem, key_to_pem, new_private_key
 from trust.identity import Identity, Role
 from trust.sshkeys import new_ssh_key_pair
@@ -34,7 +32,6 @@ NODES, ROUNDS = 1_000, 5
 RHYTHM = 20  # seconds between two advertisements of a node at rest
 IN_FLIGHT = 128
 SPREAD = 5  # seconds that each round takes at least: nodes at rest do not speak all at once
-TICK = 1_000 / os.sysconf("SC_CLK_TCK")  # milliseconds
 
 
 @dataclass
@@ -52,36 +49,37 @@ class Talker:
         await self.client.repeat(self.ad.node, self.tag)
 
 
-def main() -> None:
+def main() -> Sequence[Table]:
     raise_descriptor_limit()
-    with tempfile.TemporaryDirectory() as folder, testbed(Home(Path(folder)), "--nodes", "0") as variables:
-        uvloop.run(measure(Home(Path(folder)), variables))
+    with tempfile.TemporaryDirectory() as folder, testbed(folder, "--nodes", "0") as stage:
+        return uvloop.run(measure(stage))
 
 
-async def measure(home: Home, variables: Mapping[str, str]) -> None:
-    """Print what all of it costs, and what a tag."""
-    plc = Plc(variables["DSLICE_PLC_URL"], Credentials(home.user(PI)))
-    entry = plc.directory().agents[0]
-    plc.close()
-    pid = next(int(row["pid"]) for row in control.ask(home, "ps")["processes"] if row["role"] == "agent")
-    empty, spent = memory(pid), ([], [])  # type: tuple[float, tuple[list[float], list[float]]]
+async def measure(stage: Stage) -> Sequence[Table]:
+    """What all of it costs, and what a tag."""
+    agent = {"agent": parts(stage.home)["agent"]}
+    empty, whole, tag = memory(agent)["agent"], list[float](), list[float]()
     async with AsyncExitStack() as stack:
         talkers = []
-        for credentials, ad in nodes(home):
+        for credentials, ad in nodes(stage.home):
             session = await stack.enter_async_context(Session(credentials))
-            talkers.append(Talker(AgentClient(session, entry.url, entry.identity), ad))
+            talkers.append(Talker(AgentClient(session, stage.agent.url, stage.agent.identity), ad))
         await spread(talkers, Talker.says)  # with the handshakes
         for _ in range(ROUNDS):
-            for found, how in zip(spent, (Talker.says, Talker.repeats), strict=True):
-                before = cpu(pid)
+            for found, how in ((whole, Talker.says), (tag, Talker.repeats)):
+                before = cpu(agent)["agent"]
                 await spread(talkers, how)
-                found.append((cpu(pid) - before) / NODES)
-        full, used = memory(pid), NODES / RHYTHM / 10
-    whole, tag = (statistics.median(found) for found in spent)
-    print(f"  {NODES} nodes, median of {ROUNDS}; at rest, of a core")
-    print(f"  all of it {whole:5.2f} ms   1.0   {whole * used:5.1f} %")
-    print(f"  its tag   {tag:5.2f} ms   {tag / whole:.2f}  {tag * used:5.1f} %")
-    print(f"  memory    {empty:.0f} MB alone, {full:.0f} MB with them: {(full - empty) * 1024 / NODES:.0f} KB a node")
+                found.append((cpu(agent)["agent"] - before) * 1_000 / NODES)
+        full = memory(agent)["agent"]
+    base = statistics.median(whole)
+    costs = [("all of it", base), ("its tag", statistics.median(tag))]
+    rows = [(name, cost, cost / base, cost * NODES / RHYTHM / 10) for name, cost in costs]
+    title = f"An agent's CPU for an advertisement; {NODES} nodes at rest, each every {RHYTHM} s, median of {ROUNDS}"
+    held = [(NODES, empty, full, (full - empty) * 1_024 / NODES)]
+    return [
+        Table("ads", title, ("said", "ms", "ratio", "% of a core"), rows),
+        Table("ads-memory", "An agent's memory, MB", ("nodes", "alone", "with them", "KB a node"), held),
+    ]
 
 
 def nodes(home: Home) -> list[tuple[Credentials, Ad]]:
@@ -112,15 +110,3 @@ async def spread(talkers: Sequence[Talker], how: Callable[[Talker], Awaitable[No
             await how(talker)
 
     await asyncio.gather(*(speak(number, talker) for number, talker in enumerate(talkers)))
-
-
-def memory(pid: int) -> float:
-    """Of its own, in MB (proc_pid_smaps(5))."""
-    rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(row.split()[1]) for row in rows if row.startswith("Pss:")) / 1024
-
-
-def cpu(pid: int) -> float:
-    """User and system time so far, in milliseconds (proc_pid_stat(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK
