@@ -69,17 +69,14 @@ async def measure(stage: Stage) -> Sequence[Table]:
             for found, how in ((whole, Talker.says), (tag, Talker.repeats)):
                 before = cpu(agent)["agent"]
                 await spread(talkers, how)
-                found.append((cpu(agent)["agent"] - before) * 1_000 / NODES)
+                found.append((cpu(agent)["agent"] - before) / NODES)
         full = memory(agent)["agent"]
     base = statistics.median(whole)
     costs = [("all of it", base), ("its tag", statistics.median(tag))]
     rows = [(name, cost, cost / base, cost * NODES / RHYTHM / 10) for name, cost in costs]
-    title = f"An agent's CPU for an advertisement; {NODES} nodes at rest, each every {RHYTHM} s, median of {ROUNDS}"
-    held = [(NODES, empty, full, (full - empty) * 1_024 / NODES)]
-    return [
-        Table("ads", title, ("said", "ms", "ratio", "% of a core"), rows),
-        Table("ads-memory", "An agent's memory, MB", ("nodes", "alone", "with them", "KB a node"), held),
-    ]
+    kept = f"{empty:.0f} MB alone, {full:.0f} MB with {NODES} nodes"
+    title = f"An agent's CPU for an advertisement, and at rest, each node every {RHYTHM} s, median of {ROUNDS}; {kept}"
+    return [Table("ads", title, ("said", "ms", "ratio", "% of a core"), rows)]
 
 
 def nodes(home: Home) -> list[tuple[Credentials, Ad]]:
