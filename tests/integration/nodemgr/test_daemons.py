@@ -107,6 +107,6 @@ def test_what_is_wrong_with_the_settings_is_said_in_one_line(tmp_path: Path) -> 
             text=True,
         )
         assert done.returncode == 1
-        assert "setting DSLICE_" in done.stderr
+        assert " are not set: " in done.stderr
         assert done.stderr.count("\n") == 1
         assert done.stdout == ""
