@@ -16,6 +16,7 @@ from testbed.addresses import LOOPBACK, NODE_API_PORT
 from testbed.daemons import AGENT, SITES, SVM, Layout, Node, real_nodes, secret, simulated_groups, token_file, url
 from testbed.home import ACCOUNTS, CERTIFIED, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, Plan, write_private
 from trust.identity import Identity, Role
+from trust.sshkeys import new_ssh_key_pair
 
 
 def prepare(layout: Layout) -> None:
@@ -29,7 +30,7 @@ def prepare(layout: Layout) -> None:
         replace_file(home.ca_file, plc.ca_pem.encode(), 0o644)
         replace_file(home.metrics, json.dumps(layout.metrics(), indent=1).encode(), 0o644)
         plc.sites(SITES)
-        plc.accounts(_people(_passwords(home)))
+        plc.accounts(_people(home, _passwords(home)))
         for email in ACCOUNTS:
             home.user(email).mkdir(parents=True, exist_ok=True, mode=0o700)
             _write_config(home, layout.plan, email)
@@ -53,15 +54,33 @@ def _write_config(home: Home, plan: Plan, email: str) -> None:
     write_private(home.user(email) / "config.toml", "".join(f"{k} = {json.dumps(v)}\n" for k, v in found.items()))
 
 
-def _people(passwords: dict[str, str]) -> list[Person]:
-    contact = {"address": "35 Olden Street", "city": "Princeton", "province": "NJ", "zip": "08544", "country": "US"}
+def _people(home: Home, passwords: dict[str, str]) -> list[Person]:
+    """Invented, with all that the howto's `pluserinfo` shows."""
+
+    def contact(street: str, city: str, zip_code: str, state: str, phone: str) -> dict[str, str]:
+        return {"address": street, "city": city, "province": state, "zip": zip_code, "country": "US", "phone": phone}
+
+    princeton = contact("1 Example Street", "Princeton", "08544", "NJ", "+1 609 555 0101")
+    berkeley = contact("2 Example Avenue", "Berkeley", "94720", "CA", "+1 510 555 0102")
     return [
-        Person(PI, passwords[PI], "Larry Peterson", SITES[0], "Professor", is_pi=True, contact=contact),
-        Person(OTHER_PI, passwords[OTHER_PI], "David Culler", SITES[1], "Professor", is_pi=True),
-        Person(USER, passwords[USER], "Sam Student", SITES[0], "Student"),
+        Person(PI, passwords[PI], "Lena Example", SITES[0], "Professor", True, False, princeton, _ssh_key(home, PI)),
+        Person(OTHER_PI, passwords[OTHER_PI], "Dan Example", SITES[1], "Professor", True, False, berkeley),
+        Person(USER, passwords[USER], "Sam Student", SITES[0], "Student", ssh_key=_ssh_key(home, USER)),
         Person(NEWCOMER, passwords[NEWCOMER], "Nora Newcomer", SITES[2], "Lecturer", is_pi=True),
         Person(OPERATOR, passwords[OPERATOR], "Olga Operator", SITES[0], "Operator", is_admin=True),
     ]
+
+
+def _ssh_key(home: Home, email: str) -> str:
+    """The public half of the account's SSH key; the pair is in its folder."""
+    private = home.user(email) / "id_ed25519"
+    public = private.with_suffix(".pub")
+    if not public.exists():
+        private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made, line = new_ssh_key_pair(email)
+        write_private(private, made)
+        write_private(public, f"{line}\n")
+    return public.read_text().strip()
 
 
 def _write_tokens(layout: Layout, plc: Bootstrap) -> None:

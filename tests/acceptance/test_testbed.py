@@ -165,3 +165,11 @@ def test_a_folder_that_is_none_of_ours_is_left_alone(elsewhere: dict[str, str], 
         assert reason in refused.stderr
         assert refused.stderr.count("\n") == 1
     assert (theirs / "holiday.jpg").exists()
+
+
+def test_the_first_account_has_all_that_pluserinfo_shows(lab: Lab) -> None:
+    shown = dict(line.split(": ", 1) for line in lab.run("pluserinfo", PI).must().lines if ": " in line)
+    assert {"NAME", "TITLE", "ADDRESS", "CITY", "STATE", "ZIP", "COUNTRY", "PHONE", "SSH_PUBKEY"} <= shown.keys()
+    key = lab.home / "users" / PI / "id_ed25519"
+    assert key.with_suffix(".pub").read_text().strip() == shown["SSH_PUBKEY"]
+    lab.run("ssh-keygen", "-y", "-f", str(key)).must()
