@@ -126,16 +126,20 @@ def test_a_background_process_does_not_hold_up_the_end(node: Node) -> None:
     screen.close()
 
 
-@pytest.mark.parametrize("line", ["sleep 600 >out 2>&1 &", "sleep 600 & disown", "(sleep 600 &)"])
+# A job that says on the terminal which process it is: one of sshd's is a process of this machine's.
+JOB = "sh -c 'echo job-$$- >/dev/tty; exec sleep 600'"
+
+
+@pytest.mark.parametrize("line", [f"{JOB} >/dev/null 2>&1 &", f"{JOB} & disown", f"({JOB} &)"])
 def test_logging_out_leaves_the_background_job_and_waits_for_nothing(door: Node, line: str) -> None:
     screen = Screen(door, "exec /bin/bash --norc -i")
-    screen.type(f"PS1=ready-$((1+1))'>'; echo $$ >pid; cd /tmp; {line}\n")
-    screen.until("ready-2>")
-    screen.type("echo job-$! up-$((1+1))\n")
+    screen.type(f"PS1=ready-$((1+1))'>'; {line}\n")
+    job = screen.until(r"job-\d+-").split("-")[1]
+    screen.type("echo up-$((1+1))\n")
     screen.until("up-2")
     screen.type("exit 3\n")
     assert screen.client.wait(60) == 3
-    assert door.ssh("pkill -x sleep").returncode == 0
+    assert door.ssh(f"kill {job}").returncode == 0
     screen.close()
 
 
