@@ -62,10 +62,7 @@ def _perform(ids: Sequence[int], act: Act, context: WorkerContext) -> None:
         log.warning("no claim on steps %s: %s", list(ids), type(error).__name__)
         return
     if claims:
-        began = time.monotonic()
         context.run(_side_by_side(claims, act, context))
-        about = {"operation": str(claims[0].operation), "kind": claims[0].kind, "steps": len(claims)}
-        log.info("steps and what followed them in %.3f s", time.monotonic() - began, extra=about)
 
 
 def act_of(kind: Kind) -> Callable[[Act], Act]:
@@ -98,7 +95,7 @@ async def _one(claim: Claim, act: Act, context: WorkerContext) -> Claim | None:
         result = await _attempt(claim, act, context)
         outcome, following = await _write_down(claim, result, context)
         took = time.monotonic() - began
-        log.log(logging.DEBUG if outcome == "done" else logging.INFO, "step %s in %.3f s", outcome, took)
+        log.info("step %s in %.3f s", outcome, took)
     STEPS.labels(claim.kind, outcome).inc()
     STEP_SECONDS.labels(claim.kind).observe(took)
     if outcome == "done" and claim.kind is Kind.NEWVMS:

@@ -12,7 +12,7 @@ import paramiko
 
 from nodemgr.frontdoor import terminal
 from nodemgr.frontdoor.listener import Listener
-from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
+from nodemgr.frontdoor.pump import CHANNEL_LOST, Target, inwards, outwards
 from nodemgr.frontdoor.reverse import Reverse
 from nodemgr.frontdoor.signals import send_exit_signal
 from nodemgr.frontdoor.variables import MAX_VARIABLES
@@ -233,7 +233,7 @@ class SessionChannel:
     def _feed(self, session: Session) -> None:
         """What the client types, until its EOF: then a command without a terminal sees the end of its input."""
         try:
-            inwards(self._channel, session.stdin, self._wake)
+            inwards(self._channel, Target.pipe(session.stdin), self._wake)
         except Exception:
             log.exception("front door: a session's input broke")
             _hang_up(session)

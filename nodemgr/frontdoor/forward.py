@@ -14,12 +14,13 @@ from typing import Protocol, runtime_checkable
 import paramiko
 
 from nodemgr.access import Access
-from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
+from nodemgr.frontdoor.pump import CHANNEL_LOST, Target, inwards, outwards
 from trust.errors import Refusal
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
+LINGER = 1  # second for what a client has sent before it closed its channel
 
 # What a user may call the node that the sliver is on; `localhost` is dialled as the first.
 _LOOPBACK = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
@@ -93,7 +94,7 @@ class Forward:
             if not self._over:
                 os.eventfd_write(self._wake, 1)
             if self._peer is not None:
-                _end(self._peer)
+                _read_no_more(self._peer)
 
     def _run(self) -> None:
         try:
@@ -116,7 +117,7 @@ class Forward:
         with self._lock:
             self._peer = peer
             if self._gone:
-                _end(peer)
+                _read_no_more(peer)
 
     def _serve(self, peer: socket.socket) -> None:
         peer.setblocking(False)
@@ -135,7 +136,8 @@ class Forward:
 
     def _feed(self, peer: socket.socket) -> None:
         try:
-            inwards(self._channel, peer.fileno(), self._wake)
+            target = Target(peer.fileno(), lambda data: peer.send(data, socket.MSG_DONTWAIT))
+            inwards(self._channel, target, self._wake, LINGER)
         except Exception:
             log.exception("front door: the input of a forwarded connection broke")
         finally:
@@ -147,6 +149,6 @@ class Forward:
             self._channel.close()
 
 
-def _end(peer: socket.socket) -> None:
+def _read_no_more(peer: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        peer.shutdown(socket.SHUT_RDWR)
+        peer.shutdown(socket.SHUT_RD)

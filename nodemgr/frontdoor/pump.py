@@ -6,15 +6,32 @@ through the pipe the other.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Self
 
 import paramiko
 
 CHUNK = 64 << 10
 # Reads: a terminal gives 4 KiB at a time, and holds 64 KiB.
 DRAIN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where bytes go; `write` never blocks, and says how many it took."""
+
+    descriptor: int
+    write: Callable[[memoryview], int]
+
+    @classmethod
+    def pipe(cls, descriptor: int) -> Self:
+        """A descriptor that is non-blocking."""
+        return cls(descriptor, lambda data: os.write(descriptor, data))
 
 
 class ChannelGoneError(Exception):
@@ -63,14 +80,18 @@ def _drain(sources: Mapping[int, Callable[[bytes], None]]) -> None:
                 break
 
 
-def inwards(channel: paramiko.Channel, target: int, wake: int) -> None:
-    """Write what the client sends to `target` (non-blocking) until the client's EOF or the channel's end.
+def inwards(channel: paramiko.Channel, target: Target, wake: int, linger: float = 0) -> None:
+    """Write what the client sends to `target` until the client's EOF or the channel's end.
 
     When nobody reads any more the rest is taken and dropped: a command that ignores its input is no error.
+
+    Args:
+        wake: becomes readable when the channel is gone.
+        linger: seconds for which a chunk that has come by then still waits for a reader.
     """
     listening = True
     while data := _receive(channel):
-        listening = listening and _write_all(target, data, wake)
+        listening = listening and _write_all(target, data, wake, linger)
 
 
 def _receive(channel: paramiko.Channel) -> bytes:
@@ -98,19 +119,25 @@ def _forward(source: int, send: Callable[[bytes], None]) -> bool:
     return True
 
 
-def _write_all(target: int, data: bytes, wake: int) -> bool:
+def _write_all(target: Target, data: bytes, wake: int, linger: float) -> bool:
     """False when nobody will read what is written to `target`, or the channel is gone."""
     poller = select.poll()
-    poller.register(target, select.POLLOUT)
+    poller.register(target.descriptor, select.POLLOUT)
     poller.register(wake, select.POLLIN)
-    rest = memoryview(data)
+    rest, end = memoryview(data), math.inf
     while rest:
-        if any(descriptor == wake for descriptor, _event in poller.poll()):
+        left = None if end == math.inf else max(0, end - monotonic()) * 1_000
+        ready = [descriptor for descriptor, _event in poller.poll(left)]
+        if target.descriptor in ready:
+            try:
+                rest = rest[target.write(rest) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                return False
+        elif end < math.inf:
             return False
-        try:
-            rest = rest[os.write(target, rest) :]
-        except BlockingIOError:
-            continue
-        except OSError:
-            return False
+        else:
+            end = monotonic() + linger
+            poller.unregister(wake)
     return True

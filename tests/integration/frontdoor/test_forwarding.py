@@ -173,6 +173,27 @@ def test_a_socket_file_inside_that_leads_home(door: Node, node: Node, tmp_path: 
             Path(place).unlink()
 
 
+def test_what_home_says_last_arrives_although_it_hangs_up(door: Node, tmp_path: Path) -> None:
+    """Inside nothing more is said, so that the client closes the channel right after its last bytes."""
+    size = 400_000  # more than the sockets on the way hold
+    reader = (
+        "import socket, sys, time; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.shutdown(1);"
+        " time.sleep(0.4); print(sum(map(len, iter(lambda: s.recv(65536), b''))))"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as home:
+
+        def serve() -> None:
+            visitor, _ = home.accept()
+            with visitor:
+                visitor.recv(100)
+                visitor.sendall(bytes(size))
+
+        threading.Thread(target=serve, daemon=True).start()
+        with door.start("-N", "-oLogLevel=INFO", f"-R0:127.0.0.1:{home.getsockname()[1]}", "--") as client:
+            port = _allocated(client)
+            assert int(door.ssh(f'python3 -c "{reader}" {port}').stdout) == size
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The user's own agent, with one key that is nowhere else."""

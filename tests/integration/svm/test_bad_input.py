@@ -49,7 +49,7 @@ NAMED = (
     "run NAME -- hostname",
     "inventory NAME",
 )
-UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion", "help"}
+UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion", "help", "cp"}
 
 Says = Callable[..., str]
 

@@ -43,16 +43,17 @@ WORDS = {
     "cancel": ["demo"],
     "ssh-config": ["demo"],
     "run": ["demo", "--", "true"],
+    "cp": ["FILE", "demo:"],
     "inventory": ["demo"],
     "doctor": [],
     "config": ["show"],
     "completion": ["bash"],
-    "help": ("createslice",),
+    "help": ["createslice"],
     "clean": [],
     "deleteslice": ["demo"],
 }
 # No agent is there and no node listens; the slice has all its nodes, and nothing goes on.
-REFUSED = {"getads", "newtickets", "cancel", "doctor", "run"}
+REFUSED = {"getads", "newtickets", "cancel", "doctor", "run", "cp"}
 # One process types them all, and waits for each operation, which goes on when nobody can be told of it.
 TYPE_ALL = """
 import contextlib, io, json, os, sys
