@@ -119,22 +119,21 @@ def enrol_directly(
     ]
     if not made:
         return made
-    rows = [
-        {"role": place.identity.role, "name": place.identity.name, "addresses": list(place.addresses)}
-        for place, _ in places
-    ]
-    enrolled = insert(service).values(enrolled_at=now)
-    connection.execute(
-        enrolled.on_conflict_do_update(
-            index_elements=[service.c.role, service.c.name],
-            set_={"addresses": enrolled.excluded.addresses, "enrolled_at": enrolled.excluded.enrolled_at},
-        ),
-        rows,
-    )
+    _keep_services(connection, [place for place, _ in places], now)
     revoke_all(connection, [place.identity for place, _ in places], "enrolled again", now)
     note_all(connection, now, actor.name, "enrol", [(str(at.identity), " ".join(at.addresses)) for at, _ in places])
     record(connection, [(place.identity, key, one) for (place, key), one in zip(places, made, strict=True)], now=now)
     return made
+
+
+def _keep_services(connection: Connection, places: Sequence[Enrolment], now: datetime) -> None:
+    """Where these services are, from now on."""
+    rows = [{"role": at.identity.role, "name": at.identity.name, "addresses": list(at.addresses)} for at in places]
+    enrolled = insert(service).values(enrolled_at=now)
+    changes = {"addresses": enrolled.excluded.addresses, "enrolled_at": enrolled.excluded.enrolled_at}
+    connection.execute(
+        enrolled.on_conflict_do_update(index_elements=[service.c.role, service.c.name], set_=changes), rows
+    )
 
 
 def renew_service(
