@@ -10,7 +10,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +18,7 @@ from agent.ads import Said
 from agent.client import Ad, FrontDoor, returned_to_json
 from agent.writer import Writer
 from rpc import problems
+from rpc.calls import parsed
 from rpc.guard import CALLER
 from trust.clock import Clock
 from trust.documents import MAX_LEASELEN
@@ -101,7 +102,8 @@ class Intake:
         node, headers = scope["path_params"]["node"], dict(scope["headers"])
         tag = None if body else headers.get(b"if-match", b"").decode("latin-1")
         if not tag:
-            said = parsed(body, headers.get(b"content-type", b"")).said(self._clock.now())
+            media_type = headers.get(b"content-type", b"").decode("latin-1")
+            said = parsed(AdBody, body, media_type).said(self._clock.now())
             check_ad(said.ad, node, peer)
             back, tag = await self._writer.put(said)
             return JSONResponse({"returned": [returned_to_json(one) for one in back]}, headers={"ETag": tag})
@@ -112,16 +114,6 @@ class Intake:
             scope[problems.CODE] = refusal.code
             return problems.response(refusal, PRECONDITION_FAILED)
         return JSONResponse({"returned": [returned_to_json(one) for one in back]}) if back else NOT_CHANGED
-
-
-def parsed(body: bytes, media_type: bytes) -> AdBody:
-    """Raises Refusal(BAD_INPUT)."""
-    if not media_type.lower().startswith(b"application/json"):
-        raise Refusal(Code.BAD_INPUT, "the body is not said to be JSON; send Content-Type: application/json")
-    try:
-        return AdBody.model_validate_json(body)
-    except ValidationError as error:
-        raise Refusal(Code.BAD_INPUT, problems.complaints(error.errors())) from error
 
 
 def check_name(node: str, peer: Peer) -> None:

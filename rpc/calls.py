@@ -44,17 +44,22 @@ class Call:
         return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), None)
 
     def body(self, model: type[Body]) -> Body:
-        """The body, checked. Refusal(BAD_INPUT) says in one line what is wrong with it."""
-        if not self.data:
-            raise Refusal(Code.BAD_INPUT, "body: missing; give it")
-        if not JSON.fullmatch(self.header(b"content-type") or ""):  # others a browser sends wherever a page wants
-            raise Refusal(Code.BAD_INPUT, "the body is not said to be JSON; send Content-Type: application/json")
-        try:
-            return model.model_validate_json(self.data)
-        except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            errors = [{**each, "loc": ("body", *each["loc"])} for each in found]
-            raise Refusal(Code.BAD_INPUT, problems.complaints(errors)) from None
+        """The body, checked. Raises Refusal as ``parsed``."""
+        return parsed(model, self.data, self.header(b"content-type") or "")
+
+
+def parsed(model: type[Body], data: bytes, media_type: str) -> Body:
+    """A request's body, checked. Refusal(BAD_INPUT) says in one line what is wrong with it."""
+    if not data:
+        raise Refusal(Code.BAD_INPUT, "body: missing; give it")
+    if not JSON.fullmatch(media_type):  # others a browser sends wherever a page wants
+        raise Refusal(Code.BAD_INPUT, "the body is not said to be JSON; send Content-Type: application/json")
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        errors = [{**each, "loc": ("body", *each["loc"])} for each in found]
+        raise Refusal(Code.BAD_INPUT, problems.complaints(errors)) from None
 
 
 Endpoint = Callable[[Call], Awaitable[Any]]

@@ -1,8 +1,8 @@
 """Sockets of a sliver in the front door's hands: made inside, by a program that runs as the sliver's user.
 
 So the kernel decides what the user may open and listen on, and the node manager follows no path of a sliver. What comes
-from there is checked to be the kind of socket that was asked for, and is shared with the sliver: a read or write may
-hang whatever its flags say, and only a shutdown ends it for sure.
+from there is checked to be the kind of socket that was asked for, and is shared with the sliver: a read may hang
+whatever its flags say, and only a shutdown ends it for sure.
 """
 
 from __future__ import annotations

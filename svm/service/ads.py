@@ -24,10 +24,9 @@ _FOR_SERVICES = {"api", "frontdoor", "expires_at"}
 _SHOWN = [name for name in Ad.__slots__ if name not in _FOR_SERVICES]
 
 
-def add_ads(app: FastAPI, service: Service, guard: Guard, session: Session) -> None:
+def add_ads(app: FastAPI, service: Service, guard: Guard, session: Session, lists: "Lists") -> None:
     """`GET /ads` and `POST /plans`. `session` is open while the app serves."""
     users = Depends(guard.role(Role.USER))
-    lists = Lists(session)
 
     @app.get("/ads")
     async def get_ads(
@@ -129,12 +128,6 @@ async def _plan(session: Session, entries: Sequence[AgentEntry], body: PlanBody,
 
 def _all(service: Service) -> Any:
     return lambda _names: service.agents.entries()
-
-
-async def ask(session: Session, entry: AgentEntry) -> tuple[Ad, ...]:
-    """One agent's advertisements. Raises Refusal when it does not answer."""
-    answer = await AgentClient(session, entry.url, entry.identity).ads()
-    return answer.ads if answer is not None else ()
 
 
 def ad_json(agent: str, ad: Ad) -> dict[str, Any]:

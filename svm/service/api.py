@@ -9,7 +9,7 @@ from sqlalchemy import text
 from models.outage import say_when_away
 from rpc.aio import Session
 from rpc.server import Guard, application, open_route
-from svm.service.ads import add_ads
+from svm.service.ads import Lists, add_ads
 from svm.service.context import Service
 from svm.service.doctor import add_doctor
 from svm.service.operations import add_operations
@@ -28,11 +28,11 @@ def create_app(service: Service, session: Session | None = None) -> FastAPI:
 
     app = application("dslice svmd", lifespan=lifespan)
     say_when_away(app, "svmd")
-    guard = Guard(service.store)
+    guard, lists = Guard(service.store), Lists(calls)
     add_operations(app, service, guard)
     add_reads(app, service, guard)
-    add_ads(app, service, guard, calls)
-    add_doctor(app, service, guard, calls)
+    add_ads(app, service, guard, calls, lists)
+    add_doctor(app, service, guard, lists)
 
     @app.get("/healthz")
     @open_route

@@ -13,9 +13,8 @@ from lifecycle.roles import roles
 from lifecycle.slices import owned
 from models.svm import slice_table, sliver
 from plc.client import AgentEntry
-from rpc.aio import Session
 from rpc.server import Guard
-from svm.service.ads import ask
+from svm.service.ads import Lists
 from svm.service.bodies import slice_json
 from svm.service.context import Service
 from trust.errors import Refusal
@@ -23,15 +22,13 @@ from trust.identity import Identity, Role
 from trust.peers import Peer
 
 
-def add_doctor(app: FastAPI, service: Service, guard: Guard, session: Session) -> None:
-    """The route. `session` is open while the app serves."""
+def add_doctor(app: FastAPI, service: Service, guard: Guard, lists: Lists) -> None:
+    """The route."""
     users = Depends(guard.role(Role.USER))
 
     @app.get("/doctor")
     async def get_doctor(peer: Annotated[Peer, users]) -> dict[str, Any]:
-        found, agents = await asyncio.gather(
-            asyncio.to_thread(_look, service, peer.identity), _agents(service, session)
-        )
+        found, agents = await asyncio.gather(asyncio.to_thread(_look, service, peer.identity), _agents(service, lists))
         full = sorted({node for agent in agents for node in agent.pop("full", ())})
         found["troubles"] += await asyncio.to_thread(_on_full_disks, service, peer.identity, full)
         return {**found, "agents": agents}
@@ -51,17 +48,17 @@ def _look(service: Service, owner: Identity) -> dict[str, Any]:
         }
 
 
-async def _agents(service: Service, session: Session) -> list[dict[str, Any]]:
+async def _agents(service: Service, lists: Lists) -> list[dict[str, Any]]:
     try:
         entries = await asyncio.to_thread(service.agents.entries)
     except Refusal as refusal:
         return [{"name": "", "ok": False, "reason": refusal.reason}]
-    return list(await asyncio.gather(*(_agent(session, entry) for entry in entries)))
+    return list(await asyncio.gather(*(_agent(lists, entry) for entry in entries)))
 
 
-async def _agent(session: Session, entry: AgentEntry) -> dict[str, Any]:
+async def _agent(lists: Lists, entry: AgentEntry) -> dict[str, Any]:
     try:
-        ads = await ask(session, entry)
+        ads = (await lists.of(entry)).ads
     except Refusal as refusal:
         return {"name": entry.name, "ok": False, "reason": refusal.reason}
     full = [ad.address for ad in ads if ad.disk_free_mb == 0]

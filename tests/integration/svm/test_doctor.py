@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from agent.client import Ad
+from agent.client import AdList
 from models.svm import finding, node_table, slice_table
 from plc.client import AgentEntry
 from svm.main import run
@@ -89,14 +89,17 @@ def test_a_node_whose_disk_is_full(
 ) -> None:
     """As the agent passes it on (tests/integration/nodemgr/test_full_disk.py has a real one)."""
 
-    async def ads(*_: object) -> tuple[Ad, ...]:
-        return tuple(
-            replace(AD, node=f"n{number}", address=f"127.0.1.{number}", disk_free_mb=free)
-            for number, free in ((1, 5_000), (2, 0), (3, None))
+    async def ads(*_: object) -> AdList:
+        free_mb = ((1, 5_000), (2, 0), (3, None))
+        return AdList(
+            tuple(
+                replace(AD, node=f"n{number}", address=f"127.0.1.{number}", disk_free_mb=mb) for number, mb in free_mb
+            ),
+            "",
         )
 
     assert svm("createslice", demo) == 0
-    monkeypatch.setattr("svm.service.doctor.ask", ads)
+    monkeypatch.setattr("svm.service.ads.Lists.of", ads)
     with running(lab, database, (AgentEntry("agent", "https://127.0.0.1:1"),)) as svmd:
         monkeypatch.setenv("PLANETLAB_HOME", str(svmd.home(lab.user())))
         capsys.readouterr()

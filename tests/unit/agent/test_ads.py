@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from agent.api import TicketsBody
 from agent.client import Ad, FrontDoor, Promise, Tickets, ad_from_json, ad_to_json, tickets_from_json, tickets_to_json
-from agent.intake import AdBody, check_ad, parsed
+from agent.intake import AdBody, check_ad
 from models.agent import ad
+from rpc.calls import parsed
 from tests.unit.trust.factories import NODE, NOW, SLICE_ID, certificate_of, store_of
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -110,20 +111,20 @@ def test_a_node_speaks_for_itself_and_its_certified_address_only(
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [(b"", "the body is not JSON"), (b"[1", "the body is not JSON"), (b"{}", "node: missing; give it")],
+    [(b"", "body: missing; give it"), (b"[1", "the body is not JSON"), (b"{}", "node: missing; give it")],
 )
 def test_a_body_that_is_none_is_refused_in_one_line(text: bytes, reason: str) -> None:
     with pytest.raises(Refusal, match=reason) as caught:
-        parsed(text, b"application/json")
+        parsed(AdBody, text, "application/json")
     assert caught.value.code is Code.BAD_INPUT
 
 
 def test_a_body_of_another_type_is_refused() -> None:
     whole = json.dumps(ad_to_json(AD)).encode()
-    assert parsed(whole, b"application/json; charset=utf-8").node == "n1"
-    for wrong in (b"", b"text/plain"):
+    assert parsed(AdBody, whole, "application/json; charset=utf-8").node == "n1"
+    for wrong in ("", "text/plain"):
         with pytest.raises(Refusal, match="Content-Type: application/json"):
-            parsed(whole, wrong)
+            parsed(AdBody, whole, wrong)
 
 
 def test_nodes_are_told_apart_by_role_and_name() -> None:
