@@ -158,9 +158,13 @@ class Lab:
 
 
 def first_line(process: "subprocess.Popen[str]") -> str:
-    """The first thing that it prints, once it does."""
+    """The first thing that it prints, once it does; not a byte more, for `communicate` has only what is still in the
+    pipe."""
     assert process.stdout
-    return process.stdout.readline()
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(process.stdout.fileno(), 1)):
+        line += byte
+    return line.decode()
 
 
 def interrupt(process: "subprocess.Popen[str]") -> Ran:

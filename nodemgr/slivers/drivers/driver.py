@@ -8,9 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, Self
 from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A root file system that the node has (`dslice image`).
+
+    Args:
+        name: as the operator called it.
+        digest: SHA-256 of its content, hexadecimal.
+        root: its folder on this node.
+    """
+
+    name: str
+    digest: str
+    root: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +41,9 @@ class SliverSpec:
         processes: ceiling of processes and threads.
         private_key: the slice's private key, OpenSSH format. Never logged, hence not in repr.
         public_key: its one-line public half.
+        disk_mb: ceiling of its files, MiB; None: the node's own.
+        cpu: its weight against other slivers, 1 to 10,000, 100 being an ordinary one's (cgroups(7), `cpu.weight`).
+        image: what its root file system begins as; None: what stands on the node.
     """
 
     slice: str
@@ -34,6 +53,9 @@ class SliverSpec:
     processes: int
     private_key: str = field(repr=False)
     public_key: str
+    disk_mb: int | None = None
+    cpu: int = 100
+    image: Image | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +145,12 @@ class Driver(Protocol):
 
     async def stop(self, slice: str) -> None:
         """End all its processes and keep its files. Nothing to do when it is stopped or not there."""
+
+    async def reset(self, slice: str) -> None:
+        """Give it a fresh root file system, and start it if it ran. Its home and the slice's key stay.
+
+        Refusal: NOT_FOUND when there is none; NOT_ALLOWED where slivers have no root file system of their own.
+        """
 
     async def delete(self, slice: str) -> None:
         """Remove processes and files. Nothing to do when it is not there."""

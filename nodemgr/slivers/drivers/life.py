@@ -126,6 +126,9 @@ class LocalDriver:
     async def stop(self, slice: str) -> None:
         await self._work(slice, lambda: self._stop(slice))
 
+    async def reset(self, slice: str) -> None:
+        raise Refusal(Code.NOT_ALLOWED, "slivers of this node have no root file system of their own")
+
     async def delete(self, slice: str) -> None:
         await self._work(slice, lambda: self._delete(slice))
 

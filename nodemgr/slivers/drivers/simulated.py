@@ -70,6 +70,10 @@ class SimulatedDriver:
         for path in self._paths(slice):
             path.write_text(STOPPED)
 
+    async def reset(self, slice: str) -> None:
+        if slice not in await self.list():
+            raise Refusal(Code.NOT_FOUND, f"no sliver of {slice} is on this node")
+
     async def delete(self, slice: str) -> None:
         await self._change()
         for path in self._paths(slice):
