@@ -42,7 +42,7 @@ class KeeperDriver(LocalDriver):
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
         prefix, view = staged(view, record.host_uid)
         try:
-            command = self.keeper_command(_hostname(record.hostname), view, nameless=False)
+            command = self.keeper_command(hostname(record.hostname), view, nameless=False)
             keeper = launch([*prefix, *command], self.mark + record.slice)
             close_user_namespaces(keeper.pid, record.host_uid)
             self._limit(record, keeper)
@@ -53,7 +53,7 @@ class KeeperDriver(LocalDriver):
 
     def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Nameless:
         prefix, view = staged(view, host_uid)
-        command = self.keeper_command(_hostname(like.hostname), view, nameless=True)
+        command = self.keeper_command(hostname(like.hostname), view, nameless=True)
         try:
             first = launch_nameless([*prefix, *command], self.mark + name)
         except BaseException:
@@ -109,7 +109,7 @@ class KeeperDriver(LocalDriver):
             raise stuck
 
 
-def _hostname(given: str) -> str:
+def hostname(given: str) -> str:
     """As the kernel takes it and bwrap too."""
     return given.replace("_", "-")
 

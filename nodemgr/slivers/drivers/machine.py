@@ -1,0 +1,206 @@
+"""Slivers that are machines: an ordinary user with the slice's name, root beside it, and a root file system that both
+may change (docs/slivers.md, "Drivers"). For a node manager that is root.
+
+The keeper's namespaces are made in five steps: a user namespace with a range of host ids (`userids`); the root file
+system, in a mount namespace of a thread (`inside.root`); util-linux's unshare for the other namespaces; a script that
+gives a fresh sliver its names; and the first process itself, with no more capabilities than root needs inside.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from nodemgr.slivers.drivers.driver import Likeness
+from nodemgr.slivers.drivers.keeper import KeeperDriver, hostname
+from nodemgr.slivers.drivers.unshare import unshare_command
+from nodemgr.slivers.inside import base, etc, machine
+from nodemgr.slivers.inside.folder import Record, SliverFolder
+from nodemgr.slivers.inside.root import TTY_GROUP, Parts, build
+from nodemgr.slivers.inside.view import Entry
+from nodemgr.slivers.limits import hostranges
+from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES
+from nodemgr.slivers.limits.rlimits import rlimits
+from nodemgr.slivers.process import mounts
+from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program
+from nodemgr.slivers.process.mounts import NODEV, NOEXEC, NOSUID, RDONLY
+from nodemgr.slivers.process.processes import Process
+from nodemgr.slivers.process.session import AT_HOME, NamespaceDoor, Terminal
+from nodemgr.slivers.process.spawn import run_helper
+from nodemgr.slivers.process.userids import user_namespace
+from trust.errors import Code, Refusal
+
+T = TypeVar("T")
+Start = Callable[[list[str], str, Callable[[int], None]], T]
+
+
+class MachineDriver(KeeperDriver):
+    """Slivers with root inside. Those that another keeper driver made in the same folder go on as they are.
+
+    Raises:
+        Refusal: INTERNAL when this host cannot, and what it lacks.
+    """
+
+    name = "machine"
+    tools = ("unshare", "nsenter", "setpriv", "prlimit", "setsid", "mount", "hostname", "chroot", "env", "cat")
+
+    def __init__(self, directory: Path) -> None:
+        self._ranges = hostranges.available(directory)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._base = base.prepare(directory.resolve())
+            self._try(directory.resolve())
+        except OSError as error:
+            raise Refusal(Code.INTERNAL, f"this node cannot give slivers a root file system: {error}") from error
+        super().__init__(directory)
+        if not self._recorded():
+            base.forget_others(self.directory, self._base)
+
+    def host_uids(self) -> range:
+        return self._ranges
+
+    def furnish(self, sliver: SliverFolder, names: etc.Names) -> None:
+        if not hostranges.is_ours(sliver.owner()):
+            super().furnish(sliver, names)
+            return
+        machine.write_node_part(sliver.etc)
+        etc.write_first_process(sliver.etc, None)
+
+    def rename(self, sliver: SliverFolder, names: etc.Names) -> None:
+        """The first process writes them, inside."""
+
+    def write_key(
+        self, sliver: SliverFolder, private: str, public: str, host_uid: int | None, *, durable: bool = True
+    ) -> list[Path]:
+        owner = machine.USER if hostranges.is_ours(host_uid) else host_uid  # shifted, as all that is shown of ours
+        return super().write_key(sliver, private, public, owner, durable=durable)
+
+    def make_home(self, sliver: SliverFolder, record: Record) -> None:
+        """The first process makes it, inside."""
+
+    def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
+        return unshare_command(hostname, view, nameless=nameless)
+
+    def hold(self, record: Record, view: Sequence[Entry]) -> Process:
+        if not hostranges.is_ours(record.host_uid):
+            return super().hold(record, view)
+        try:
+            parts = self._parts(SliverFolder(self.directory, record.slice), record.image)
+            words = (record.hostname, record.slice, record.processes)
+            keeper = _begin(parts, words, self.mark + record.slice, launch)
+            self._limit(record, keeper)
+        except BaseException:
+            self.end_unrecorded((), record.slice)
+            raise
+        return keeper
+
+    def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Nameless:
+        try:
+            parts = self._parts(SliverFolder.called(self.directory / name), None)
+            words = (like.hostname, "", like.processes)
+            return _begin(parts, words, self.mark + name, launch_nameless)
+        except BaseException:
+            self.end_unrecorded((), name)
+            raise
+
+    def door(self, record: Record, keeper: Process) -> NamespaceDoor:
+        if not hostranges.is_ours(record.host_uid):
+            return super().door(record, keeper)
+        join = self._cgroups.join(record.slice) if self._cgroups else ()
+        limits = rlimits(record.memory_mb, record.processes)
+        return MachineDoor(record.slice, keeper.pid, record.host_uid, join, limits)
+
+    async def reset(self, slice: str) -> None:
+        await self._work(slice, lambda: self._reset(slice))
+
+    def _reset(self, slice: str) -> None:
+        sliver, record = self._existing(slice)
+        if not hostranges.is_ours(record.host_uid):
+            raise Refusal(Code.NOT_ALLOWED, f"the sliver of {slice} has no root file system of its own: svm newvms")
+        ran = self._keeper(slice) is not None
+        self._stop(slice)
+        sliver.put_aside("root", "tmp")
+        if ran:
+            self._start(slice)
+        sliver.discard_rests()
+
+    def _parts(self, sliver: SliverFolder, image: str | None) -> Parts:
+        layers = base.image_layers(Path(image)) if image else self._base
+        first = sliver.owner()
+        if first is None:
+            raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; delete it")
+        return Parts(layers, sliver.path, sliver.etc / "slice", self._ssh, first)
+
+    def _try(self, directory: Path) -> None:
+        """Mount one, without a process in it. OSError, Refusal when that does not work here."""
+        trial = SliverFolder.nameless(directory, self._ranges.start)
+        ssh = directory / ".ssh"
+        try:
+            trial.make(self._ranges.start)
+            (trial.etc / "slice/hosts").mkdir(parents=True)
+            ssh.mkdir(exist_ok=True)
+            parts = Parts(self._base, trial.path, trial.etc / "slice", ssh, self._ranges.start)
+            parts.make()
+            with user_namespace(parts.first, SPARE_PROCESSES) as (_, users):
+                mounts.apart(lambda host: build(parts, users, host))
+        finally:
+            shutil.rmtree(trial.path, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineDoor(NamespaceDoor):
+    """The same for a sliver with users of its own: the session is the slice's."""
+
+    @property
+    def terminal_owner(self) -> tuple[int, int]:
+        assert self.host_uid is not None
+        return self.host_uid + machine.USER, self.host_uid + TTY_GROUP
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return machine.environment(self.slice, variables)
+
+    def command(
+        self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
+    ) -> list[str]:
+        login = ["/bin/sh", "-c", machine.LOGIN, "sh"]
+        return [*self.entry(terminal), *login, *self.limits, *AT_HOME, *argv]
+
+
+def _begin(parts: Parts, words: tuple[str, str, int], mark: str, start: Start[T]) -> T:
+    """Mount the sliver's root file system and have `start` run the command that makes its first process.
+
+    Args:
+        words: hostname, slice (empty: not known yet), processes.
+        start: `launch` or `launch_nameless`; mark: for it.
+    """
+    host, slice, processes = words
+    keys = etc.AUTHORIZED_KEYS.replace("{slice}", "%s")
+    script = ["/bin/sh", "-c", machine.SCRIPT, "sh", hostname(host), "fresh" if parts.fresh else "", slice, keys]
+    wait = [program("unshare"), "--pid", "--fork", "--", "/bin/sh", "-c", machine.WAIT, "sh", *script]
+    try:
+        parts.make()
+        with user_namespace(parts.first, processes + SPARE_PROCESSES) as (holder, users):
+            enter = [program("nsenter"), "--preserve-credentials", "-U", "-t", str(holder), "--"]
+
+            def started(host: int) -> T:
+                build(parts, users, host)
+                return start([*as_host_user(parts.first), *enter, *wait], mark, _mount_proc)
+
+            made = mounts.apart(started)
+        parts.made()
+    except OSError as error:
+        raise Refusal(Code.INTERNAL, f"the sliver's root file system cannot be mounted: {error}") from error
+    return made
+
+
+def _mount_proc(first: int) -> None:
+    """Mount the /proc of a pid namespace, given its first process, where the working folder is the root folder. Its
+    switches are only to be read."""
+    inside = [program("nsenter"), "--preserve-credentials", "-p", "-t", str(first), "--"]
+    command = [*inside, program("mount"), "-n", "-c", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "proc"]
+    run_helper(command, "the sliver has no /proc")
+    with mounts.tree(Path("proc/sys"), RDONLY | NOSUID | NODEV | NOEXEC) as found, mounts.folder("proc/sys") as switches:
+        mounts.attach(found, switches)
