@@ -51,13 +51,11 @@ class MachineDriver(KeeperDriver):
         self._ranges = hostranges.available(directory)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._base = base.prepare(directory.resolve())
+            self._base = base.prepare()
             self._try(directory.resolve())
         except OSError as error:
             raise Refusal(Code.INTERNAL, f"this node cannot give slivers a root file system: {error}") from error
         super().__init__(directory)
-        if not self._recorded():
-            base.forget_others(self.directory, self._base)
 
     def host_uids(self) -> range:
         return self._ranges
@@ -129,6 +127,8 @@ class MachineDriver(KeeperDriver):
 
     def _parts(self, sliver: SliverFolder, image: str | None) -> Parts:
         layers = base.image_layers(Path(image)) if image else self._base
+        if not image:
+            base.use(layers)
         first = sliver.owner()
         if first is None:
             raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; delete it")

@@ -1,7 +1,10 @@
 """What a sliver with a root file system of its own begins as where its node has no image: the node's own programs and
 packages, beneath an /etc and a /var that this module makes, without the node's secrets.
 
-    DIRECTORY/.base/FINGERPRINT/   bin etc var …; root's, and read-only for every sliver
+    /var/lib/dslice/bases/FINGERPRINT/   bin etc var …; root's, and read-only for every sliver
+
+It is made once for all node managers of a machine, and again when something changed of what it is made from. One that no
+sliver has stood on since this boot is removed.
 
 Of the node's /etc a sliver gets what each installation has: configuration files as their packages brought them (dpkg
 knows their sums), links of `alternatives`, certificates, the system's users and groups without its people, and where
@@ -17,8 +20,9 @@ import os
 import re
 import shutil
 import stat
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +30,8 @@ from rpc.files import replace_file
 
 log = logging.getLogger(__name__)
 
-_FOLDER = ".base"
+BASES = Path("/var/lib/dslice/bases")
+_CLOCK_SECONDS = 86_400  # that the clock may have been put right by
 _VERSION = 1  # of what this module makes
 _DPKG = Path("/var/lib/dpkg")
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -100,35 +105,40 @@ def image_layers(root: Path) -> list[Layer]:
     return [Layer("root", root, "")]
 
 
-def prepare(directory: Path) -> list[Layer]:
+def prepare(bases: Path = BASES) -> list[Layer]:
     """What slivers without an image stand on, made now unless it is there; lowest in the tree first.
 
-    Args:
-        directory: the node manager's folder for slivers.
-
-    Raises:
-        OSError: the disk is full, or a file of /etc cannot be read.
+    OSError: the disk is full, or a file of /etc cannot be read.
     """
-    folder = directory / _FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    skeleton = folder / _fingerprint()
+    bases.mkdir(mode=0o700, parents=True, exist_ok=True)
+    skeleton = bases / _fingerprint()
     if not skeleton.is_dir():
-        fresh = folder / f"new-{uuid.uuid4().hex}"
+        fresh = bases / f"new-{uuid.uuid4().hex}"
         try:
             _build(fresh)
-            fresh.rename(skeleton)
+            with contextlib.suppress(FileExistsError):  # another node manager was faster
+                fresh.rename(skeleton)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+    _remove_unused(bases, skeleton)
     own = [path for name in _TOP if (path := Path("/", name)).is_dir() and not path.is_symlink()]
     own += [Path("/usr"), *([_DPKG] if _DPKG.is_dir() else [])]
     return [Layer("root", skeleton, ""), *(Layer("-".join(path.parts[1:]), path, str(path)[1:]) for path in own)]
 
 
-def forget_others(directory: Path, layers: list[Layer]) -> None:
-    """Remove what earlier slivers stood on; call it when none of them runs."""
-    for path in (directory / _FOLDER).iterdir():
-        if path != layers[0].source:
-            shutil.rmtree(path, ignore_errors=True)
+def use(layers: Sequence[Layer]) -> None:
+    """A sliver stands on it from now on."""
+    os.utime(layers[0].source)
+
+
+def _remove_unused(bases: Path, skeleton: Path) -> None:
+    """Those whose time, which `use` sets, is from before this boot."""
+    os.utime(skeleton)
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    for path in bases.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < boot - _CLOCK_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _fingerprint() -> str:
