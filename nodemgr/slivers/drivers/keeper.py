@@ -9,7 +9,7 @@ from nodemgr.slivers.drivers.driver import Likeness
 from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Entry
-from nodemgr.slivers.limits import cgroups
+from nodemgr.slivers.limits import cgroups, seccomp
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program, staged
@@ -32,6 +32,9 @@ class KeeperDriver(LocalDriver):
         for tool in self.tools:
             program(tool)
         self._cgroups = cgroups.available(directory)
+        self._filter = seccomp.available()
+        # The program that makes the sliver's own user namespace is under it already; a switch closes others.
+        self._first_filter = seccomp.available(user_namespaces=True)
         super().__init__(directory)
 
     def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
@@ -43,7 +46,7 @@ class KeeperDriver(LocalDriver):
         prefix, view = staged(view, record.host_uid)
         try:
             command = self.keeper_command(_hostname(record.hostname), view, nameless=False)
-            keeper = launch([*prefix, *command], self.mark + record.slice)
+            keeper = launch([*prefix, *command], self.mark + record.slice, self._first_filter)
             close_user_namespaces(keeper.pid, record.host_uid)
             self._limit(record, keeper)
         except BaseException:
@@ -55,7 +58,7 @@ class KeeperDriver(LocalDriver):
         prefix, view = staged(view, host_uid)
         command = self.keeper_command(_hostname(like.hostname), view, nameless=True)
         try:
-            first = launch_nameless([*prefix, *command], self.mark + name)
+            first = launch_nameless([*prefix, *command], self.mark + name, self._first_filter)
         except BaseException:
             self.end_unrecorded((), name)
             raise
@@ -90,7 +93,7 @@ class KeeperDriver(LocalDriver):
     def door(self, record: Record, keeper: Process) -> NamespaceDoor:
         join = self._cgroups.join(record.slice) if self._cgroups else ()
         limits = rlimits(record.memory_mb, record.processes)
-        return NamespaceDoor(record.slice, keeper.pid, record.host_uid, join, limits)
+        return NamespaceDoor(record.slice, keeper.pid, record.host_uid, join, limits, self._filter)
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
         inside = namespace(keeper.pid, "pid")

@@ -201,6 +201,7 @@ class ContainerDoor:
     container: str
     limits: tuple[str, ...]
     hands_over: ClassVar[bool] = False
+    filter: ClassVar[bytes] = b""
 
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int

@@ -120,31 +120,32 @@ class Nameless:
         when_settled(self.process.pid)
 
 
-def launch(argv: Sequence[str], mark: str) -> Process:
+def launch(argv: Sequence[str], mark: str, filter: bytes = b"") -> Process:
     """Start a keeper and return it once it is ready to be entered.
 
     Args:
         argv: what makes the namespaces and ends in `KEEPER`; it writes {"child-pid": N} to descriptor 3.
         mark: stands in its environment (`first_processes`).
+        filter: of system calls, which all of the sliver's first processes are under.
 
     Raises:
         Refusal: INTERNAL with the command's own words when the keeper did not start.
     """
     with ExitStack() as ours:
-        pid, _ = _started(argv, mark, open_null(ours), ours)
+        pid, _ = _started(argv, mark, open_null(ours), ours, filter)
     return when_settled(pid)
 
 
-def launch_nameless(argv: Sequence[str], mark: str) -> Nameless:
+def launch_nameless(argv: Sequence[str], mark: str, filter: bytes = b"") -> Nameless:
     """The same for an `argv` that ends in `NAMELESS`."""
     with ExitStack() as ours:
         with ExitStack() as theirs:
             stdin_read, stdin_write = open_pipe(theirs, ours)
-            pid, stdout = _started(argv, mark, stdin_read, ours)
+            pid, stdout = _started(argv, mark, stdin_read, ours, filter)
         return Nameless(Process.of(pid), stdin_write, stdout, ours.pop_all())
 
 
-def _started(argv: Sequence[str], mark: str, stdin: int, ours: ExitStack) -> tuple[int, int]:
+def _started(argv: Sequence[str], mark: str, stdin: int, ours: ExitStack, filter: bytes) -> tuple[int, int]:
     """The pid of a first process that has said `ready`, and the descriptor (closed with `ours`) where it says more."""
     command = [program("setsid"), "--fork", *argv]
     environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
@@ -153,7 +154,8 @@ def _started(argv: Sequence[str], mark: str, stdin: int, ours: ExitStack) -> tup
     with ExitStack() as short, ExitStack() as theirs:
         theirs.callback(os.close, out_write)
         info_read, info_write = open_pipe(short, theirs)
-        pid = spawn(command, environment, {0: stdin, 1: out_write, 2: out_write, 3: info_write}, session=True)
+        streams = {0: stdin, 1: out_write, 2: out_write, 3: info_write}
+        pid = spawn(command, environment, streams, session=True, filter=filter)
         theirs.close()
         os.waitpid(pid, 0)
         _require_ready(out_read)

@@ -58,6 +58,10 @@ class Door(Protocol):
         """Whether the command gets the very streams that it is started with; else it must open its terminal itself,
         and what stands between would read what is typed."""
 
+    @property
+    def filter(self) -> bytes:
+        """Of system calls, which the command is under; empty where it brings its own."""
+
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
     ) -> list[str]:
@@ -75,6 +79,7 @@ class NamespaceDoor:
         host_uid: who its root is on the host; None: this node manager's own user.
         join: command prefix, outside, that enters the sliver's control group.
         limits: command prefix, inside, that sets the session's rlimits.
+        filter: of system calls (`nodemgr.slivers.limits.seccomp`): a session does not have that of the first process.
     """
 
     slice: str
@@ -82,6 +87,7 @@ class NamespaceDoor:
     host_uid: int | None
     join: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    filter: bytes = b""
     hands_over: ClassVar[bool] = True
 
     def command(
@@ -161,7 +167,7 @@ def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty, variables: Mappin
         own = {**variables, "SSH_TTY": f"/dev/pts/{number}", "TERM": pty.term}
         stream = slave if door.hands_over else open_null(theirs)
         command = door.command(argv, Terminal(number), own, 0)
-        pid = spawn(command, environment(door.slice, own), {0: stream, 1: stream, 2: slave})
+        pid = spawn(command, environment(door.slice, own), {0: stream, 1: stream, 2: slave}, filter=door.filter)
         session = KeeperSession(pid, _ending(pid), master, master, None)
         ours.pop_all()  # the session's from now on
     return session
@@ -174,7 +180,7 @@ def _enter_pipes(door: Door, argv: Sequence[str], variables: Mapping[str, str], 
         err_read, err_write = open_pipe(ours, theirs)
         streams = {0: in_read, 1: out_write, 2: err_write} | ({} if control is None else {3: control})
         command = door.command(argv, None, variables, len(streams) - 3)
-        pid = spawn(command, environment(door.slice, variables), streams)
+        pid = spawn(command, environment(door.slice, variables), streams, filter=door.filter)
         session = KeeperSession(pid, _ending(pid), in_write, out_read, err_read)
         ours.pop_all()  # the session's from now on
     return session
