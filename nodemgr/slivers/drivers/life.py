@@ -51,6 +51,7 @@ class LocalDriver:
 
     name = ""
     simulated = False
+    quota = "watched"
 
     def __init__(self, directory: Path) -> None:
         leave_session_keyring()
@@ -144,6 +145,9 @@ class LocalDriver:
 
     async def ended(self, slices: Collection[str]) -> Sequence[str]:
         return await self._read(lambda: [slice for slice in slices if self._ended(slice)])
+
+    async def bound_memory(self) -> None:
+        """Control groups do."""
 
     async def end_holders(self, port: int) -> Sequence[str]:
         return await asyncio.to_thread(self._end_holders, port)

@@ -3,6 +3,7 @@
     DIRECTORY/SLICE/sliver.json   what it is (never seen inside)
     DIRECTORY/SLICE/keeper.json   which process keeps it
     DIRECTORY/SLICE/etc/          its /etc, read-only inside
+    DIRECTORY/SLICE/meminfo       its /proc/meminfo, read-only inside
     DIRECTORY/SLICE/home/  tmp/   the sliver's own: no process outside ever opens a path below them
 
 A prepared sliver is the same under the name `.nameless-UID-NUMBER`, without records; one that is removed, under
@@ -52,10 +53,11 @@ class Record:
     memory_mb: int
     processes: int
     host_uid: int | None
+    cpu: int = 100
 
     @classmethod
     def of(cls, spec: SliverSpec, host_uid: int | None) -> Record:
-        return cls(spec.slice, spec.slice_id, spec.hostname, spec.memory_mb, spec.processes, host_uid)
+        return cls(spec.slice, spec.slice_id, spec.hostname, spec.memory_mb, spec.processes, host_uid, spec.cpu)
 
 
 class SliverFolder:

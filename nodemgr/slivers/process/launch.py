@@ -58,10 +58,10 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- \\
 # this command has, so that a keeper without root's rights finds them although the node manager's home is 0700.
 _STAGE = """
 set -e
-stage=$1 places=$2; shift 2
+stage=$1 places=$2 folders=$3; shift 3
 mount -n -t tmpfs -o mode=755,size=64k,nosuid,nodev dslice "$stage"
-mkdir $places
-for place in $places; do mount -n --bind "$1" "$place"; shift; done
+mkdir $folders
+for place in $places; do [ -d $place ] || : >$place; mount -n --bind "$1" "$place"; shift; done
 shift
 exec "$@"
 """
@@ -97,7 +97,9 @@ def staged(view: Sequence[Entry], host_uid: int | None) -> tuple[list[str], list
     places = {source: Path(stage) / str(number) for number, source in enumerate(sources)}
     moved = [replace(e, source=places[e.source]) if isinstance(e, Bind) and e.source in places else e for e in view]
     private = [program("unshare"), "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sh", stage]
-    return [*private, " ".join(map(str, places.values())), *map(str, sources), "--", *as_host_user(host_uid)], moved
+    folders = [str(place) for source, place in places.items() if not source.is_file()]
+    words = [" ".join(map(str, places.values())), " ".join(folders), *map(str, sources), "--"]
+    return [*private, *words, *as_host_user(host_uid)], moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,4 +210,6 @@ def _not_started(said: bytes) -> Refusal:
 
 def _ours(source: Path) -> bool:
     """Whether a source is the node manager's own folder, not the system's, which everybody can reach."""
-    return not any(source.is_relative_to(system) for system in ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"))
+    return not any(
+        source.is_relative_to(system) for system in ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/sys")
+    )
