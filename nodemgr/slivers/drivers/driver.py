@@ -133,6 +133,11 @@ class Driver(Protocol):
     def simulated(self) -> bool:
         """True when there is nothing to log in to; shown wherever the node is."""
 
+    @property
+    def quota(self) -> str:
+        """How far a sliver's files are bounded: `hard` (the kernel stops at its disk's size), `watched` (it is stopped
+        when the node's disk is full) or `none`."""
+
     async def create(self, spec: SliverSpec) -> None:
         """Make and start the sliver. One that is there under the same slice_id stays as it is (but runs afterwards),
         as does one whose record is damaged: that is written anew. One under another slice_id is removed first, for the
@@ -192,6 +197,9 @@ class Driver(Protocol):
         Raises:
             Refusal: NOT_FOUND when there is no such running sliver; NOT_ALLOWED on a simulated node.
         """
+
+    async def bound_memory(self) -> None:
+        """One look at what slivers have in memory, where no control group bounds it; to be called every second."""
 
     async def end_holders(self, port: int) -> Sequence[str]:
         """End the processes inside slivers that hold a TCP port of this host; the slices whose they were."""

@@ -52,6 +52,7 @@ class LocalDriver(Furnisher):
 
     name = ""
     simulated = False
+    quota = "watched"
 
     def __init__(self, directory: Path) -> None:
         leave_session_keyring()
@@ -145,6 +146,9 @@ class LocalDriver(Furnisher):
 
     async def ended(self, slices: Collection[str]) -> Sequence[str]:
         return await self._read(lambda: [slice for slice in slices if self._ended(slice)])
+
+    async def bound_memory(self) -> None:
+        """Control groups do."""
 
     async def end_holders(self, port: int) -> Sequence[str]:
         return await asyncio.to_thread(self._end_holders, port)

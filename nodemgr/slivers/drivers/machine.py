@@ -15,26 +15,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from nodemgr.slivers.drivers.driver import Likeness
-from nodemgr.slivers.drivers.keeper import KeeperDriver, hostname
+from nodemgr.slivers.drivers.keeper import KeeperDriver, ceilings, hostname
 from nodemgr.slivers.drivers.unshare import unshare_command
 from nodemgr.slivers.inside import base, etc, machine
 from nodemgr.slivers.inside.folder import Record, SliverFolder
-from nodemgr.slivers.inside.root import TTY_GROUP, Parts, build
-from nodemgr.slivers.inside.view import Entry
-from nodemgr.slivers.limits import hostranges
-from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES
-from nodemgr.slivers.limits.rlimits import rlimits
+from nodemgr.slivers.inside.root import TTY_GROUP, Parts, built
+from nodemgr.slivers.inside.view import Bind, Entry
+from nodemgr.slivers.limits import hostranges, seccomp
+from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings
 from nodemgr.slivers.process import mounts
 from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program
-from nodemgr.slivers.process.mounts import NODEV, NOEXEC, NOSUID, RDONLY
 from nodemgr.slivers.process.processes import Process
 from nodemgr.slivers.process.session import AT_HOME, NamespaceDoor, Terminal
-from nodemgr.slivers.process.spawn import run_helper
 from nodemgr.slivers.process.userids import user_namespace
 from trust.errors import Code, Refusal
 
 T = TypeVar("T")
-Start = Callable[[list[str], str, Callable[[int], None]], T]
+Start = Callable[[list[str], str, bytes, Callable[[int], None]], T]
 
 
 class MachineDriver(KeeperDriver):
@@ -55,6 +52,8 @@ class MachineDriver(KeeperDriver):
             self._try(directory.resolve())
         except OSError as error:
             raise Refusal(Code.INTERNAL, f"this node cannot give slivers a root file system: {error}") from error
+        # Whatever root makes of the programs with which a session gives up its rights: no mount, no namespace.
+        self._session_filter = seccomp.available(mounts=False)
         super().__init__(directory)
 
     def host_uids(self) -> range:
@@ -86,30 +85,26 @@ class MachineDriver(KeeperDriver):
         if not hostranges.is_ours(record.host_uid):
             return super().hold(record, view)
         try:
-            parts = self._parts(SliverFolder(self.directory, record.slice), record.image)
-            words = (record.hostname, record.slice, record.processes)
-            keeper = _begin(parts, words, self.mark + record.slice, launch)
-            self._limit(record, keeper)
+            sliver = SliverFolder(self.directory, record.slice)
+            words = (hostname(record.hostname), record.slice)
+            return self._begin(sliver, record.image, words, ceilings(record), launch)
         except BaseException:
             self.end_unrecorded((), record.slice)
             raise
-        return keeper
 
     def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Nameless:
         try:
-            parts = self._parts(SliverFolder.called(self.directory / name), None)
-            words = (like.hostname, "", like.processes)
-            return _begin(parts, words, self.mark + name, launch_nameless)
+            sliver, limits = SliverFolder.called(self.directory / name), Ceilings(like.memory_mb, like.processes)
+            return self._begin(sliver, None, (hostname(like.hostname), ""), limits, launch_nameless)
         except BaseException:
             self.end_unrecorded((), name)
             raise
 
     def door(self, record: Record, keeper: Process) -> NamespaceDoor:
+        found = super().door(record, keeper)
         if not hostranges.is_ours(record.host_uid):
-            return super().door(record, keeper)
-        join = self._cgroups.join(record.slice) if self._cgroups else ()
-        limits = rlimits(record.memory_mb, record.processes)
-        return MachineDoor(record.slice, keeper.pid, record.host_uid, join, limits)
+            return found
+        return MachineDoor(found.slice, found.keeper, found.host_uid, found.join, found.limits, self._session_filter)
 
     async def reset(self, slice: str) -> None:
         await self._work(slice, lambda: self._reset(slice))
@@ -125,14 +120,49 @@ class MachineDriver(KeeperDriver):
             self._start(slice)
         sliver.discard_rests()
 
-    def _parts(self, sliver: SliverFolder, image: str | None) -> Parts:
+    def _begin(
+        self, sliver: SliverFolder, image: str | None, words: tuple[str, str], limits: Ceilings, start: Start[T]
+    ) -> T:
+        """Mount a sliver's root file system and have `start` (`launch` or `launch_nameless`) run the command that makes
+        its first process.
+
+        Args:
+            words: hostname; slice, empty where it is not known yet.
+        """
+        name = sliver.path.name
+        join, shown = self._bounded(name, limits, ())
+        parts = self._parts(sliver, image, shown)
+        script = machine.script(*words, fresh=parts.fresh)
+        try:
+            parts.make()
+            with user_namespace(parts.first, limits.processes + SPARE_PROCESSES) as (holder, users):
+                enter = [program("nsenter"), "--preserve-credentials", "-U", "-t", str(holder), "--"]
+                command = [*join, *as_host_user(parts.first), *enter, *script]
+
+                def started(host: int) -> T:
+                    with built(parts, users, host) as finish:
+                        if self._filter:
+                            seccomp.load(self._filter)  # of this thread alone, which ends with this
+                        return start(command, self.mark + name, b"", finish)
+
+                made = mounts.apart(started)
+            parts.made()
+        except OSError as error:
+            raise Refusal(Code.INTERNAL, f"the sliver's root file system cannot be mounted: {error}") from error
+        return made
+
+    def _parts(self, sliver: SliverFolder, image: str | None, shown: Sequence[Entry]) -> Parts:
         layers = base.image_layers(Path(image)) if image else self._base
         if not image:
             base.use(layers)
         first = sliver.owner()
         if first is None:
             raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; delete it")
-        return Parts(layers, sliver.path, sliver.etc / "slice", self._ssh, first)
+        python = etc.python_folder()
+        binds = [Bind(sliver.etc / "slice", "/etc/slice"), Bind(self._ssh, "/etc/slice/hosts")]
+        binds += [Bind(python, "/opt/python")] if python else []
+        binds += [each for each in shown if isinstance(each, Bind)]
+        return Parts(layers, sliver.path, binds, first)
 
     def _try(self, directory: Path) -> None:
         """Mount one, without a process in it. OSError, Refusal when that does not work here."""
@@ -142,10 +172,11 @@ class MachineDriver(KeeperDriver):
             trial.make(self._ranges.start)
             (trial.etc / "slice/hosts").mkdir(parents=True)
             ssh.mkdir(exist_ok=True)
-            parts = Parts(self._base, trial.path, trial.etc / "slice", ssh, self._ranges.start)
+            binds = [Bind(trial.etc / "slice", "/etc/slice"), Bind(ssh, "/etc/slice/hosts")]
+            parts = Parts(self._base, trial.path, binds, self._ranges.start)
             parts.make()
             with user_namespace(parts.first, SPARE_PROCESSES) as (_, users):
-                mounts.apart(lambda host: build(parts, users, host))
+                mounts.apart(lambda host: _mounted_once(parts, users, host))
         finally:
             shutil.rmtree(trial.path, ignore_errors=True)
 
@@ -169,38 +200,6 @@ class MachineDoor(NamespaceDoor):
         return [*self.entry(terminal), *login, *self.limits, *AT_HOME, *argv]
 
 
-def _begin(parts: Parts, words: tuple[str, str, int], mark: str, start: Start[T]) -> T:
-    """Mount the sliver's root file system and have `start` run the command that makes its first process.
-
-    Args:
-        words: hostname, slice (empty: not known yet), processes.
-        start: `launch` or `launch_nameless`; mark: for it.
-    """
-    host, slice, processes = words
-    keys = etc.AUTHORIZED_KEYS.replace("{slice}", "%s")
-    script = ["/bin/sh", "-c", machine.SCRIPT, "sh", hostname(host), "fresh" if parts.fresh else "", slice, keys]
-    wait = [program("unshare"), "--pid", "--fork", "--", "/bin/sh", "-c", machine.WAIT, "sh", *script]
-    try:
-        parts.make()
-        with user_namespace(parts.first, processes + SPARE_PROCESSES) as (holder, users):
-            enter = [program("nsenter"), "--preserve-credentials", "-U", "-t", str(holder), "--"]
-
-            def started(host: int) -> T:
-                build(parts, users, host)
-                return start([*as_host_user(parts.first), *enter, *wait], mark, _mount_proc)
-
-            made = mounts.apart(started)
-        parts.made()
-    except OSError as error:
-        raise Refusal(Code.INTERNAL, f"the sliver's root file system cannot be mounted: {error}") from error
-    return made
-
-
-def _mount_proc(first: int) -> None:
-    """Mount the /proc of a pid namespace, given its first process, where the working folder is the root folder. Its
-    switches are only to be read."""
-    inside = [program("nsenter"), "--preserve-credentials", "-p", "-t", str(first), "--"]
-    command = [*inside, program("mount"), "-n", "-c", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "proc"]
-    run_helper(command, "the sliver has no /proc")
-    with mounts.tree(Path("proc/sys"), RDONLY | NOSUID | NODEV | NOEXEC) as found, mounts.folder("proc/sys") as switches:
-        mounts.attach(found, switches)
+def _mounted_once(parts: Parts, users: int, host: int) -> None:
+    with built(parts, users, host):
+        pass

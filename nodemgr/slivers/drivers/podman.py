@@ -27,6 +27,7 @@ from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside.etc import environment
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry, Symlink, Tmpfs
+from nodemgr.slivers.limits.cgroups import Ceilings
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import KEEPER, program, when_settled, words
@@ -110,7 +111,7 @@ class PodmanDriver(LocalDriver):
         self._remove(slice)
 
     def door(self, record: Record, keeper: Process) -> ContainerDoor:
-        limits = rlimits(record.memory_mb, record.processes)
+        limits = rlimits(Ceilings(record.memory_mb, record.processes), grouped=True)
         return ContainerDoor(record.slice, keeper.pid, record.host_uid, self._runc, self._id(record.slice), limits)
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
@@ -201,6 +202,7 @@ class ContainerDoor:
     container: str
     limits: tuple[str, ...]
     hands_over: ClassVar[bool] = False
+    filter: ClassVar[bytes] = b""
 
     @property
     def terminal_owner(self) -> tuple[int, int] | None:
@@ -239,6 +241,7 @@ def specification(record: Record, view: Sequence[Entry], image: str, name: str, 
         "resource_limits": {
             "memory": {"limit": record.memory_mb * _MIB, "swap": record.memory_mb * _MIB},
             "pids": {"limit": record.processes + _SPARE_PROCESSES},
+            "cpu": {"shares": record.cpu * 1024 // 100},
         },
         "mounts": [mount for entry in [*view, Tmpfs("/sys", 4096)] if (mount := _mount(entry)) is not None],
         "labels": {_LABEL: mark},

@@ -46,6 +46,7 @@ class SimulatedDriver:
     failing: str | None = None
     name: str = field(default="simulated", init=False)
     simulated: bool = field(default=True, init=False)
+    quota: str = field(default="none", init=False)
 
     def __post_init__(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,6 +108,9 @@ class SimulatedDriver:
     ) -> Session:
         del argv, pty
         raise Refusal(Code.NOT_ALLOWED, f"{slice} is on a simulated node, where nobody can log in; take a real one")
+
+    async def bound_memory(self) -> None:
+        """Nothing runs."""
 
     async def end_holders(self, port: int) -> Sequence[str]:
         del port

@@ -3,6 +3,7 @@
     DIRECTORY/SLICE/sliver.json   what it is (never seen inside)
     DIRECTORY/SLICE/keeper.json   which process keeps it
     DIRECTORY/SLICE/etc/          its /etc, read-only inside
+    DIRECTORY/SLICE/meminfo       its /proc/meminfo, read-only inside
     DIRECTORY/SLICE/home/  tmp/   the sliver's own: no process outside ever opens a path below them
     DIRECTORY/SLICE/root/         what it changed of its root file system, where it has one (`inside.root`)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from nodemgr.slivers.drivers.driver import NO_VARIABLES
 from nodemgr.slivers.inside import etc
 from nodemgr.slivers.inside.view import home_of
+from nodemgr.slivers.process.launch import program
 from nodemgr.slivers.process.processes import KEEPER_VARIABLE
 
 USER = 1000  # and its group
@@ -153,6 +154,14 @@ fi
 [ ! "$sets" ] || run env "$@"
 run "$@"
 """
+
+
+def script(hostname: str, slice: str, *, fresh: bool) -> list[str]:
+    """The command that makes the other namespaces and the first process; with an empty `slice` it reads that later."""
+    keys = etc.AUTHORIZED_KEYS.replace("{slice}", "%s")
+    words = [hostname, "fresh" if fresh else "", slice, keys]
+    shell = ["/bin/sh", "-c"]
+    return [program("unshare"), "--pid", "--fork", "--", *shell, WAIT, "sh", *shell, SCRIPT, "sh", *words]
 
 
 def environment(slice: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict[str, str]:

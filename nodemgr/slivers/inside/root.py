@@ -17,16 +17,17 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodemgr.slivers.inside.base import Layer
-from nodemgr.slivers.inside.view import RUN_BYTES, SHM_BYTES
+from nodemgr.slivers.inside.view import RUN_BYTES, SHM_BYTES, Bind
 from nodemgr.slivers.process import mounts
-from nodemgr.slivers.process.launch import STAGES
+from nodemgr.slivers.process.launch import STAGES, program
 from nodemgr.slivers.process.mounts import NODEV, NOEXEC, NOSUID, RDONLY
+from nodemgr.slivers.process.spawn import run_helper
 from trust.errors import Code, Refusal
 
 TTY_GROUP = 5
@@ -35,6 +36,7 @@ _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "u
 _DEVICE_LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd"} | {
     name: f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))
 }
+_FILLED = ("/proc/", "/sys/", "/etc/slice/")  # what is mounted there has these places itself
 # What must be there to be mounted on, whatever the sliver began as.
 _PLACES = ("dev", "etc/slice", "home", "proc", "root", "run", "sys", "tmp", "var/tmp")
 
@@ -46,14 +48,13 @@ class Parts:
     Args:
         layers: what it stands on.
         volume: the folder with its own files.
-        node: shown as /etc/slice, read-only; hosts: as /etc/slice/hosts.
+        shown: what else is seen inside, read-only; the node manager's own belongs to root there.
         first: the host user of its root.
     """
 
     layers: Sequence[Layer]
     volume: Path
-    node: Path
-    hosts: Path
+    shown: Sequence[Bind]
     first: int
 
     @property
@@ -83,7 +84,8 @@ class Parts:
                 (root / layer.name / name).mkdir(parents=True)
             os.chown(root / layer.name / "upper", self.first, self.first)
         base, top = self.layers[0].source, root / self.layers[0].name / "upper"
-        for place in map(Path, _PLACES):
+        targets = [bind.target[1:] for bind in self.shown if not bind.target.startswith(_FILLED)]
+        for place in map(Path, (*_PLACES, *targets)):
             for path in (*reversed(place.parents), place):
                 (top / path).mkdir(exist_ok=True)
                 shown = base / path
@@ -95,41 +97,64 @@ class Parts:
         self._seeded.touch()
 
 
-def build(parts: Parts, user_namespace: int, host: int) -> None:
-    """Mount it all and make it this thread's root (`mounts.take_root`); call it within `mounts.apart`.
+@contextmanager
+def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[int], None]]:
+    """Mount it all and make it this thread's root (`mounts.take_root`); within `mounts.apart`, whose `host` it is.
+
+    What it gives mounts what needs a pid namespace, and takes the pid of the first process there.
 
     Raises:
-        OSError: the kernel or the file system cannot do it, or somebody inside removed what must be mounted on.
+        OSError: the kernel or the file system cannot do it.
+        Refusal: INTERNAL when somebody inside removed what must be mounted on.
     """
-    stage = _stage([parts.volume, parts.node, parts.hosts, *(layer.source for layer in parts.layers)])
+    stage = _stage([parts.volume, *(bind.source for bind in parts.shown), *(layer.source for layer in parts.layers)])
     mounts.mount("dslice", stage, "tmpfs", NOSUID | NODEV, "mode=755,size=64k")
     with ExitStack() as opened:
         # Whatever is seen inside is opened by its path here, before the sliver's own links are in the way.
-        shown = {"home": _own(parts, "home"), "tmp": _own(parts, "tmp"), "var/tmp": _own(parts, "tmp")}
-        shown["etc/slice"] = mounts.tree(parts.node, RDONLY | NOSUID | NODEV, user_namespace)
-        shown["etc/slice/hosts"] = mounts.tree(parts.hosts, RDONLY | NOSUID | NODEV, user_namespace)
-        trees = {target: opened.enter_context(found) for target, found in shown.items()}
-        layers = [opened.enter_context(_overlay(parts, layer, stage, user_namespace)) for layer in parts.layers]
-        for layer, found in zip(parts.layers[1:], layers[1:], strict=True):
-            _attach(found, layers[0], layer.target)
-        mounts.take_root(layers[0], host)
-        for target, found in trees.items():
-            _attach(found, layers[0], target)
-        _mount_devices(layers[0], parts.first)
+        own = {"home": "home", "tmp": "tmp", "var/tmp": "tmp"}
+        found = {target: mounts.tree(parts.volume / name, NOSUID | NODEV) for target, name in own.items()}
+        for bind in parts.shown:
+            shifted = user_namespace if bind.target.startswith("/etc/") else None
+            found[bind.target[1:]] = mounts.tree(bind.source, RDONLY | NOSUID | NODEV, shifted)
+        trees = {target: opened.enter_context(each) for target, each in found.items()}
+        root, *others = [opened.enter_context(_overlay(parts, layer, stage, user_namespace)) for layer in parts.layers]
+        for layer, other in zip(parts.layers[1:], others, strict=True):
+            _attach(other, root, layer.target)
+        mounts.take_root(root, host)
+        _mount_devices(root, parts.first)
+        _mount_tmpfs(root, "sys", NOSUID | NODEV | NOEXEC, "mode=755,size=16k")
+        late = {target: trees.pop(target) for target in list(trees) if target.startswith("proc/")}
+        for target, each in trees.items():
+            if target.startswith("sys/"):
+                os.makedirs(target)
+            _attach(each, root, target)
+        yield lambda first: _mount_proc(root, first, late)
 
 
-def _own(parts: Parts, name: str) -> AbstractContextManager[int]:
-    return mounts.tree(parts.volume / name, NOSUID | NODEV)
+def _mount_proc(root: int, first: int, late: Mapping[str, int]) -> None:
+    """The /proc of the pid namespace of a first process, by a process that is in it for that only; its switches are to be
+    read only."""
+    with mounts.within(root, "proc") as folder:
+        if os.path.islink("proc") or not os.path.samestat(os.stat("proc"), os.fstat(folder)):
+            raise _without("proc")
+    inside = [program("nsenter"), "--preserve-credentials", "-p", "-t", str(first), "--"]
+    command = [*inside, program("mount"), "-n", "-c", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "proc"]
+    run_helper(command, "the sliver has no /proc")
+    with mounts.tree(Path("proc/sys"), RDONLY | NOSUID | NODEV | NOEXEC) as switches:
+        for target, each in ({"proc/sys": switches} | dict(late)).items():
+            _attach(each, root, target)
 
 
 def _attach(found: int, root: int, target: str) -> None:
     try:
-        with mounts.within(root, target) as folder:
-            mounts.attach(found, folder)
+        with mounts.within(root, target) as place:
+            mounts.attach(found, place)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise Refusal(
-            Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more: svm reset"
-        ) from error
+        raise _without(target) from error
+
+
+def _without(target: str) -> Refusal:
+    return Refusal(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more: svm reset")
 
 
 @contextmanager

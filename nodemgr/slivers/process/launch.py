@@ -21,7 +21,7 @@ from pathlib import Path
 from nodemgr.slivers.inside.etc import SLEEP
 from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry
 from nodemgr.slivers.process.processes import KEEPER_VARIABLE, PROC, Process
-from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_null, open_pipe, spawn
+from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_pipe, spawn
 from trust.errors import Code, Refusal
 
 START_SECONDS = 20
@@ -58,10 +58,10 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- \\
 # this command has, so that a keeper without root's rights finds them although the node manager's home is 0700.
 _STAGE = """
 set -e
-stage=$1 places=$2; shift 2
+stage=$1 places=$2 folders=$3; shift 3
 mount -n -t tmpfs -o mode=755,size=64k,nosuid,nodev dslice "$stage"
-mkdir $places
-for place in $places; do mount -n --bind "$1" "$place"; shift; done
+mkdir $folders
+for place in $places; do [ -d $place ] || : >$place; mount -n --bind "$1" "$place"; shift; done
 shift
 exec "$@"
 """
@@ -97,7 +97,9 @@ def staged(view: Sequence[Entry], host_uid: int | None) -> tuple[list[str], list
     places = {source: Path(stage) / str(number) for number, source in enumerate(sources)}
     moved = [replace(e, source=places[e.source]) if isinstance(e, Bind) and e.source in places else e for e in view]
     private = [program("unshare"), "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sh", stage]
-    return [*private, " ".join(map(str, places.values())), *map(str, sources), "--", *as_host_user(host_uid)], moved
+    folders = [str(place) for source, place in places.items() if not source.is_file()]
+    words = [" ".join(map(str, places.values())), " ".join(folders), *map(str, sources), "--"]
+    return [*private, *words, *as_host_user(host_uid)], moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +125,33 @@ class Nameless:
 Before = Callable[[int], None]
 
 
-def launch(argv: Sequence[str], mark: str, before: Before | None = None) -> Process:
+def launch(argv: Sequence[str], mark: str, filter: bytes = b"", before: Before | None = None) -> Process:
     """Start a keeper and return it once it is ready to be entered.
 
     Args:
         argv: what makes the namespaces and ends in `KEEPER`; it writes {"child-pid": N} to descriptor 3.
         mark: stands in its environment (`first_processes`).
+        filter: of system calls, which all of the sliver's first processes are under.
         before: is called with that pid, and then it reads a line.
 
     Raises:
         Refusal: INTERNAL with the command's own words when the keeper did not start.
     """
     with ExitStack() as ours:
-        pid, _, _ = _started(argv, mark, before, ours)
+        pid, _, _ = _started(argv, mark, filter, before, ours)
     return when_settled(pid)
 
 
-def launch_nameless(argv: Sequence[str], mark: str, before: Before | None = None) -> Nameless:
+def launch_nameless(argv: Sequence[str], mark: str, filter: bytes = b"", before: Before | None = None) -> Nameless:
     """The same for an `argv` that ends in `NAMELESS`."""
     with ExitStack() as ours:
-        pid, stdin, stdout = _started(argv, mark, before, ours)
+        pid, stdin, stdout = _started(argv, mark, filter, before, ours)
         return Nameless(Process.of(pid), stdin, stdout, ours.pop_all())
 
 
-def _started(argv: Sequence[str], mark: str, before: Before | None, ours: ExitStack) -> tuple[int, int, int]:
+def _started(
+    argv: Sequence[str], mark: str, filter: bytes, before: Before | None, ours: ExitStack
+) -> tuple[int, int, int]:
     """The pid of a first process that has said `ready`, and the descriptors (closed with `ours`) where it reads and says
     more."""
     command = [program("setsid"), "--fork", *argv]
@@ -157,7 +162,8 @@ def _started(argv: Sequence[str], mark: str, before: Before | None, ours: ExitSt
         theirs.callback(os.close, out_write)
         stdin, told = open_pipe(theirs, ours)
         info_read, info_write = open_pipe(short, theirs)
-        pid = spawn(command, environment, {0: stdin, 1: out_write, 2: out_write, 3: info_write}, session=True)
+        streams = {0: stdin, 1: out_write, 2: out_write, 3: info_write}
+        pid = spawn(command, environment, streams, session=True, filter=filter)
         theirs.close()
         os.waitpid(pid, 0)
         first = _first_pid(info_read, out_read)
@@ -223,4 +229,6 @@ def _not_started(said: bytes) -> Refusal:
 
 def _ours(source: Path) -> bool:
     """Whether a source is the node manager's own folder, not the system's, which everybody can reach."""
-    return not any(source.is_relative_to(system) for system in ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"))
+    return not any(
+        source.is_relative_to(system) for system in ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/sys")
+    )

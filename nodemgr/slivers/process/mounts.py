@@ -97,8 +97,8 @@ def attach(found: int, folder: int) -> None:
 
 @contextlib.contextmanager
 def within(root: int, path: str) -> Iterator[int]:
-    """A folder below `root`, open as a place only; a link on the way leads nowhere but below `root`. OSError."""
-    how = struct.pack("3Q", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, 0, _IN_ROOT)
+    """What is below `root`, open as a place only; a link on the way leads nowhere but below `root`. OSError."""
+    how = struct.pack("3Q", os.O_PATH | os.O_CLOEXEC, 0, _IN_ROOT)
     opened = _libc.syscall(_OPENAT2, root, os.fsencode(path), how, ctypes.c_size_t(len(how)))
     found = _check(opened, path)
     try:

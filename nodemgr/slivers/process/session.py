@@ -62,6 +62,10 @@ class Door(Protocol):
         """Whether the command gets the very streams that it is started with; else it must open its terminal itself,
         and what stands between would read what is typed."""
 
+    @property
+    def filter(self) -> bytes:
+        """Of system calls, which the command is under; empty where it brings its own."""
+
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of the command, `variables` in it."""
 
@@ -82,6 +86,7 @@ class NamespaceDoor:
         host_uid: who its root is on the host; None: this node manager's own user.
         join: command prefix, outside, that enters the sliver's control group.
         limits: command prefix, inside, that sets the session's rlimits.
+        filter: of system calls (`nodemgr.slivers.limits.seccomp`): a session does not have that of the first process.
     """
 
     slice: str
@@ -89,6 +94,7 @@ class NamespaceDoor:
     host_uid: int | None
     join: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    filter: bytes = b""
     hands_over: ClassVar[bool] = True
 
     @property
@@ -179,7 +185,7 @@ def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty, variables: Mappin
         own = {**variables, "SSH_TTY": f"/dev/pts/{number}", "TERM": pty.term}
         stream = slave if door.hands_over else open_null(theirs)
         command = door.command(argv, Terminal(number), own, 0)
-        pid = spawn(command, door.environment(own), {0: stream, 1: stream, 2: slave})
+        pid = spawn(command, door.environment(own), {0: stream, 1: stream, 2: slave}, filter=door.filter)
         session = KeeperSession(pid, _ending(pid), master, master, None)
         ours.pop_all()  # the session's from now on
     return session
@@ -192,7 +198,7 @@ def _enter_pipes(door: Door, argv: Sequence[str], variables: Mapping[str, str], 
         err_read, err_write = open_pipe(ours, theirs)
         streams = {0: in_read, 1: out_write, 2: err_write} | ({} if control is None else {3: control})
         command = door.command(argv, None, variables, len(streams) - 3)
-        pid = spawn(command, door.environment(variables), streams)
+        pid = spawn(command, door.environment(variables), streams, filter=door.filter)
         session = KeeperSession(pid, _ending(pid), in_write, out_read, err_read)
         ours.pop_all()  # the session's from now on
     return session
