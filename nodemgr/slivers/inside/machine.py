@@ -121,7 +121,7 @@ while [ $# -gt 0 ]; do
     -E|--preserve-env) keep=1; shift ;;
     -H|-n|-S|-b|-P|-A|--set-home|--non-interactive|--stdin) shift ;;
     -v|-k|-K|--validate|--reset-timestamp) shift; [ $# -gt 0 ] || exit 0 ;;
-    -[EHinsS][EHinsS]*) rest=${{1#-?}}; first=${{1%"$rest"}}; shift; set -- "$first" "-$rest" "$@" ;;
+    -[EHinsS]?*) rest=${{1#-?}}; first=${{1%"$rest"}}; shift; set -- "$first" "-$rest" "$@" ;;
     --) shift; break ;;
     -*) usage ;;
     *) break ;;
@@ -144,12 +144,13 @@ if [ ! "$keep" ]; then
     done
     export PATH={PATH}
 fi
-export HOME="$home" USER="$name" LOGNAME="$name" SHELL="$program"
+export SUDO_USER="$(id -un)" HOME="$home" USER="$name" LOGNAME="$name" SHELL="$program"
 export SUDO_COMMAND="$*" SUDO_UID={USER} SUDO_GID={USER}
-if [ "$login" ]; then cd "$home" 2>/dev/null || cd /; fi
+[ "$login" ] || home=.
 if [ "$login$shell" ]; then
-    [ $# -gt 0 ] || run "$program" ${{login:+-l}}
-    run "$program" ${{login:+-l}} -c '"$@"' sh "$@"
+    go='cd "$1"; shift; exec "$@"'
+    [ $# -gt 0 ] || run /bin/sh -c "$go" sh "$home" "$program" ${{login:+-l}}
+    run /bin/sh -c "$go" sh "$home" "$program" ${{login:+-l}} -c '"$@"' sh "$@"
 fi
 [ ! "$sets" ] || run env "$@"
 run "$@"
