@@ -29,7 +29,7 @@ _CHROOT = r"""perl -e 'mkdir "$ENV{WORK}/in"; chroot "$ENV{WORK}/in" or exit 1; 
 exit(open(my $f, "<", $ENV{SECRET}) ? 0 : 1)'"""
 
 _HANDLE = r"""perl -e 'my $h = pack("Ii", 128, 0) . "\0" x 128; my $m = pack("i", 0);
-open(my $d, "<", "/") or exit 1; syscall(303, -100, "/", $h, $m, 0) == 0 or exit 1;
+my $p = "/usr"; open(my $d, "<", "/usr") or exit 1; syscall(303, -100, $p, $h, $m, 0) == 0 or exit 1;
 exit(syscall(304, fileno($d), $h, 0) >= 0 ? 0 : 1)'"""
 
 PROBES: dict[str, str] = {
@@ -70,6 +70,7 @@ PROBES: dict[str, str] = {
     "never-killed": "echo -1000 >/proc/self/oom_score_adj",
     "locked-memory": "ulimit -l unlimited",
     # devices
+    "device-at-home": 'mknod "$WORK/null" c 1 3 && (exec 3<"$WORK/null")',
     "disk-at-home": 'mknod "$WORK/disk" b $DISK && head -c 1 "$WORK/disk"',
     "disk-in-dev": "mknod /dev/probe$$ b $DISK && head -c 1 /dev/probe$$ && rm /dev/probe$$",
     "memory-device": 'mknod "$WORK/mem" c 1 1 && head -c 0 "$WORK/mem"',
@@ -91,10 +92,10 @@ PROBES: dict[str, str] = {
     "unmount-switches": "mount --bind /proc/sys /proc/sys; umount /proc/sys",
     "remount": "mount -o remount,rw /",
     "pivot-root": "cd /mnt && mount -t tmpfs x /mnt && cd /mnt && mkdir old && pivot_root . old",
-    "fsopen": call(430, "my $n = 'tmpfs'", "0"),
-    "open-tree": call(428, "-100", "my $n = '/'", "1"),
-    "move-mount": call(429, "-1", "my $a = ''", "-1", "my $b = ''", "4"),
-    "mount-attributes": call(442, "-100", "my $p = '/none'", "0", "my $a = chr(0) x 32", "32"),
+    "fsopen": call(430, "my $n = q(tmpfs)", "0"),
+    "open-tree": call(428, "-100", "my $n = q(/)", "1"),
+    "move-mount": call(429, "-1", "my $a = q()", "-1", "my $b = q()", "4"),
+    "mount-attributes": call(442, "-100", "my $p = q(/none)", "0", "my $a = chr(0) x 32", "32"),
     # namespaces
     **{f"new-{kind}": f"unshare --{kind} true" for kind in ("user", "mount", "net", "ipc", "uts", "cgroup", "time")},
     "new-pid": "unshare --pid --fork true",
@@ -120,18 +121,18 @@ PROBES: dict[str, str] = {
     " do [ -w $f ] && exit 7; done; [ $? = 7 ]",
     # the kernel's calls
     "keys": call(250, "0", "-3", "0"),
-    "key-made": call(248, "my $t = 'user'", "my $d = 'probe'", "my $p = 'x'", "1", "-3"),
+    "key-made": call(248, "my $t = q(user)", "my $d = q(probe)", "my $p = q(x)", "1", "-3"),
     "bpf": call(321, "5", "my $a = chr(0) x 128", "128"),
     "perf": call(298, "my $a = chr(0) x 128", "0", "-1", "-1", "0"),
     "userfaultfd": call(323, "1"),
     "io-uring": call(425, "1", "my $p = chr(0) x 120"),
     "fanotify": call(300, "0", "0"),
-    "module": call(175, "0", "0", "my $o = ''"),
-    "module-file": call(313, "-1", "my $o = ''", "0"),
+    "module": call(175, "0", "0", "my $o = q()"),
+    "module-file": call(313, "-1", "my $o = q()", "0"),
     "kexec": call(246, "0", "999", "0", "0"),
     "reboot": call(169, "1", "2", "3"),
-    "swap": call(167, "my $p = '/none'", "0"),
-    "accounting": call(163, "my $p = '/none'"),
+    "swap": call(167, "my $p = q(/none)", "0"),
+    "accounting": call(163, "my $p = q(/none)"),
     "clock": call(227, "0", "0"),
     "ports-of-the-bus": call(172, "0") + " && " + call(173, "0", "1", "1"),
     "quota": call(179, "0x800007 << 8", "0", "0", "0"),
@@ -145,7 +146,7 @@ PROBES: dict[str, str] = {
     "host-shared-memory": 'ipcs -m | grep -q " $KEY "',
     "host-dev-shm": 'cat "/dev/shm/$SHM"',
     # overlays and shifted ids
-    "trusted-attribute": call(188, "$ENV{WORK}", "my $n = 'trusted.overlay.opaque'", "my $v = 'y'", "1", "0"),
+    "trusted-attribute": call(188, "$ENV{WORK}", "my $n = q(trusted.overlay.opaque)", "my $v = q(y)", "1", "0"),
     "id-beyond-the-range": 'touch "$WORK/f"; chown 70000 "$WORK/f"',
     "immutable": 'touch "$WORK/i"; chattr +i "$WORK/i" && chattr -i "$WORK/i"',
     "another-map": "echo '0 0 1' >/proc/self/uid_map",
@@ -154,6 +155,13 @@ PROBES: dict[str, str] = {
 UNSEEN = {
     "own-etc": "its root may write there",
     "host-network-again": "it works for a root of that network alone, which the host's in its own namespaces is too",
+    "root-of-1": "the host's first process may be in another place",
+    **dict.fromkeys(("open-files", "never-killed", "locked-memory"), "the host's root may lack CAP_SYS_RESOURCE"),
+    **dict.fromkeys(
+        ("switch-kernel/modprobe", "switch-kernel/sysrq", "sysrq", "ports-of-the-bus"), "not in every kernel"
+    ),
+    "switch-user/max_user_namespaces": "the host's root may lack CAP_SYS_RESOURCE",
+    **dict.fromkeys(("disk-at-home", "disk-in-dev"), "the host's root may not read the disk itself"),
     "mapped-files": "depends on what the host's first process is",
     "machine-id": "true by itself",
     "another-map": "nobody maps twice",
