@@ -187,8 +187,8 @@ class MachineDoor(NamespaceDoor):
 
     @property
     def terminal_owner(self) -> tuple[int, int]:
-        assert self.host_uid is not None
-        return self.host_uid + machine.USER, self.host_uid + TTY_GROUP
+        first = self.host_uid or 0
+        return first + machine.USER, first + TTY_GROUP
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         return machine.environment(self.slice, variables)

@@ -3,8 +3,8 @@ packages, beneath an /etc and a /var that this module makes, without the node's 
 
     /var/lib/dslice/bases/FINGERPRINT/   bin etc var …; root's, and read-only for every sliver
 
-It is made once for all node managers of a machine, and again when something changed of what it is made from. One that no
-sliver has stood on since this boot is removed.
+It is made once for all node managers of a machine, and again when something changed of what it is made from. One that
+no sliver has stood on since this boot is removed.
 
 Of the node's /etc a sliver gets what each installation has: configuration files as their packages brought them (dpkg
 knows their sums), links of `alternatives`, certificates, the system's users and groups without its people, and where

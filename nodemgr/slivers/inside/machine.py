@@ -18,8 +18,8 @@ from nodemgr.slivers.process.processes import KEEPER_VARIABLE
 USER = 1000  # and its group
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# What root inside may have, over its own user namespace alone. Not sys_admin: new namespaces, mounts and their calls are
-# where most holes in the kernel were. Not sys_resource: it would raise what the node limits.
+# What root inside may have, over its own user namespace alone. Not sys_admin: new namespaces and mounts are where most
+# holes in the kernel were. Not sys_resource: it would raise what the node limits.
 _KEPT = (
     *("chown", "dac_override", "dac_read_search", "fowner", "fsetid", "setfcap", "lease"),
     *("kill", "setgid", "setuid", "setpcap", "sys_chroot", "sys_ptrace", "sys_nice", "ipc_lock", "ipc_owner"),
@@ -27,17 +27,8 @@ _KEPT = (
 )
 BOUNDS = ("--bounding-set=" + ",".join(["-all", *(f"+{name}" for name in _KEPT)]), "--inh-caps=-all")
 
-# PID 1 of the sliver, before it has mounts of its own: the node manager mounts the sliver's /proc now, for the kernel lets
-# nobody do that where the host's is not in sight. The pid in the host's /proc is the one that the host knows.
-WAIT = """
-read -r pid rest </proc/self/stat
-echo "{\\"child-pid\\": $pid}" >&3; exec 3>&-
-read -r _
-exec unshare --mount --propagation unchanged --ipc --uts --cgroup -- "$@"
-"""
-
-# PID 1 of the sliver, before it has mounts of its own: the node manager mounts the sliver's /proc now, for the kernel lets
-# nobody do that where the host's is not in sight. The pid in the host's /proc is the one that the host knows.
+# PID 1 of the sliver, before it has mounts of its own: the node manager mounts the sliver's /proc now, for the kernel
+# lets nobody do that where the host's is not in sight. The pid in the host's /proc is the one that the host knows.
 WAIT = """
 read -r pid rest </proc/self/stat
 echo "{\\"child-pid\\": $pid}" >&3; exec 3>&-
@@ -134,7 +125,7 @@ while IFS=: read -r name _ uid gid _ home program; do
 done </etc/passwd
 [ "$found" ] || {{ echo "sudo: unknown user $user" >&2; exit 1; }}
 [ "$program" ] || program=/bin/sh
-[ -x "$become" ] || {{ echo "sudo: only the slice's own user may, and $become is needed; svm reset gives a new one" >&2; exit 1; }}
+[ -x "$become" ] || {{ echo "sudo: only the slice's user may, by $become; svm reset gives a new one" >&2; exit 1; }}
 run() {{ exec "$become" --reuid="$uid" --regid="$gid" --init-groups -- "$@"; }}
 case ${{1-}} in [A-Za-z_]*=*) sets=1 ;; esac
 [ $# -gt 0 ] || [ "$login$shell" ] || usage

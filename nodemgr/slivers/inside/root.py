@@ -132,7 +132,7 @@ def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[in
 
 
 def _mount_proc(root: int, first: int, late: Mapping[str, int]) -> None:
-    """The /proc of the pid namespace of a first process, by a process that is in it for that only; its switches are to be
+    """The /proc of the pid namespace of a first process, by a process that is there for that only. Its switches can be
     read only."""
     with mounts.within(root, "proc") as folder:
         if os.path.islink("proc") or not os.path.samestat(os.stat("proc"), os.fstat(folder)):

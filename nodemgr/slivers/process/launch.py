@@ -152,8 +152,8 @@ def launch_nameless(argv: Sequence[str], mark: str, filter: bytes = b"", before:
 def _started(
     argv: Sequence[str], mark: str, filter: bytes, before: Before | None, ours: ExitStack
 ) -> tuple[int, int, int]:
-    """The pid of a first process that has said `ready`, and the descriptors (closed with `ours`) where it reads and says
-    more."""
+    """The pid of a first process that has said `ready`, and where it reads and says more: descriptors, closed with
+    `ours`."""
     command = [program("setsid"), "--fork", *argv]
     environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
     out_read, out_write = os.pipe()

@@ -123,9 +123,11 @@ def place(folder: int) -> str:
 
 
 def take_root(root: int, host: int) -> None:
-    """Have this thread's mount namespace end at an open mount: nothing else is in it any more. The thread's own root stays
-    the host's, which is in another namespace, and its working folder is the new root: what it starts finds programs in
-    the one and the mounts in the other."""
+    """Have this thread's mount namespace end at an open mount: nothing else is in it any more.
+
+    The thread's own root stays the host's, which is in another namespace, and its working folder is the new root: what
+    it starts finds programs in the one and mounts in the other.
+    """
     os.fchdir(root)
     _check(_libc.syscall(_pivot_root_number(), b".", b"."), "pivot_root")
     _check(_libc.umount2(b".", _DETACH), "umount")
@@ -137,7 +139,7 @@ def take_root(root: int, host: int) -> None:
 def device(folder: int, name: str, major: int, minor: int, owner: int) -> None:
     """A character device that everybody may use."""
     os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=folder)
-    os.chmod(f"{place(folder)}/{name}", 0o666)
+    os.chmod(f"{place(folder)}/{name}", 0o666)  # noqa: S103 as on every machine; the umask took it away
     os.chown(name, owner, owner, dir_fd=folder)
 
 

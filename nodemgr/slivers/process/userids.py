@@ -7,14 +7,14 @@ number alone may write most of /proc/sys.
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nodemgr.slivers.limits.hostranges import IDS
 from nodemgr.slivers.process.launch import as_host_user, program
-from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT
+from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_pipe, spawn
 from trust.errors import Code, Refusal
 
 
@@ -31,24 +31,28 @@ def user_namespace(first: int, processes: int) -> Iterator[tuple[int, int]]:
     """
     limit = [program("prlimit"), f"--nproc={processes}:{processes}", "--"]
     command = [*limit, *as_host_user(first), program("unshare"), "--user", "--", program("cat")]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=HELPER_ENVIRONMENT, stdin=pipe, stdout=pipe, stderr=pipe) as holder:
-        assert holder.stdin and holder.stdout and holder.stderr
-        try:
-            holder.stdin.write(b"?")
-            holder.stdin.flush()
-            if holder.stdout.read(1) != b"?":
-                words = holder.stderr.read().decode(errors="replace").strip()[-200:]
-                raise Refusal(Code.INTERNAL, f"this node makes no user namespaces: {words}")
-            for kind in ("uid", "gid"):
-                _map(holder.pid, kind, first)
-            found = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                yield holder.pid, found
-            finally:
-                os.close(found)
-        finally:
-            holder.kill()
+    with ExitStack() as ours, ExitStack() as theirs:
+        asked_read, asked_write = open_pipe(theirs, ours)
+        said_read, said_write = open_pipe(ours, theirs)
+        holder = spawn(command, HELPER_ENVIRONMENT, {0: asked_read, 1: said_write, 2: said_write}, session=True)
+        ours.callback(_end, holder)
+        theirs.close()
+        with suppress(BrokenPipeError):
+            os.write(asked_write, b"?")
+        said = os.read(said_read, 4096)
+        if said != b"?":
+            words = said.decode(errors="replace").strip()[-200:]
+            raise Refusal(Code.INTERNAL, f"this node makes no user namespaces: {words}")
+        for kind in ("uid", "gid"):
+            _map(holder, kind, first)
+        found = os.open(f"/proc/{holder}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        ours.callback(os.close, found)
+        yield holder, found
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _map(pid: int, kind: str, first: int) -> None:

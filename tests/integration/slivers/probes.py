@@ -3,8 +3,8 @@
 Each is tried on the host too, by its root in namespaces that can be spoilt, where it has to work: so a probe that could
 notice nothing fails. Those of `UNSEEN` cannot be shown there, and why.
 
-Variables: SECRET, a file of the node's; FOLDER, the node manager's for slivers; NODE, its pid; VICTIM, the pid of another
-sliver's first process; WORK, a folder to write in; DISK, `major minor` of the node's disk; KEY and SHM, shared memory.
+Variables: SECRET, a file of the node's; FOLDER, the node manager's for slivers; NODE, its pid; VICTIM, the pid of
+another sliver's first process; WORK, a folder to write in; DISK, `major minor` of the node's disk; KEY and SHM, shared memory.
 """
 
 from __future__ import annotations
@@ -25,8 +25,13 @@ def opens(path: str) -> str:
     return f"(exec 3>>{path})"
 
 
-_CHROOT = r"""perl -e 'mkdir "$ENV{WORK}/in"; chroot "$ENV{WORK}/in" or exit 1; chdir ".." for 1 .. 99; chroot "." or exit 1;
-exit(open(my $f, "<", $ENV{SECRET}) ? 0 : 1)'"""
+def _any(files: str) -> str:
+    """One of them can be opened for writing."""
+    return f"for f in {files}; do (exec 3>>$f) && exit; done; false"
+
+
+_CHROOT = r"""perl -e 'mkdir "$ENV{WORK}/in"; chroot "$ENV{WORK}/in" or exit 1; chdir ".." for 1 .. 99;
+chroot "." or exit 1; exit(open(my $f, "<", $ENV{SECRET}) ? 0 : 1)'"""
 
 _HANDLE = r"""perl -e 'my $h = pack("Ii", 128, 0) . "\0" x 128; my $m = pack("i", 0);
 my $p = "/usr"; open(my $d, "<", "/usr") or exit 1; syscall(303, -100, $p, $h, $m, 0) == 0 or exit 1;
@@ -86,7 +91,7 @@ PROBES: dict[str, str] = {
     "proc": "mount -t proc probe /mnt",
     "sysfs": "mount -t sysfs probe /mnt",
     "cgroup": "mount -t cgroup2 probe /mnt",
-    "overlay": 'mkdir -p "$WORK/u" "$WORK/w"; mount -t overlay -o "lowerdir=/usr,upperdir=$WORK/u,workdir=$WORK/w" probe /mnt',
+    "overlay": 'cd "$WORK" && mkdir -p u w; mount -t overlay -o lowerdir=/usr,upperdir=u,workdir=w probe /mnt',
     "bind": "mount --bind / /mnt",
     "unmount-proc": "umount -l /proc",
     "unmount-switches": "mount --bind /proc/sys /proc/sys; umount /proc/sys",
@@ -101,9 +106,10 @@ PROBES: dict[str, str] = {
     "new-pid": "unshare --pid --fork true",
     "host-name": "hostname probe",
     # control groups
-    "group-join": "for f in $(find /sys/fs/cgroup -maxdepth 2 -name cgroup.procs); do (exec 3>>$f) && exit; done; false",
-    "group-make": "for d in /sys/fs/cgroup/* /sys/fs/cgroup; do mkdir $d/probe$$ && rmdir $d/probe$$ && exit; done; false",
-    "group-agent": "for f in $(find /sys/fs/cgroup -maxdepth 2 -name release_agent); do (exec 3>>$f) && exit; done; false",
+    "group-join": _any("$(find /sys/fs/cgroup -maxdepth 2 -name cgroup.procs)"),
+    "group-make": "for d in /sys/fs/cgroup/* /sys/fs/cgroup; do mkdir $d/probe$$ && rmdir $d/probe$$ && exit; done;"
+    " false",
+    "group-agent": _any("$(find /sys/fs/cgroup -maxdepth 2 -name release_agent)"),
     # the kernel's switches
     **{
         f"switch-{path}": opens(f"/proc/sys/{path}")
@@ -114,7 +120,7 @@ PROBES: dict[str, str] = {
         )
     },
     "sysrq": opens("/proc/sysrq-trigger"),
-    "interrupts": "for f in /proc/irq/*/smp_affinity; do (exec 3>>$f) && exit; done; false",
+    "interrupts": _any("/proc/irq/*/smp_affinity"),
     "power": opens("/sys/power/state"),
     "uevent": opens("/sys/kernel/uevent_helper"),
     "memory-limit-of-all": "find /sys/fs/cgroup -name memory.limit_in_bytes -o -name memory.max | while read -r f;"
@@ -139,7 +145,7 @@ PROBES: dict[str, str] = {
     # sockets and shared memory
     "raw-socket": "perl -MSocket -e 'exit(socket(my $s, 2, 3, 1) ? 0 : 1)'",
     "packet-socket": "perl -MSocket -e 'exit(socket(my $s, 17, 3, 0) ? 0 : 1)'",
-    "low-port": "perl -MSocket -e 'socket(my $s, 2, 1, 0); exit(bind($s, sockaddr_in(997, inet_aton(\"127.0.0.1\"))) ? 0 : 1)'",
+    "low-port": "perl -MSocket -e 'socket(my $s, 2, 1, 0); exit(bind($s, sockaddr_in(997, INADDR_LOOPBACK)) ? 0 : 1)'",
     "audit-socket": "perl -MSocket -e 'exit(socket(my $s, 16, 3, 9) ? 0 : 1)'",
     "cipher-socket": "perl -MSocket -e 'exit(socket(my $s, 38, 5, 0) ? 0 : 1)'",
     "host-socket-file": "perl -MIO::Socket::UNIX -e 'exit(IO::Socket::UNIX->new(\"$ENV{FOLDER}/../control\") ? 0 : 1)'",

@@ -26,7 +26,7 @@ _APART = ["unshare", "--mount", "--propagation", "private", "--uts", "--", "bash
 def enemy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Mapping[str, str]]]:
     """A node with the slivers `enemy` and `victim`, and the variables of the probes."""
     folder = tmp_path_factory.mktemp("escapes")
-    shared = Path("/dev/shm") / f"dslice-{uuid.uuid4().hex}"  # noqa: S108
+    shared = Path("/dev/shm") / f"dslice-{uuid.uuid4().hex}"
     made = subprocess.run(["ipcmk", "-M", "4096"], capture_output=True, text=True, check=True).stdout.split()[-1]
     disk = os.stat(folder).st_dev
     with open_node("machine", folder, None) as node, socket.socket(socket.AF_UNIX) as control:
