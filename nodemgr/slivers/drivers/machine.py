@@ -8,9 +8,11 @@ gives a fresh sliver its names; and the first process itself, with no more capab
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,18 +20,21 @@ from nodemgr.slivers.drivers.driver import Likeness
 from nodemgr.slivers.drivers.keeper import KeeperDriver, ceilings, hostname
 from nodemgr.slivers.drivers.unshare import unshare_command
 from nodemgr.slivers.inside import base, etc, machine
-from nodemgr.slivers.inside.folder import Record, SliverFolder
+from nodemgr.slivers.inside.folder import Record, SliverFolder, empty
 from nodemgr.slivers.inside.root import TTY_GROUP, Parts, built
 from nodemgr.slivers.inside.view import Bind, Entry
 from nodemgr.slivers.limits import hostranges, seccomp
 from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings
+from nodemgr.slivers.limits.disk import IMAGE, Disks, mount_command
 from nodemgr.slivers.process import mounts
 from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program
 from nodemgr.slivers.process.processes import Process
 from nodemgr.slivers.process.session import AT_HOME, NamespaceDoor, Terminal
+from nodemgr.slivers.process.spawn import run_helper
 from nodemgr.slivers.process.userids import user_namespace
 from trust.errors import Code, Refusal
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Start = Callable[[list[str], str, bytes, Callable[[int], None]], T]
 
@@ -56,6 +61,19 @@ class MachineDriver(KeeperDriver):
         self._session_filter = seccomp.available(mounts=False)
         super().__init__(directory)
 
+    @property
+    def quota(self) -> str:  # type: ignore[override]
+        return "hard" if self._disks else "watched"
+
+    @cached_property
+    def _disks(self) -> Disks | None:
+        """None where there can be none."""
+        try:
+            return Disks(self.directory)
+        except Refusal as refusal:
+            log.warning("slivers have no disks of their own here: %s", refusal.reason)
+            return None
+
     def host_uids(self) -> range:
         return self._ranges
 
@@ -76,7 +94,9 @@ class MachineDriver(KeeperDriver):
         return super().write_key(sliver, private, public, owner, durable=durable)
 
     def make_home(self, sliver: SliverFolder, record: Record) -> None:
-        """The first process makes it, inside."""
+        """The place for it: the first process makes it, inside."""
+        if record.disk_mb and self._disks:
+            self._disks.make(sliver.path / IMAGE, record.disk_mb)
 
     def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
         return unshare_command(hostname, view, nameless=nameless)
@@ -115,7 +135,10 @@ class MachineDriver(KeeperDriver):
             raise Refusal(Code.NOT_ALLOWED, f"the sliver of {slice} has no root file system of its own: svm newvms")
         ran = self._keeper(slice) is not None
         self._stop(slice)
-        sliver.put_aside("root", "tmp")
+        if (sliver.path / IMAGE).exists():
+            mounts.apart(lambda _: empty(self._mounted_volume(sliver), ("root", "tmp"), record.host_uid))
+        else:
+            sliver.put_aside("root", "tmp")
         if ran:
             self._start(slice)
         sliver.discard_rests()
@@ -129,40 +152,53 @@ class MachineDriver(KeeperDriver):
         Args:
             words: hostname; slice, empty where it is not known yet.
         """
-        name = sliver.path.name
+        name, first = sliver.path.name, sliver.owner()
+        if first is None:
+            raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; delete it")
         join, shown = self._bounded(name, limits, ())
-        parts = self._parts(sliver, image, shown)
-        script = machine.script(*words, fresh=parts.fresh)
-        try:
-            parts.make()
-            with user_namespace(parts.first, limits.processes + SPARE_PROCESSES) as (holder, users):
+
+        def started(host: int) -> T:
+            with user_namespace(first, limits.processes + SPARE_PROCESSES) as (holder, users):
                 enter = [program("nsenter"), "--preserve-credentials", "-U", "-t", str(holder), "--"]
-                command = [*join, *as_host_user(parts.first), *enter, *script]
+                parts = self._parts(sliver, image, self._mounted_volume(sliver), shown, first)
+                script = machine.script(*words, fresh=parts.fresh)
+                parts.make()
+                with built(parts, users, host) as finish:
+                    if self._filter:
+                        seccomp.load(self._filter)  # of this thread alone, which ends with this
+                    made = start([*join, *as_host_user(first), *enter, *script], self.mark + name, b"", finish)
+                    parts.made()
+                    return made
 
-                def started(host: int) -> T:
-                    with built(parts, users, host) as finish:
-                        if self._filter:
-                            seccomp.load(self._filter)  # of this thread alone, which ends with this
-                        return start(command, self.mark + name, b"", finish)
-
-                made = mounts.apart(started)
-            parts.made()
+        try:
+            return mounts.apart(started)
         except OSError as error:
             raise Refusal(Code.INTERNAL, f"the sliver's root file system cannot be mounted: {error}") from error
-        return made
 
-    def _parts(self, sliver: SliverFolder, image: str | None, shown: Sequence[Entry]) -> Parts:
+    def _mounted_volume(self, sliver: SliverFolder) -> Path:
+        """Where the sliver's own files are: on a disk of its own, if it has one, which this mounts (`mounts.apart`)."""
+        image = sliver.path / IMAGE
+        if not image.exists():
+            return sliver.path
+        if self._disks is None:
+            raise Refusal(Code.INTERNAL, "the sliver's disk cannot be mounted here any more; see the node's log")
+        place = sliver.path / "disk"
+        place.mkdir(exist_ok=True)
+        with self._disks.attached(image) as device:
+            run_helper(mount_command(device, place), "the sliver's disk cannot be mounted")
+        return place
+
+    def _parts(
+        self, sliver: SliverFolder, image: str | None, volume: Path, shown: Sequence[Entry], first: int
+    ) -> Parts:
         layers = base.image_layers(Path(image)) if image else self._base
         if not image:
             base.use(layers)
-        first = sliver.owner()
-        if first is None:
-            raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; delete it")
         python = etc.python_folder()
         binds = [Bind(sliver.etc / "slice", "/etc/slice"), Bind(self._ssh, "/etc/slice/hosts")]
         binds += [Bind(python, "/opt/python")] if python else []
         binds += [each for each in shown if isinstance(each, Bind)]
-        return Parts(layers, sliver.path, binds, first)
+        return Parts(layers, volume, binds, first)
 
     def _try(self, directory: Path) -> None:
         """Mount one, without a process in it. OSError, Refusal when that does not work here."""

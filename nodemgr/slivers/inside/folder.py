@@ -23,7 +23,8 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -31,6 +32,7 @@ from uuid import UUID
 
 from nodemgr.slivers.drivers.driver import SliverSpec
 from nodemgr.slivers.limits import hostranges
+from nodemgr.slivers.limits.disk import IMAGE
 from nodemgr.slivers.process.processes import Process
 from nodemgr.slivers.process.spawn import run_helper
 from rpc.files import replace_file
@@ -168,6 +170,8 @@ class SliverFolder:
 
         The host's du, with the sliver's uid and the right to read: it follows no link.
         """
+        with suppress(FileNotFoundError):
+            return (self.path / IMAGE).stat().st_blocks // 2
         if not self.home.is_dir():
             return 0
         owner = self.owner()
@@ -213,10 +217,16 @@ def sweep(directory: Path) -> None:
 def discard(away: Path) -> None:
     """Empty and remove one folder that `SliverFolder.remove` put aside, or that has no name yet."""
     owner = away.name.split("-")[1]
-    for name in _OWN:
-        if (away / name).is_dir():
-            _empty(away / name, None if owner == "own" else int(owner))
+    empty(away, _OWN, None if owner == "own" else int(owner))
     shutil.rmtree(away)
+
+
+def empty(place: Path, names: Sequence[str], host_uid: int | None) -> None:
+    """Remove these folders of a sliver's own, which has no process."""
+    for name in names:
+        if (place / name).is_dir():
+            _empty(place / name, host_uid)
+            (place / name).rmdir()
 
 
 def _empty(folder: Path, host_uid: int | None) -> None:

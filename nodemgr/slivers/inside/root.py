@@ -68,14 +68,13 @@ class Parts:
 
     def make(self) -> None:
         """Make the folders of a fresh one, in the place of one that was never finished."""
-        root, tmp = self.volume / "root", self.volume / "tmp"
         if not self.fresh:
             return
-        (self.volume / "home").chmod(0o755)
-        if not tmp.exists():
-            tmp.mkdir()
-            tmp.chmod(0o1777)
-            os.chown(tmp, self.first, self.first)
+        for name, mode in (("home", 0o755), ("tmp", 0o1777)):
+            (self.volume / name).mkdir(exist_ok=True)
+            (self.volume / name).chmod(mode)
+            os.chown(self.volume / name, self.first, self.first)
+        root = self.volume / "root"
         if root.exists():
             shutil.rmtree(root)
         root.mkdir(mode=0o700)

@@ -4,7 +4,8 @@ Each is tried on the host too, by its root in namespaces that can be spoilt, whe
 notice nothing fails. Those of `UNSEEN` cannot be shown there, and why.
 
 Variables: SECRET, a file of the node's; FOLDER, the node manager's for slivers; NODE, its pid; VICTIM, the pid of
-another sliver's first process; WORK, a folder to write in; DISK, `major minor` of the node's disk; KEY and SHM, shared memory.
+another sliver's first process; WORK, a folder to write in; DISK, `major minor` of the node's disk; KEY and SHM, shared
+memory.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ def enemy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Mapp
 
 def script(probe: str, work: str, variables: Mapping[str, str]) -> str:
     exports = "".join(f"export {name}='{value}'\n" for name, value in variables.items())
-    return f"{exports}export WORK={work}\nmkdir -p $WORK\nif ( {probe}\n) >/dev/null 2>&1; then echo reached; else echo held; fi"
+    tried = f"if ( {probe}\n) >/dev/null 2>&1; then echo reached; else echo held; fi"
+    return f"{exports}export WORK={work}\nmkdir -p $WORK\n{tried}"
 
 
 @pytest.mark.parametrize("name", PROBES)

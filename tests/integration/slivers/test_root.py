@@ -301,14 +301,13 @@ def test_an_image_is_what_it_begins_as(node: Node, tmp_path: Path) -> None:
         libraries |= {word for word in said.split() if word.startswith("/")}
     for path in [*(f"/usr/bin/{name}" for name in copied), *libraries]:
         real = Path(os.path.realpath(path))
-        for place in {Path(os.path.realpath(os.path.dirname(path))) / os.path.basename(path)}:
-            target = root / place.relative_to("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(real.read_bytes())
-            target.chmod(0o755)
-    for link, target in (("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")):
-        (root / target).mkdir(parents=True, exist_ok=True)
-        (root / link).symlink_to(target)
+        target = root / os.path.realpath(os.path.dirname(path))[1:] / os.path.basename(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(real.read_bytes())
+        target.chmod(0o755)
+    for name in ("bin", "lib", "lib64"):
+        (root / "usr" / name).mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(f"usr/{name}")
     (root / "etc").mkdir()
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
@@ -327,6 +326,40 @@ def test_an_image_is_what_it_begins_as(node: Node, tmp_path: Path) -> None:
     assert (root / "etc/mark").read_text() == "of the image\n"
     run_async(node.driver.reset("ocean"))
     assert node.says("ocean", "cat /etc/mark") == "of the image"
+
+
+def loops(node: Node) -> list[str]:
+    return [
+        line for line in subprocess.check_output(["losetup", "-a"], text=True).splitlines() if str(node.folder) in line
+    ]
+
+
+def test_a_disk_of_its_own_holds_everything_and_no_more(node: Node) -> None:
+    if node.driver.quota != "hard":
+        pytest.skip("no loop devices here")
+    spec = dataclasses.replace(node.spec("ocean"), disk_mb=48)
+    node.made.append("ocean")
+    run_async(node.driver.create(spec))
+    for place in ("~ocean", "/usr", "/var/log", "/tmp"):
+        done = node.root(
+            "ocean", f"dd if=/dev/zero of={place}/big bs=1M count=200; stat -c %s {place}/big; rm {place}/big"
+        )
+        assert "No space left on device" in done.stderr
+        assert 45 << 20 <= int(done.stdout) <= 50 << 20
+    node.root_says("ocean", CHANGE)
+    node.says("ocean", "echo kept >~/kept")
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.start("ocean"))
+    assert node.says("ocean", "cat ~/kept /etc/kept; sudo -n id -u") == "kept\nkept\n0"
+    assert len(loops(node)) == 1
+    assert 0 < run_async(node.driver.disk_kib("ocean")) < 60 << 10
+    run_async(node.driver.reset("ocean"))
+    assert node.says("ocean", "cat ~/kept; ls /etc/kept 2>/dev/null || sudo -n id -u") == "kept\n0"
+    mounts = Path("/proc/self/mountinfo").read_text()
+    assert str(node.folder) not in mounts
+    run_async(node.driver.delete("ocean"))
+    assert [path.name for path in node.folder.iterdir() if not path.name.startswith(".")] == []
+    eventually(lambda: loops(node) == [])
 
 
 def test_ranges_are_given_once_on_a_machine(tmp_path: Path) -> None:
