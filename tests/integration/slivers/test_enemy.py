@@ -15,7 +15,7 @@ from nodemgr.slivers.process.processes import Process
 from tests.integration.slivers.conftest import DRIVERS, Node, open_node, run_async
 
 # What may be named on a file system and still must not be there.
-HOST_FOLDERS = ("/var/lib", "/sys/kernel", "/sys/fs", "/boot", "/mnt", "/srv", "/work", "/host")
+HOST_FOLDERS = ("/var/lib", "/sys/kernel", "/sys/devices", "/boot", "/mnt", "/srv", "/work", "/host")
 
 
 def keeper(node: Node, slice: str) -> Process:
