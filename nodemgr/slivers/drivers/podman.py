@@ -28,6 +28,7 @@ from nodemgr.slivers.inside.etc import environment
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry, Symlink, Tmpfs
 from nodemgr.slivers.limits.cgroups import Ceilings
+from nodemgr.slivers.limits.meminfo import write_meminfo
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import KEEPER, program, when_settled, words
@@ -86,8 +87,11 @@ class PodmanDriver(LocalDriver):
         if record.host_uid is None and os.geteuid() == 0:
             raise Refusal(Code.INTERNAL, "root needs a host uid for each sliver, and this container has none to give")
         self._remove(record.slice)
+        told = Bind(write_meminfo(self.directory / record.slice, record.memory_mb), "/proc/meminfo")
         try:
-            return self._run(record, specification(record, view, self._image, self._name(record.slice), self.mark))
+            return self._run(
+                record, specification(record, [*view, told], self._image, self._name(record.slice), self.mark)
+            )
         except BaseException:
             self._remove(record.slice)
             raise

@@ -250,9 +250,7 @@ def _wait_until_released(image: Path) -> None:
     end = time.monotonic() + _RELEASE_SECONDS
     while left := holders(image):
         if time.monotonic() > end:
-            raise Refusal(
-                Code.INTERNAL, f"the sliver's disk is still in use ({left[0]}); try again, or restart this machine"
-            )
+            raise Refusal(Code.INTERNAL, f"the sliver's disk is still in use ({left[0]}); try again in a minute")
         time.sleep(0.005)
 
 

@@ -216,6 +216,9 @@ TRIED: dict[str, tuple[str, ...]] = {
     "tests/integration/frontdoor/test_broken.py::test_a_command_that_cannot_be_started_ends_with_a_word": (
         "this session broke on the node; try again",
     ),
+    "tests/integration/limits/test_disk.py::test_a_disk_that_is_in_use_is_waited_for_and_then_refused": (
+        "the sliver's disk is still in use ({}); try again in a minute",
+    ),
     "tests/integration/slivers/test_damage.py::test_a_record_that_cannot_be_read_costs_its_own_sliver_alone": (
         "is damaged ({}); svm newvms {}",
     ),

@@ -44,6 +44,7 @@ ALLOWED = {
     "nodemgr/slivers/inside/folder.py": "a folder that is put aside, or gets its slice's name",
     "nodemgr/slivers/drivers/podman.py": "a container that gets its slice's name",
     "nodemgr/slivers/limits/cgroups.py": "files of the kernel",
+    "nodemgr/slivers/limits/disk.py": "an empty disk, put in place when it is whole",
     "testbed/embedded.py": "a database's folder, put in place when it is whole",
     "admin/man.py": "made by hand, again each time",
     "testbed/demo.py": "a run's own scratch",
