@@ -93,8 +93,8 @@ class Parts:
 def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[int], None]]:
     """Mount it all and make it this thread's root (`mounts.take_root`); within `mounts.apart`, whose `host` it is.
 
-    What it gives mounts what needs a pid namespace, and takes the pid of the first process there. When the block ends well
-    the root file system counts as made: it is the sliver's from then on, who may do with it what it likes.
+    What it gives mounts what needs a pid namespace, and takes the pid of the first process there. When the block ends
+    well the root file system counts as made: it is the sliver's from then on, who may do with it what it likes.
 
     Raises:
         OSError: the kernel or the file system cannot do it.
