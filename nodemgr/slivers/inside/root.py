@@ -149,7 +149,7 @@ def _attach(found: int, root: int, target: str) -> None:
 
 
 def _without(target: str) -> Refusal:
-    return Refusal(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more: svm reset")
+    return Refusal(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more; reset the sliver")
 
 
 @contextmanager
