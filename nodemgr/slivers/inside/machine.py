@@ -125,7 +125,7 @@ while IFS=: read -r name _ uid gid _ home program; do
 done </etc/passwd
 [ "$found" ] || {{ echo "sudo: unknown user $user" >&2; exit 1; }}
 [ "$program" ] || program=/bin/sh
-[ -x "$become" ] || {{ echo "sudo: only the slice's user may, by $become, which a reset of the sliver brings back" >&2; exit 1; }}
+[ -x "$become" ] || {{ echo "sudo: only the slice's user may; a reset of the sliver gives it back" >&2; exit 1; }}
 run() {{ exec "$become" --reuid="$uid" --regid="$gid" --init-groups -- "$@"; }}
 case ${{1-}} in [A-Za-z_]*=*) sets=1 ;; esac
 [ $# -gt 0 ] || [ "$login$shell" ] || usage
