@@ -117,20 +117,14 @@ def write_etc(folder: Path, names: Names) -> None:
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
     write_names(folder, names)
-    write_programs(folder)
-    put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
-    for name in _COPIED:
-        if os.path.isfile(f"/etc/{name}"):
-            put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
-
-
-def write_programs(folder: Path) -> None:
-    """Write what the front door runs inside."""
-    (folder / "slice").mkdir(parents=True, exist_ok=True)
     put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
     put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
     put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
     put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+    put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
+    for name in _COPIED:
+        if os.path.isfile(f"/etc/{name}"):
+            put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
 
 
 def write_names(folder: Path, names: Names) -> None:

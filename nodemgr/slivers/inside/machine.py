@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import NO_VARIABLES
-from nodemgr.slivers.inside import etc
+from nodemgr.slivers.inside import etc, relay, sftp
 from nodemgr.slivers.inside.view import home_of
 from nodemgr.slivers.process.launch import program
 from nodemgr.slivers.process.processes import KEEPER_VARIABLE
@@ -187,13 +187,10 @@ def write_node_part(folder: Path) -> None:
     for name in ("slice", "slice/hosts"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name).chmod(0o755)
-    etc.write_programs(folder)
-    programs = {
-        "sudo": SUDO,
-        "sftp-server": _SFTP + _python("sftp_server.py"),
-        "relay": "#!/bin/sh\n" + _python("relay.py"),
-    }
-    for name, text in programs.items():
+    sftp_server, relay_program = _SFTP + _python("sftp_server.py"), "#!/bin/sh\n" + _python("relay.py")
+    for name, text in {"sudo": SUDO, "sftp-server": sftp_server, "relay": relay_program}.items():
         etc.put(folder / "slice" / name, text.encode(), 0o755)
+    for name, module in {"sftp_server.py": sftp, "relay.py": relay}.items():
+        etc.put(folder / "slice" / name, Path(str(module.__file__)).read_bytes(), 0o644)
     resolvers = Path("/etc/resolv.conf")
     etc.put(folder / "slice/resolv.conf", resolvers.read_bytes() if resolvers.is_file() else b"", 0o644)
