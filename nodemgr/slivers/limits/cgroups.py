@@ -17,6 +17,7 @@ from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _MIB = 1 << 20
+_ALL_SLIVERS = 50  # together, on each processor: half of one process of the node manager's
 _NEEDED = ("memory", "pids")
 _OPTIONAL = {1: ("cpu", "cpuacct", "cpuset"), 2: ("cpu",)}  # Java believes in the first version only with all of them
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
@@ -54,8 +55,8 @@ class Cgroups:
             if self.version == 2:
                 _write(place / "cgroup.subtree_control", " ".join(f"+{kind}" for kind in self.places))
             self._make(place / name)
-        if "cpu" in self.places:  # on each processor all slivers together weigh as much as one process of the node's
-            self._weigh(self.places["cpu"], 100 * (os.cpu_count() or 1))
+        if "cpu" in self.places:
+            self._weigh(self.places["cpu"], _ALL_SLIVERS * (os.cpu_count() or 1))
         self.limit(name, ceilings)
         return self.join(name)
 

@@ -12,7 +12,7 @@ from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings, Cgroups, a
 V1 = "9:name=systemd:/\n8:pids:/node\n7:cpuset:/\n6:cpu,cpuacct:/node\n4:memory:/outer/node\n0::/\n"
 V2 = "0::/system.slice/dslice-node.service\n"
 CEILINGS = Ceilings(64, 10, 200)
-ALL = 100 * (os.cpu_count() or 1)
+ALL = 50 * (os.cpu_count() or 1)
 
 
 @pytest.fixture
