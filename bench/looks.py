@@ -26,7 +26,8 @@ from lifecycle.slices import find, slivers
 from lifecycle.transitions import expire
 
 SLICES, NODES = 100, 50  # what lives: 5,000 slivers in all
-# The history: deleted slices, nodes of each, how often each was renewed. 200,000 ended steps, or 10,000,000.
+# The history: deleted slices, nodes of each, how often each was renewed: twice a day, so that nothing of it is so old
+# that clean would forget it, which is no look. 200,000 ended steps, or 10,000,000.
 GONE, GONE_NODES, RENEWALS, RENEWALS_FULL = 1000, 20, 10, 500
 ROUNDS = 9
 
@@ -72,7 +73,7 @@ FILL = (
     """INSERT INTO svm.operation (slice, slice_name, verb, queue, owner, actor, parallelism, connect_timeout, batch,
            seq, ok, outcome, started_at, ended_at)
        SELECT x.id, x.name, 'renewslice', 'renewals', x.owner, 'beat', 8, 10, 1, :nodes, :nodes, 'done', day.at, day.at
-       FROM svm.slice x, (SELECT now() - interval '1 day' * n AS at FROM generate_series(1, :renewals) AS n) AS day
+       FROM svm.slice x, (SELECT now() - interval '12 hours' * n AS at FROM generate_series(1, :renewals) AS n) AS day
        WHERE starts_with(x.name, :prefix)""",
     """INSERT INTO svm.step (operation, slice, node, kind, state, published_at, publishes, started_at, ended_at)
        SELECT o.id, o.slice, v.node, 'renew', 'done', o.ended_at, 1, o.started_at, o.ended_at
