@@ -10,7 +10,7 @@ from rpc.settings import HostPortOrNone, IpAddress, MemberSettings, split_host_p
 from trust.documents import MAX_LEASELEN
 from trust.identity import Identity, Role
 
-DriverName = Literal["auto", "bubblewrap", "unshare", "podman", "simulated"]
+DriverName = Literal["auto", "machine", "bubblewrap", "unshare", "podman", "simulated"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 

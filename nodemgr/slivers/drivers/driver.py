@@ -65,10 +65,12 @@ class Likeness:
     hostname: str
     memory_mb: int
     processes: int
+    disk_mb: int | None = None
+    image: Image | None = None
 
     @classmethod
     def of(cls, spec: SliverSpec) -> Self:
-        return cls(spec.hostname, spec.memory_mb, spec.processes)
+        return cls(spec.hostname, spec.memory_mb, spec.processes, spec.disk_mb, spec.image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class Driver(Protocol):
 
     @property
     def name(self) -> str:
-        """`bubblewrap`, `unshare`, `podman` or `simulated`."""
+        """`machine`, `bubblewrap`, `unshare`, `podman` or `simulated`."""
 
     @property
     def simulated(self) -> bool:

@@ -48,9 +48,9 @@ class KeeperDriver(LocalDriver):
 
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
         try:
-            join, view = self._bounded(record.slice, _ceilings(record), view)
+            join, view = self._bounded(record.slice, ceilings(record), view)
             prefix, view = staged(view, record.host_uid)
-            command = self.keeper_command(_hostname(record.hostname), view, nameless=False)
+            command = self.keeper_command(hostname(record.hostname), view, nameless=False)
             keeper = launch([*join, *prefix, *command], self.mark + record.slice, self._first_filter)
             close_user_namespaces(keeper.pid, record.host_uid)
         except BaseException:
@@ -62,7 +62,7 @@ class KeeperDriver(LocalDriver):
         try:
             join, view = self._bounded(name, Ceilings(like.memory_mb, like.processes), view)
             prefix, view = staged(view, host_uid)
-            command = self.keeper_command(_hostname(like.hostname), view, nameless=True)
+            command = self.keeper_command(hostname(like.hostname), view, nameless=True)
             first = launch_nameless([*join, *prefix, *command], self.mark + name, self._first_filter)
         except BaseException:
             self.end_unrecorded((), name)
@@ -76,7 +76,7 @@ class KeeperDriver(LocalDriver):
 
     def name_first(self, first: Nameless, record: Record) -> None:
         if self._cgroups and (group := self._cgroups.name(first.process.pid)):
-            self._cgroups.limit(group, _ceilings(record))
+            self._cgroups.limit(group, ceilings(record))
         first.call(record.slice, self.mark + record.slice)
 
     def end_first(self, first: Nameless, slice: str | None = None) -> None:
@@ -115,7 +115,7 @@ class KeeperDriver(LocalDriver):
 
     def door(self, record: Record, keeper: Process) -> NamespaceDoor:
         join = self._cgroups.join(self._cgroups.name(keeper.pid)) if self._cgroups else ()
-        limits = rlimits(_ceilings(record), grouped=bool(join))
+        limits = rlimits(ceilings(record), grouped=bool(join))
         return NamespaceDoor(record.slice, keeper.pid, record.host_uid, join, limits, self._filter)
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
@@ -135,11 +135,11 @@ class KeeperDriver(LocalDriver):
             raise stuck
 
 
-def _ceilings(record: Record) -> Ceilings:
+def ceilings(record: Record) -> Ceilings:
     return Ceilings(record.memory_mb, record.processes, record.cpu)
 
 
-def _hostname(given: str) -> str:
+def hostname(given: str) -> str:
     """As the kernel takes it and bwrap too."""
     return given.replace("_", "-")
 

@@ -208,12 +208,19 @@ class ContainerDoor:
     hands_over: ClassVar[bool] = False
     filter: ClassVar[bytes] = b""
 
+    @property
+    def terminal_owner(self) -> tuple[int, int] | None:
+        return None if self.host_uid is None else (self.host_uid, self.host_uid)
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return environment(self.slice, variables)
+
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
     ) -> list[str]:
         """runc makes each command lead a session without a terminal; the first one it opens is then its own. The
         container may have been made before its slice was known, hence the whole environment."""
-        whole = environment(self.slice, variables)
+        whole = self.environment(variables)
         own = [word for name, value in whole.items() for word in ("--env", f"{name}={value}")]
         own += ["--preserve-fds", str(kept)] if kept else []
         path = f"/dev/pts/{terminal.number}" if terminal else ""

@@ -56,7 +56,7 @@ _BASHRC = """\
 [ -z "${PS1-}" ] || PS1='\\u@\\h:\\w\\$ '
 """
 
-_AUTHORIZED_KEYS = """\
+AUTHORIZED_KEYS = """\
 # Keys in this file, or added to it by ssh-copy-id, open nothing. Who may log in is kept outside:
 #     svm addkey {slice} KEYFILE
 #     svm delkey {slice} KEYFILE
@@ -117,20 +117,26 @@ def write_etc(folder: Path, names: Names) -> None:
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
     write_names(folder, names)
-    _put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
-    _put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
-    _put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
-    _put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
-    _put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+    write_programs(folder)
+    put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
     for name in _COPIED:
         if os.path.isfile(f"/etc/{name}"):
-            _put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
+            put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
+
+
+def write_programs(folder: Path) -> None:
+    """Write what the front door runs inside."""
+    (folder / "slice").mkdir(parents=True, exist_ok=True)
+    put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
+    put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
+    put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
+    put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
 
 
 def write_names(folder: Path, names: Names) -> None:
     """Write those of its files that depend on what the sliver is called, with a few that are as small."""
     for name, text in _texts(names).items():
-        _put(folder / name, text.encode(), 0o644)
+        put(folder / name, text.encode(), 0o644)
 
 
 def write_slice_key(
@@ -153,7 +159,7 @@ def write_authorized_keys(home: Path, slice: str, owner: int | None) -> None:
     folder.mkdir(mode=0o700)
     if owner is not None:
         os.chown(folder, owner, owner)
-    replace_file(folder / "authorized_keys", _AUTHORIZED_KEYS.format(slice=slice).encode(), 0o400, owner)
+    replace_file(folder / "authorized_keys", AUTHORIZED_KEYS.format(slice=slice).encode(), 0o400, owner)
 
 
 def write_first_process(folder: Path, owner: int | None) -> None:
@@ -171,7 +177,7 @@ def ssh_config(text: str) -> str:
     return text.rstrip("\n") + "\n" + _SSH_CONFIG_TAIL
 
 
-def _put(path: Path, content: bytes, mode: int) -> None:
+def put(path: Path, content: bytes, mode: int) -> None:
     """Replace a file unless it is just that already: a sliver starts again without a byte of room on the disk. Each
     start looks anew, after a power cut too."""
     with contextlib.suppress(FileNotFoundError):

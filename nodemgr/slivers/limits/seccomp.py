@@ -67,10 +67,24 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     "iopl": (172, None),
     "ioperm": (173, None),
 }
+# Where root inside has a root file system that the node manager mounted for it.
+MOUNTS: dict[str, tuple[int | None, int | None]] = {
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+}
 # Looked at more closely.
 CLOSER = {"clone": (56, 220), "clone3": (435, 435), "unshare": (272, 97), "socket": (41, 198)}
 
 _NEW_USER = 0x1000_0000
+_NEW_ANY = 0x7E02_0000  # a namespace of any kind
 _NETLINK_AUDIT = 9
 _X32 = 0x4000_0000
 
@@ -99,22 +113,23 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("statements", ctypes.c_char_p))
 
 
-def program(*, user_namespaces: bool = False, machine: str | None = None) -> bytes:
+def program(*, user_namespaces: bool = False, mounts: bool = True, machine: str | None = None) -> bytes:
     """The filter (struct sock_filter[]); empty for a machine whose calls are not listed here.
 
     Args:
         user_namespaces: whether new ones may be made.
+        mounts: whether there may be mounts and namespaces of the other kinds.
         machine: as uname(2) says it; this one.
     """
     found = MACHINES.get(machine or platform.machine())
     if found is None or struct.calcsize("P") != 8:
         return b""
-    return b"".join(_STATEMENT.pack(*each) for each in _statements(found, user_namespaces))
+    return b"".join(_STATEMENT.pack(*each) for each in _statements(found, user_namespaces, mounts))
 
 
-def available(*, user_namespaces: bool = False) -> bytes:
+def available(*, user_namespaces: bool = False, mounts: bool = True) -> bytes:
     """The same if this kernel takes it. Else it is empty, and the log says so."""
-    wanted = program(user_namespaces=user_namespaces)
+    wanted = program(user_namespaces=user_namespaces, mounts=mounts)
     refused: list[OSError] = []
 
     def attempt() -> None:
@@ -165,22 +180,24 @@ def _threads(filter: bytes) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(4, "filtered", initializer=load, initargs=(filter,))
 
 
-def _statements(machine: Machine, user_namespaces: bool) -> Iterator[_Statement]:
+def _statements(machine: Machine, user_namespaces: bool, mounts: bool) -> Iterator[_Statement]:
     missing = _error(errno.ENOSYS)
     yield _load(_ARCHITECTURE)
     yield from _unless(_IF_EQUAL, machine.architecture, missing)  # i386 and the like have numbers of their own
     yield _load(_NUMBER)
     yield from _when(_IF_AT_LEAST, _X32, missing)
-    for calls, answer in ((MISSING, missing), (FORBIDDEN, _error(errno.EPERM))):
+    forbidden = FORBIDDEN if mounts else FORBIDDEN | MOUNTS
+    for calls, answer in ((MISSING, missing), (forbidden, _error(errno.EPERM))):
         for numbers in calls.values():
             number = numbers[machine.column]
             if number is not None:
                 yield from _when(_IF_EQUAL, number, answer)
     closer = {name: numbers[machine.column] for name, numbers in CLOSER.items()}
-    if not user_namespaces:
+    namespaces = (0 if user_namespaces else _NEW_USER) | (0 if mounts else _NEW_ANY)
+    if namespaces:
         yield from _when(_IF_EQUAL, closer["clone3"], missing)  # its flags are in memory, where no filter can look
         for name in ("clone", "unshare"):
-            yield from _call(closer[name], [_argument(0), *_when(_IF_ANY_BIT, _NEW_USER, _error(errno.EPERM))])
+            yield from _call(closer[name], [_argument(0), *_when(_IF_ANY_BIT, namespaces, _error(errno.EPERM))])
     yield from _call(closer["socket"], list(_sockets()))
     yield (_RETURN, 0, 0, _ALLOW)
 

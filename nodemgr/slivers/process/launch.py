@@ -13,7 +13,7 @@ import os
 import select
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 from nodemgr.slivers.inside.etc import SLEEP
 from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry
 from nodemgr.slivers.process.processes import KEEPER_VARIABLE, PROC, Process
-from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_null, open_pipe, spawn
+from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_pipe, spawn
 from trust.errors import Code, Refusal
 
 START_SECONDS = 20
@@ -122,49 +122,68 @@ class Nameless:
         when_settled(self.process.pid)
 
 
-def launch(argv: Sequence[str], mark: str, filter: bytes = b"") -> Process:
+Before = Callable[[int], None]
+
+
+def launch(argv: Sequence[str], mark: str, filter: bytes = b"", before: Before | None = None) -> Process:
     """Start a keeper and return it once it is ready to be entered.
 
     Args:
         argv: what makes the namespaces and ends in `KEEPER`; it writes {"child-pid": N} to descriptor 3.
         mark: stands in its environment (`first_processes`).
         filter: of system calls, which all of the sliver's first processes are under.
+        before: is called with that pid, and then it reads a line.
 
     Raises:
         Refusal: INTERNAL with the command's own words when the keeper did not start.
     """
     with ExitStack() as ours:
-        pid, _ = _started(argv, mark, open_null(ours), ours, filter)
+        pid, _, _ = _started(argv, mark, filter, before, ours)
     return when_settled(pid)
 
 
-def launch_nameless(argv: Sequence[str], mark: str, filter: bytes = b"") -> Nameless:
+def launch_nameless(argv: Sequence[str], mark: str, filter: bytes = b"", before: Before | None = None) -> Nameless:
     """The same for an `argv` that ends in `NAMELESS`."""
     with ExitStack() as ours:
-        with ExitStack() as theirs:
-            stdin_read, stdin_write = open_pipe(theirs, ours)
-            pid, stdout = _started(argv, mark, stdin_read, ours, filter)
-        return Nameless(Process.of(pid), stdin_write, stdout, ours.pop_all())
+        pid, stdin, stdout = _started(argv, mark, filter, before, ours)
+        return Nameless(Process.of(pid), stdin, stdout, ours.pop_all())
 
 
-def _started(argv: Sequence[str], mark: str, stdin: int, ours: ExitStack, filter: bytes) -> tuple[int, int]:
-    """The pid of a first process that has said `ready`, and the descriptor (closed with `ours`) where it says more."""
+def _started(
+    argv: Sequence[str], mark: str, filter: bytes, before: Before | None, ours: ExitStack
+) -> tuple[int, int, int]:
+    """The pid of a first process that has said `ready`, and where it reads and says more: descriptors, closed with
+    `ours`."""
     command = [program("setsid"), "--fork", *argv]
     environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
     out_read, out_write = os.pipe()
     ours.callback(os.close, out_read)
     with ExitStack() as short, ExitStack() as theirs:
         theirs.callback(os.close, out_write)
+        stdin, told = open_pipe(theirs, ours)
         info_read, info_write = open_pipe(short, theirs)
         streams = {0: stdin, 1: out_write, 2: out_write, 3: info_write}
         pid = spawn(command, environment, streams, session=True, filter=filter)
         theirs.close()
         os.waitpid(pid, 0)
+        first = _first_pid(info_read, out_read)
+        if before:
+            before(first)
+            os.write(told, b"\n")
         _require_ready(out_read)
-        info = os.read(info_read, 4096)
-    if not info:
-        raise _not_started(b"")
-    return int(json.loads(info)["child-pid"]), out_read
+        return first, told, out_read
+
+
+def _first_pid(info: int, out: int) -> int:
+    """What the keeper, or what makes it, tells of its pid. Refusal(INTERNAL) with what it said instead."""
+    poller = select.poll()
+    poller.register(info, select.POLLIN)
+    told = os.read(info, 4096) if poller.poll(START_SECONDS * 1000) else b""
+    if not told:
+        poller.register(out, select.POLLIN)
+        poller.unregister(info)
+        raise _not_started(os.read(out, 4096) if poller.poll(0) else b"")
+    return int(json.loads(told)["child-pid"])
 
 
 def when_settled(pid: int) -> Process:

@@ -29,7 +29,7 @@ def test_inside_it_looks_like_a_machine_of_the_slices_own(node: Node) -> None:
     facts = node.says(
         "ocean_1", "whoami; id -u; hostname; echo ~; pwd; echo $HOME; test -w ~ && test -w /tmp && echo w"
     )
-    assert facts.split("\n") == ["ocean_1", "0", "ocean-1-n-1", *["/home/ocean_1"] * 3, "w"]
+    assert facts.split("\n") == ["ocean_1", str(node.uid), "ocean-1-n-1", *["/home/ocean_1"] * 3, "w"]
 
 
 def test_creating_twice_changes_nothing(node: Node) -> None:
