@@ -166,9 +166,7 @@ class MachineDriver(KeeperDriver):
                 with built(parts, users, host) as finish:
                     if self._filter:
                         seccomp.load(self._filter)  # of this thread alone, which ends with this
-                    made = start([*join, *as_host_user(first), *enter, *script], self.mark + name, b"", finish)
-                    parts.made()
-                    return made
+                    return start([*join, *as_host_user(first), *enter, *script], self.mark + name, b"", finish)
 
         try:
             return mounts.apart(started)

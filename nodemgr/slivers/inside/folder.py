@@ -222,19 +222,22 @@ def discard(away: Path) -> None:
 
 
 def empty(place: Path, names: Sequence[str], host_uid: int | None) -> None:
-    """Remove these folders of a sliver's own, which has no process."""
-    for name in names:
-        if (place / name).is_dir():
-            _empty(place / name, host_uid)
-            (place / name).rmdir()
-
-
-def _empty(folder: Path, host_uid: int | None) -> None:
-    """Remove all that a sliver left in `folder`: unreadable folders, any depth, any name."""
-    folder.chmod(0o700)
-    drop = [] if host_uid is None else ["setpriv", f"--reuid={host_uid}", f"--regid={host_uid}", "--clear-groups", "--"]
+    """Remove these folders of a sliver's own, which has no process: with what may not be read, at any depth, of any
+    name."""
+    own = [name for name in names if (place / name).is_dir()]
     if hostranges.is_ours(host_uid):  # its files belong to many
-        drop = ["setpriv", "--bounding-set=-all,+dac_override,+fowner", "--inh-caps=-all", "--"]
-    # chmod goes first, and says nothing of what it cannot change: find will.
-    shell = "chmod -R -f u+rwX .; exec find . -mindepth 1 -delete"
-    run_helper([*drop, "/bin/sh", "-c", shell], "the sliver's files could not all be removed", cwd=folder)
+        rights = ["setpriv", "--bounding-set=-all,+dac_override,+fowner", "--inh-caps=-all", "--"]
+        if own:
+            _run_removal([*rights, "find", *own, "-delete"], place)
+        return
+    drop = [] if host_uid is None else ["setpriv", f"--reuid={host_uid}", f"--regid={host_uid}", "--clear-groups", "--"]
+    for name in own:
+        (place / name).chmod(0o700)
+        # chmod goes first, and says nothing of what it cannot change: find will.
+        shell = "chmod -R -f u+rwX .; exec find . -mindepth 1 -delete"
+        _run_removal([*drop, "/bin/sh", "-c", shell], place / name)
+        (place / name).rmdir()
+
+
+def _run_removal(command: Sequence[str], place: Path) -> None:
+    run_helper(command, "the sliver's files could not all be removed", cwd=place)

@@ -37,6 +37,7 @@ _DEVICE_LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd"} | {
     name: f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))
 }
 _FILLED = ("/proc/", "/sys/", "/etc/slice/")  # what is mounted there has these places itself
+_SEEDED = "seeded"
 # What must be there to be mounted on, whatever the sliver began as.
 _PLACES = ("dev", "etc/slice", "home", "proc", "root", "run", "sys", "tmp", "var/tmp")
 
@@ -60,11 +61,7 @@ class Parts:
     @property
     def fresh(self) -> bool:
         """Whether nobody was ever inside this root file system."""
-        return not self._seeded.exists()
-
-    @property
-    def _seeded(self) -> Path:
-        return self.volume / "root" / "seeded"
+        return not (self.volume / "root" / _SEEDED).exists()
 
     def make(self) -> None:
         """Make the folders of a fresh one, in the place of one that was never finished."""
@@ -91,16 +88,13 @@ class Parts:
                 (top / path).chmod(stat.S_IMODE(shown.stat().st_mode) if shown.is_dir() else 0o755)
                 os.chown(top / path, self.first, self.first)
 
-    def made(self) -> None:
-        """From now on it is the sliver's, who may do with it what it likes."""
-        self._seeded.touch()
-
 
 @contextmanager
 def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[int], None]]:
     """Mount it all and make it this thread's root (`mounts.take_root`); within `mounts.apart`, whose `host` it is.
 
-    What it gives mounts what needs a pid namespace, and takes the pid of the first process there.
+    What it gives mounts what needs a pid namespace, and takes the pid of the first process there. When the block ends
+    well the root file system counts as made: it is the sliver's from then on, who may do with it what it likes.
 
     Raises:
         OSError: the kernel or the file system cannot do it.
@@ -109,6 +103,7 @@ def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[in
     stage = _stage([parts.volume, *(bind.source for bind in parts.shown), *(layer.source for layer in parts.layers)])
     mounts.mount("dslice", stage, "tmpfs", NOSUID | NODEV, "mode=755,size=64k")
     with ExitStack() as opened:
+        changes = opened.enter_context(mounts.folder(str(parts.volume / "root")))
         # Whatever is seen inside is opened by its path here, before the sliver's own links are in the way.
         own = {"home": "home", "tmp": "tmp", "var/tmp": "tmp"}
         found = {target: mounts.tree(parts.volume / name, NOSUID | NODEV) for target, name in own.items()}
@@ -128,6 +123,7 @@ def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[in
                 os.makedirs(target)
             _attach(each, root, target)
         yield lambda first: _mount_proc(root, first, late)
+        os.close(os.open(_SEEDED, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=changes))
 
 
 def _mount_proc(root: int, first: int, late: Mapping[str, int]) -> None:

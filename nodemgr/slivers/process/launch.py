@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nodemgr.slivers.inside.etc import SLEEP
 from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry
-from nodemgr.slivers.process.processes import KEEPER_VARIABLE, PROC, Process
+from nodemgr.slivers.process.processes import KEEPER_VARIABLE, PROC, Process, start_time
 from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_pipe, spawn
 from trust.errors import Code, Refusal
 
@@ -176,14 +176,20 @@ def _started(
 
 def _first_pid(info: int, out: int) -> int:
     """What the keeper, or what makes it, tells of its pid. Refusal(INTERNAL) with what it said instead."""
-    poller = select.poll()
-    poller.register(info, select.POLLIN)
-    told = os.read(info, 4096) if poller.poll(START_SECONDS * 1000) else b""
-    if not told:
-        poller.register(out, select.POLLIN)
-        poller.unregister(info)
-        raise _not_started(os.read(out, 4096) if poller.poll(0) else b"")
+    told = b""
+    while b"}" not in told:  # bwrap writes it in pieces
+        chunk = _read(info, START_SECONDS)
+        if not chunk:
+            raise _not_started(_read(out, 0))
+        told += chunk
     return int(json.loads(told)["child-pid"])
+
+
+def _read(descriptor: int, seconds: float) -> bytes:
+    """What comes within so long; empty when nothing does, or no more will."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return os.read(descriptor, 4096) if poller.poll(seconds * 1000) else b""
 
 
 def when_settled(pid: int) -> Process:
@@ -191,7 +197,7 @@ def when_settled(pid: int) -> Process:
     who enters can take hold of it. Refusal(INTERNAL) when that is not so within START_SECONDS."""
     end = time.monotonic() + START_SECONDS
     while words(pid)[:2] != [SLEEP.encode(), b"infinity"]:
-        if time.monotonic() > end:
+        if time.monotonic() > end or start_time(pid) is None:
             raise Refusal(Code.INTERNAL, "the sliver's first process did not start; see the node's log")
         time.sleep(0.001)
     return Process.of(pid)
@@ -209,12 +215,8 @@ def _require_ready(descriptor: int) -> None:
     """Refusal(INTERNAL), with what it said instead, unless the word comes within START_SECONDS."""
     said = b""
     end = time.monotonic() + START_SECONDS
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
     while not said.endswith(b"ready\n"):
-        if not poller.poll(max(0, int((end - time.monotonic()) * 1000))):
-            break
-        chunk = os.read(descriptor, 4096)
+        chunk = _read(descriptor, max(0, end - time.monotonic()))
         if not chunk:
             break
         said += chunk

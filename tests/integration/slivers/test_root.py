@@ -242,7 +242,7 @@ def test_what_root_breaks_in_etc_keeps_nobody_out(node: Node, harm: str) -> None
 
 
 @pytest.mark.parametrize(
-    "harm", ["rm -rf /usr", "rm -rf /etc /var /bin /lib*", "mv /etc /old; ln -s / /etc", "rm /bin/sh"]
+    "harm", ["mv /usr/bin /usr/gone", "rm -rf /etc /var /bin /lib*", "mv /etc /old; ln -s / /etc", "rm /bin/sh"]
 )
 def test_what_root_breaks_for_good_is_mended_by_reset(node: Node, harm: str) -> None:
     node.make("ocean")
