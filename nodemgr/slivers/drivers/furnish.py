@@ -23,7 +23,7 @@ class Furnisher:
         etc.write_etc(sliver.etc, names)
         etc.write_first_process(sliver.etc, sliver.owner())
 
-    def rename(self, sliver: SliverFolder, names: etc.Names) -> None:
+    def write_names(self, sliver: SliverFolder, names: etc.Names) -> None:
         """Write what depends on the name."""
         etc.write_names(sliver.etc, names)
 

@@ -84,7 +84,7 @@ class MachineDriver(KeeperDriver):
         machine.write_node_part(sliver.etc)
         etc.write_first_process(sliver.etc, None)
 
-    def rename(self, sliver: SliverFolder, names: etc.Names) -> None:
+    def write_names(self, sliver: SliverFolder, names: etc.Names) -> None:
         """The first process writes them, inside."""
 
     def write_key(
@@ -132,7 +132,9 @@ class MachineDriver(KeeperDriver):
     def _reset(self, slice: str) -> None:
         sliver, record = self._existing(slice)
         if not hostranges.is_ours(record.host_uid):
-            raise Refusal(Code.NOT_ALLOWED, f"the sliver of {slice} has no root file system of its own: svm newvms")
+            raise Refusal(
+                Code.NOT_ALLOWED, f"the sliver of {slice} has no root file system of its own; one made anew does"
+            )
         ran = self._keeper(slice) is not None
         self._stop(slice)
         if (sliver.path / IMAGE).exists():

@@ -157,16 +157,23 @@ def _names(folder: str) -> list[str]:
     return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
-def _build(root: Path) -> None:
-    root.mkdir(mode=0o755)
-    for name, mode in _FOLDERS.items():
-        (root / name).mkdir(parents=True, exist_ok=True)
+def _make_folders(root: Path) -> None:
+    for name, mode in {"": 0o755, **_FOLDERS}.items():
+        for path in (*reversed(Path(name).parents), Path(name)):
+            if not (root / path).exists():
+                (root / path).mkdir()
+                (root / path).chmod(0o755)
         (root / name).chmod(mode)
+
+
+def _build(root: Path) -> None:
+    _make_folders(root)
     for name in _TOP:
         if os.path.islink(f"/{name}"):
             (root / name).symlink_to(os.readlink(f"/{name}"))
         elif os.path.isdir(f"/{name}"):
             (root / name).mkdir()
+            (root / name).chmod(0o755)
     etc = root / "etc"
     for path in _untouched_conffiles():
         _copy(path, root / path.relative_to("/"))
@@ -237,7 +244,8 @@ def _copy_public(source: Path, target: Path) -> None:
             if stat.S_ISLNK(status.st_mode) or (readable and not _CREDENTIALS.search(source.read_bytes())):
                 _copy(source, target)
         return
-    target.mkdir(mode=0o755, parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
+    target.chmod(0o755)
     for name in os.listdir(source):
         _copy_public(source / name, target / name)
 

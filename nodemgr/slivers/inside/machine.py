@@ -39,6 +39,7 @@ exec unshare --mount --propagation unchanged --ipc --uts --cgroup -- "$@"
 # Arguments: the hostname, `fresh` or nothing, the slice or nothing, what ~/.ssh/authorized_keys says of it.
 SCRIPT = f"""
 set -e
+umask 022
 host=$1 fresh=$2 slice=$3 keys=$4 mark=
 hostname "$host"
 echo 0 >/proc/sys/user/max_user_namespaces
@@ -125,7 +126,7 @@ while IFS=: read -r name _ uid gid _ home program; do
 done </etc/passwd
 [ "$found" ] || {{ echo "sudo: unknown user $user" >&2; exit 1; }}
 [ "$program" ] || program=/bin/sh
-[ -x "$become" ] || {{ echo "sudo: only the slice's user may, by $become; svm reset gives a new one" >&2; exit 1; }}
+[ -x "$become" ] || {{ echo "sudo: only the slice's user may; a reset of the sliver gives it back" >&2; exit 1; }}
 run() {{ exec "$become" --reuid="$uid" --regid="$gid" --init-groups -- "$@"; }}
 case ${{1-}} in [A-Za-z_]*=*) sets=1 ;; esac
 [ $# -gt 0 ] || [ "$login$shell" ] || usage
@@ -164,8 +165,10 @@ def environment(slice: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict
 
 def write_node_part(folder: Path) -> None:
     """What the node manager shows as /etc/slice, beside the key and the first process: refreshed at each start."""
+    for name in ("slice", "slice/hosts"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).chmod(0o755)
     etc.write_programs(folder)
     etc.put(folder / "slice/sudo", SUDO.encode(), 0o755)
-    (folder / "slice/hosts").mkdir(exist_ok=True)
     resolvers = Path("/etc/resolv.conf")
     etc.put(folder / "slice/resolv.conf", resolvers.read_bytes() if resolvers.is_file() else b"", 0o644)

@@ -78,7 +78,9 @@ class Parts:
         for layer in self.layers:
             for name in ("upper", "work"):
                 (root / layer.name / name).mkdir(parents=True)
-            os.chown(root / layer.name / "upper", self.first, self.first)
+            upper = root / layer.name / "upper"
+            upper.chmod(stat.S_IMODE(layer.source.stat().st_mode))
+            os.chown(upper, self.first, self.first)
         base, top = self.layers[0].source, root / self.layers[0].name / "upper"
         targets = [bind.target[1:] for bind in self.shown if not bind.target.startswith(_FILLED)]
         for place in map(Path, (*_PLACES, *targets)):
@@ -120,7 +122,7 @@ def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[in
         late = {target: trees.pop(target) for target in list(trees) if target.startswith("proc/")}
         for target, each in trees.items():
             if target.startswith("sys/"):
-                os.makedirs(target)
+                _make_in_sys(root, target.removeprefix("sys/"))
             _attach(each, root, target)
         yield lambda first: _mount_proc(root, first, late)
         os.close(os.open(_SEEDED, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=changes))
@@ -149,7 +151,7 @@ def _attach(found: int, root: int, target: str) -> None:
 
 
 def _without(target: str) -> Refusal:
-    return Refusal(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more: svm reset")
+    return Refusal(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more; reset the sliver")
 
 
 @contextmanager
@@ -185,6 +187,15 @@ def _mount_devices(root: int, first: int) -> None:
     with mounts.within(root, "dev/pts") as folder:
         options = f"newinstance,ptmxmode=0666,mode=620,gid={first + TTY_GROUP}"
         mounts.mount("devpts", mounts.place(folder), "devpts", NOSUID | NOEXEC, options)
+
+
+def _make_in_sys(root: int, path: str) -> None:
+    with mounts.within(root, "sys") as folder:
+        made = Path(mounts.place(folder))
+        for name in path.split("/"):
+            made /= name
+            made.mkdir(exist_ok=True)
+            made.chmod(0o755)
 
 
 def _mount_tmpfs(root: int, target: str, flags: int, options: str) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from nodemgr.slivers.drivers.choice import open_driver
 from nodemgr.slivers.drivers.driver import Image
+from nodemgr.slivers.inside import base
 from nodemgr.slivers.limits import hostranges
 from tests.integration.slivers.conftest import Node, open_node, run_async
 from tests.integration.slivers.test_enemy import keeper
@@ -375,3 +377,33 @@ def test_ranges_are_given_once_on_a_machine(tmp_path: Path) -> None:
     again = tmp_path / "node0b"
     again.mkdir()
     assert hostranges.available(again, registry) not in blocks[1:]
+
+
+def test_slivers_of_another_driver_go_on_as_they_are(tmp_path: Path) -> None:
+    """As after the upgrade of a node whose slivers had one user."""
+    with open_node("unshare", tmp_path, None) as node:
+        spec = node.make("ocean")
+        node.says("ocean", "echo kept >~/kept; setsid sleep 512 >/dev/null 2>&1 </dev/null &")
+        node.driver = open_driver("machine", node.folder)
+        assert node.says("ocean", "cat ~/kept; id -u; pgrep -c -f '^sleep 512'") == "kept\n0\n1"
+        run_async(node.driver.stop("ocean"))
+        run_async(node.driver.create(spec))
+        assert node.says("ocean", "cat ~/kept; id -u") == "kept\n0"
+        with pytest.raises(Refusal) as refused:
+            run_async(node.driver.reset("ocean"))
+        assert refused.value.code is Code.NOT_ALLOWED
+        node.make("lake")
+        assert node.says("lake", "id -u") == "1000"
+
+
+def test_a_file_mode_mask_of_the_nodes_own_is_not_seen_inside(node: Node, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        node.made.append("ocean")
+        layers = base.prepare(tmp_path / "bases")
+        run_async(node.driver.create(node.spec("ocean")))
+    finally:
+        os.umask(before)
+    assert node.says("ocean", "ls / /usr /etc /var /sys /home /etc/slice >/dev/null; cat /etc/hostname") == "ocean-n-1"
+    shut = [path for path in layers[0].source.rglob("*") if path.is_dir() and path.stat().st_mode & 0o055 != 0o055]
+    assert {path.name for path in shut} <= {"root", "sudoers.d", "private", "rules.d"}

@@ -42,6 +42,7 @@ ALLOWED = {
     "nodemgr/slivers/drivers/simulated.py": "slivers that are only said to be there: what counts is the name",
     "nodemgr/slivers/inside/sftp.py": "what the client asked for",
     "nodemgr/slivers/inside/folder.py": "a folder that is put aside, or gets its slice's name",
+    "nodemgr/slivers/inside/base.py": "a folder, put in place when it is whole",
     "nodemgr/slivers/drivers/podman.py": "a container that gets its slice's name",
     "nodemgr/slivers/limits/cgroups.py": "files of the kernel",
     "nodemgr/slivers/limits/disk.py": "an empty disk, put in place when it is whole",
