@@ -65,6 +65,8 @@ class Cgroups:
         if self.folders(name):
             memory = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
             _write(self.places["memory"] / name / memory, ceilings.memory_mb * _MIB)
+            if (swap := self.places["memory"] / name / "memory.swap.max").exists():
+                _write(swap, 0)
             _write(self.places["pids"] / name / "pids.max", ceilings.processes + SPARE_PROCESSES)
             if "cpu" in self.places:
                 self._weigh(self.places["cpu"] / name, ceilings.cpu)

@@ -66,6 +66,9 @@ def test_second_version_steps_into_a_child_of_its_own_first(second: Path) -> Non
     assert (group.parent / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
     assert (group / "memory.max").read_text() == str(64 << 20)
     assert (group / "cpu.weight").read_text() == "200"
+    (group / "memory.swap.max").write_text("max")  # a kernel that counts what is swapped
+    groups.limit("ocean", CEILINGS)
+    assert (group / "memory.swap.max").read_text() == "0"
     assert (group.parent / "cpu.weight").read_text() == str(ALL)
     assert groups.folders("ocean") == [group]
 
