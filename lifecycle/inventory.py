@@ -20,8 +20,9 @@ What = Literal["orphan", "missing"]
 
 _NODES = text("""
     INSERT INTO svm.node AS n (node, node_name, api)
-    SELECT DISTINCT ON (node) node, node_name, api FROM svm.sliver
-    WHERE state <> 'deleted' OR changed_at > now() - interval '1 day'
+    SELECT DISTINCT ON (node) node, node_name, api FROM (
+        SELECT * FROM svm.sliver WHERE state <> 'deleted'
+        UNION ALL SELECT * FROM svm.sliver WHERE state = 'deleted' AND changed_at > now() - interval '1 day') AS v
     ORDER BY node, changed_at DESC
     ON CONFLICT (node) DO UPDATE SET node_name = excluded.node_name, api = excluded.api
 """)

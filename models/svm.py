@@ -142,6 +142,8 @@ sliver = Table(
     Index("ix_sliver_renew_at", "renew_at", postgresql_where=text("state IN ('leased', 'running')")),
     Index("ix_sliver_expires_at", "expires_at", postgresql_where=text("state IN ('ticketed', 'leased', 'running')")),
     Index("ix_sliver_node", "node", "state"),
+    Index("ix_sliver_living", "slice", postgresql_where=text("state <> 'deleted'")),
+    Index("ix_sliver_gone", "changed_at", postgresql_where=text("state = 'deleted'")),
 )
 
 slice_key = Table(

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _TRASH = ".removed-"
 _NAMELESS = ".nameless-"
+_FILE_KIB = 16  # what a file system for general use has a file for (mke2fs(8))
 _OWN = ("home", "tmp", "root")  # where a sliver's own files are
 # Why a whole file may be out of reach for a while: that is the node manager's trouble, not the file's.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -166,7 +167,8 @@ class SliverFolder:
         self.discard_rests()
 
     def disk_kib(self) -> int:
-        """KiB of the sliver's own files, those in folders that it has shut included; 0 when it is not there.
+        """KiB of the sliver's own files, those in folders that it has shut included; 0 when it is not there. A file
+        counts as `_FILE_KIB` at least, for a disk can be full of files, too.
 
         The host's du, with the sliver's uid and the right to read: it follows no link.
         """
@@ -181,8 +183,11 @@ class SliverFolder:
         if os.geteuid() == 0:
             become = ["setpriv", f"--reuid={owner or 0}", f"--regid={owner or 0}", "--clear-groups", *rights, "--"]
         own = [name for name in _OWN if (self.path / name).is_dir()]
-        counted = [*become, "du", "-k", "-s", "-x", "-c", "--", *own]
-        said = run_helper(counted, "the sliver's files cannot be counted", cwd=self.path)
+        kib, files = (self._counted([*become, "du", how, "-s", "-x", "-c", "--", *own]) for how in ("-k", "--inodes"))
+        return max(kib, files * _FILE_KIB)
+
+    def _counted(self, du: list[str]) -> int:
+        said = run_helper(du, "the sliver's files cannot be counted", cwd=self.path)
         return int(said.splitlines()[-1].split()[0])
 
     def _read(self, name: str, made: Callable[[dict[str, Any]], T]) -> T | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _MIB = 1 << 20
+_ALL_SLIVERS = 50  # together, on each processor: half of one process of the node manager's
 _NEEDED = ("memory", "pids")
 _OPTIONAL = {1: ("cpu", "cpuacct", "cpuset"), 2: ("cpu",)}  # Java believes in the first version only with all of them
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
@@ -54,8 +55,8 @@ class Cgroups:
             if self.version == 2:
                 _write(place / "cgroup.subtree_control", " ".join(f"+{kind}" for kind in self.places))
             self._make(place / name)
-        if "cpu" in self.places:  # on each processor all slivers together weigh as much as one process of the node's
-            self._weigh(self.places["cpu"], 100 * (os.cpu_count() or 1))
+        if "cpu" in self.places:
+            self._weigh(self.places["cpu"], _ALL_SLIVERS * (os.cpu_count() or 1))
         self.limit(name, ceilings)
         return self.join(name)
 
@@ -64,6 +65,8 @@ class Cgroups:
         if self.folders(name):
             memory = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
             _write(self.places["memory"] / name / memory, ceilings.memory_mb * _MIB)
+            if (swap := self.places["memory"] / name / "memory.swap.max").exists():
+                _write(swap, 0)
             _write(self.places["pids"] / name / "pids.max", ceilings.processes + SPARE_PROCESSES)
             if "cpu" in self.places:
                 self._weigh(self.places["cpu"] / name, ceilings.cpu)
@@ -141,7 +144,7 @@ def available(directory: Path, root: Path = _ROOT, own: str | None = None) -> Cg
         return Cgroups(1, found) if all(kind in found for kind in _NEEDED) else None
     for unified in (root, root / "unified"):
         base = unified / paths.get("", "").lstrip("/")
-        if _controllers(base / "cgroup.controllers"):
+        if _controllers(base / "cgroup.controllers") >= set(_NEEDED):
             return _second_version(base, name)
     return None
 
@@ -149,24 +152,33 @@ def available(directory: Path, root: Path = _ROOT, own: str | None = None) -> Cg
 def _second_version(base: Path, name: str) -> Cgroups | None:
     """In version 2 a group with processes cannot bound its children: we step into a child of our own first. Where
     others share our group the kernel refuses that, and then there are no groups."""
-    kinds = _controllers(base / "cgroup.controllers")
+    kinds = _controllers(base / "cgroup.subtree_control")
     try:
-        if not set(kinds) <= set(_controllers(base / "cgroup.subtree_control")):
+        if not set(_NEEDED) <= kinds:
             (base / f"{name}-node").mkdir(exist_ok=True)
             _write(base / f"{name}-node" / "cgroup.procs", os.getpid())
-            _write(base / "cgroup.subtree_control", " ".join(f"+{kind}" for kind in kinds))
+            kinds = {kind for kind in _controllers(base / "cgroup.controllers") if _enabled(base, kind)}
     except OSError:
         return None
-    return Cgroups(2, dict.fromkeys(kinds, base / name)) if os.access(base, os.W_OK) else None
+    usable = set(_NEEDED) <= kinds and os.access(base, os.W_OK)
+    return Cgroups(2, dict.fromkeys(sorted(kinds), base / name)) if usable else None
 
 
-def _controllers(file: Path) -> tuple[str, ...]:
-    """Those of a group's controllers that we use; none where one is missing that we need."""
+def _enabled(group: Path, kind: str) -> bool:
+    """Have a group's children bounded by a controller, where that can be: processors not beside real-time processes."""
     try:
-        there = file.read_text(encoding="ascii").split()
+        _write(group / "cgroup.subtree_control", f"+{kind}")
     except OSError:
-        return ()
-    return tuple(k for k in (*_NEEDED, *_OPTIONAL[2]) if k in there) if set(_NEEDED) <= set(there) else ()
+        return False
+    return True
+
+
+def _controllers(file: Path) -> set[str]:
+    """Those of a group's controllers that we use."""
+    try:
+        return set(file.read_text(encoding="ascii").split()) & {*_NEEDED, *_OPTIONAL[2]}
+    except OSError:
+        return set()
 
 
 def _paths(text: str) -> dict[str, str]:

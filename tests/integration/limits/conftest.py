@@ -10,7 +10,7 @@ import pytest
 from tests.integration.slivers.conftest import Node, open_node
 
 
-@pytest.fixture(params=("bubblewrap", "unshare"))
+@pytest.fixture(params=("machine", "bubblewrap", "unshare"))
 def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
     """A node for each driver, empty."""
     with open_node(request.param, tmp_path, None) as made:

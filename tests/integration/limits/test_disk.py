@@ -50,6 +50,17 @@ with Disks(image.parent.parent).attached(image) as device:
     time.sleep(60)
 """
 
+# How much fits in before and after there are 16,000 files more.
+MANY = """
+import os, sys
+from pathlib import Path
+from nodemgr.storage.ballast import free_bytes
+print(free_bytes(Path(sys.argv[1])))
+for number in range(16_000):
+    os.mknod(f"{sys.argv[1]}/{number}")
+print(free_bytes(Path(sys.argv[1])))
+"""
+
 
 @pytest.fixture
 def disks(tmp_path: Path) -> Disks:
@@ -162,6 +173,15 @@ def test_deleted_files_give_their_room_back_to_the_node(disks: Disks, image: Pat
     inside(disks, image, "/bin/sh", "-c", f"rm {place}/big; sync")
     assert let_go(image)
     assert image.stat().st_blocks * 512 < 10 * MIB
+
+
+def test_a_file_system_that_is_full_of_files_counts_as_full(disks: Disks, tmp_path: Path) -> None:
+    """As the node's own would be, which `nodemgr.storage` asks."""
+    image = made(disks, tmp_path, "ocean", 200)
+    asked = [sys.executable, "-c", MANY, str(tmp_path / "mounted")]
+    empty, full = map(int, inside(disks, image, *asked).split())
+    assert empty > 190 * MIB
+    assert full < 20 * MIB
 
 
 def test_usage_counts_bytes_and_files(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings, Cgroups, a
 V1 = "9:name=systemd:/\n8:pids:/node\n7:cpuset:/\n6:cpu,cpuacct:/node\n4:memory:/outer/node\n0::/\n"
 V2 = "0::/system.slice/dslice-node.service\n"
 CEILINGS = Ceilings(64, 10, 200)
-ALL = 100 * (os.cpu_count() or 1)
+ALL = 50 * (os.cpu_count() or 1)
 
 
 @pytest.fixture
@@ -59,13 +59,16 @@ def test_second_version_steps_into_a_child_of_its_own_first(second: Path) -> Non
     groups = opened(second, V2)
     leaf = next(path for path in own.iterdir() if path.name.endswith("-node"))
     assert (leaf / "cgroup.procs").read_text().isdigit()
-    assert (own / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    assert set(groups.places) == {"memory", "pids", "cpu"}
     groups.make("ocean", CEILINGS)
     assert list(groups.shown("ocean")) == [""]
     group = groups.shown("ocean")[""]
-    assert (group.parent / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    assert (group.parent / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
     assert (group / "memory.max").read_text() == str(64 << 20)
     assert (group / "cpu.weight").read_text() == "200"
+    (group / "memory.swap.max").write_text("max")  # a kernel that counts what is swapped
+    groups.limit("ocean", CEILINGS)
+    assert (group / "memory.swap.max").read_text() == "0"
     assert (group.parent / "cpu.weight").read_text() == str(ALL)
     assert groups.folders("ocean") == [group]
 
