@@ -84,6 +84,10 @@ def tree(source: Path, flags: int, user_namespace: int | None = None) -> Iterato
         shifted = 0 if user_namespace is None else _IDMAP
         attributes = struct.pack("4Q", flags | shifted, 0, 0, user_namespace or 0)
         changed = _libc.syscall(_MOUNT_SETATTR, found, b"", _EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes)))
+        if changed < 0 and shifted and ctypes.get_errno() == errno.EINVAL:
+            raise OSError(
+                errno.EINVAL, "this kernel, or the file system there, cannot shift the ids of a mount", str(source)
+            )
         _check(changed, source)
         yield found
     finally:

@@ -16,6 +16,8 @@ from nodemgr.slivers.drivers.choice import open_driver
 from nodemgr.slivers.drivers.driver import Image
 from nodemgr.slivers.inside import base
 from nodemgr.slivers.limits import hostranges
+from nodemgr.slivers.process import mounts
+from nodemgr.slivers.process.userids import user_namespace
 from tests.integration.slivers.conftest import Node, open_node, run_async
 from tests.integration.slivers.test_enemy import keeper
 from tests.integration.slivers.test_life import eventually
@@ -269,12 +271,12 @@ def test_its_end_leaves_nothing(node: Node) -> None:
         " cp /bin/true /usr/bin/mine; chmod 4755 /usr/bin/mine; mv /usr/share/man /usr/share/men;"
         " setsid sleep 511 >/dev/null 2>&1 </dev/null &",
     )
-    mounts = Path("/proc/self/mountinfo").read_text()
+    mounted = Path("/proc/self/mountinfo").read_text()
     run_async(node.driver.delete("ocean"))
     assert not first.alive
     assert [path.name for path in node.folder.iterdir()] == [".ssh"]
-    assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert str(node.folder) not in mounts
+    assert Path("/proc/self/mountinfo").read_text() == mounted
+    assert str(node.folder) not in mounted
     assert subprocess.run(["pgrep", "-f", "^sleep 511"]).returncode == 1
     eventually(lambda: owned_by(host_uid) == [])  # unshare(1) ends a moment after its child
     assert not node.driver._given  # type: ignore[attr-defined]
@@ -372,8 +374,8 @@ def test_a_disk_of_its_own_holds_everything_and_no_more(node: Node) -> None:
     assert 0 < run_async(node.driver.disk_kib("ocean")) < 60 << 10
     run_async(node.driver.reset("ocean"))
     assert node.says("ocean", "cat ~/kept; ls /etc/kept 2>/dev/null || sudo -n id -u") == "kept\n0"
-    mounts = Path("/proc/self/mountinfo").read_text()
-    assert str(node.folder) not in mounts
+    mounted = Path("/proc/self/mountinfo").read_text()
+    assert str(node.folder) not in mounted
     run_async(node.driver.delete("ocean"))
     assert [path.name for path in node.folder.iterdir() if not path.name.startswith(".")] == []
     eventually(lambda: loops(node) == [])
@@ -422,3 +424,19 @@ def test_a_file_mode_mask_of_the_nodes_own_is_not_seen_inside(node: Node, tmp_pa
     assert node.says("ocean", "ls / /usr /etc /var /sys /home /etc/slice >/dev/null; cat /etc/hostname") == "ocean-n-1"
     shut = [path for path in layers[0].source.rglob("*") if path.is_dir() and path.stat().st_mode & 0o055 != 0o055]
     assert {path.name for path in shut} <= {"root", "sudoers.d", "private", "rules.d"}
+
+
+def test_a_file_system_that_cannot_shift_ids_is_named(node: Node, tmp_path: Path) -> None:
+    """As where the node's own `/` is an overlay."""
+    for name in ("upper", "work", "over"):
+        (tmp_path / name).mkdir()
+    first = node.driver._ranges.start  # type: ignore[attr-defined]
+
+    def shift(_: int) -> None:
+        options = f"lowerdir=/usr,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+        mounts.mount("over", str(tmp_path / "over"), "overlay", 0, options)
+        with user_namespace(first, 10) as (_, users), mounts.tree(tmp_path / "over", mounts.RDONLY, users):
+            pass
+
+    with pytest.raises(OSError, match=r"cannot shift the ids of a mount.*/over"):
+        mounts.apart(shift)
