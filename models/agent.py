@@ -51,7 +51,13 @@ ad = Table(
     Column("host_key", Text, nullable=False),
     Column("simulated", Boolean, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
-    Column("disk_free_mb", Integer),  # null where the node does not say it
+    # Null where the node does not say it.
+    Column("disk_free_mb", Integer),
+    Column("sliver_mb", Integer),
+    Column("most_processes", Integer),
+    Column("disk_unpromised_mb", Integer),
+    Column("images", JSONB(none_as_null=True)),
+    Column("quota", Text),
     CheckConstraint("slots_free >= 0 AND slots_free <= slots", name="slots"),
     CheckConstraint("max_leaselen > 0", name="leaselen"),
     CheckConstraint("frontdoor_port BETWEEN 1 AND 65535", name="port"),
@@ -97,6 +103,7 @@ ticket = Table(
     Column("state", Text, nullable=False),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
+    Column("needs", JSONB, nullable=False, server_default="{}"),
     CheckConstraint("state IN ('reserved', 'issued', 'returned')", name="state"),
     CheckConstraint("state = 'reserved' OR slice_id IS NOT NULL", name="registered"),
     CheckConstraint("leaselen > 0", name="leaselen"),
