@@ -39,6 +39,7 @@ KNOWN = frozenset(
         "DSLICE_GRACE",
         "DSLICE_HISTORY_DAYS",
         "DSLICE_HOME",
+        "DSLICE_IMAGES",
         "DSLICE_KEEPER",
         "DSLICE_LISTEN",
         "DSLICE_LOG_FORMAT",

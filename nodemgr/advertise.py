@@ -59,6 +59,7 @@ def advertisement(node: Node, place: Location) -> Ad:
         sliver_mb=capacity.sliver_mb,
         most_processes=capacity.most_processes,
         disk_unpromised_mb=0 if node.disk_full else room.disk_mb,
+        images={name: image.digest for name, image in node.images.offered(node.driver).items()} or None,
     )
 
 

@@ -12,6 +12,7 @@ from nodemgr.api import at, create_app
 from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.frontdoor.forward import Here
+from nodemgr.images import Images
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
 from nodemgr.periodic import look_after
@@ -58,6 +59,7 @@ def run(settings: Settings) -> None:
             agents=frozenset(settings.agent_urls),
             grace=settings.grace,
             disk=disk,
+            images=Images(settings.images_folder),
         )
         asyncio.run(_run(settings, member, node))
 

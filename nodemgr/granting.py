@@ -25,6 +25,8 @@ def grant(node: Node, ticket: Ticket, caller: Caller, held: LeaseRow | None) -> 
     holder = Held(held.slice_id, held.owner, held.needs, held.has_sliver) if held else None
     room = Room(capacity, node.store.promised(), node.disk.room_mb if node.disk else None)
     admit(ticket, agents=node.agents, held=holder, room=room)
+    if node.images.find(ticket.needs, node.driver):
+        node.images.register(node.identity.name, node.store.path)
     before = held.generation if held else node.store.past_generation(ticket.slice_id)
     return signed(
         node,

@@ -30,6 +30,7 @@ from nodemgr.admission import Capacity, lease_end, next_generation
 from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
 from nodemgr.granting import grant, same_lease, signed, too_many
+from nodemgr.images import Images
 from nodemgr.slicekey import SlicePair
 from nodemgr.slivers.drivers.driver import Driver, SliverSpec
 from nodemgr.specs import spec_of
@@ -66,6 +67,7 @@ class Node:
         sessions: the front door; None on a simulated node.
         full: takes no new ticket (fault injection), whatever its capacity.
         disk: what its slivers fill; None where they cannot.
+        images: what they may begin as.
         peers: front doors of all advertised nodes, kept by `neighbours.py`.
         stopped: owners whose slivers plc has stopped (`stops.py`).
         halted: slivers, by slice_id, that may have been stopped for that; True for those that are for certain.
@@ -84,6 +86,7 @@ class Node:
     sessions: SessionCloser | None = None
     full: bool = False
     disk: Disk | None = None
+    images: Images = field(default_factory=Images)
     peers: frozenset[tuple[str, int]] = frozenset()
     stopped: frozenset[Identity] = frozenset()
     halted: dict[UUID, bool] = field(default_factory=dict)

@@ -24,6 +24,7 @@ class CommonSettings(MemberSettings):
         slots: slivers at once. memory_mb: memory for all of them, MiB; sliver_mb of it for each whose slice does not
             say how much it needs.
         processes: most processes of one sliver; most_processes: of one whose slice says how many it needs.
+        images: folder of the machine's images (`dslice image`), 0700; empty: there are none.
         disk_mb: disk that may be promised to slivers whose slices say how much they need, MiB; 0: what the disk has.
         longest: longest lease, seconds.
         grace: seconds that a sliver outlives its lease.
@@ -40,6 +41,7 @@ class CommonSettings(MemberSettings):
     processes: Annotated[int, Field(ge=1)] = Field(default=256, validation_alias="DSLICE_SLIVER_PROCESSES")
     most_processes: Annotated[int, Field(ge=1)] = 4_096
     disk_mb: Annotated[int, Field(ge=0)] = 0
+    images: str = ""
     longest: Annotated[int, Field(ge=1, le=MAX_LEASELEN)] = Field(
         default=MAX_LEASELEN, validation_alias="DSLICE_MAX_LEASELEN"
     )
@@ -57,6 +59,10 @@ class CommonSettings(MemberSettings):
         """Each agent with its URL, None where plc's directory knows it."""
         entries = [entry.strip().partition("=") for entry in self.agents.split(",") if entry.strip()]
         return {Identity(Role.AGENT, name): url or None for name, _, url in entries}
+
+    @property
+    def images_folder(self) -> Path | None:
+        return Path(self.images) if self.images else None
 
     @property
     def capacity(self) -> Capacity:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def spec_of(node: Node, lease: LeaseRow, given: SlicePair) -> SliverSpec:
-    """Raises Refusal(BAD_INPUT) for a key pair that is none."""
+    """Raises Refusal: BAD_INPUT for a key pair that is none, OVER_CAPACITY when the image is not here any more."""
     public_key, needs = check_pair(given.private_key, given.public_key), lease.needs
     return SliverSpec(
         slice=lease.slice,
@@ -26,4 +26,5 @@ def spec_of(node: Node, lease: LeaseRow, given: SlicePair) -> SliverSpec:
         public_key=public_key.line,
         disk_mb=needs.disk_mb,
         cpu=needs.cpu or ORDINARY_CPU,
+        image=node.images.find(needs, node.driver),
     )

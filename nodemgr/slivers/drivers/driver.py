@@ -131,6 +131,10 @@ class Driver(Protocol):
     def simulated(self) -> bool:
         """True when there is nothing to log in to; shown wherever the node is."""
 
+    @property
+    def images(self) -> bool:
+        """Whether its slivers have a root file system of their own, which may begin as an image."""
+
     async def create(self, spec: SliverSpec) -> None:
         """Make and start the sliver. One that is there under the same slice_id stays as it is (but runs afterwards),
         as does one whose record is damaged: that is written anew. One under another slice_id is removed first, for the

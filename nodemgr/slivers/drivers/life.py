@@ -51,6 +51,7 @@ class LocalDriver:
 
     name = ""
     simulated = False
+    images = False
 
     def __init__(self, directory: Path) -> None:
         leave_session_keyring()

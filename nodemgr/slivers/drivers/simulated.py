@@ -46,6 +46,7 @@ class SimulatedDriver:
     failing: str | None = None
     name: str = field(default="simulated", init=False)
     simulated: bool = field(default=True, init=False)
+    images: bool = field(default=True, init=False)  # as good as any other
 
     def __post_init__(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
