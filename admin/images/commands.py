@@ -90,7 +90,10 @@ def remove(name: str) -> None:
 
 
 def _store() -> Store:
-    return Store(Path(Settings.load(["images"]).images))
+    folder = Settings.load().images
+    if not folder:
+        raise Refusal(Code.BAD_INPUT, "DSLICE_IMAGES is not set: name the folder that this machine's nodes are told")
+    return Store(Path(folder))
 
 
 def _say(added: Added) -> None:
