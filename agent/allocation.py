@@ -132,7 +132,7 @@ def _too_few(places: Sequence[Candidate], available: int, numnodes: int, needs: 
     there = f"{available}{listed} available"
     if needs and len(places) > available:
         there = f"{available}{listed} {'has' if available == 1 else 'have'} {_lacking(places, numnodes, needs)}"
-        advice = "ask for less, for fewer nodes, or try again later"
+        advice = "ask for less or for fewer nodes; svm getads --long shows what there is"
     return Refusal(
         Code.TOO_FEW_NODES,
         f"too few nodes: {numnodes} asked for, {there}, nothing taken; {advice}",

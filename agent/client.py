@@ -46,6 +46,7 @@ class Ad:
         expires_at: when the advertisement stops counting (set by the agent).
         disk_free_mb: about so much room its slivers have on its disk, MiB; 0: it counts as full, and the node takes no
             new sliver. None where the node does not say it.
+        memory_mb, disk_mb: all that its slivers may have together; None where the node does not say it.
         sliver_mb: memory of a sliver that does not say what it needs, MiB; None for a node that knows of no needs.
         most_processes: of a sliver that says how many it needs.
         disk_unpromised_mb: disk in MiB not yet promised to slivers; None where nobody counts it.
@@ -65,6 +66,8 @@ class Ad:
     simulated: bool
     expires_at: datetime
     disk_free_mb: int | None = None
+    memory_mb: int | None = None
+    disk_mb: int | None = None
     sliver_mb: int | None = None
     most_processes: int | None = None
     disk_unpromised_mb: int | None = None

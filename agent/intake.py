@@ -82,6 +82,8 @@ class AdBody(BaseModel):
     simulated: bool
     burnt: Annotated[list[Jti], Field(max_length=MAX_LISTED)] = []
     disk_free_mb: Count | None = None
+    memory_mb: Count | None = None
+    disk_mb: Count | None = None
     sliver_mb: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
     most_processes: Count | None = None
     disk_unpromised_mb: Count | None = None

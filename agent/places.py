@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Integer, Subquery, cast, distinct, func, null, select
+from sqlalchemy import ColumnElement, Connection, Integer, Numeric, Subquery, cast, func, literal, null, select
 
 from agent.ads import any_array, from_row
 from agent.allocation import Candidate, choose
@@ -129,7 +129,7 @@ def _candidates(
 def _promised(wanted: Demand, now: datetime) -> Subquery:
     """By node, what open tickets of other slices hold there: places, memory and disk; and whether `wanted` has one."""
     mine = (ticket.c.owner == wanted.owner.uri) & (ticket.c.slice == wanted.slice)
-    memory, disk = (cast(ticket.c.needs[name].astext, Integer) for name in ("memory_mb", "disk_mb"))
+    memory, disk = _amount("memory_mb"), _amount("disk_mb")
     most = func.max(memory).label("memory"), func.max(disk).label("disk")
     each = (
         select(ticket.c.node, func.bool_or(mine).label("mine"), *most)
@@ -152,6 +152,20 @@ def _promised(wanted: Demand, now: datetime) -> Subquery:
     )
 
 
+def _amount(name: str) -> ColumnElement[int]:
+    """What a ticket says that it needs of this; null where it says nothing."""
+    return cast(ticket.c.needs[name].astext, Integer)
+
+
+def _places(memory: ColumnElement[int], disk: ColumnElement[int]) -> ColumnElement[int]:
+    """How many of a node's places (`ad`) so much memory or disk is worth, all of its places being worth all it has."""
+    shares = [
+        ad.c.slots * cast(one, Numeric) / func.nullif(all_, 0)
+        for one, all_ in ((memory, ad.c.memory_mb), (disk, ad.c.disk_mb))
+    ]
+    return cast(func.ceil(func.greatest(1, *shares)), Integer)
+
+
 def _check_share(
     connection: Connection, wanted: Demand, chosen: Sequence[Candidate], share: int, now: datetime
 ) -> None:
@@ -159,9 +173,22 @@ def _check_share(
     live = select(func.count(), func.coalesce(func.sum(ad.c.slots), 0)).where(ad.c.expires_at > now)
     nodes, places = connection.execute(live).one()
     most = max(nodes, places * share // 100)
-    held = func.count(distinct(ticket.c.node + " " + ticket.c.slice))
+    memory, disk = _amount("memory_mb"), _amount("disk_mb")
     mine = (ticket.c.owner == wanted.owner.uri, ticket.c.expires_at > now)
-    has = (connection.scalar(select(held).where(*mine)) or 0) + sum(not candidate.own for candidate in chosen)
+    each = (
+        select(ticket.c.node, func.max(memory).label("memory"), func.max(disk).label("disk"))
+        .where(*mine)
+        .group_by(ticket.c.node, ticket.c.slice)
+        .subquery()
+    )
+    held = select(func.sum(_places(each.c.memory, each.c.disk))).select_from(each)
+    has = connection.scalar(held.outerjoin(ad, ad.c.node == each.c.node)) or 0
+    new = [candidate.node for candidate in chosen if not candidate.own]
+    if wanted.needs.memory_mb or wanted.needs.disk_mb:
+        asked = _places(literal(wanted.needs.memory_mb, Integer), literal(wanted.needs.disk_mb, Integer))
+        has += connection.scalar(select(func.sum(asked)).where(ad.c.node == any_array(new))) or 0
+    else:
+        has += len(new)
     if has > most:
         raise _too_many(f"your unused tickets would hold {has} of {places} places and may hold {most}", has, most)
 

@@ -53,6 +53,8 @@ ad = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     # Null where the node does not say it.
     Column("disk_free_mb", Integer),
+    Column("memory_mb", Integer),
+    Column("disk_mb", Integer),
     Column("sliver_mb", Integer),
     Column("most_processes", Integer),
     Column("disk_unpromised_mb", Integer),

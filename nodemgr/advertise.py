@@ -56,6 +56,8 @@ def advertisement(node: Node, place: Location) -> Ad:
         simulated=node.driver.simulated,
         expires_at=node.now() + timedelta(seconds=AD_LIFETIME),
         disk_free_mb=_disk_free_mb(node),
+        memory_mb=capacity.memory_mb,
+        disk_mb=capacity.disk_mb,
         sliver_mb=capacity.sliver_mb,
         most_processes=capacity.most_processes,
         disk_unpromised_mb=0 if node.disk_full else room.disk_mb,

@@ -35,14 +35,14 @@ def _long(ad: Mapping[str, Any]) -> tuple[str, ...]:
     address = f"{ad['address']} (simulated)" if ad["simulated"] else str(ad["address"])
     unpromised, free = ad.get("disk_unpromised_mb"), ad.get("disk_free_mb")
     images = ", ".join(printable(str(name), 63) for name in sorted(ad.get("images") or ()))
-    places = f"{ad['slots_free']} of {ad['slots']}"
-    disk = _mib(free if unpromised is None else unpromised)
+    places, memory = f"{ad['slots_free']} of {ad['slots']}", _mib(ad["memory_free_mb"], ad.get("memory_mb"))
+    disk = _mib(free if unpromised is None else unpromised, ad.get("disk_mb"))
     site, quota = printable(str(ad["site"]), 64), printable(str(ad.get("quota") or "-"), 16)
-    return address, site, places, _mib(ad["memory_free_mb"]), disk, quota, images or "-"
+    return address, site, places, memory, disk, quota, images or "-"
 
 
-def _mib(number: int | None) -> str:
-    return "-" if number is None else f"{number:,} MiB"
+def _mib(free: int | None, of: int | None) -> str:
+    return "-" if free is None else f"{free:,} MiB" if of is None else f"{free:,} of {of:,} MiB"
 
 
 def _address(ad: Mapping[str, object]) -> str:

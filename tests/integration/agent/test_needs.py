@@ -88,6 +88,17 @@ async def test_an_open_ticket_holds_memory_and_disk(lab: Lab, as_pi: Session) ->
         await give_back(lab, as_pi, found)
 
 
+async def test_large_tickets_hold_as_many_places_as_they_are_worth(lab: Lab, as_pi: Session) -> None:
+    """Half of all 24 places may be held by one owner's unused tickets: half of all memory too."""
+    found = await ask(lab, as_pi, slice_name(), 6, needs=Needs(memory_mb=8_192))
+    refusal = await refused(lab, as_pi)
+    assert refusal.code is Code.OVER_CAPACITY
+    assert "your unused tickets would hold 13 of 24 places and may hold 12" in refusal.reason
+    await give_back(lab, as_pi, found)
+    assert "18 of 24" in (await refused(lab, as_pi, 6, needs=Needs(memory_mb=8_193))).reason
+    await give_back(lab, as_pi, await ask(lab, as_pi, slice_name(), 4, needs=Needs(memory_mb=8_193)))
+
+
 async def test_a_slices_own_open_ticket_is_about_the_same_place(lab: Lab, as_pi: Session) -> None:
     name, address = slice_name(), lab.addresses()[2]
     first = await ask(lab, as_pi, name, ips=[address], needs=NEEDS)

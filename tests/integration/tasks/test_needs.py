@@ -117,7 +117,7 @@ def test_an_image_from_the_file_to_the_nodes(
     needs = Needs(image="hello", digest=digest)
     assert has(lab, name) == [needs] * 3
     assert farm.rows("SELECT needs FROM svm.slice WHERE name = :n", n=name) == [(needs.to_json(),)]
-    with pytest.raises(Refusal, match=f"hello is in use by {name} on s.* and 2 more nodes"):
+    with pytest.raises(Refusal, match=f"hello is in use by {name} on s.* and 2 others"):
         stores[0].remove("hello")
     farm.run(Verb.DELETESLICE, name, owner)
     stores[0].remove("hello")
@@ -172,7 +172,7 @@ def test_as_it_is_typed(typist: Typist, lab: Lab) -> None:
     assert '"needs": {"memory_mb": 9000, "cpu": 200}' in typist.svm("--json", "status", typist.name).out
     said = typist.svm("getads", "--long").out
     assert said.split("\n")[0].split() == ["NODE", "SITE", "PLACES", "MEMORY", "DISK", "QUOTA", "IMAGES"]
-    assert "16,384 MiB" in said
+    assert "16,384 of 16,384 MiB" in said
     assert "(simulated)" in said
 
 
@@ -194,7 +194,8 @@ def test_asked_for_less_it_is_made(typist: Typist) -> None:
     for words in (("createslice", "--dry-run", "FILE"), ("createslice", "FILE")):
         said = typist.svm(*words)
         assert said.status == 1
-        assert "0 have 99,999 MiB of memory free, nothing taken; ask for less" in said.err
+        assert "0 have 99,999 MiB of memory free, nothing taken; ask for less or for fewer nodes" in said.err
+        assert "of 16,384 MiB" in typist.svm("getads", "--long").out
     write(typist, "<memory>999</memory>")
     assert typist.svm("createslice", "FILE").status == 0
 

@@ -9,7 +9,7 @@ down_revision = "agent_0003"
 branch_labels = None
 depends_on = None
 
-NUMBERS, OTHERS = ("sliver_mb", "most_processes", "disk_unpromised_mb"), ("images", "quota")
+NUMBERS, OTHERS = ("memory_mb", "disk_mb", "sliver_mb", "most_processes", "disk_unpromised_mb"), ("images", "quota")
 
 
 def upgrade() -> None:
