@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "svm_0007"
-down_revision = "svm_0006"
+revision = "svm_0009"
+down_revision = "svm_0007"
 branch_labels = None
 depends_on = None
 
