@@ -60,6 +60,14 @@ def kept(folder: Path) -> list[Kept]:
     return [found for name in names if IMAGE.fullmatch(name) and (found := _read(folder / name))]
 
 
+def _images(folder: Path) -> Mapping[str, Image]:
+    try:
+        return {each.name: Image(each.name, each.digest, folder / each.name / ROOT) for each in kept(folder)}
+    except OSError as error:
+        log.warning("there are no images for this node: %s cannot be read (%s)", folder, error.strerror)
+        return NO_IMAGES
+
+
 def _read(folder: Path) -> Kept | None:
     try:
         said = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -87,9 +95,7 @@ class Images:
         except OSError:
             return NO_IMAGES
         if seen != self._seen:
-            places = {each: self.folder / each.name / ROOT for each in kept(self.folder)}
-            self._found = {each.name: Image(each.name, each.digest, root) for each, root in places.items()}
-            self._seen = seen
+            self._seen, self._found = seen, _images(self.folder)
         return self._found
 
     def find(self, needs: Needs, driver: Driver) -> Image | None:

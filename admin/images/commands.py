@@ -46,7 +46,8 @@ def add(name: str, source: Path) -> None:
 
     SOURCE is a tar (plain, gzip, bzip2 or xz) or a folder.
     """
-    _say(_store().add(name, lambda: entries(source), datetime.now(UTC)))
+    store = _store()
+    _say(store.add(name, lambda: entries(source, store.folder), datetime.now(UTC)))
 
 
 @image.command()
@@ -67,7 +68,7 @@ def build(name: str, suite: str) -> None:
         tar = Path(scratch, "root.tar")
         if subprocess.run([program, *command(suite, tar)], check=False).returncode:
             raise Refusal(Code.BAD_INPUT, f"mmdebstrap could not make {suite}; what it says above tells why")
-        _say(store.add(name, lambda: entries(tar), datetime.now(UTC)))
+        _say(store.add(name, lambda: entries(tar, store.folder), datetime.now(UTC)))
 
 
 @image.command("list")

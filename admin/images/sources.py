@@ -88,9 +88,12 @@ _FILE_KINDS = {
 }
 
 
-def entries(source: Path) -> Iterator[Entry]:
-    """Of a tar (plain, gzip, bzip2, xz) or of a folder. Raises Refusal(BAD_INPUT) for what is neither, or not safe."""
-    return _of_folder(source) if source.is_dir() else _of_tar(source)
+def entries(source: Path, without: Path) -> Iterator[Entry]:
+    """Of a tar (plain, gzip, bzip2, xz), or of a folder without what is in `without`, where it is copied to.
+
+    Raises Refusal(BAD_INPUT) for what is neither, or not safe.
+    """
+    return _of_folder(source, without) if source.is_dir() else _of_tar(source)
 
 
 def _of_tar(path: Path) -> Iterator[Entry]:
@@ -134,17 +137,19 @@ def safe(name: str) -> Parts:
     return parts
 
 
-def _of_folder(root: Path) -> Iterator[Entry]:
+def _of_folder(root: Path, without: Path) -> Iterator[Entry]:
     """Of this file system alone: what is mounted below it is left out, so that `/` can be given."""
     known: dict[int, Parts] = {}
-    device = root.stat().st_dev
+    own, target = root.stat(), without.stat()
+    where = (own.st_dev, target.st_ino if target.st_dev == own.st_dev else None)
     try:
-        yield from _below(os.fspath(root), (), device, known)
+        yield from _below(os.fspath(root), (), where, known)
     except OSError as error:
         raise _bad(f"{error.filename} cannot be read ({error.strerror}); run this as who may") from error
 
 
-def _below(path: str, parts: Parts, device: int, known: dict[int, Parts]) -> Iterator[Entry]:
+def _below(path: str, parts: Parts, where: tuple[int, int | None], known: dict[int, Parts]) -> Iterator[Entry]:
+    """`where`: the file system (its device) and the folder there (its inode) that is left out."""
     found = os.lstat(path)
     kind = _FILE_KINDS.get(stat.S_IFMT(found.st_mode))
     if kind is None:  # a socket is nothing without who listens
@@ -156,9 +161,9 @@ def _below(path: str, parts: Parts, device: int, known: dict[int, Parts]) -> Ite
             yield _entry(parts, kind, found, content=content)
     else:
         yield _entry(parts, kind, found, target=os.readlink(path) if kind is Kind.LINK else "")
-    if kind is Kind.FOLDER and found.st_dev == device:
+    if kind is Kind.FOLDER and found.st_dev == where[0] and found.st_ino != where[1]:
         for name in sorted(os.listdir(path)):
-            yield from _below(os.path.join(path, name), (*parts, name), device, known)
+            yield from _below(os.path.join(path, name), (*parts, name), where, known)
 
 
 def _entry(

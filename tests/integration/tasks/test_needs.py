@@ -74,7 +74,7 @@ def image_of(store: Store, name: str, text: str) -> str:
     source = store.folder.parent / text
     source.mkdir()
     (source / "motd").write_text(text)
-    return store.add(name, lambda: entries(source), datetime.now(UTC)).image.digest
+    return store.add(name, lambda: entries(source, store.folder), datetime.now(UTC)).image.digest
 
 
 async def told(lab: Lab, address: str) -> None:

@@ -81,7 +81,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def add(store: Store, source: Path, name: str = "hello") -> module.Added:
-    return store.add(name, lambda: entries(source), datetime.now(UTC))
+    return store.add(name, lambda: entries(source, store.folder), datetime.now(UTC))
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
@@ -161,7 +161,7 @@ def test_who_is_not_root_gets_a_tree_of_its_own_and_no_devices(tmp_path: Path) -
     tar = tar_of(tmp_path / "hello.tar", [*HELLO, ("./dev/null", "dev", 0o666)], uid=7)
     with opened(tmp_path / "root") as descriptor:
         tree = Tree(descriptor, as_root=False)
-        tree.write(entries(tar))
+        tree.write(entries(tar, tmp_path))
     assert tree.left_out == 1
     owners = {path.lstat().st_uid for path in (tmp_path / "root").rglob("*")}
     assert owners == {os.geteuid()}
@@ -264,6 +264,12 @@ def test_a_folder_with_a_socket_a_pipe_and_closed_folders(store: Store, tmp_path
     assert sorted(found) == ["closed", "closed/file", "pipe", "x", "y"]
     store.remove("hello")
     assert store.images() == []
+
+
+def test_a_folder_in_which_the_images_are(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    add(store, tmp_path)
+    assert sorted(seen(store.folder / "hello" / ROOT)) == ["file", "images"]
 
 
 def test_names(store: Store, tmp_path: Path) -> None:
@@ -387,6 +393,16 @@ def test_what_a_node_offers_follows_the_folder(store: Store, tmp_path: Path) -> 
     assert images.offered(driver) == {}
     assert Images(None).offered(driver) == {}
     assert Images(tmp_path / "nowhere").offered(driver) == {}
+    (tmp_path / "file").write_text("")
+    assert Images(tmp_path / "file").offered(driver) == {}
+
+
+def test_a_folder_that_the_node_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", closed)
+    assert Images(tmp_path).offered(SimulatedDriver(tmp_path / "slivers")) == {}
 
 
 def test_name_and_digest_count(store: Store, tmp_path: Path) -> None:
