@@ -14,6 +14,7 @@ from lifecycle.record import Change, advance
 from lifecycle.rows import of_row
 from models.states import Kind, SliverState
 from trust.identity import Identity
+from trust.needs import NOTHING, Needs
 from trust.sshkeys import key_set_digest
 
 What = Literal["orphan", "missing"]
@@ -35,7 +36,7 @@ _TO_ASK = text("""
 """)
 
 _EXPECTED = text("""
-    SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, v.node_name, v.jti, v.generation, v.expires_at,
+    SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, x.needs, v.node_name, v.jti, v.generation, v.expires_at,
         v.key_generation, x.key_generation AS wanted_keys,
         ARRAY(SELECT k.line FROM svm.slice_key k WHERE k.slice = x.id AND v.state = 'running') AS keys,
         v.changed_at < :asked - interval '30 seconds' AND NOT EXISTS (
@@ -109,6 +110,7 @@ class Expected:
     settled: bool
     delegation: str | None = field(repr=False)
     keys: str | None = None
+    needs: Needs = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def expected(connection: Connection, node: str, asked: datetime, there: Iterable
             Expected,
             row,
             owner=Identity.parse(row.owner),
+            needs=Needs.from_json(row.needs),
             state=SliverState(row.state),
             delegation=row.working or row.standing,
             keys=key_set_digest(row.keys),

@@ -30,6 +30,7 @@ from lifecycle.verbs import next_kind
 from models.states import Kind, SliceState, SliverState, StepState, Verb
 from trust.errors import Code
 from trust.identity import Identity
+from trust.needs import NOTHING, Needs
 
 Moved = tuple[SliverState, SliverState]  # before and after
 
@@ -59,8 +60,8 @@ _TAKE = text("""
 
 # Once for all steps of a slice: it may name thousands of addresses.
 _SLICES = text("""
-    SELECT id, slice_id, name, owner, state, numnodes, leaselen, ips, agents, public_key, sealed_key, key_generation,
-        pair_generation, pair_wanted, CASE WHEN working_until > now() THEN working END AS working,
+    SELECT id, slice_id, name, owner, state, numnodes, leaselen, ips, agents, needs, public_key, sealed_key,
+        key_generation, pair_generation, pair_wanted, CASE WHEN working_until > now() THEN working END AS working,
         CASE WHEN standing_until > now() THEN standing END AS standing
     FROM svm.slice WHERE id = ANY(:ids)
 """)
@@ -94,6 +95,7 @@ class SliceFacts:
     standing: str | None = field(repr=False)
     pair_generation: int = 0
     pair_wanted: int = 0
+    needs: Needs = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def _claim(row: Row[Any], token: UUID, slice_: SliceFacts | None) -> Claim:
 
 
 def _slice_facts(row: Row[Any]) -> SliceFacts:
-    asked = {"ips": tuple(row.ips), "agents": tuple(row.agents)}
+    asked = {"ips": tuple(row.ips), "agents": tuple(row.agents), "needs": Needs.from_json(row.needs)}
     return of_row(SliceFacts, row, owner=Identity.parse(row.owner), state=SliceState(row.state), **asked)
 
 
@@ -201,9 +203,8 @@ class Done:
         unchanged: the sliver was already where this step leads; nothing moves.
         lease, generation, expires_at: newleases and renew.
         frontdoor: newvms, when the node says another than its advertisement: (address, port, host key).
-        key_generation: of the keys pushed.
-        pair_generation: of the slice's own key pair that the node has now.
-        tickets, slice_id, public_key, sealed_key: newtickets and replace.
+        key_generation: of the keys pushed. pair_generation: of the slice's own key pair that the node has now.
+        tickets, slice_id, public_key, sealed_key, digest (of the image): newtickets and replace.
         reason, detail: for the event that the user sees.
     """
 
@@ -218,6 +219,7 @@ class Done:
     slice_id: UUID | None = None
     public_key: str | None = None
     sealed_key: bytes | None = field(default=None, repr=False)
+    digest: str | None = None
     reason: str | None = None
     detail: dict[str, object] = field(default_factory=dict)
 

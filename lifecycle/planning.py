@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from lifecycle.earlier import earlier_slivers
 from lifecycle.keypair import want_next
 from lifecycle.keys import add_keys, remove_all_keys, remove_keys
+from lifecycle.needs import refuse_other_needs
 from lifecycle.requests import Given, OperationRequest, Plan, SliceSpec
 from lifecycle.retention import purge
 from lifecycle.transitions import condemn
@@ -84,6 +85,7 @@ def _fit(
     connection: Connection, request: OperationRequest, spec: SliceSpec, row: Row[Any], living: Mapping[str, Any]
 ) -> None:
     """An empty slice takes the new file whole; one that holds nodes keeps its numbers and takes preferences."""
+    refuse_other_needs(spec, row, len(living))
     if living and (row.numnodes, row.leaselen) != (spec.numnodes, spec.leaselen):
         raise Refusal(
             Code.BAD_INPUT,
@@ -91,14 +93,17 @@ def _fit(
             f" {row.leaselen}: use that file to go on, or svm deleteslice {row.name} first",
         )
     table = svm.slice_table
-    connection.execute(update(table).where(table.c.id == row.id).values(_asked(request, spec)))
+    asked = _asked(request, spec)
+    if living:
+        del asked["needs"]  # where its image's digest stands
+    connection.execute(update(table).where(table.c.id == row.id).values(asked))
     _keep_delegations(connection, request, row)
     _set_autorenew(connection, request, row.id)
 
 
 def _asked(request: OperationRequest, spec: SliceSpec) -> dict[str, Any]:
     named = {"ips": list(spec.ips), "agents": list(request.agents)}
-    return {"numnodes": spec.numnodes, "leaselen": spec.leaselen, **named}
+    return {"numnodes": spec.numnodes, "leaselen": spec.leaselen, "needs": spec.needs.to_json(), **named}
 
 
 def _insert_slice(connection: Connection, request: OperationRequest, spec: SliceSpec) -> UUID:

@@ -119,7 +119,8 @@ _TROUBLE = text("""
 # The slice's first tickets bring its registration; its key pair is made once.
 _REGISTER = text("""
     UPDATE svm.slice SET slice_id = :slice_id, released_at = NULL,
-        public_key = coalesce(public_key, :public_key), sealed_key = coalesce(sealed_key, :sealed_key)
+        public_key = coalesce(public_key, :public_key), sealed_key = coalesce(sealed_key, :sealed_key),
+        needs = needs || jsonb_strip_nulls(jsonb_build_object('digest', CAST(:digest AS text)))
     WHERE id = :id AND state = 'open'
 """)
 
@@ -252,8 +253,8 @@ def _lock_slices(connection: Connection, records: Sequence[Record]) -> dict[UUID
 
 
 def _take_tickets(connection: Connection, slice_row: UUID, result: Done) -> list[str]:
-    values = {"slice_id": result.slice_id, "public_key": result.public_key, "sealed_key": result.sealed_key}
-    connection.execute(_REGISTER, {"id": slice_row, **values})
+    keys = {"public_key": result.public_key, "sealed_key": result.sealed_key}
+    connection.execute(_REGISTER, {"id": slice_row, "slice_id": result.slice_id, "digest": result.digest, **keys})
     return grant(connection, slice_row, result.tickets)
 
 

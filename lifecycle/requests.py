@@ -7,15 +7,20 @@ from uuid import UUID
 from lifecycle.steps import StepRef
 from models.states import Kind, Outcome, Verb
 from trust.identity import Identity
+from trust.needs import NOTHING, Needs
 
 
 @dataclass(frozen=True, slots=True)
 class SliceSpec:
-    """The slice file: what createslice and newtickets ask for. `ips` are preferred addresses, in order."""
+    """The slice file: what createslice and newtickets ask for. `ips` are preferred addresses, in order.
+
+    `needs`: what each sliver is to have; never with an image's digest, which is the agent's to choose.
+    """
 
     numnodes: int
     leaselen: int  # seconds
     ips: tuple[str, ...] = ()
+    needs: Needs = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

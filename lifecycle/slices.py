@@ -13,6 +13,7 @@ from models import svm
 from models.states import LIVE, SliceState, SliverState
 from trust.errors import Code, Refusal
 from trust.identity import Identity
+from trust.needs import Needs
 
 # The state as it is now: what is past its end has expired, whether or not that is written down.
 _STATE = """
@@ -80,6 +81,7 @@ class Slice:
     leaselen: int
     ips: tuple[str, ...]
     agents: tuple[str, ...]
+    needs: Needs
     public_key: str | None
     key_generation: int
     autorenew: bool
@@ -199,6 +201,7 @@ def _slice(row: Row[Any]) -> Slice:
         state=SliceState(row.state),
         ips=tuple(row.ips),
         agents=tuple(row.agents),
+        needs=Needs.from_json(row.needs),
         working_until=row.working_end,
         standing_until=row.standing_end,
     )

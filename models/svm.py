@@ -77,6 +77,7 @@ slice_table = Table(
     ),
     Column("ips", ARRAY(Text), nullable=False, server_default="{}"),
     Column("agents", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("needs", JSONB, nullable=False, server_default="{}"),  # of each sliver, with the digest of its image
     Column("public_key", Text),
     Column("sealed_key", LargeBinary),
     _count("pair_generation"),  # of the pair that is there; `pair_wanted` is ahead until the next one is made

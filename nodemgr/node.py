@@ -30,8 +30,10 @@ from nodemgr.admission import Capacity, lease_end, next_generation
 from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
 from nodemgr.granting import grant, same_lease, signed, too_many
-from nodemgr.slicekey import SlicePair, check_pair
+from nodemgr.images import Images
+from nodemgr.slicekey import SlicePair
 from nodemgr.slivers.drivers.driver import Driver, SliverSpec
+from nodemgr.specs import spec_of
 from nodemgr.storage.disk import Disk
 from nodemgr.storage.store import Burnt, LeaseRow, Store
 from rpc.credentials import Credentials
@@ -65,6 +67,7 @@ class Node:
         sessions: the front door; None on a simulated node.
         full: takes no new ticket (fault injection), whatever its capacity.
         disk: what its slivers fill; None where they cannot.
+        images: what they may begin as.
         peers: front doors of all advertised nodes, kept by `neighbours.py`.
         stopped: owners whose slivers plc has stopped (`stops.py`).
         halted: slivers, by slice_id, that may have been stopped for that; True for those that are for certain.
@@ -83,6 +86,7 @@ class Node:
     sessions: SessionCloser | None = None
     full: bool = False
     disk: Disk | None = None
+    images: Images = field(default_factory=Images)
     peers: frozenset[tuple[str, int]] = frozenset()
     stopped: frozenset[Identity] = frozenset()
     halted: dict[UUID, bool] = field(default_factory=dict)
@@ -138,7 +142,7 @@ class Node:
                 raise Refusal(Code.NOT_ALLOWED, f"{lease.owner.name} is stopped by plc; ask its operator")
             given = SlicePair(pair_generation, private_key, public_key)
             given.refuse_older(lease.pair_generation, slice)
-            spec = self._spec(lease, given)
+            spec = spec_of(self, lease, given)
             lease = replace(lease, pair_generation=given.generation)
             created = await (self._keep(lease, spec) if lease.has_sliver else self._make(lease, spec))
         self.changed()
@@ -153,7 +157,7 @@ class Node:
             if lease.state != "running":
                 raise Refusal(Code.NOT_FOUND, f"slice {slice} has no VM on this node; svm newvms makes it")
             given.refuse_older(lease.pair_generation, slice)
-            kept = await self._keep(replace(lease, pair_generation=given.generation), self._spec(lease, given))
+            kept = await self._keep(replace(lease, pair_generation=given.generation), spec_of(self, lease, given))
         return kept.pair_generation
 
     def renew(self, caller: Caller, slice: str, slice_id: UUID, from_generation: int) -> LeaseRow:
@@ -312,7 +316,7 @@ class Node:
             if current is None or current.state != "creating":
                 return None  # one of another slice could not be: its making waits for the lock
             if state == "leased":
-                self.store.add_removal(lease.slice, lease.slice_id)
+                self.store.add_removal(lease.slice, lease.slice_id, current.needs)
                 current = replace(current, slice_key=None)
             current = replace(current, state=state)
             self.store.put(current)
@@ -334,18 +338,6 @@ class Node:
         if lease.slice_key is not None and lease.slice_key != spec.public_key:
             await self.close_sessions(lease.slice, [parse_public_key(lease.slice_key).fingerprint])
         return current
-
-    def _spec(self, lease: LeaseRow, given: SlicePair) -> SliverSpec:
-        public_key = check_pair(given.private_key, given.public_key)
-        return SliverSpec(
-            slice=lease.slice,
-            slice_id=lease.slice_id,
-            hostname=self.identity.name,
-            memory_mb=self.capacity.sliver_mb,
-            processes=self.capacity.processes,
-            private_key=given.private_key,
-            public_key=public_key.line,
-        )
 
     def _found(self, slice: str) -> LeaseRow:
         lease = self.store.lease(slice)

@@ -47,6 +47,7 @@ def receipt(
         "owner": lease.owner != slice_.owner,
         "slice": lease.slice != slice_.name or lease.slice_id != slice_.slice_id,
         "generation": lease.generation < sliver.generation,
+        "share of the node": lease.needs != slice_.needs,
         # A renewal never shortens: an older, longer lease may live on in it.
         "end": lease.expires_at > max(longest, sliver.expires_at or longest),
     }

@@ -73,13 +73,7 @@ def newtickets(file: str, agents: tuple[str, ...]) -> int:
 
 
 def _plan(wanted: SliceFile, agents: tuple[str, ...]) -> dict[str, object]:
-    return {
-        "slice": wanted.name,
-        "numnodes": wanted.numnodes,
-        "leaselen": wanted.leaselen,
-        "ips": list(wanted.ips),
-        "agents": list(agents),
-    }
+    return {"slice": wanted.name, **wanted.to_json(), "agents": list(agents)}
 
 
 def _retry(file: str, name: str, *, replaced: bool) -> Retry:

@@ -15,6 +15,7 @@ from svm.health import Around, Worry, renewal_end, running, worries
 from svm.output import MAX_LINE, json_line, line, rows, say
 from svm.session import connect
 from trust.errors import printable
+from trust.needs import words
 
 if TYPE_CHECKING:
     from svm.client import Svmd
@@ -98,6 +99,8 @@ def _about(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"autorenew on{f' until {stamp(end)}' if end else ''}")
     if found["heal"]:
         lines.append("heal on")
+    if found.get("needs"):
+        lines.append(f"each sliver has {words(found['needs'])}")
     return lines + [f"key {_fingerprint(key)}" for key in found["keys"]]
 
 

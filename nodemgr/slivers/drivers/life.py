@@ -53,6 +53,7 @@ class LocalDriver(Furnisher):
     name = ""
     simulated = False
     quota = "watched"
+    images = False
 
     def __init__(self, directory: Path) -> None:
         leave_session_keyring()

@@ -103,6 +103,19 @@ TRIED: dict[str, tuple[str, ...]] = {
         "plc took too long to register the slice's name; try again",
         "is being created at this moment: try again",
     ),
+    _TASKS + "test_needs.py::test_asked_for_less_it_is_made": ("svm getads --long shows what there is",),
+    "tests/unit/nodemgr/test_needs.py::test_a_sliver_with_other_needs_has_to_end_first": (
+        "still has a sliver with other needs on this node; try again when that ended",
+    ),
+    # Images
+    "tests/integration/admin/test_images.py::test_names_that_are_taken_or_not_there": (
+        "there is an image {} already: choose another name",
+        "dslice image list shows what there is",
+    ),
+    "tests/integration/admin/test_images.py::test_an_image_in_use_goes_when_its_slivers_have": (
+        "is in use by {} on {}{}: try again when they are gone",
+        "what node {} uses cannot be read now ({}); try again",
+    ),
     # Keys
     _SVM + "test_key_files.py::test_a_groups_file_is_one_operation": ("svm status shows them",),
     _PLC + "test_pluserinfo.py::test_the_keys_alone_are_a_line_each_fit_for_addkey": ("pluserinfo --add-key FILE",),

@@ -120,6 +120,8 @@ def test_an_older_store_is_taken_over(tmp_path, world: World) -> None:  # type: 
     old = old.replace("CREATE INDEX burnt_owner ON burnt (owner, agent);\n", "")
     with sqlite3.connect(tmp_path / "old.db") as connection:
         connection.executescript(f"{old} PRAGMA user_version = 2")
+        for table in ("lease", "removal"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN needs")
         connection.execute("INSERT INTO node VALUES (?)", [NODE.uri])
         connection.execute("INSERT INTO past VALUES (?, 7, 1)", [str(SLICE_ID)])
     connection.close()
