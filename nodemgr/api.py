@@ -22,6 +22,7 @@ from nodemgr.storage.store import LeaseRow
 from rpc.calls import Call, Calls
 from rpc.guard import Guard, RoleGuard
 from trust.authorize import Action
+from trust.documents import MAX_LEASELEN
 from trust.errors import Code, Refusal
 from trust.identity import Role
 from trust.jws import MAX_TOKEN
@@ -78,6 +79,7 @@ class RenewBody(_Body):
 
     slice_id: UUID
     from_generation: Annotated[Generation, Field(ge=1, le=2**31 - 2)]
+    leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN, strict=True)] | None = None
 
 
 class OrderBody(_Body):
@@ -133,7 +135,7 @@ def _add_leases(calls: Calls, guard: Guard) -> None:
     @calls.guarded("POST", "/slivers/{slice}/renew", renewer)
     async def post_renew(call: Call) -> Any:
         (node, caller), body = _called(call, guard), call.body(RenewBody)
-        renew = partial(node.renew, caller, call.names["slice"], body.slice_id, body.from_generation)
+        renew = partial(node.renew, caller, call.names["slice"], body.slice_id, body.from_generation, body.leaselen)
         return _lease(await node.store.together(renew))
 
 

@@ -136,9 +136,15 @@ class NodeClient:
         reply = await self._call("PUT", f"{_path(slice)}/pair", delegation, {"slice_id": str(slice_id), **pair})
         return int(_object(reply)["generation"])
 
-    async def renew(self, slice: str, slice_id: UUID, from_generation: int, delegation: str | None) -> LeaseReply:
-        """A lease to now + leaselen in the place of generation n. When n + 1 is there already, that one."""
+    async def renew(
+        self, slice: str, slice_id: UUID, from_generation: int, delegation: str | None, leaselen: int | None = None
+    ) -> LeaseReply:
+        """A lease to now + leaselen in the place of generation n. When n + 1 is there already, that one.
+
+        `leaselen`: another than before, seconds, from now on; an older node refuses it as BAD_INPUT.
+        """
         body = {"slice_id": str(slice_id), "from_generation": from_generation}
+        body |= {} if leaselen is None else {"leaselen": leaselen}
         reply = await self._call("POST", f"{_path(slice)}/renew", delegation, body)
         return _LEASE.validate_python(_object(reply))
 

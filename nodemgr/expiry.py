@@ -67,7 +67,7 @@ def _agree(node: Node, lease: LeaseRow, there: Mapping[str, UUID | None]) -> Non
     elif lease.state == "running" and there[lease.slice] is None:
         log.warning("%s: the record of sliver %s is damaged; svm start makes it run", node.identity.name, lease.slice)
         node.store.put(replace(lease, state="leased"))
-        note_end(node, lease, "its record is damaged")
+        note_end(node, lease, "has a damaged record")
 
 
 @dataclass(slots=True)

@@ -157,7 +157,9 @@ class Node:
             kept = await self._keep(replace(lease, pair_generation=given.generation), self._spec(lease, given))
         return kept.pair_generation
 
-    def renew(self, caller: Caller, slice: str, slice_id: UUID, from_generation: int) -> LeaseRow:
+    def renew(
+        self, caller: Caller, slice: str, slice_id: UUID, from_generation: int, leaselen: int | None = None
+    ) -> LeaseRow:
         """A lease to now + leaselen (howto, renewslice); the one there is when it was renewed from there already."""
         with self.store.transaction():
             lease = self.own(caller, slice, slice_id, Action.RENEW)
@@ -165,6 +167,7 @@ class Node:
             generation = next_generation(lease.generation, from_generation)
             if generation is None:
                 return lease
+            lease = replace(lease, leaselen=leaselen or lease.leaselen)
             end = lease_end(self.now(), lease.leaselen, self.capacity.longest, lease.expires_at)
             lease = signed(self, replace(lease, generation=generation, expires_at=end, via=caller.svm or lease.via))
             self.store.put(lease)

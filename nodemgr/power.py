@@ -23,7 +23,7 @@ from trust.documents import SKEW
 from trust.errors import Code, Refusal
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-RESTARTED = "it was being restarted"
+RESTARTED = "was being restarted"
 
 
 class What(StrEnum):

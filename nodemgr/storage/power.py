@@ -13,7 +13,7 @@ class Power:
     Args:
         ordered_at: when the last order was given, microseconds since 1970; 0: there was none.
         since: since when it does not run; None: nobody knows.
-        reason: how it came to its end; "": its owner had it stopped.
+        reason: how it came to its end, as "ended by itself"; "": its owner had it stopped.
     """
 
     ordered_at: int = 0
@@ -27,8 +27,5 @@ class Power:
 
     def why(self, slice: str) -> str:
         """Why it does not run, and what to do, for whoever would be inside."""
-        since = f" at {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
-        if self.ordered:
-            return f"{slice} was stopped on this node{since}: svm start {slice} starts it"
-        reason = f" ({self.reason})" if self.reason else ""
-        return f"{slice} ended on this node{since}{reason}: svm start {slice} starts it, with its files"
+        how = f" {self.reason or 'was stopped'}, {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else " does not run"
+        return f"the VM of {slice} on this node{how}: svm start {slice} starts it, with its files and keys"

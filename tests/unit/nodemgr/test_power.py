@@ -21,7 +21,8 @@ class Counting:
     """The driver, and what it was told to do."""
 
     def __init__(self, driver: Any) -> None:
-        self.driver, self.told, self.broken = driver, [], ""
+        self.driver, self.broken = driver, ""
+        self.told: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.driver, name)
@@ -41,7 +42,7 @@ class Counting:
 async def driver(world: World) -> Counting:
     """Of a node with one sliver that runs."""
     await world.running()
-    world.node.driver = counting = Counting(world.driver)  # type: ignore[assignment]
+    world.node.driver = counting = Counting(world.driver)
     return counting
 
 
