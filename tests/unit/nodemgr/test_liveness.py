@@ -33,7 +33,7 @@ async def test_it_goes_back_to_its_lease_and_its_sessions_end(world: World) -> N
     assert world.closer.closed == [(SLICE, None)]
     access = world.node.lookup(SLICE)
     assert access is not None
-    assert "(ended by itself): svm start oceanstore starts it" in access.stopped
+    assert "on this node ended by itself, 2027-03-01 12:00:00 UTC: svm start oceanstore" in access.stopped
     assert world.store.removals() == []  # its home stays
     assert world.store.taken() == 2
 

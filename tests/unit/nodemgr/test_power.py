@@ -107,7 +107,7 @@ async def test_a_restart_that_was_cut_short_is_gone_on_with(world: World, driver
     driver.broken = "start"
     with refused(Code.INTERNAL):
         await ordered(world, What.RESTART)
-    assert (state(world), world.store.power(SLICE_ID).reason) == ("leased", "it was being restarted")
+    assert (state(world), world.store.power(SLICE_ID).reason) == ("leased", "was being restarted")
     driver.broken = ""
     assert (await ordered(world, What.RESTART)).state == "running"
     await ordered(world, What.RESTART)
@@ -167,10 +167,9 @@ async def test_nobody_is_let_in_and_whoever_has_its_key_hears_why(world: World, 
     await ordered(world, What.STOP)
     access = world.node.lookup(SLICE)
     assert access is not None
-    assert (
-        access.stopped
-        == f"{SLICE} was stopped on this node at {NOW:%Y-%m-%d %H:%M:%S} UTC: svm start {SLICE} starts it"
-    )
+    stamp = f"{NOW:%Y-%m-%d %H:%M:%S} UTC"
+    words = f"the VM of {SLICE} on this node was stopped, {stamp}: svm start {SLICE} starts it, with its files and keys"
+    assert access.stopped == words
 
 
 async def test_who_may(world: World, driver: Counting) -> None:
