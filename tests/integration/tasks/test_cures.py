@@ -241,7 +241,7 @@ def test_a_node_that_cannot_be_told(typist: Typist) -> None:
     node = next(iter(typist.farm.states(typist.name)))
     typist.farm.fault(node, "refuse")
     said = typist.svm("restart", typist.name)
-    assert (said.status, said.commands("Try again")) == (3, [["restart", typist.name, node]])
+    assert (said.status, said.commands("Try again")) == (3, [["-t", "2", "restart", typist.name, node]])
     typist.farm.fault(node, "ok")
     for words in said.commands("Try again"):
         assert typist.svm(*words).status == 0
