@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from lifecycle.operations import Verb, cancel
+from nodemgr.liveness import end_sliver
 from tasks import context, publish
 from tasks.clean import clean
 from tasks.reconcile import reconcile_all
@@ -48,10 +49,13 @@ from tests.integration.machine.choices import (
     SPECS,
     End,
     needs,
+    resized,
 )
 from tests.integration.machine.invariants import Watch
+from tests.integration.machine.places import Site
 from tests.integration.machine.whole import NODES, OTHER, Ground, Whole, at_work
 from tests.integration.machine.wire import Fate
+from tests.unit.nodemgr.test_machine import Crash
 from tests.unit.nodemgr.world import USER_KEYS
 from tests.unit.trust.factories import USER
 from trust.errors import Refusal
@@ -128,9 +132,11 @@ class Machine(RuleBasedStateMachine):
         standing = self.whole.given(OTHER if stranger else USER, name, days=20, heal=True) if on else None
         more: dict[str, Any] = {"parallelism": window, "owner": OTHER if stranger else USER}
         if verb in (Verb.CREATESLICE, Verb.NEWTICKETS):
-            more |= {"spec": SPECS[name], "replace": replace, "autorenew": on or None, "standing": standing}
+            more |= {"spec": resized(name, number), "replace": replace, "autorenew": on or None, "standing": standing}
         elif verb in KEY_VERBS:
             more["keys"] = (USER_KEYS[number % len(USER_KEYS)],)
+        elif verb is Verb.SHRINK:
+            more["nodes"] = (f"127.0.1.{1 + number % NODES}",)
         elif verb is Verb.REPLACE:
             more |= {"nodes": (f"127.0.1.{1 + number % NODES}",), "replace": True, "actor": "beat"}
         elif verb in (Verb.AUTORENEW, Verb.HEAL):
@@ -247,10 +253,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         name=NAME,
-        verb=st.sampled_from([Verb.CREATESLICE, Verb.RENEWSLICE, Verb.DELETESLICE, Verb.ADDKEY]),
+        verb=st.sampled_from(
+            [Verb.CREATESLICE, Verb.RENEWSLICE, Verb.DELETESLICE, Verb.ADDKEY, Verb.STOP, Verb.RESTART]
+        ),
         before=st.integers(0, 4),
         fate=st.sampled_from([Fate.STOPS_BEFORE, Fate.STOPS_AFTER]),
-        meanwhile=st.none() | st.sampled_from([Verb.DELETESLICE, Verb.RENEWSLICE, Verb.CREATESLICE]),
+        meanwhile=st.none() | st.sampled_from([Verb.DELETESLICE, Verb.RENEWSLICE, Verb.CREATESLICE, Verb.START]),
         lapses=st.booleans(),
     )
     def slow_worker(self, name: str, verb: Verb, before: int, fate: Fate, meanwhile: Verb | None, lapses: bool) -> None:
@@ -295,10 +303,15 @@ class Machine(RuleBasedStateMachine):
         fuse = self.whole.sites[node - 1].fuse if node else self.whole.agent_fuse
         fuse.left = after
 
-    @rule(node=NODE, what=st.sampled_from(["away", "gone", "back", "back", "restarts"]))
+    @rule(node=NODE, what=st.sampled_from(["away", "gone", "back", "back", "restarts", "vm ends"]))
     def node_changes(self, node: int, what: str) -> None:
-        """Out of reach; its process gone until it restarts; in reach again."""
+        """Out of reach; its process gone until it restarts; in reach again. Or a VM ends by itself there."""
         site, down = self.whole.sites[node - 1], self.whole.wire.down
+        if what == "vm ends":
+            for lease in site.store.leases()[:1] if site.alive else ():
+                counts["ended by itself"] += 1
+                self.whole.do(self.end_vm(site, lease.slice))
+            return
         if what in ("away", "gone"):
             down.add(site.address)
             site.alive = site.alive and what == "away"
@@ -306,6 +319,12 @@ class Machine(RuleBasedStateMachine):
         if what == "restarts" or not site.alive:
             self.whole.do(self.whole.restart(site.address))
         down.discard(site.address)
+
+    async def end_vm(self, site: Site, slice: str) -> None:
+        try:
+            await end_sliver(site.node, slice, "ended by itself")
+        except Crash:
+            await self.whole.restart(site.address)
 
     @rule(seconds=st.sampled_from([1, 5, 40, 80, 80, 300, 700, 2000, 7200, 30_000]))
     def time_passes(self, seconds: int) -> None:
