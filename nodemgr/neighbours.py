@@ -45,10 +45,9 @@ def ssh_config(ads: Iterable[Ad]) -> str:
 
 
 def hosts(ads: Iterable[Ad], own: str) -> str:
-    """Every node's name and address, this one's first (hosts(5)): what a sliver's hostname is, too, has no `_`."""
+    """Every node's address and name, this one's first (hosts(5))."""
     nodes = sorted(_reachable(ads), key=lambda ad: ad.node != own)
-    names = [(ad.frontdoor.address, dict.fromkeys((ad.node.replace("_", "-"), ad.node))) for ad in nodes]
-    return LOCALHOST + "".join(f"{address}\t{' '.join(words)}\n" for address, words in names)
+    return LOCALHOST + "".join(f"{ad.frontdoor.address}\t{ad.node}\n" for ad in nodes)
 
 
 def front_doors(ads: Iterable[Ad]) -> frozenset[tuple[str, int]]:

@@ -94,8 +94,8 @@ def _sliver(node: Node, caller: Caller, slice: str, order: Order) -> LeaseRow:
 async def _stop(node: Node, lease: LeaseRow, power: Power) -> None:
     """On disk first: a node that starts anew meanwhile leaves it stopped."""
     _written(node, lease, "leased", replace(power, since=node.now(), reason=""))
-    await node.driver.stop(lease.slice)
     await node.close_sessions(lease.slice, None)
+    await node.driver.stop(lease.slice)
 
 
 async def _start(node: Node, lease: LeaseRow, power: Power) -> None:
@@ -107,14 +107,14 @@ async def _restart(node: Node, lease: LeaseRow, power: Power) -> None:
     """In two steps, so that one that was cut short is gone on with, and one that was done is not done again."""
     power = replace(power, since=node.now(), reason=RESTARTED)
     _written(node, lease, "leased", power)
-    await node.driver.stop(lease.slice)
     await node.close_sessions(lease.slice, None)
+    await node.driver.stop(lease.slice)
     await _start(node, lease, power)
 
 
 async def _reset(node: Node, lease: LeaseRow, power: Power) -> None:
     await node.with_room(lambda: node.driver.reset(lease.slice))
-    await node.close_sessions(lease.slice, None)
+    await node.close_sessions(lease.slice, None)  # those of a driver that cannot reset go on
     _written(node, lease, lease.state, power)
 
 
