@@ -1,6 +1,5 @@
 """deleteslice, shrink, clean, slices: whole slices, and what is given back of them."""
 
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ from svm.health import running
 from svm.output import NodeResult, json_line, line, rows, say
 from svm.request import Request
 from svm.retry import LEFT_TO_ITSELF, same_again
-from svm.session import ask, connect, perform
+from svm.session import ask, connect, perform, somebody_is_there
 
 
 @click.command()
@@ -27,7 +26,7 @@ def deleteslice(name: str, yes: bool) -> int:
     """Delete a slice: its VMs, its tickets, its name."""
     given = current()
     svmd = connect()
-    if not yes and _somebody_is_there() and not _agrees(svmd.slice(name)):
+    if not yes and somebody_is_there() and not _agrees(svmd.slice(name)):
         say(f"{name} stays as it is")
         return FAILED
 
@@ -87,11 +86,6 @@ def slices() -> None:
         table(("SLICE", "STATE", "NODES", "FIRST LEASE ENDS", "AUTORENEW"), [_row(each) for each in found])
     else:
         line("no slices; make one with: svm createslice FILE")
-
-
-def _somebody_is_there() -> bool:
-    """Whether this is a terminal, whose user can answer."""
-    return not current().json and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _agrees(found: Mapping[str, Any]) -> bool:
