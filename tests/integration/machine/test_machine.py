@@ -28,7 +28,6 @@ from hypothesis.stateful import (
 )
 
 from lifecycle.operations import Verb, cancel
-from nodemgr.liveness import end_sliver
 from tasks import context, publish
 from tasks.clean import clean
 from tasks.reconcile import reconcile_all
@@ -52,10 +51,8 @@ from tests.integration.machine.choices import (
     resized,
 )
 from tests.integration.machine.invariants import Watch
-from tests.integration.machine.places import Site
 from tests.integration.machine.whole import NODES, OTHER, Ground, Whole, at_work
 from tests.integration.machine.wire import Fate
-from tests.unit.nodemgr.test_machine import Crash
 from tests.unit.nodemgr.world import USER_KEYS
 from tests.unit.trust.factories import USER
 from trust.errors import Refusal
@@ -310,7 +307,7 @@ class Machine(RuleBasedStateMachine):
         if what == "vm ends":
             for lease in site.store.leases()[:1] if site.alive else ():
                 counts["ended by itself"] += 1
-                self.whole.do(self.end_vm(site, lease.slice))
+                self.whole.do(self.whole.end_vm(site, lease.slice))
             return
         if what in ("away", "gone"):
             down.add(site.address)
@@ -319,12 +316,6 @@ class Machine(RuleBasedStateMachine):
         if what == "restarts" or not site.alive:
             self.whole.do(self.whole.restart(site.address))
         down.discard(site.address)
-
-    async def end_vm(self, site: Site, slice: str) -> None:
-        try:
-            await end_sliver(site.node, slice, "ended by itself")
-        except Crash:
-            await self.whole.restart(site.address)
 
     @rule(seconds=st.sampled_from([1, 5, 40, 80, 80, 300, 700, 2000, 7200, 30_000]))
     def time_passes(self, seconds: int) -> None:

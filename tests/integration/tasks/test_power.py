@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
 
 from lifecycle.operations import Verb
 from models.states import Outcome
+from nodemgr.api import _Body
 from nodemgr.liveness import end_sliver
 from nodemgr.slivers.drivers.simulated import SimulatedDriver
 from nodemgr.storage.power import Power
@@ -263,3 +265,24 @@ def test_leases_get_another_length_at_once_and_at_nodes_that_were_away_with_the_
     lease = site(farm, node).node.store.lease(name)
     assert lease
     assert lease.leaselen == 7200
+
+
+class OlderBody(_Body):
+    """As a node read a renewal before leases could get another length."""
+
+    slice_id: UUID
+    from_generation: int
+    leaselen: ClassVar[int | None] = None
+
+
+@pytest.mark.parametrize("leaselen", [1800, 7200])
+def test_older_nodes_renew_with_the_length_that_they_know(
+    farm: Farm, owner: Credentials, made: tuple[str, str], monkeypatch: pytest.MonkeyPatch, leaselen: int
+) -> None:
+    name, node = made
+    monkeypatch.setattr("nodemgr.api.RenewBody", OlderBody)
+    assert farm.run(Verb.CREATESLICE, name, owner, leaselen=leaselen).ok == 4
+    assert farm.run(Verb.RENEWSLICE, name, owner).ok == 4
+    lease = site(farm, node).node.store.lease(name)
+    assert lease
+    assert (lease.leaselen, lease.generation) == (3600, 3)
