@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "svm_0008"
-down_revision = "svm_0006"
+down_revision = "svm_0007"
 branch_labels = None
 depends_on = None
 
