@@ -41,7 +41,8 @@ class OperationRequest:
         slice: its name; "" for clean (all slices of the owner).
         owner: who asks; for beat's own operations the slice's owner.
         spec: for createslice and newtickets.
-        nodes: addresses, for newleases and newvms; empty = every node that waits for that step.
+        nodes: addresses, for newleases and newvms; empty = every node that waits for that step. For start, stop,
+            restart and reset; empty = every VM. For shrink.
         keys: SSH public keys, one re-serialised line each, for addkey and delkey.
         parallelism: the user's -p, steps in flight at once.
         connect_timeout: the user's -t, seconds.

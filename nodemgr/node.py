@@ -10,7 +10,8 @@ only. What takes rights away counts at once even if the disk takes nothing (`dat
     any ──delete, or lease end + grace──▶ forgotten, and on the list of removals until driver.delete is done
 
 A deletion does not wait for a creation that is under way: it is written at once, and who creates finds out.
-What happens without a call is in `expiry.py` (expiry, recovery, removals) and `liveness.py` (slivers that ended).
+What happens without a call is in `expiry.py` (expiry, recovery, removals) and `liveness.py` (slivers that ended); what
+slivers are told to do (stop, start) in `power.py`.
 """
 
 import asyncio
@@ -110,7 +111,7 @@ class Node:
             held = self.store.lease(ticket.slice)
             if self.store.burnt(ticket.jti, ticket.owner) is not None:
                 lease = same_lease(ticket, held)
-                self._require_running(lease)
+                self.require_lease(lease)
                 return lease
             lease = grant(self, ticket, caller, held)
             # Last, in the transaction that writes the lease: a ticket that was refused is good for another try.
@@ -127,17 +128,17 @@ class Node:
     ) -> LeaseRow:
         """Lease to sliver (howto, newvms). One that is there under this lease is returned, with this key pair."""
         async with self.lock(slice):
-            self._own(caller, slice, None, Action.CREATE)
+            self.own(caller, slice, None, Action.CREATE)
             await self.finish_removal(slice)
             # Again, for whatever was written while that took its time; from here on nothing waits before it writes.
-            lease = self._own(caller, slice, None, Action.CREATE)
+            lease = self.own(caller, slice, None, Action.CREATE)
             if not hmac.compare_digest(_sha256(lease.token), _sha256(token)):
                 raise Refusal(
                     Code.STALE_GENERATION,
                     f"that is not the lease of slice {slice} on this node, which has generation {lease.generation}",
                     generation=lease.generation,
                 )
-            self._require_running(lease)
+            self.require_lease(lease)
             if lease.owner in self.stopped:
                 raise Refusal(Code.NOT_ALLOWED, f"{lease.owner.name} is stopped by plc; ask its operator")
             given = SlicePair(pair_generation, private_key, public_key)
@@ -152,22 +153,25 @@ class Node:
     async def set_pair(self, caller: Caller, slice: str, slice_id: UUID, given: SlicePair) -> int:
         """Another key pair for a running sliver (`svm rekey`); ends the sessions of the one before. Its generation."""
         async with self.lock(slice):
-            lease = self._own(caller, slice, slice_id, Action.CREATE)
-            self._require_running(lease)
+            lease = self.own(caller, slice, slice_id, Action.CREATE)
+            self.require_lease(lease)
             if lease.state != "running":
                 raise Refusal(Code.NOT_FOUND, f"slice {slice} has no VM on this node; svm newvms makes it")
             given.refuse_older(lease.pair_generation, slice)
             kept = await self._keep(replace(lease, pair_generation=given.generation), spec_of(self, lease, given))
         return kept.pair_generation
 
-    def renew(self, caller: Caller, slice: str, slice_id: UUID, from_generation: int) -> LeaseRow:
+    def renew(
+        self, caller: Caller, slice: str, slice_id: UUID, from_generation: int, leaselen: int | None = None
+    ) -> LeaseRow:
         """A lease to now + leaselen (howto, renewslice); the one there is when it was renewed from there already."""
         with self.store.transaction():
-            lease = self._own(caller, slice, slice_id, Action.RENEW)
-            self._require_running(lease)
+            lease = self.own(caller, slice, slice_id, Action.RENEW)
+            self.require_lease(lease)
             generation = next_generation(lease.generation, from_generation)
             if generation is None:
                 return lease
+            lease = replace(lease, leaselen=leaselen or lease.leaselen)
             end = lease_end(self.now(), lease.leaselen, self.capacity.longest, lease.expires_at)
             lease = signed(self, replace(lease, generation=generation, expires_at=end, via=caller.svm or lease.via))
             self.store.put(lease)
@@ -179,7 +183,7 @@ class Node:
         # Taking keys away must work whatever the revocation list's age; what adds one must not.
         action = Action.ACCESS if wanted.keys() - present.keys() else Action.REMOVE_KEYS
         self.trust.require_fresh(action)
-        lease = self._own(caller, slice, slice_id, action)
+        lease = self.own(caller, slice, slice_id, action)
         if generation < lease.key_generation or (generation == lease.key_generation and wanted != present):
             raise Refusal(
                 Code.STALE_GENERATION,
@@ -246,7 +250,7 @@ class Node:
     def lookup(self, slice: str) -> Access | None:
         """Implements `nodemgr.access.AccessTable`, for the front door's threads."""
         lease = self.store.lease(slice)
-        if lease is None or lease.state != "running" or lease.slice_key is None:
+        if lease is None or not lease.has_sliver or lease.slice_key is None:
             return None
         if lease.expires_at <= self.now() or lease.owner in self.stopped or self.store.owners_unknown:
             return None
@@ -257,6 +261,7 @@ class Node:
             slice_key=_parsed((lease.slice_key,))[0],
             expires_at=lease.expires_at,
             peers=self.peers,
+            stopped="" if lease.state == "running" else self.store.power(lease.slice_id).why(slice),
         )
 
     async def with_room(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -345,7 +350,7 @@ class Node:
             raise Refusal(Code.NOT_FOUND, f"there is no slice {slice[:40]!a} on this node; get a new ticket for it")
         return lease
 
-    def _own(self, caller: Caller, slice: str, slice_id: UUID | None, action: Action) -> LeaseRow:
+    def own(self, caller: Caller, slice: str, slice_id: UUID | None, action: Action) -> LeaseRow:
         """The lease of that name, if the caller may do this to it and means this very slice."""
         lease = self._found(slice)
         caller.require(lease.owner, slice, action)
@@ -353,7 +358,7 @@ class Node:
             raise Refusal(Code.NOT_FOUND, f"slice {slice} on this node is another one of that name; get a new ticket")
         return lease
 
-    def _require_running(self, lease: LeaseRow) -> None:
+    def require_lease(self, lease: LeaseRow) -> None:
         if lease.expires_at <= self.now():
             raise Refusal(
                 Code.TICKET_EXPIRED,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from celery import shared_task
 
 from agent.client import AgentClient, Tickets
-from lifecycle.outcome import Claim, Done, Granted, SliceFacts
+from lifecycle.facts import SliceFacts
+from lifecycle.outcome import Claim, Done, Granted
 from lifecycle.slices import lacking
 from plc.client import AgentEntry
 from tasks.context import WorkerContext, delegation

@@ -6,7 +6,7 @@ from nodemgr.storage.databasefile import DatabaseFile, Statement, cannot_write
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
-VERSION = 6
+VERSION = 7
 
 SCHEMA = """
 CREATE TABLE node (uri TEXT PRIMARY KEY) STRICT;
@@ -45,6 +45,12 @@ CREATE TABLE removal (
     PRIMARY KEY (slice, slice_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE stopped (owner TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE power (           -- what was ordered last of a sliver, and why it does not run (`nodemgr/power.py`)
+    slice_id   TEXT PRIMARY KEY,
+    ordered_at INTEGER NOT NULL,   -- microseconds; 0: never
+    since      INTEGER,
+    reason     TEXT NOT NULL       -- '' when its owner had it stopped
+) STRICT, WITHOUT ROWID;
 CREATE TABLE past (
     slice_id   TEXT PRIMARY KEY,
     generation INTEGER NOT NULL CHECK (generation >= 1),
@@ -61,6 +67,8 @@ UPGRADES = {
     3: "CREATE INDEX burnt_owner ON burnt (owner, agent)",
     4: "ALTER TABLE lease ADD COLUMN needs TEXT NOT NULL DEFAULT '{}' CHECK (needs GLOB '{*}')",
     5: "ALTER TABLE removal ADD COLUMN needs TEXT NOT NULL DEFAULT '{}' CHECK (needs GLOB '{*}')",
+    6: "CREATE TABLE power (slice_id TEXT PRIMARY KEY, ordered_at INTEGER NOT NULL, since INTEGER,"
+    " reason TEXT NOT NULL) STRICT, WITHOUT ROWID",
 }
 
 

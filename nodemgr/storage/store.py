@@ -14,6 +14,7 @@ from uuid import UUID
 
 from nodemgr.admission import Promised
 from nodemgr.storage.database import Database
+from nodemgr.storage.power import Power
 from nodemgr.storage.schema import prepare
 from trust.documents import SKEW
 from trust.identity import Identity, Role
@@ -109,6 +110,7 @@ class Store(Database):
         self._past: dict[UUID, Past] = {}
         self._removals: dict[tuple[str, UUID], Needs] = {}
         self._stopped: dict[Identity, bool] = {}
+        self._power: dict[UUID, Power] = {}
         try:
             prepare(self._file, node)
             self._load()
@@ -178,9 +180,27 @@ class Store(Database):
             self._drop_past(slice_id for _, slice_id in sorted(mine)[: max(len(mine) - PAST_OF_OWNER, 0)])
 
     def _drop_past(self, slice_ids: Iterable[UUID]) -> None:
+        """And the orders to those that have no lease now: until here a late one must not come true."""
+        held = {lease.slice_id for lease in self._leases.values()}
         for slice_id in slice_ids:
             self._set(self._past, slice_id, None)
             self._say("DELETE FROM past WHERE slice_id = ?", str(slice_id))
+            if slice_id in self._power.keys() - held:
+                self._set(self._power, slice_id, None)
+                self._say("DELETE FROM power WHERE slice_id = ?", str(slice_id))
+
+    # Orders to slivers
+
+    def power(self, slice_id: UUID) -> Power:
+        with self._lock:
+            return self._power.get(slice_id, Power())
+
+    def set_power(self, slice_id: UUID, power: Power) -> None:
+        with self.transaction():
+            self._set(self._power, slice_id, power)
+            since = None if power.since is None else _seconds(power.since)
+            values = (str(slice_id), power.ordered_at, since, power.reason)
+            self._say("INSERT OR REPLACE INTO power VALUES (?, ?, ?, ?)", *values)
 
     # Tickets
 
@@ -316,6 +336,9 @@ class Store(Database):
         removals = rows("SELECT slice, slice_id, needs FROM removal")
         self._removals = {(row[0], UUID(row[1])): Needs.from_json(json.loads(row[2])) for row in removals}
         self._stopped = {Identity.parse(row[0]): True for row in rows("SELECT owner FROM stopped")}
+        for slice_id, ordered_at, since, reason in rows("SELECT * FROM power"):
+            moment = None if since is None else _moment(since)
+            self._power[UUID(slice_id)] = Power(ordered_at, moment, reason)
 
 
 _COLUMNS = ", ".join(COLUMNS)

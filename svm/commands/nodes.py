@@ -20,7 +20,7 @@ from trust.needs import words
 if TYPE_CHECKING:
     from svm.client import Svmd
 
-COLOURS = {"running": "green", "expired": "red", "deleting": "yellow"}
+COLOURS = {"running": "green", "stopped": "yellow", "died": "red", "expired": "red", "deleting": "yellow"}
 
 
 @click.command()
@@ -113,5 +113,6 @@ def _fingerprint(text: str) -> str:
 
 def _row(sliver: Mapping[str, Any], now: datetime, leaselen: int) -> tuple[str, ...]:
     end = datetime.fromisoformat(sliver["expires_at"]) if sliver["expires_at"] else None
-    state = click.style(sliver["state"], fg=COLOURS.get(sliver["state"]))
-    return sliver["node"], sliver["name"], state, left(end, now, leaselen), printable(sliver["last_error"] or "")
+    state = "died" if sliver["state"] == "stopped" and sliver.get("died_at") else sliver["state"]
+    shown = click.style(state, fg=COLOURS.get(state))
+    return sliver["node"], sliver["name"], shown, left(end, now, leaselen), printable(sliver["last_error"] or "")

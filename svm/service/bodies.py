@@ -119,6 +119,10 @@ class _NodesBody(_SliceBody):
     nodes: Addresses = []
 
 
+class _TheseNodesBody(_SliceBody):
+    nodes: Annotated[list[Address], Field(min_length=1, max_length=MAX_LISTED)]
+
+
 class _KeysBody(_SliceBody):
     keys: Annotated[list[Key], Field(min_length=1, max_length=64)]
 
@@ -166,6 +170,7 @@ _BODIES: dict[Takes, type[OperationBody]] = {
     Takes.FILE: _FileBody,
     Takes.FILE_AND_OPTIONS: _CreationBody,
     Takes.NODES: _NodesBody,
+    Takes.THESE_NODES: _TheseNodesBody,
     Takes.KEYS: _KeysBody,
     Takes.STANDING: _DelegateBody,
     Takes.AUTORENEW: _AutorenewBody,

@@ -208,5 +208,6 @@ class Driver(Protocol):
     async def end_holders(self, port: int) -> Sequence[str]:
         """End the processes inside slivers that hold a TCP port of this host; the slices whose they were."""
 
-    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
-        """Replace the two read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and ssh_config."""
+    def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
+        """Replace the three read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and ssh_config, and as
+        /etc/hosts."""

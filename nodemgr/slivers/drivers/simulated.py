@@ -117,7 +117,7 @@ class SimulatedDriver:
         del port
         return ()
 
-    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
+    def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
         """Nobody would read them."""
 
     async def _change(self) -> None:
