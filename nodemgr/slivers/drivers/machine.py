@@ -82,7 +82,6 @@ class MachineDriver(KeeperDriver):
             super().furnish(sliver, names)
             return
         machine.write_node_part(sliver.etc)
-        etc.write_first_process(sliver.etc, None)
 
     def write_names(self, sliver: SliverFolder, names: etc.Names) -> None:
         """The first process writes them, inside."""
@@ -157,6 +156,7 @@ class MachineDriver(KeeperDriver):
         name, first = sliver.path.name, sliver.owner()
         if first is None:
             raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; delete it")
+        etc.write_first_process(sliver.etc, None, machine.first_process(Path(image) if image else None))
         join, shown = self._bounded(name, limits, ())
 
         def started(host: int) -> T:

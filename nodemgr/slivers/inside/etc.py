@@ -33,8 +33,8 @@ SLEEP = "/etc/slice/sleep"
 _COPIED = ("ld.so.cache", "localtime", "resolv.conf", "services", "protocols", "ssl/openssl.cnf", "debian_version")
 
 # A python3 of /usr is the sliver's too; the interpreter that runs this may not be.
-_SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
-_SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 
 # The sliver's root is its one user: giving a file to another fails. tar and rsync, which as root would try to keep the
 # owners of what they unpack, are told that they are not root, so that `rsync -a` and `tar x` do not end in errors.
@@ -87,7 +87,7 @@ def environment(slice: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict
 
 def python_folder() -> Path | None:
     """The interpreter's own folder where the sliver has no other, and it must be bound there; else None."""
-    if any(os.path.exists(path) for path in _SYSTEM_PYTHONS):
+    if any(os.path.exists(path) for path in SYSTEM_PYTHONS):
         return None
     prefix = Path(sys.base_prefix)
     return None if prefix.is_relative_to("/usr") else prefix
@@ -95,7 +95,7 @@ def python_folder() -> Path | None:
 
 def sftp_command() -> str:
     """The command line, inside, of the sftp server: OpenSSH's where the host has it, else our own."""
-    for path in _SFTP_SERVERS:
+    for path in SFTP_SERVERS:
         if os.path.exists(path):
             return path
     return f"{_python()} /etc/slice/sftp_server.py"
@@ -103,7 +103,7 @@ def sftp_command() -> str:
 
 def _python() -> str:
     """The command line, inside, of an interpreter that loads nothing of the user's."""
-    pythons = [path for path in _SYSTEM_PYTHONS if os.path.exists(path)]
+    pythons = [path for path in SYSTEM_PYTHONS if os.path.exists(path)]
     if not pythons:
         prefix = "/opt/python" if python_folder() else sys.base_prefix
         pythons = [f"{prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
@@ -117,20 +117,14 @@ def write_etc(folder: Path, names: Names) -> None:
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
     write_names(folder, names)
-    write_programs(folder)
-    put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
-    for name in _COPIED:
-        if os.path.isfile(f"/etc/{name}"):
-            put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
-
-
-def write_programs(folder: Path) -> None:
-    """Write what the front door runs inside."""
-    (folder / "slice").mkdir(parents=True, exist_ok=True)
     put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
     put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
     put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
     put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+    put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
+    for name in _COPIED:
+        if os.path.isfile(f"/etc/{name}"):
+            put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
 
 
 def write_names(folder: Path, names: Names) -> None:
@@ -162,9 +156,9 @@ def write_authorized_keys(home: Path, slice: str, owner: int | None) -> None:
     replace_file(folder / "authorized_keys", AUTHORIZED_KEYS.format(slice=slice).encode(), 0o400, owner)
 
 
-def write_first_process(folder: Path, owner: int | None) -> None:
+def write_first_process(folder: Path, owner: int | None, source: Path = Path("/usr/bin/sleep")) -> None:
     """Put `SLEEP` there, as the sliver's root: of another owner, the kernel would keep us out as well."""
-    content, path = Path("/usr/bin/sleep").read_bytes(), folder / "slice/sleep"
+    content, path = source.read_bytes(), folder / "slice/sleep"
     with contextlib.suppress(FileNotFoundError):
         there = path.stat()
         if (there.st_size, stat.S_IMODE(there.st_mode)) == (len(content), 0o111):

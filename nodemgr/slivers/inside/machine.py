@@ -6,11 +6,12 @@ root folder, where nobody was yet. Later starts write nothing there: it is its o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import NO_VARIABLES
-from nodemgr.slivers.inside import etc
+from nodemgr.slivers.inside import etc, relay, sftp
 from nodemgr.slivers.inside.view import home_of
 from nodemgr.slivers.process.launch import program
 from nodemgr.slivers.process.processes import KEEPER_VARIABLE
@@ -87,6 +88,8 @@ exec env --ignore-signal=CHLD $mark setpriv {" ".join(BOUNDS)} -- chroot . {etc.
     <dev/null >dev/null 2>&1
 """
 
+_SFTP = "#!/bin/sh\n" + "".join(f'[ ! -x {path} ] || exec {path} "$@"\n' for path in etc.SFTP_SERVERS)
+
 # A login that works whatever became of /etc/passwd: its groups are those of the user's name, if that is there.
 LOGIN = f"""
 groups=--clear-groups
@@ -149,6 +152,22 @@ run "$@"
 """
 
 
+def _python(program: str) -> str:
+    """Lines of a shell script: whatever Python there is, for the owner may install and remove them."""
+    found = " ".join((*etc.SYSTEM_PYTHONS, "/opt/python/bin/python3"))
+    start = f'[ ! -x "$python" ] || exec "$python" -I -S /etc/slice/{program} "$@"'
+    return f"for python in {found}; do {start}; done\necho 'no python3 here; apt-get install python3' >&2\nexit 127\n"
+
+
+def first_process(image: Path | None) -> Path:
+    """The program that the first process is: of the same system as its libraries."""
+    host = Path("/usr/bin/sleep")
+    if image is None:
+        return host
+    own = Path(os.path.realpath(image / "usr/bin/sleep"))
+    return own if own.is_file() and own.is_relative_to(os.path.realpath(image)) else host
+
+
 def script(hostname: str, slice: str, *, fresh: bool) -> list[str]:
     """The command that makes the other namespaces and the first process; with an empty `slice` it reads that later."""
     keys = etc.AUTHORIZED_KEYS.replace("{slice}", "%s")
@@ -168,7 +187,10 @@ def write_node_part(folder: Path) -> None:
     for name in ("slice", "slice/hosts"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name).chmod(0o755)
-    etc.write_programs(folder)
-    etc.put(folder / "slice/sudo", SUDO.encode(), 0o755)
+    sftp_server, relay_program = _SFTP + _python("sftp_server.py"), "#!/bin/sh\n" + _python("relay.py")
+    for name, text in {"sudo": SUDO, "sftp-server": sftp_server, "relay": relay_program}.items():
+        etc.put(folder / "slice" / name, text.encode(), 0o755)
+    for name, module in {"sftp_server.py": sftp, "relay.py": relay}.items():
+        etc.put(folder / "slice" / name, Path(str(module.__file__)).read_bytes(), 0o644)
     resolvers = Path("/etc/resolv.conf")
     etc.put(folder / "slice/resolv.conf", resolvers.read_bytes() if resolvers.is_file() else b"", 0o644)
