@@ -107,6 +107,9 @@ TRIED: dict[str, tuple[str, ...]] = {
         "is being created at this moment: try again",
     ),
     _TASKS + "test_needs.py::test_asked_for_less_it_is_made": ("svm getads --long shows what there is",),
+    _TASKS + "test_needs.py::test_a_slice_that_holds_nodes_keeps_its_needs": (
+        "use that file to go on, or svm deleteslice {} first",
+    ),
     "tests/unit/nodemgr/test_needs.py::test_a_sliver_with_other_needs_has_to_end_first": (
         "still has a sliver with other needs on this node; try again when that ended",
     ),

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "svm_0009"
-down_revision = "svm_0007"
+down_revision = "svm_0008"
 branch_labels = None
 depends_on = None
 
