@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -80,8 +81,10 @@ class KeeperDriver(LocalDriver):
         first.call(record.slice, self.mark + record.slice)
 
     def end_first(self, first: Nameless, slice: str | None = None) -> None:
-        first.streams.close()
-        self._end(first.process)
+        try:
+            self._end(first.process)  # before its streams, whose end would end it, and nothing would tell its group
+        finally:
+            first.streams.close()
 
     def let_go(self, slice: str, keeper: Process) -> None:
         inside = namespace(keeper.pid, "pid")  # not to be had any more once it is dying
@@ -92,6 +95,11 @@ class KeeperDriver(LocalDriver):
         first.kill(unblock)
         if self._cgroups:
             self._cgroups.drop(group)
+
+    def _delete(self, slice: str) -> None:
+        super()._delete(slice)
+        if self._cgroups:  # that of a first process that died by itself is still there
+            self._cgroups.sweep(os.listdir(self.directory))
 
     def _bounded(self, name: str, ceilings: Ceilings, view: Sequence[Entry]) -> tuple[tuple[str, ...], Sequence[Entry]]:
         """The command prefix with which the sliver in folder `name` is born in a group of its own; the view with what

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ _OPTIONAL = {1: ("cpu", "cpuacct", "cpuset"), 2: ("cpu",)}  # Java believes in t
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 # Beyond the sliver's own ceiling: the processes that stand outside for its sessions, and a way in for `kill`.
 SPARE_PROCESSES = 32
+
+_tree = threading.Lock()  # no folder goes while another is made in it
 
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 125; shift; done; shift; exec "$@"'
 
@@ -50,11 +53,12 @@ class Cgroups:
 
     def make(self, name: str, ceilings: Ceilings) -> tuple[str, ...]:
         """Make a sliver's group, or change its ceilings; the command prefix that enters it."""
-        for place in dict.fromkeys(self.places.values()):
-            self._make(place)
-            if self.version == 2:
-                _write(place / "cgroup.subtree_control", " ".join(f"+{kind}" for kind in self.places))
-            self._make(place / name)
+        with _tree:
+            for place in dict.fromkeys(self.places.values()):
+                self._make(place)
+                if self.version == 2:
+                    _write(place / "cgroup.subtree_control", " ".join(f"+{kind}" for kind in self.places))
+                self._make(place / name)
         if "cpu" in self.places:
             self._weigh(self.places["cpu"], _ALL_SLIVERS * (os.cpu_count() or 1))
         self.limit(name, ceilings)
@@ -95,15 +99,17 @@ class Cgroups:
                     break
                 except OSError:
                     time.sleep(0.05)
-            with contextlib.suppress(OSError):
+            with _tree, contextlib.suppress(OSError):
                 folder.parent.rmdir()
 
-    def sweep(self) -> None:
-        """Remove the groups of slivers that ended while nobody looked."""
+    def sweep(self, kept: Collection[str] = ()) -> None:
+        """Remove the groups of slivers that ended while nobody looked, but those that are `kept`: somebody may be about
+        to enter them."""
         for place in set(self.places.values()):
-            for folder in [*place.glob("*/"), place]:
-                with contextlib.suppress(OSError):  # somebody is in it
-                    folder.rmdir()
+            with _tree:
+                for folder in [*(each for each in place.glob("*/") if each.name not in kept), place]:
+                    with contextlib.suppress(OSError):  # somebody is in it
+                        folder.rmdir()
 
     def folders(self, name: str | None) -> list[Path]:
         """A group's folders; none when it is not there."""

@@ -171,3 +171,16 @@ def test_a_session_and_what_it_leaves_are_in_the_group_which_goes_with_the_slive
         assert set(inside) <= {int(pid) for pid in (folder / "cgroup.procs").read_text().split()}
     run_async(driver.delete("ocean"))
     assert not any(folder.exists() for folder in folders)
+
+
+def test_no_group_stays_of_a_sliver_whose_first_process_died(node: Node) -> None:
+    driver = node.driver
+    assert isinstance(driver, KeeperDriver)
+    if driver._cgroups is None:
+        pytest.skip("no control group can be written here")
+    node.make("ocean")
+    folders = driver._cgroups.folders("ocean")
+    driver._recorded()["ocean"].kill()
+    assert all(folder.exists() for folder in folders)
+    run_async(driver.delete("ocean"))
+    assert not any(folder.exists() for folder in folders)
