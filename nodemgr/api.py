@@ -118,7 +118,9 @@ def _add_leases(calls: Calls, guard: Guard) -> None:
     async def post_lease(call: Call) -> Any:
         node, caller = _called(call, guard)
         redeem = partial(node.redeem, caller, call.body(RedeemBody).ticket)
-        return _lease(await node.store.together(redeem))
+        lease = await node.store.together(redeem)
+        bind_contextvars(slice=lease.slice)
+        return _lease(lease)
 
     @calls.guarded("POST", "/slivers/{slice}/renew", renewer)
     async def post_renew(call: Call) -> Any:

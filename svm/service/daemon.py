@@ -8,10 +8,12 @@ from plc.client import Member
 from plc.client.service import joined, serve_announced
 from rpc import daemon, metrics
 from rpc.aio import Session
+from rpc.background import repeat
 from rpc.server import Listener
 from rpc.settings import split_host_port
 from svm.service.api import create_app
 from svm.service.context import KnownAgents, Service
+from svm.service.endings import LOOK_SECONDS, Endings
 from svm.service.settings import Settings
 from svm.service.watching import Watchers
 from trust.identity import Role
@@ -50,7 +52,8 @@ async def _serve(settings: Settings, member: Member, service: Service) -> None:
     member.on_renew(session.reload)
     listener = Listener(create_app(service, session), *split_host_port(settings.listen), context, "svmd")
     numbers = metrics.listeners(settings, TableCollector(service.engine))
-    await serve_announced(member, [listener, *numbers], settings.url)
+    endings = repeat(Endings(service.engine).look, LOOK_SECONDS, "cannot look for ended operations; trying again")
+    await serve_announced(member, [listener, *numbers], settings.url, endings)
 
 
 if __name__ == "__main__":
