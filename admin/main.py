@@ -17,7 +17,11 @@ from svm.streams import begin
 from trust.errors import Refusal
 
 INTERRUPTED = 130  # exit status
-VERBS = {"plc": "admin.plc.commands:plc", "enroll": "admin.plc.commands:enroll"}
+VERBS = {
+    "plc": "admin.plc.commands:plc",
+    "enroll": "admin.plc.commands:enroll",
+    "health": "admin.health:health",
+}
 NODE, SERVER, TESTBED = "node", "server", "testbed"
 EXTRAS = {
     "plc": SERVER,

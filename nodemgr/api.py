@@ -18,8 +18,9 @@ from nodemgr.caller import Caller
 from nodemgr.node import MAX_KEYS, Node
 from nodemgr.slicekey import SlicePair
 from nodemgr.storage.store import LeaseRow
-from rpc.calls import Call, Calls
+from rpc.calls import Answer, Call, Calls
 from rpc.guard import Guard, RoleGuard
+from rpc.health import Look, answer, found, own
 from trust.authorize import Action
 from trust.errors import Code, Refusal
 from trust.identity import Role
@@ -174,8 +175,20 @@ def _add_reads(calls: Calls, guard: Guard) -> None:
     @calls.opened("GET", "/healthz")
     async def healthz(call: Call) -> Any:
         node: Node = call.scope[NODE]
-        found: dict[str, Any] = {"status": "disk-full" if node.disk_full else "ok", "slivers": node.store.taken()}
-        return found | ({"disk_free_mb": node.disk.free_mb} if node.disk else {})
+        status, body = answer(found(looks_of(node)))
+        more = {"slivers": node.store.taken()} | ({"disk_free_mb": node.disk.free_mb} if node.disk else {})
+        return Answer(status, body | more)
+
+
+def looks_of(node: Node) -> dict[str, Look]:
+    """What it needs to take slivers."""
+    return {**own(node.credentials, node.trust), "disk": partial(_disk, node)}
+
+
+def _disk(node: Node) -> str | None:
+    if not node.disk_full:
+        return None
+    return "too little is free: no new sliver is made, and one that fills it is stopped"
 
 
 def _called(call: Call, guard: Guard) -> tuple[Node, Caller]:

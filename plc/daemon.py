@@ -5,7 +5,7 @@ from threading import Event
 
 from cryptography import x509
 
-from plc.api import build
+from plc.api import build, health_of
 from plc.ca import current_list, issue, mark_stale
 from plc.central import Central
 from plc.client.values import PLC
@@ -125,7 +125,9 @@ def run(settings: Settings) -> None:
     try:
         app = build(central, upkeep.store)
         listener = Listener(app, *split_host_port(settings.listen), upkeep.context, "plc")
-        numbers = metrics.listeners(settings, TableCollector(central.engine, central.clock))
+        numbers = metrics.listeners(
+            settings, health_of(central, upkeep.store), TableCollector(central.engine, central.clock)
+        )
         server.run([listener, *numbers], ready=lambda addresses: daemon.ready(*addresses[0]))
     finally:
         postman.stop()

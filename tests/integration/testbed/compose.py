@@ -73,7 +73,8 @@ class Host:
         kind, *words = service["healthcheck"]["test"]
         assert kind == "CMD"
         argv = [self._here(name, service, word) for word in words]
-        argv[0] = {"python": sys.executable}[argv[0]]
+        if argv[0] == "dslice":
+            argv[:1] = [sys.executable, "-m", "testbed"]
         return subprocess.run(argv, env=self._env(name, service), capture_output=True).returncode == 0
 
     def stop(self) -> None:
