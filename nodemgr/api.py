@@ -22,7 +22,7 @@ from rpc.calls import Answer, Call, Calls
 from rpc.guard import Guard, RoleGuard
 from rpc.health import Look, answer, found, own
 from trust.authorize import Action
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 from trust.identity import Role
 from trust.jws import MAX_TOKEN
 from trust.sshkeys import key_set_digest
@@ -194,6 +194,8 @@ def _disk(node: Node) -> str | None:
 def _called(call: Call, guard: Guard) -> tuple[Node, Caller]:
     """The node that is called, and by whom and for whom."""
     assert call.peer is not None  # noqa: S101  # the route is guarded
+    if "slice" in call.names:
+        bind_contextvars(slice=printable(call.names["slice"], 64))
     delegation = call.header(DELEGATION)
     if delegation is not None and len(delegation) > MAX_TOKEN:
         raise Refusal(Code.BAD_INPUT, f"the header Dslice-Delegation is longer than {MAX_TOKEN} bytes; sign another")

@@ -42,7 +42,8 @@ class Endings:
 
 def _tell(ended: Operation) -> None:
     level = logging.WARNING if ended.failed or ended.code else logging.INFO
-    ids = {"operation": str(ended.id), "verb": str(ended.verb), "slice": ended.slice or None, "by": ended.actor}
+    by = ended.owner.name if ended.actor == "user" else ended.actor
+    ids = {"operation": str(ended.id), "verb": str(ended.verb), "slice": ended.slice or None, "by": by}
     why = {"code": ended.code, "reason": ended.reason} if ended.code else {}
     counts = {"ok": ended.ok, "failed": ended.failed}
     log.log(level, "operation ended: %s", ended.outcome, extra={**ids, **counts, **why})
