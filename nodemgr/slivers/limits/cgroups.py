@@ -16,6 +16,9 @@ from pathlib import Path
 _ROOT = Path("/sys/fs/cgroup")
 _MIB = 1 << 20
 _BOTH = "+memory +pids"
+LEAF = "node"
+"""A group that a supervisor has made for the node manager alone: slivers' groups stand beside it, so that the next node
+manager may enter it again (docs/adr/0044-the-node-manager-and-its-slivers-in-two-units.md)."""
 # Beyond the sliver's own ceiling: the processes that stand outside for its sessions, and a way in for `kill`.
 SPARE_PROCESSES = 32
 
@@ -98,6 +101,7 @@ def available(directory: Path, root: Path = _ROOT, own: str | None = None) -> Cg
         return Cgroups(V1, *folders) if all(os.access(folder.parent, os.W_OK) for folder in folders) else None
     for unified in (root, root / "unified"):
         base = unified / paths.get("", "")
+        base = base.parent if base.name == LEAF else base
         if _has_both(base / "cgroup.controllers"):
             return _second_version(base, name)
     return None
