@@ -21,6 +21,7 @@ VERBS = {
     "plc": "admin.plc.commands:plc",
     "enroll": "admin.plc.commands:enroll",
     "health": "admin.health:health",
+    "completion": "admin.completion:completion",
 }
 NODE, SERVER, TESTBED = "node", "server", "testbed"
 EXTRAS = {
