@@ -65,7 +65,8 @@ def root(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 def within(root: Path) -> list[str]:
     """What runs a command there, with the host's network, as root with all rights (a chroot may make no slivers)."""
-    return ["bwrap", "--bind", str(root), "/", "--proc", "/proc", "--dev-bind", "/dev", "/dev", "--cap-add", "ALL"]
+    bound = (("--bind", str(root), "/"), ("--dev-bind", "/proc", "/proc"), ("--dev-bind", "/dev", "/dev"))
+    return ["bwrap", *(word for words in bound for word in words), "--cap-add", "ALL"]
 
 
 def inside(root: Path, script: str, **env: str) -> str:
