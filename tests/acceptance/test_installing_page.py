@@ -1,7 +1,7 @@
 """docs/installing.md: what its tables and blocks have plc's operator type is typed here, in the order of the page.
 
-What needs root, systemd or a machine of its own is tried elsewhere: units in tests/unit/deploy, roles.sh and the command
-lines in tests/integration/testbed, wheels and packages in tests/install.
+What needs root, systemd or a machine of its own is tried elsewhere: units in tests/unit/deploy, roles.sh and the roles'
+command lines in tests/integration/testbed, wheels and packages in tests/install.
 """
 
 import re

@@ -1,7 +1,7 @@
 """What `make wheel` and `make deb` make, installed where nothing of ours is, beside a running testbed.
 
-Half a gigabyte is fetched and unpacked for it, which takes minutes: it runs where DSLICE_INSTALL=1 asks for it, as
-.ci/run does.
+Half a gigabyte is fetched and unpacked for it, which takes ten minutes: too long for each `make test`. DSLICE_INSTALL=1
+asks for it (docs/developing.md).
 """
 
 import os
