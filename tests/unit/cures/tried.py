@@ -9,6 +9,7 @@ _PLC = "tests/integration/plc/"
 _TASKS = "tests/integration/tasks/"
 
 TRIED: dict[str, tuple[str, ...]] = {
+    "tests/acceptance/test_testbed.py::test_ctrl_c_in_the_foreground_ends_all_of_it": ("(dslice password {})",),
     "tests/acceptance/test_main_job.py::test_login_to_every_node": ("Who may log in is kept outside",),
     "tests/integration/frontdoor/test_forwarding.py::test_what_failed_for_a_while_works_again": (
         "this node cannot open it now; try again later",
