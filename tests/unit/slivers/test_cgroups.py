@@ -87,6 +87,7 @@ def test_beside_a_leaf_that_a_supervisor_made_for_the_node_manager(second: Path)
     (own / "node").mkdir()
     (own / "cgroup.subtree_control").write_text("cpu memory pids\n")
     groups = opened(second, f"{V2.strip()}/node\n")
+    groups.make("ocean", CEILINGS)
     assert groups.folders("ocean")[0].parent.parent == own
     assert list((own / "node").iterdir()) == []
     assert not [path for path in own.iterdir() if path.name.endswith("-node")]
