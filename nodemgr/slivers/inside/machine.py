@@ -55,18 +55,15 @@ if [ "$fresh" ]; then
     [ -L etc/ssh/ssh_known_hosts ] || ln -sf /etc/slice/hosts/ssh_known_hosts etc/ssh/ssh_known_hosts
     [ -L etc/ssh/ssh_config.d/slice.conf ] || ln -sf /etc/slice/hosts/ssh_config etc/ssh/ssh_config.d/slice.conf
     if [ ! -x usr/bin/sudo ]; then
-        mkdir -p usr/local/bin usr/local/lib/slice
-        cp usr/bin/setpriv usr/local/lib/slice/root
-        chown 0:{USER} usr/local/lib/slice/root
-        chmod 4750 usr/local/lib/slice/root
+        install -D -o 0 -g {USER} -m 4750 usr/bin/setpriv usr/local/lib/slice/root
+        [ -d usr/local/bin ] || mkdir -p usr/local/bin
         ln -sf /etc/slice/sudo usr/local/bin/sudo
     fi
 fi
 new=home/.nameless
 if [ ! "$slice" ] || [ ! -e "home/$slice" ]; then
-    mkdir -m 700 "$new" "$new/.ssh"
-    (umask 377; : >"$new/.ssh/authorized_keys")
-    chown -R {USER}:{USER} "$new"
+    install -d -o {USER} -g {USER} -m 700 "$new" "$new/.ssh"
+    install -o {USER} -g {USER} -m 400 dev/null "$new/.ssh/authorized_keys"
 fi
 if [ ! "$slice" ]; then
     echo ready

@@ -18,7 +18,7 @@ def test_files_are_counted_wherever_the_sliver_hides_them(node: Node) -> None:
         " chmod 0 ~/shut /tmp/shut; ln -s / ~/all",
     )
     grown = run_async(node.driver.disk_kib("ocean")) - before
-    assert 2 * 3 * 1000 <= grown < 2 * 4 * 1024
+    assert 5 * 1024 <= grown < 8 * 1024  # six, less what a fresh one counts as for its files alone
     assert run_async(node.driver.disk_kib("never_made")) == 0
 
 
