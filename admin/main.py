@@ -17,11 +17,18 @@ from svm.streams import begin
 from trust.errors import Refusal
 
 INTERRUPTED = 130  # exit status
-VERBS = {"plc": "admin.plc.commands:plc", "enroll": "admin.plc.commands:enroll"}
+VERBS = {
+    "plc": "admin.plc.commands:plc",
+    "enroll": "admin.plc.commands:enroll",
+    "image": "admin.images.commands:image",
+    "health": "admin.health:health",
+    "completion": "admin.completion:completion",
+}
 NODE, SERVER, TESTBED = "node", "server", "testbed"
 EXTRAS = {
     "plc": SERVER,
     "enroll": NODE,
+    "image": NODE,
     "tokens": SERVER,
 }  # which extra of the package a verb needs; TESTBED if not named
 # The same for a role; SERVER for one that is not named.

@@ -1,9 +1,10 @@
-"""Slivers that move without a step: condemned, expired, stopped; after the table in `lifecycle/moves.py`.
+"""Slivers that move without a step: condemned, expired, found stopped or running; by the table in `lifecycle/moves.py`.
 
 What steps move is in `lifecycle/record.py`, under the same rule. The caller writes the events in the same transaction.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -46,8 +47,8 @@ _EXPIRE = text("""
 """)
 
 # Looked at again under the lock: what has changed since the node was asked is no longer what it spoke of.
-_STOP = text("""
-    UPDATE svm.sliver AS v SET state = 'leased', stopped_at = now(), attempts = 0, changed_at = now(),
+_FOUND = text("""
+    UPDATE svm.sliver AS v SET state = :to, died_at = :died_at, attempts = 0, changed_at = now(),
         error_code = :code, last_error = :reason
     FROM (SELECT slice, node, state AS before FROM svm.sliver
           WHERE slice = :slice AND node = :node AND state = ANY(:sources)
@@ -73,8 +74,13 @@ def expire(connection: Connection) -> dict[Key, SliverState]:
     return {(row.slice, row.node): SliverState(row.before) for row in rows}
 
 
-def stop(connection: Connection, slice_row: UUID, node: str, code: Code, reason: str) -> Moved | None:
-    """Its node has the lease, and the VM does not run any more: (before, after), None when it was not to be moved."""
-    bound = {"slice": slice_row, "node": node, "sources": list(MOVES["stop"].sources), "code": code, "reason": reason}
-    row = connection.execute(_STOP, bound).one_or_none()
+def learn(connection: Connection, key: Key, move: str, died: tuple[datetime, Code, str] | None = None) -> Moved | None:
+    """Its node says that it is stopped, or runs: (before, after), None when it was not to be moved.
+
+    `died`: of one that ended by itself, when, and what is noted as its error.
+    """
+    at, code, reason = died or (None, None, None)
+    states = {"sources": list(MOVES[move].sources), "to": MOVES[move].to}
+    bound = {"slice": key[0], "node": key[1], "died_at": at, "code": code, "reason": reason}
+    row = connection.execute(_FOUND, bound | states).one_or_none()
     return (SliverState(row.before), SliverState(row.after)) if row else None

@@ -9,19 +9,22 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from agent.client import FrontDoor
 from nodemgr.caller import Caller
 from nodemgr.node import MAX_KEYS, Node
+from nodemgr.power import Order, What, obey
 from nodemgr.slicekey import SlicePair
 from nodemgr.storage.store import LeaseRow
-from rpc.calls import Call, Calls
+from rpc.calls import Answer, Call, Calls
 from rpc.guard import Guard, RoleGuard
+from rpc.health import Look, answer, found, own
 from trust.authorize import Action
-from trust.errors import Code, Refusal
+from trust.documents import MAX_LEASELEN
+from trust.errors import Code, Refusal, printable
 from trust.identity import Role
 from trust.jws import MAX_TOKEN
 from trust.sshkeys import key_set_digest
@@ -77,6 +80,14 @@ class RenewBody(_Body):
 
     slice_id: UUID
     from_generation: Annotated[Generation, Field(ge=1, le=2**31 - 2)]
+    leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN, strict=True)] | None = None
+
+
+class OrderBody(_Body):
+    """`POST /slivers/{slice}/stop`, `start`, `restart` and `reset`."""
+
+    slice_id: UUID
+    given_at: AwareDatetime
 
 
 class DeleteBody(_Body):
@@ -102,6 +113,8 @@ def create_app(trust: TrustStore) -> Calls:
     calls, guard = Calls(), Guard(trust)
     _add_leases(calls, guard)
     _add_slivers(calls, guard)
+    for what in What:
+        _add_order(calls, guard, what)
     _add_reads(calls, guard)
     return calls
 
@@ -118,12 +131,14 @@ def _add_leases(calls: Calls, guard: Guard) -> None:
     async def post_lease(call: Call) -> Any:
         node, caller = _called(call, guard)
         redeem = partial(node.redeem, caller, call.body(RedeemBody).ticket)
-        return _lease(await node.store.together(redeem))
+        lease = await node.store.together(redeem)
+        bind_contextvars(slice=lease.slice)
+        return _lease(lease)
 
     @calls.guarded("POST", "/slivers/{slice}/renew", renewer)
     async def post_renew(call: Call) -> Any:
         (node, caller), body = _called(call, guard), call.body(RenewBody)
-        renew = partial(node.renew, caller, call.names["slice"], body.slice_id, body.from_generation)
+        renew = partial(node.renew, caller, call.names["slice"], body.slice_id, body.from_generation, body.leaselen)
         return _lease(await node.store.together(renew))
 
 
@@ -156,6 +171,13 @@ def _add_slivers(calls: Calls, guard: Guard) -> None:
         await node.delete(caller, call.names["slice"], body.slice_id, body.jti)
 
 
+def _add_order(calls: Calls, guard: Guard, what: What) -> None:
+    @calls.guarded("POST", f"/slivers/{{slice}}/{what}", _callers(guard, what.action))
+    async def post_order(call: Call) -> Any:
+        (node, caller), body = _called(call, guard), call.body(OrderBody)
+        return _sliver(await obey(node, caller, call.names["slice"], Order(what, body.slice_id, body.given_at)), call)
+
+
 def _add_reads(calls: Calls, guard: Guard) -> None:
     reader = _callers(guard, None)
 
@@ -172,13 +194,27 @@ def _add_reads(calls: Calls, guard: Guard) -> None:
     @calls.opened("GET", "/healthz")
     async def healthz(call: Call) -> Any:
         node: Node = call.scope[NODE]
-        found: dict[str, Any] = {"status": "disk-full" if node.disk_full else "ok", "slivers": node.store.taken()}
-        return found | ({"disk_free_mb": node.disk.free_mb} if node.disk else {})
+        status, body = answer(found(looks_of(node)))
+        more = {"slivers": node.store.taken()} | ({"disk_free_mb": node.disk.free_mb} if node.disk else {})
+        return Answer(status, body | more)
+
+
+def looks_of(node: Node) -> dict[str, Look]:
+    """What it needs to take slivers."""
+    return {**own(node.credentials, node.trust), "disk": partial(_disk, node)}
+
+
+def _disk(node: Node) -> str | None:
+    if not node.disk_full:
+        return None
+    return "too little is free: no new sliver is made, and one that fills it is stopped"
 
 
 def _called(call: Call, guard: Guard) -> tuple[Node, Caller]:
     """The node that is called, and by whom and for whom."""
     assert call.peer is not None  # noqa: S101  # the route is guarded
+    if "slice" in call.names:
+        bind_contextvars(slice=printable(call.names["slice"], 64))
     delegation = call.header(DELEGATION)
     if delegation is not None and len(delegation) > MAX_TOKEN:
         raise Refusal(Code.BAD_INPUT, f"the header Dslice-Delegation is longer than {MAX_TOKEN} bytes; sign another")
@@ -187,6 +223,14 @@ def _called(call: Call, guard: Guard) -> tuple[Node, Caller]:
 
 def _lease(lease: LeaseRow) -> dict[str, Any]:
     return {"lease": lease.token, "generation": lease.generation, "expires_at": lease.expires_at.isoformat()}
+
+
+def _stopped(lease: LeaseRow, call: Call) -> dict[str, Any] | None:
+    """Why its sliver does not run, if it has one and knows."""
+    power = call.scope[NODE].store.power(lease.slice_id)
+    if lease.state != "leased" or not lease.has_sliver or power.since is None:
+        return None
+    return {"ordered": power.ordered, "since": power.since.isoformat(), "reason": power.reason}
 
 
 def _sliver(lease: LeaseRow, call: Call) -> dict[str, Any]:
@@ -201,4 +245,5 @@ def _sliver(lease: LeaseRow, call: Call) -> dict[str, Any]:
         "frontdoor": asdict(call.scope[FRONTDOOR]),
         "has_vm": lease.state == "running",
         "keys": key_set_digest(lease.keys),
+        "stopped": _stopped(lease, call),
     }

@@ -3,14 +3,16 @@
 import asyncio
 import os
 from contextlib import closing
+from dataclasses import replace
 
 from agent.client import FrontDoor
 from nodemgr.advertise import Location
 from nodemgr.agents import Agents
-from nodemgr.api import at, create_app
+from nodemgr.api import at, create_app, looks_of
 from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.frontdoor.forward import Here
+from nodemgr.images import Images
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
 from nodemgr.periodic import look_after
@@ -27,6 +29,7 @@ from plc.client.service import joined
 from rpc import daemon, metrics
 from rpc.aio import Session
 from rpc.background import Tasks, within
+from rpc.health import Health
 from rpc.server import Listener, serve
 from trust.identity import Role
 
@@ -46,16 +49,18 @@ def run(settings: Settings) -> None:
         joined(settings, Role.NODE, settings.name, [settings.node_address]) as member,
         closing(Store(settings.state_dir / "node.db", member.identity, settings.disk_reserve_mb << 20)) as store,
     ):
+        disk = Disk(settings.state_dir, settings.disk_floor_mb)
         node = Node(
             identity=member.identity,
             credentials=member.credentials,
             trust=member.store,
             store=store,
             driver=_driver(settings),
-            capacity=settings.capacity,
+            capacity=replace(settings.capacity, disk_mb=settings.disk_mb or disk.size_mb),
             agents=frozenset(settings.agent_urls),
             grace=settings.grace,
-            disk=Disk(settings.state_dir, settings.disk_floor_mb),
+            disk=disk,
+            images=Images(settings.images_folder),
         )
         asyncio.run(_run(settings, member, node))
 
@@ -89,7 +94,7 @@ async def _run(settings: Settings, member: Member, node: Node) -> None:
 async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor) -> None:
     app = at(create_app(member.store), node, door)
     listener = Listener(app, *settings.api_place, member.server_context(), settings.name)
-    listeners = [listener, *metrics.listeners(settings, NodeCollector([node]))]
+    listeners = [listener, *metrics.listeners(settings, Health(**looks_of(node)), NodeCollector([node]))]
     async with Session(member.credentials) as session:
         member.on_renew(session.reload)
         agents = Agents(session, settings.agent_urls, member.plc.directory)

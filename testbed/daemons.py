@@ -17,7 +17,8 @@ from testbed.addresses import (
 from testbed.embedded import Postgres, Valkey
 from testbed.home import OPERATOR, Home, Plan, write_private
 
-PORTS = ("plc", "agent", "svmd", "flower")
+FLOWER = "flower"  # a service, the name of its user, and of its password's file
+PORTS = ("plc", "agent", "svmd", FLOWER)
 AGENT = "dslice.planet-lab.org"  # the name by which the howto of 2003 asks for advertisements
 SVM = "svm"
 SHOWN = "metrics-token"  # whose file, in the folder of secrets, Prometheus reads
@@ -46,6 +47,7 @@ OURS = frozenset(
         "DSLICE_FLOWER_AUTH",
         "DSLICE_FLOWER_LISTEN",
         "DSLICE_FRONTDOOR",
+        "DSLICE_IMAGES",
         "DSLICE_LISTEN",
         "DSLICE_METRICS_LISTEN",
         "DSLICE_METRICS_TOKEN",
@@ -191,7 +193,7 @@ class Layout:
         flower = {
             **shared,
             "DSLICE_FLOWER_LISTEN": self._at("flower"),
-            "DSLICE_FLOWER_AUTH": f"flower:{secret(self.home, 'flower')}",
+            "DSLICE_FLOWER_AUTH": f"{FLOWER}:{secret(self.home, FLOWER)}",
         }
         yield Spec("flower", "flower", "flower", self._at("flower"), env=flower)
 
@@ -206,6 +208,7 @@ class Layout:
                 "DSLICE_NODE_SITE": node.site,
                 "DSLICE_SLIVER_DRIVER": self.plan.sliver,
                 **NODE_RHYTHM,
+                "DSLICE_IMAGES": str(self.home.images),
                 "DSLICE_SLOTS": str(SLOTS),
                 "DSLICE_MEMORY_MB": str(MEMORY_MB),
             }
@@ -217,6 +220,7 @@ class Layout:
                 **self._member(name, name),
                 "DSLICE_SIMULATED_NODES": str(self.home.service(name) / "nodes.json"),
                 "DSLICE_SIMULATED_LATENCY_MS": str(self.plan.latency),
+                "DSLICE_IMAGES": str(self.home.images),
                 "DSLICE_CONTROL_SOCKET": self.home.socket(f"{name}.sock"),
                 **self._shown(f"{nodes[0].address}:{METRICS_PORT}"),
                 **NODE_RHYTHM,

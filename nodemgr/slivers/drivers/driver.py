@@ -138,6 +138,10 @@ class Driver(Protocol):
         """How far a sliver's files are bounded: `hard` (the kernel stops at its disk's size), `watched` (it is stopped
         when the node's disk is full) or `none`."""
 
+    @property
+    def images(self) -> bool:
+        """Whether its slivers have a root file system of their own, which may begin as an image."""
+
     async def create(self, spec: SliverSpec) -> None:
         """Make and start the sliver. One that is there under the same slice_id stays as it is (but runs afterwards),
         as does one whose record is damaged: that is written anew. One under another slice_id is removed first, for the
@@ -204,5 +208,6 @@ class Driver(Protocol):
     async def end_holders(self, port: int) -> Sequence[str]:
         """End the processes inside slivers that hold a TCP port of this host; the slices whose they were."""
 
-    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
-        """Replace the two read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and ssh_config."""
+    def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
+        """Replace the three read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and ssh_config, and as
+        /etc/hosts."""

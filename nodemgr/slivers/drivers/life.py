@@ -53,6 +53,7 @@ class LocalDriver(Furnisher):
     name = ""
     simulated = False
     quota = "watched"
+    images = False
 
     def __init__(self, directory: Path) -> None:
         leave_session_keyring()
@@ -73,7 +74,9 @@ class LocalDriver(Furnisher):
         self._ssh.mkdir(exist_ok=True)
         self._ssh.chmod(0o755)
         if not (self._ssh / "ssh_config").exists():
-            self.write_host_files("", "")
+            self.write_host_files("", "", etc.LOCALHOST)
+        if not (self._ssh / "hosts").exists():  # of an earlier version, which had none
+            replace_file(self._ssh / "hosts", etc.LOCALHOST.encode(), 0o644)
         folder.sweep(self.directory)
         self._end_strays()
         self._pool = Pool(self)
@@ -153,7 +156,8 @@ class LocalDriver(Furnisher):
     async def end_holders(self, port: int) -> Sequence[str]:
         return await asyncio.to_thread(self._end_holders, port)
 
-    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
+    def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
+        replace_file(self._ssh / "hosts", hosts.encode(), 0o644)
         replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
         replace_file(self._ssh / "ssh_config", etc.ssh_config(ssh_config).encode(), 0o644)
 

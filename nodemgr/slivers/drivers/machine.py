@@ -47,6 +47,7 @@ class MachineDriver(KeeperDriver):
     """
 
     name = "machine"
+    images = True
     tools = ("unshare", "nsenter", "setpriv", "prlimit", "setsid", "mount", "hostname", "chroot", "env", "cat")
 
     def __init__(self, directory: Path) -> None:

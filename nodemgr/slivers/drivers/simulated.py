@@ -47,6 +47,7 @@ class SimulatedDriver:
     name: str = field(default="simulated", init=False)
     simulated: bool = field(default=True, init=False)
     quota: str = field(default="none", init=False)
+    images: bool = field(default=True, init=False)  # as good as any other
 
     def __post_init__(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,7 +117,7 @@ class SimulatedDriver:
         del port
         return ()
 
-    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
+    def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
         """Nobody would read them."""
 
     async def _change(self) -> None:

@@ -44,6 +44,9 @@ _RSYNC = """\
 exec /usr/bin/rsync --no-super "$@"
 """
 
+# What every hosts(5) begins with.
+LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
 _PROFILE = """\
 export PATH={path}
 if [ -n "${{BASH_VERSION-}}" ]; then
@@ -131,6 +134,9 @@ def write_names(folder: Path, names: Names) -> None:
     """Write those of its files that depend on what the sliver is called, with a few that are as small."""
     for name, text in _texts(names).items():
         put(folder / name, text.encode(), 0o644)
+    if not (folder / "hosts").is_symlink():
+        (folder / "hosts").unlink(missing_ok=True)
+        (folder / "hosts").symlink_to("ssh/hosts")  # one for all slivers of the node, kept by its neighbours' list
 
 
 def write_slice_key(
@@ -187,7 +193,6 @@ def _texts(names: Names) -> dict[str, str]:
         "passwd": f"{names.slice}:x:0:0:slice {names.slice}:{home_of(names.slice)}:{SHELL}\n"
         "nobody:x:65534:65534:the host:/nonexistent:/usr/sbin/nologin\n",
         "group": f"{names.slice}:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
-        "hosts": f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
         "hostname": hostname + "\n",
         "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
         "host.conf": "multi on\n",

@@ -47,7 +47,7 @@ echo 0 >/proc/sys/user/max_user_namespaces
 
 if [ "$fresh" ]; then
     echo "$host" >etc/hostname
-    printf '127.0.0.1\\tlocalhost %s\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n' "$host" >etc/hosts
+    ln -sf /etc/slice/hosts/hosts etc/hosts
     [ -d etc/sudoers.d ] || mkdir -m 750 etc/sudoers.d
     (umask 337; echo '#{USER} ALL=(ALL:ALL) NOPASSWD: ALL' >etc/sudoers.d/slice)
     [ -d etc/ssh/ssh_config.d ] || mkdir -p etc/ssh/ssh_config.d

@@ -23,6 +23,7 @@ from lifecycle.steps import StepRef
 from models.states import Kind
 from nodemgr.api import at
 from nodemgr.api import create_app as node_app
+from nodemgr.liveness import end_sliver
 from nodemgr.storage.store import Burnt
 from plc.client import PLC, AgentEntry, Directory
 from tasks import context
@@ -103,7 +104,9 @@ def at_work(whole: "Whole") -> Iterator["Whole"]:
     """The process's worker_context and queue are this one's, whatever other tests have put there."""
     before, send = context._current, publishing._send
     context.set_worker_context(whole.context)
-    publishing._send = lambda app, messages: whole.put(messages)
+    publishing._send = lambda app, messages: whole.put(
+        [(kind, queue, [ref.id for ref in refs]) for kind, queue, refs in messages]
+    )
     try:
         yield whole
     finally:
@@ -176,6 +179,13 @@ class Whole:
         (site,) = [site for site in self.sites if site.address == host]
         await site.restart()
         self._connect(site)
+
+    async def end_vm(self, site: Site, slice: str) -> None:
+        """It ends by itself, and its node sees that."""
+        try:
+            await end_sliver(site.node, slice, "ended by itself")
+        except Crash:
+            await self.restart(site.address)
 
     def _connect(self, site: Site) -> None:
         self.wire.apps[site.address] = at(self.ground.app, site.node, site.place.frontdoor)

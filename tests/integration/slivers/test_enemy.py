@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nodemgr.slivers.inside.etc import LOCALHOST
 from nodemgr.slivers.process.processes import Process
 from tests.integration.slivers.conftest import DRIVERS, Node, open_node, run_async
 
@@ -249,7 +250,7 @@ def test_planted_links_lead_nobody_out(node: Node, tmp_path: Path) -> None:
     node.says("enemy", plant)
     other = node.spec("enemy")
     run_async(node.driver.set_slice_key("enemy", private_key=other.private_key, public_key=other.public_key))
-    node.driver.write_host_files("hosts", "config")
+    node.driver.write_host_files("hosts", "config", LOCALHOST)
     run_async(node.driver.stop("enemy"))
     run_async(node.driver.start("enemy"))
     run_async(node.driver.delete("enemy"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nodemgr.slivers.drivers.driver import Pty
+from nodemgr.slivers.inside.etc import LOCALHOST
 from tests.integration.slivers.conftest import Node, run_async
 from trust.errors import Code, Refusal
 
@@ -200,11 +201,18 @@ def test_memory_is_limited(node: Node) -> None:
 
 def test_the_slice_key_and_host_files_are_seen_inside(node: Node) -> None:
     spec = node.make("ocean")
-    node.driver.write_host_files("node1 ssh-ed25519 AAAA", "Host *\n    StrictHostKeyChecking yes\n")
+    hosts = f"{LOCALHOST}127.0.9.1\tocean-n-1\n127.0.9.2\tn2.site.example\n"
+    node.driver.write_host_files("node1 ssh-ed25519 AAAA", "Host *\n    StrictHostKeyChecking yes\n", hosts)
     assert node.says("ocean", "cat /etc/ssh/ssh_known_hosts") == "node1 ssh-ed25519 AAAA"
     assert node.says("ocean", "ssh -G elsewhere | grep -i stricthost") == "stricthostkeychecking true"
     assert node.says("ocean", "ssh-keygen -y -f /etc/slice/ssh_key").split()[:2] == spec.public_key.split()[:2]
     assert node.says("ocean", "stat -c %a /etc/slice/ssh_key") == "400"
+    assert node.says("ocean", "hostname -f; getent hosts ocean-n-1 n2.site.example localhost").split() == [
+        *("ocean-n-1", "127.0.9.1", "ocean-n-1", "127.0.9.2", "n2.site.example"),
+        *("::1", "localhost", "ip6-localhost", "ip6-loopback"),
+    ]
+    node.driver.write_host_files("", "", f"{LOCALHOST}127.0.9.3\tn3\n")
+    assert node.says("ocean", "getent hosts n3") == "127.0.9.3       n3"  # of nodes that come while it runs
 
 
 def test_another_slice_key_takes_its_place_at_once(node: Node) -> None:
