@@ -118,7 +118,7 @@ def test_an_image_from_the_file_to_the_nodes(
     needs = Needs(image="hello", digest=digest)
     assert has(lab, name) == [needs] * 3
     assert farm.rows("SELECT needs FROM svm.slice WHERE name = :n", n=name) == [(needs.to_json(),)]
-    with pytest.raises(Refusal, match=f"hello is in use by {name} on s.* and 2 others"):
+    with pytest.raises(Refusal, match=f"hello is in use by {name} on s.* and 2 more:"):
         stores[0].remove("hello")
     farm.run(Verb.DELETESLICE, name, owner)
     stores[0].remove("hello")
