@@ -51,7 +51,7 @@ class Ad:
         most_processes: of a sliver that says how many it needs.
         disk_unpromised_mb: disk in MiB not yet promised to slivers; None where nobody counts it.
         images: digests of its images by their names; None: it has none.
-        quota: what holds a sliver to its disk: `hard`, or `watched`; None where the node does not say it.
+        quota: what holds a sliver to its disk: `hard`, `watched` or `none`; None where the node does not say it.
     """
 
     node: str

@@ -62,6 +62,7 @@ def advertisement(node: Node, place: Location) -> Ad:
         most_processes=capacity.most_processes,
         disk_unpromised_mb=0 if node.disk_full else room.disk_mb,
         images={name: image.digest for name, image in node.images.offered(node.driver).items()} or None,
+        quota=node.driver.quota,
     )
 
 

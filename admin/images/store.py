@@ -138,7 +138,7 @@ def _refuse_used(folder: Path, name: str) -> None:
     used = list(users(folder, name))
     if used:
         node, slices = used[0]
-        more = f" and {len(used) - 1} others" if len(used) > 1 else ""
+        more = f" and {len(used) - 1} more" if len(used) > 1 else ""
         reason = f"{name} is in use by {', '.join(slices[:3])} on {node}{more}: try again when they are gone"
         raise Refusal(Code.BUSY, reason)
 

@@ -130,6 +130,7 @@ def test_the_advertisement_says_what_can_still_be_promised(world: World) -> None
     ad = advertisement(world.node, PLACE)
     assert (ad.slots_free, ad.memory_free_mb, ad.disk_unpromised_mb) == (1, 150, 3_500)
     assert (ad.sliver_mb, ad.most_processes, ad.memory_mb, ad.disk_mb) == (100, 77, 1_000, 5_000)
+    assert (ad.quota, ad.images) == ("none", None)
     world.node.disk = Disk(world.folder, floor_mb=1 << 40)  # full
     ad = advertisement(world.node, PLACE)
     assert (ad.slots_free, ad.disk_unpromised_mb) == (0, 0)
