@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from nodemgr.slivers.inside import etc
@@ -14,7 +15,7 @@ class Furnisher:
 
     directory: Path
 
-    def host_uids(self) -> range | None:
+    def host_uids(self) -> Iterable[int] | None:
         """Those that may be given to slivers, one to each; None: slivers have our own."""
         return hostuids.available(self.directory)
 

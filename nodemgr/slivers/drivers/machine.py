@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,7 +75,7 @@ class MachineDriver(KeeperDriver):
             log.warning("slivers have no disks of their own here: %s", refusal.reason)
             return None
 
-    def host_uids(self) -> range:
+    def host_uids(self) -> Iterable[int]:
         return self._ranges
 
     def furnish(self, sliver: SliverFolder, names: etc.Names) -> None:
@@ -203,14 +203,15 @@ class MachineDriver(KeeperDriver):
 
     def _try(self, directory: Path) -> None:
         """Mount one, without a process in it. OSError, Refusal when that does not work here."""
-        trial = SliverFolder.nameless(directory, self._ranges.start)
+        first = next(iter(self._ranges))
+        trial = SliverFolder.nameless(directory, first)
         ssh = directory / ".ssh"
         try:
-            trial.make(self._ranges.start)
+            trial.make(first)
             (trial.etc / "slice/hosts").mkdir(parents=True)
             ssh.mkdir(exist_ok=True)
             binds = [Bind(trial.etc / "slice", "/etc/slice"), Bind(ssh, "/etc/slice/hosts")]
-            parts = Parts(self._base, trial.path, binds, self._ranges.start)
+            parts = Parts(self._base, trial.path, binds, first)
             parts.make()
             with user_namespace(parts.first, SPARE_PROCESSES) as (_, users):
                 mounts.apart(lambda host: _mounted_once(parts, users, host))

@@ -1,7 +1,7 @@
 """Which users of the host those of a sliver are, where each sliver has 65,536: every id inside is one outside, and none
 of them is anybody's else.
 
-A node manager has a block of such ranges. Blocks are claimed for the whole machine by links in `REGISTRY`, each to the
+A node manager claims blocks of such ranges as it needs them, for the whole machine: by links in `REGISTRY`, each to the
 folder of the node manager that has it, so that two testbeds of root never give the same; a claim ends with its folder.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from nodemgr.slivers.limits.hostuids import mapped
@@ -20,7 +22,7 @@ IDS = 1 << 16
 REGISTRY = Path("/var/lib/dslice/host-ids")
 # For containers (systemd's list of ids); above what people and useradd's subordinate ids take on most machines.
 _ALL = range(0x00080000, 0x6FFF0000, IDS)
-_BLOCK = 256  # ranges
+_BLOCK = 16  # ranges
 _BLOCKS = len(_ALL) // _BLOCK
 
 
@@ -34,11 +36,27 @@ def is_ours(uid: int | None) -> bool:
     return uid is not None and _ALL.start <= uid < _ALL.stop
 
 
-def available(directory: Path, registry: Path = REGISTRY) -> range:
-    """The first ids of the ranges that the node manager of this state folder may give.
+@dataclass(frozen=True, slots=True)
+class HostRanges:
+    """The first ids of the ranges that the node manager of this state folder may give: those that it has claimed, and
+    after them those that it claims when somebody asks for more. Refusal(INTERNAL) when none are left."""
+
+    directory: Path
+    registry: Path
+
+    def __iter__(self) -> Iterator[int]:
+        place = 0
+        while True:
+            block = _claim(self.directory, self.registry, place) * _BLOCK
+            yield from _ALL[block : block + _BLOCK]
+            place += 1
+
+
+def available(directory: Path, registry: Path = REGISTRY) -> HostRanges:
+    """Those of this node manager.
 
     Raises:
-        Refusal: INTERNAL when there are none, and why.
+        Refusal: INTERNAL when there can be none, and why.
     """
     if os.geteuid() != 0:
         raise Refusal(Code.INTERNAL, "slivers with a root of their own need a node manager that runs as root")
@@ -47,23 +65,23 @@ def available(directory: Path, registry: Path = REGISTRY) -> range:
             Code.INTERNAL,
             "this container has too few user ids for slivers with a root of their own; see docs/slivers.md",
         )
-    first = _claim(directory.resolve(), registry) * _BLOCK
-    return _ALL[first : first + _BLOCK]
+    return HostRanges(directory.resolve(), registry)
 
 
-def _claim(directory: Path, registry: Path) -> int:
-    """The number of this folder's block, from now on or already: the first free one after that of its name."""
+def _claim(directory: Path, registry: Path, place: int) -> int:
+    """The number of this folder's block in that place, from now on or already: the first free one after that of its
+    name."""
     registry.mkdir(mode=0o755, parents=True, exist_ok=True)
     lock = os.open(registry, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        claimed = {int(claim.name): Path(os.readlink(claim)) for claim in registry.iterdir()}
+        own = sorted(number for number, folder in claimed.items() if folder == directory)
+        if place < len(own):
+            return own[place]
         wanted = zlib.crc32(os.fsencode(directory)) % _BLOCKS
-        order = [(wanted + number) % _BLOCKS for number in range(_BLOCKS)]
-        claims = {number: registry / str(number) for number in order}
-        for number, claim in claims.items():
-            if claim.is_symlink() and Path(os.readlink(claim)) == directory:
-                return number
-        for number, claim in claims.items():
+        for number in ((wanted + offset) % _BLOCKS for offset in range(_BLOCKS)):
+            claim = registry / str(number)
             if not claim.exists():  # never claimed, or its folder is gone
                 claim.unlink(missing_ok=True)
                 claim.symlink_to(directory)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from trust.errors import Code, Refusal
@@ -53,9 +53,9 @@ def available(directory: Path) -> range | None:
     return None
 
 
-def first_free(ids: range, taken: Collection[int]) -> int:
-    """The lowest uid that no sliver of this node has. Refusal(OVER_CAPACITY) when all are taken."""
+def first_free(ids: Iterable[int], taken: Collection[int]) -> int:
+    """The first uid that no sliver of this node has. Refusal(OVER_CAPACITY) when all are taken."""
     for uid in ids:
         if uid not in taken:
             return uid
-    raise Refusal(Code.OVER_CAPACITY, f"all {len(ids)} host users for slivers are taken; delete slivers first")
+    raise Refusal(Code.OVER_CAPACITY, f"all {len(taken)} host users for slivers are taken; delete slivers first")

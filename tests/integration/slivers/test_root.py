@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -382,18 +383,26 @@ def test_a_disk_of_its_own_holds_everything_and_no_more(node: Node) -> None:
 
 
 def test_ranges_are_given_once_on_a_machine(tmp_path: Path) -> None:
-    """To each node manager's folder its own block, the same again, and a folder's that is gone to another."""
+    """To each node manager's folder its own, the same again, as many as it needs, and a folder's that is gone to
+    another."""
     registry, folders = tmp_path / "registry", [tmp_path / f"node{number}" for number in range(12)]
     for folder in folders:
         folder.mkdir()
-    blocks = [hostranges.available(folder, registry) for folder in folders]
-    assert len({block.start for block in blocks}) == 12
-    assert all(block.start % hostranges.IDS == 0 for block in blocks)
-    assert [hostranges.available(folder, registry) for folder in folders] == blocks
+    given = [list(islice(hostranges.available(folder, registry), 40)) for folder in folders]
+    assert len({first for ranges in given for first in ranges}) == 12 * 40
+    assert all(first % hostranges.IDS == 0 for ranges in given for first in ranges)
+    again = [list(islice(hostranges.available(folder, registry), 40)) for folder in folders]
+    assert [set(ranges) for ranges in again] == [set(ranges) for ranges in given]
+    claims = len(list(registry.iterdir()))
     folders[0].rmdir()
-    again = tmp_path / "node0b"
-    again.mkdir()
-    assert hostranges.available(again, registry) not in blocks[1:]
+    folders[0].mkdir()
+    assert set(islice(hostranges.available(folders[0], registry), 40)) == set(given[0])
+    folders[0].rmdir()
+    (tmp_path / "other").mkdir()
+    others = set(islice(hostranges.available(tmp_path / "other", registry), 28_000))
+    assert others.isdisjoint(first for ranges in given[1:] for first in ranges)
+    assert others.issuperset(given[0])
+    assert len(list(registry.iterdir())) > claims
 
 
 def test_slivers_of_another_driver_go_on_as_they_are(tmp_path: Path) -> None:
@@ -430,7 +439,7 @@ def test_a_file_system_that_cannot_shift_ids_is_named(node: Node, tmp_path: Path
     """As where the node's own `/` is an overlay."""
     for name in ("upper", "work", "over"):
         (tmp_path / name).mkdir()
-    first = node.driver._ranges.start  # type: ignore[attr-defined]
+    first = next(iter(node.driver._ranges))  # type: ignore[attr-defined]
 
     def shift(_: int) -> None:
         options = f"lowerdir=/usr,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
