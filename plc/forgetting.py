@@ -7,6 +7,8 @@ from sqlalchemy import Column, ColumnElement, Connection, delete, exists, func, 
 
 from models.plc import account, certificate, certificate_request, event, letter, slice_name
 from plc.client.values import AccountState
+from plc.nodes import forget_drains
+from plc.removals import forget_removals
 
 SIGN_UP_DAYS = 30  # that a request for an account waits for a PI
 NAME_DAYS = 1  # that a free name remembers its last slice
@@ -18,6 +20,8 @@ def forget(connection: Connection, history_days: int, now: datetime) -> None:
 
     A certificate that has ended can neither be used nor revoked; its request goes before it.
     """
+    forget_drains(connection, now)
+    forget_removals(connection, now)
     old = now - timedelta(days=history_days)
     _drop(connection, certificate_request.c.id, certificate_request.c.decided_at < old)
     asked_for = exists().where(certificate_request.c.serial == certificate.c.serial)

@@ -88,6 +88,30 @@ class DecisionBody(Body):
     reason: Text = ""
 
 
+class DrainBody(Body):
+    """``tell``: slices with slivers there, by their owners' e-mails."""
+
+    reason: Text
+    until: AwareDatetime | None = None
+    renews: bool = True
+    tell: Annotated[dict[Email, Annotated[list[Text], Field(min_length=1)]], Field(max_length=10_000)] = {}
+
+
+class RetirementBody(Body):
+    reason: Text
+
+
+class OrdersBody(Body):
+    """Signed by who sends them; ``free`` gives the slice's name back."""
+
+    orders: Annotated[list[Annotated[str, Field(max_length=MAX_TOKEN)]], Field(min_length=1, max_length=500)]
+    free: bool = False
+
+
+class DoneBody(Body):
+    orders: Annotated[list[Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]], Field(max_length=5_000)]
+
+
 class RegistrationBody(Body):
     owner: Annotated[str, Field(max_length=300)]
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from plc.client.orders import Enrolled, Orders
 from plc.client.values import PLC, CertificateRequest, Directory, User, Waiting
 from rpc.blocking import Connection
 from rpc.credentials import Credentials
@@ -168,7 +169,50 @@ class Plc:
         path = f"/requests/{quote(which, safe='@')}/decision"
         return self._post(path, {"approve": approve, "reason": reason}, CertificateRequest.from_json)
 
+    # For admins, and for the operator at plc's machine
+
+    def nodes(self) -> tuple[Enrolled, ...]:
+        """Every enrolled node."""
+        return self._read("/nodes", lambda body: tuple(Enrolled.from_json(one) for one in body["nodes"]))
+
+    def drain(
+        self, node: str, reason: str, until: datetime | None, *, renews: bool, tell: Mapping[str, Sequence[str]]
+    ) -> None:
+        """No new slivers there; ``tell``: slices that are there, by their owners' e-mails."""
+        end = until.isoformat() if until else None
+        body = {"reason": reason, "until": end, "renews": renews, "tell": {who: [*what] for who, what in tell.items()}}
+        self._connection.call("PUT", f"{_node(node)}/drain", body)
+
+    def undrain(self, node: str) -> None:
+        self._connection.call("DELETE", f"{_node(node)}/drain")
+
+    def retire(self, node: str, reason: str) -> None:
+        """Forget a drained node and revoke its certificates."""
+        self._connection.call("DELETE", _node(node), {"reason": reason})
+
+    def order(self, orders: Sequence[str], *, free: bool = False) -> None:
+        """Signed orders about one slice (`trust.orders`); ``free`` gives its name back."""
+        self._connection.call("POST", "/orders", {"orders": list(orders), "free": free})
+
+    def obeyed(self, orders: Sequence[str]) -> Mapping[str, bool]:
+        """Which of these orders (ids) their nodes have obeyed."""
+        return self._post("/orders/standing", {"orders": list(orders)}, lambda body: dict(body["obeyed"]))
+
     # For services
+
+    def orders(self, tag: str | None = None) -> Orders | None:
+        """Nodes and agents: what the operator wants; None where it is still what ``tag`` came with."""
+        root = self._root or (self._credentials.root if self._credentials else None)
+        path = f"/orders?tag={quote(tag or '', safe='')}"
+
+        def read(body: Mapping[str, Any]) -> Orders | None:
+            return None if body["tag"] == tag else Orders.read(body, root.public_key() if root else None)
+
+        return self._read(path, read)
+
+    def say_done(self, orders: Sequence[str]) -> None:
+        """Nodes: these orders (ids) are obeyed. Idempotent."""
+        self._connection.call("PUT", "/orders/done", {"orders": list(orders)})
 
     def announce(self, url: str) -> None:
         """Agents and svmd: enter the base URL where this service answers into the directory."""
@@ -208,6 +252,10 @@ def _parse(body: Any, parse: Parse[Read]) -> Read:
 
 def _user(email: str) -> str:
     return f"/users/{quote(Identity.user(email).name, safe='@')}"
+
+
+def _node(name: str) -> str:
+    return f"/nodes/{quote(name, safe='')}"
 
 
 def _slice(name: str) -> str:
