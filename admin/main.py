@@ -17,10 +17,20 @@ from svm.streams import begin
 from trust.errors import Refusal
 
 INTERRUPTED = 130  # exit status
-VERBS = {"plc": "admin.plc.commands:plc", "enroll": "admin.plc.commands:enroll"}
+VERBS = {
+    "plc": "admin.plc.commands:plc",
+    "enroll": "admin.plc.commands:enroll",
+    "nodes": "admin.lab.nodes:nodes",
+    "node": "admin.lab.nodes:node",
+    "slices": "admin.lab.slices:slices",
+    "slice": "admin.lab.slices:one_slice",
+    "evict": "admin.lab.slices:evict",
+    "orphans": "admin.lab.orphans:orphans",
+    "orphan": "admin.lab.orphans:orphan",
+}
 NODE, SERVER, TESTBED = "node", "server", "testbed"
 EXTRAS = {
-    "plc": SERVER,
+    **dict.fromkeys(VERBS, SERVER),
     "enroll": NODE,
     "tokens": SERVER,
 }  # which extra of the package a verb needs; TESTBED if not named

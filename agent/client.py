@@ -44,7 +44,9 @@ class Ad:
         simulated: nothing to log in to there.
         expires_at: when the advertisement stops counting (set by the agent).
         disk_free_mb: about so much room its slivers have on its disk, MiB; 0: it counts as full, and the node takes no
-            new sliver. None where the node does not say it.
+            new sliver. None where the node does not say it, as the three that follow.
+        slivers: that it holds, or has promised.
+        version, driver: of its node manager, for its operator.
     """
 
     node: str
@@ -59,6 +61,9 @@ class Ad:
     simulated: bool
     expires_at: datetime
     disk_free_mb: int | None = None
+    slivers: int | None = None
+    version: str | None = None
+    driver: str | None = None
 
     @property
     def identity(self) -> Identity:

@@ -50,6 +50,7 @@ def _host_key(text: str) -> str:
 
 Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Word = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
 Jti = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -78,6 +79,9 @@ class AdBody(BaseModel):
     simulated: bool
     burnt: Annotated[list[Jti], Field(max_length=MAX_LISTED)] = []
     disk_free_mb: Count | None = None
+    slivers: Count | None = None
+    version: Word | None = None
+    driver: Word | None = None
 
     def said(self, now: datetime) -> Said:
         """The same for `agent.ads`; the advertisement's end is the agent's to set."""

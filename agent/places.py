@@ -12,6 +12,7 @@ from sqlalchemy import Connection, distinct, func, select
 from agent.ads import any_array, from_row
 from agent.allocation import Candidate, choose
 from agent.client import Ad
+from agent.drains import drained, naming
 from models.agent import ad, request, ticket
 from trust.documents import TICKET_LIFETIME
 from trust.errors import Code, Refusal
@@ -75,7 +76,10 @@ def choose_now(
     Raises Refusal as `allocate`.
     """
     there = _candidates(connection, wanted, now, only)
-    chosen = choose(there, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude)
+    try:
+        chosen = choose(there, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude)
+    except Refusal as refusal:
+        raise naming(connection, refusal, wanted.ips, now) from refusal
     _check_share(connection, wanted, chosen, bounds.share, now)
     _check_numbers(connection, wanted, bounds.tickets, now)
     return chosen
@@ -109,7 +113,8 @@ def _candidates(
     )
     columns = (ad.c.node, ad.c.address, ad.c.site, ad.c.slots, ad.c.slots_free)
     counted = func.coalesce(promised.c.others, 0), func.coalesce(promised.c.own, False)
-    found = select(*columns, *counted).outerjoin(promised, ad.c.node == promised.c.node).where(ad.c.expires_at > now)
+    found = select(*columns, *counted).outerjoin(promised, ad.c.node == promised.c.node)
+    found = found.where(ad.c.expires_at > now, ~drained(now))
     if wanted.ips:
         found = found.where(ad.c.address == any_array(wanted.ips))
     if only is not None:

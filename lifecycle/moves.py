@@ -7,6 +7,7 @@
      │                    │ ◀──── stop ───────│ its node says that the VM has ended by itself
      │                    │                   │
      ├────────────────────┴───────────────────┴── ticket or lease runs out ──▶ expired
+     │                    └───────────────────┴── remove: plc's operator had its node remove it ──▶ expired
      └── deleteslice, or replaced by another node ──▶ deleting ── node agreed, or lease end + grace ──▶ deleted
  expired | deleted ──▶ ticketed       a new ticket; the generation goes on counting
 ```
@@ -41,6 +42,7 @@ MOVES: dict[str, Move] = {
     Kind.RENEW: Move((SliverState.LEASED, SliverState.RUNNING), None),
     Kind.DELETE: Move((SliverState.DELETING,), SliverState.DELETED),
     "stop": Move((SliverState.RUNNING,), SliverState.LEASED),
+    "remove": Move((SliverState.LEASED, SliverState.RUNNING), SliverState.EXPIRED),
     "expire": Move(LIVE, SliverState.EXPIRED),
     "condemn": Move((*LIVE, SliverState.EXPIRED), SliverState.DELETING),
 }

@@ -1,4 +1,4 @@
-"""Slivers that move without a step: condemned, expired, stopped; after the table in `lifecycle/moves.py`.
+"""Slivers that move without a step: condemned, expired, stopped, removed; after the table in `lifecycle/moves.py`.
 
 What steps move is in `lifecycle/record.py`, under the same rule. The caller writes the events in the same transaction.
 """
@@ -6,7 +6,7 @@ What steps move is in `lifecycle/record.py`, under the same rule. The caller wri
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from lifecycle.moves import MOVES
 from lifecycle.outcome import Moved
@@ -46,15 +46,16 @@ _EXPIRE = text("""
 """)
 
 # Looked at again under the lock: what has changed since the node was asked is no longer what it spoke of.
-_STOP = text("""
-    UPDATE svm.sliver AS v SET state = 'leased', stopped_at = now(), attempts = 0, changed_at = now(),
-        error_code = :code, last_error = :reason
+_MOVE = """
+    UPDATE svm.sliver AS v SET {values}, attempts = 0, changed_at = now(), error_code = :code, last_error = :reason
     FROM (SELECT slice, node, state AS before FROM svm.sliver
           WHERE slice = :slice AND node = :node AND state = ANY(:sources)
             AND changed_at < now() - interval '30 seconds' FOR UPDATE) AS u
     WHERE v.slice = u.slice AND v.node = u.node
     RETURNING u.before, v.state AS after
-""")
+"""
+_STOP = text(_MOVE.format(values="state = 'leased', stopped_at = now()"))
+_REMOVE = text(_MOVE.format(values="state = 'expired', renew_at = NULL, expires_at = least(v.expires_at, now())"))
 
 
 def condemn(connection: Connection, slice_row: UUID, nodes: Sequence[str] | None = None) -> dict[str, SliverState]:
@@ -75,6 +76,16 @@ def expire(connection: Connection) -> dict[Key, SliverState]:
 
 def stop(connection: Connection, slice_row: UUID, node: str, code: Code, reason: str) -> Moved | None:
     """Its node has the lease, and the VM does not run any more: (before, after), None when it was not to be moved."""
-    bound = {"slice": slice_row, "node": node, "sources": list(MOVES["stop"].sources), "code": code, "reason": reason}
-    row = connection.execute(_STOP, bound).one_or_none()
+    return _move(connection, _STOP, "stop", (slice_row, node), code, reason)
+
+
+def remove(connection: Connection, slice_row: UUID, node: str, code: Code, reason: str) -> Moved | None:
+    """Its node has removed it, by the operator's order, and its lease is over: as `stop`."""
+    return _move(connection, _REMOVE, "remove", (slice_row, node), code, reason)
+
+
+def _move(connection: Connection, how: TextClause, name: str, key: Key, code: Code, reason: str) -> Moved | None:
+    slice_row, node = key
+    bound = {"slice": slice_row, "node": node, "sources": list(MOVES[name].sources), "code": code, "reason": reason}
+    row = connection.execute(how, bound).one_or_none()
     return (SliverState(row.before), SliverState(row.after)) if row else None

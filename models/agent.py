@@ -51,10 +51,23 @@ ad = Table(
     Column("host_key", Text, nullable=False),
     Column("simulated", Boolean, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
-    Column("disk_free_mb", Integer),  # null where the node does not say it
+    # Null where the node does not say it.
+    Column("disk_free_mb", Integer),
+    Column("slivers", Integer),
+    Column("version", Text),
+    Column("driver", Text),
     CheckConstraint("slots_free >= 0 AND slots_free <= slots", name="slots"),
     CheckConstraint("max_leaselen > 0", name="leaselen"),
     CheckConstraint("frontdoor_port BETWEEN 1 AND 65535", name="port"),
+)
+
+# What plc's operator wants, as it was heard last: nodes that get no new slivers.
+drain = Table(
+    "drain",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("until", DateTime(timezone=True)),
 )
 
 registration = Table(

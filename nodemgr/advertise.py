@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Self
 
 from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Heard, Returned
@@ -17,6 +18,7 @@ from trust.identity import Identity
 SETTLE = 0.05  # seconds: what changes together (a lease, then its sliver) is told once
 MAX_BURNT = 5_000
 TOGETHER = 1  # second within which further places that are taken are told together
+VERSION = version("dslice")
 DEADLINE = 15  # seconds for one call; well below an advertisement's life
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ def advertisement(node: Node, place: Location) -> Ad:
         address=place.address,
         api=place.api,
         site=place.site,
-        slots_free=0 if node.disk_full else node.capacity.free(taken),
+        slots_free=0 if node.disk_full or node.orders.drained(node.now()) else node.capacity.free(taken),
         slots=node.capacity.places,
         memory_free_mb=node.capacity.memory_free_mb(taken),
         max_leaselen=node.capacity.longest,
@@ -54,6 +56,9 @@ def advertisement(node: Node, place: Location) -> Ad:
         simulated=node.driver.simulated,
         expires_at=node.now() + timedelta(seconds=AD_LIFETIME),
         disk_free_mb=_disk_free_mb(node),
+        slivers=taken,
+        version=VERSION,
+        driver=node.driver.name,
     )
 
 

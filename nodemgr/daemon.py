@@ -13,6 +13,7 @@ from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.frontdoor.forward import Here
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
+from nodemgr.orders import Heed
 from nodemgr.periodic import look_after
 from nodemgr.reclaim import listening
 from nodemgr.settings import Settings
@@ -99,6 +100,7 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
             place = Location.of(settings.node_address, addresses[0][1], settings.node_site, door)
             advertiser = look_after(rounds, node, place, agents, settings)
             rounds.begin(heed_stops(member.plc.stops, [node], settings.stops_seconds))
+            rounds.begin(Heed(member.plc.orders, [(node, member.plc.say_done)]).run(settings.stops_seconds))
             rounds.begin(_keep_ready(node, settings.ready_slivers))
             rounds.begin(_ready(*addresses[0], advertiser.told))
 

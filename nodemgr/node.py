@@ -30,6 +30,7 @@ from nodemgr.admission import Capacity, lease_end, next_generation
 from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
 from nodemgr.granting import grant, same_lease, signed, too_many
+from nodemgr.orders import Wanted
 from nodemgr.slicekey import SlicePair, check_pair
 from nodemgr.slivers.drivers.driver import Driver, SliverSpec
 from nodemgr.storage.disk import Disk
@@ -67,6 +68,7 @@ class Node:
         disk: what its slivers fill; None where they cannot.
         peers: front doors of all advertised nodes, kept by `neighbours.py`.
         stopped: owners whose slivers plc has stopped (`stops.py`).
+        orders: what plc's operator wants of it (`orders.py`).
         halted: slivers, by slice_id, that may have been stopped for that; True for those that are for certain.
     """
 
@@ -85,6 +87,7 @@ class Node:
     disk: Disk | None = None
     peers: frozenset[tuple[str, int]] = frozenset()
     stopped: frozenset[Identity] = frozenset()
+    orders: Wanted = field(default_factory=Wanted)
     halted: dict[UUID, bool] = field(default_factory=dict)
     beside: Beside = field(default_factory=Beside)
     closing: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "close-sessions"))
@@ -164,6 +167,7 @@ class Node:
             generation = next_generation(lease.generation, from_generation)
             if generation is None:
                 return lease
+            self.orders.require_renewals(self.now())
             end = lease_end(self.now(), lease.leaselen, self.capacity.longest, lease.expires_at)
             lease = signed(self, replace(lease, generation=generation, expires_at=end, via=caller.svm or lease.via))
             self.store.put(lease)

@@ -72,11 +72,13 @@ def done(connection: Connection, node: Identity, orders: Collection[str], now: d
     connection.execute(update(removal).where(*its).values(done_at=now))
 
 
-def listed(connection: Connection, now: datetime) -> Sequence[Row[*tuple[Any, ...]]]:
-    """What nodes are told: `jti token signer done_at`, the oldest first."""
+def listed(connection: Connection, node: str | None, now: datetime) -> Sequence[Row[*tuple[Any, ...]]]:
+    """What a node is told (None: those of all): `jti token signer done_at`, the oldest first."""
     told = removal.c.done_at.is_(None) | (removal.c.done_at > now - timedelta(days=DONE_DAYS))
     columns = (removal.c.jti, removal.c.token, removal.c.signer, removal.c.done_at)
     found = select(*columns).where(removal.c.expires_at > now, told)
+    if node is not None:
+        found = found.where(or_(removal.c.node.is_(None), removal.c.node == node))
     return connection.execute(found.order_by(removal.c.made_at, removal.c.jti)).all()
 
 
@@ -101,8 +103,8 @@ def _require_alike(actor: Actor, orders: Sequence[Order], free: bool) -> None:
             raise Refusal(Code.NOT_ALLOWED, f"this order is signed by {order.issuer}, not by you; sign your own")
     if len({(order.slice, order.slice_id, order.reason) for order in orders}) != 1:
         raise Refusal(Code.BAD_INPUT, "these orders are about several slices; send one slice's at a time")
-    if free and any(order.node is not None for order in orders):
-        raise Refusal(Code.BAD_INPUT, "a slice is deleted on every node; sign an order for all of them")
+    if free and all(order.node is not None for order in orders):
+        raise Refusal(Code.BAD_INPUT, "a slice is deleted on every node; sign an order for all of them, too")
 
 
 def _owner(connection: Connection, order: Order) -> str | None:

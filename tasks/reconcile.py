@@ -18,9 +18,9 @@ from lifecycle.keypair import behind
 from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned, start
 from lifecycle.outcome import Claim, Done
 from lifecycle.record import Change
-from lifecycle.transitions import stop
+from lifecycle.transitions import remove, stop
 from models.states import Kind, SliverState
-from nodemgr.client import NodeClient, SliverReply
+from nodemgr.client import NodeClient, Removed, SliverReply
 from tasks.access import SliceAtNode, set_keys
 from tasks.context import WorkerContext, transaction, worker_context
 from tasks.newleases import receipt
@@ -93,6 +93,7 @@ class Differences:
         renew: VMs whose lease is another than the table has, with the generation to renew from: the node's store was
             put back and it has forgotten one, or its answer to a renewal was lost; then it gives that lease again.
         stopped: slices whose lease is there and whose VM does not run any more.
+        removed: slivers that the operator had their node remove, each with his reason.
         report: what nobody asked svmd to change.
     """
 
@@ -101,6 +102,7 @@ class Differences:
     push: tuple[Expected, ...] = ()
     renew: tuple[Expected, ...] = ()
     stopped: tuple[Expected, ...] = ()
+    removed: tuple[tuple[Expected, str], ...] = ()
     report: tuple[Finding, ...] = ()
 
 
@@ -110,18 +112,27 @@ class _Sorted:
     push: list[Expected] = field(default_factory=list)
     renew: list[Expected] = field(default_factory=list)
     stopped: list[Expected] = field(default_factory=list)
+    removed: list[tuple[Expected, str]] = field(default_factory=list)
     report: list[Finding] = field(default_factory=list)
 
 
-def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply]) -> Differences:
-    """The node's inventory against the rows. Pure."""
+def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply], taken: Iterable[Removed] = ()) -> Differences:
+    """The node's inventory, and what the operator took from it, against the rows. Pure."""
     known = {(row.name, row.slice_id): row for row in rows}
     there = {(item.slice, item.slice_id) for item in inventory}
+    reasons = {(one.slice, one.slice_id): one.reason for one in taken}
     found = _Sorted()
     for item in inventory:
         _sort(item, known.get((item.slice, item.slice_id)), found)
     for key, row in known.items():
-        if row.state is SliverState.RUNNING and row.settled and key not in there:
+        if (
+            key not in there
+            and key in reasons
+            and row.settled
+            and row.state in (SliverState.LEASED, SliverState.RUNNING)
+        ):
+            found.removed.append((row, reasons[key]))
+        elif row.state is SliverState.RUNNING and row.settled and key not in there:
             found.report.append(Finding(row.name, "missing", row.slice_id))
     gone = [row.slice for key, row in known.items() if row.state is SliverState.DELETING and key not in there]
     return Differences(
@@ -130,6 +141,7 @@ def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply]) -> Diffe
         push=tuple(found.push),
         renew=tuple(found.renew),
         stopped=tuple(found.stopped),
+        removed=tuple(found.removed),
         report=tuple(found.report),
     )
 
@@ -175,12 +187,12 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
         deadline=context.policy.step,
     )
     try:
-        inventory = await client.inventory()
+        contents = await client.contents()
     except Refusal as refusal:
         await context.transaction(silent, node, refusal.code, refusal.reason)
         raise
-    rows = await context.transaction(expected, node, asked, [item.slice_id for item in inventory])
-    found = compare(rows, inventory)
+    rows = await context.transaction(expected, node, asked, [item.slice_id for item in contents.slivers])
+    found = compare(rows, contents.slivers, contents.removed)
     deleted, pushed, renewed = await asyncio.gather(
         _delete(client, found.delete),
         _push(client, context, found.push, node),
@@ -189,6 +201,8 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
     await context.transaction(answered, node, [*found.gone, *deleted], [*pushed, *renewed], found.report)
     for row in found.stopped:
         await context.transaction(stopped, row, node)
+    for row, reason in found.removed:
+        await context.transaction(removed, row, node, reason)
     return Done()
 
 
@@ -196,8 +210,19 @@ def stopped(connection: Connection, row: Expected, node: str) -> None:
     """Its VM has ended by itself: the table and the slice's history say so, with what makes it run again."""
     reason = f"its VM has ended by itself, its files and keys are kept: svm newvms {row.name} {node} starts it again"
     if stop(connection, row.slice, node, Code.NOT_FOUND, reason) is not None:
-        request = OperationRequest(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
-        open_planned(connection, request, Plan(row.slice, row.name, notes=(f"{node}: {reason}",)))
+        _note(connection, row, f"{node}: {reason}")
+
+
+def removed(connection: Connection, row: Expected, node: str, why: str) -> None:
+    """The operator had it removed: the table and the slice's history say so, and why."""
+    reason = f"removed by PlanetLab's operator: {why}"
+    if remove(connection, row.slice, node, Code.NOT_ALLOWED, reason) is not None:
+        _note(connection, row, f"{node}: {reason}")
+
+
+def _note(connection: Connection, row: Expected, text: str) -> None:
+    request = OperationRequest(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
+    open_planned(connection, request, Plan(row.slice, row.name, notes=(text,)))
 
 
 async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:

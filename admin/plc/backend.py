@@ -175,11 +175,9 @@ def operator(folder: Path | None) -> Iterator[LocalBackend]:
 
     Raises Refusal as ``models.outage.in_one_line``.
     """
-    in_testbed = folder is not None or not all(os.environ.get(name) for name in ON_PLC)
-    if in_testbed:
-        os.environ.update(_of_testbed(folder))
+    in_testbed = _in_testbed(folder)
     try:
-        central = Central.open(Settings.load())
+        central = Central.open(settings_here(folder))
     except Refusal as refusal:
         if in_testbed and refusal.code is Code.UNREACHABLE:
             raise Refusal(refusal.code, "this testbed's database does not answer: start it with dslice up") from refusal
@@ -188,6 +186,17 @@ def operator(folder: Path | None) -> Iterator[LocalBackend]:
         yield LocalBackend(central)
     finally:
         central.close()
+
+
+def settings_here(folder: Path | None) -> Settings:
+    """plc's settings, found as by `operator`. Raises Refusal(BAD_INPUT) where there are none."""
+    if _in_testbed(folder):
+        os.environ.update(_of_testbed(folder))
+    return Settings.load()
+
+
+def _in_testbed(folder: Path | None) -> bool:
+    return folder is not None or not all(os.environ.get(name) for name in ON_PLC)
 
 
 @contextmanager

@@ -52,12 +52,14 @@ def order_routes(central: Central, callers: Callers) -> APIRouter:
     router = APIRouter()
     heeding, obeying = callers.peer(Role.NODE, Role.AGENT), callers.peer(Role.NODE)
 
-    @router.get("/orders", dependencies=[Depends(heeding)])
-    def wanted(tag: str = Query(default="", max_length=100)) -> dict[str, object]:
-        now = central.clock.now()
+    @router.get("/orders")
+    def wanted(
+        peer: Peer = Depends(heeding), tag: str = Query(default="", max_length=100), everyones: bool = False
+    ) -> dict[str, object]:
+        now, node = central.clock.now(), None if everyones else peer.identity.name
         with central.begin() as connection:
             drains = [Drain(row.node, row.reason, row.renews, row.until) for row in nodes.drains(connection, now)]
-            orders = removals.listed(connection, now)
+            orders = removals.listed(connection, node, now) if peer.identity.role is Role.NODE else []
         told = [{"order": row.token, "signer": row.signer, "done": row.done_at is not None} for row in orders]
         current = sha256(repr((drains, told)).encode()).hexdigest()
         if tag == current:

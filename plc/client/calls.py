@@ -200,10 +200,13 @@ class Plc:
 
     # For services
 
-    def orders(self, tag: str | None = None) -> Orders | None:
-        """Nodes and agents: what the operator wants; None where it is still what ``tag`` came with."""
+    def orders(self, tag: str | None = None, *, everyones: bool = False) -> Orders | None:
+        """Nodes and agents: what the operator wants; None where it is still what ``tag`` came with.
+
+        A node hears of orders for itself; ``everyones``: of those for all, where one process is many nodes.
+        """
         root = self._root or (self._credentials.root if self._credentials else None)
-        path = f"/orders?tag={quote(tag or '', safe='')}"
+        path = f"/orders?tag={quote(tag or '', safe='')}&everyones={'true' if everyones else 'false'}"
 
         def read(body: Mapping[str, Any]) -> Orders | None:
             return None if body["tag"] == tag else Orders.read(body, root.public_key() if root else None)

@@ -1,4 +1,4 @@
-"""What plc's operator wants of nodes: which are drained, and which slivers go. For agents and nodes, and for `dslice`."""
+"""What plc's operator wants of nodes: which are drained, and which slivers go. For agents, nodes and `dslice`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from prometheus_client import REGISTRY
 
@@ -13,6 +14,7 @@ from nodemgr.agents import Agents
 from nodemgr.api import create_app
 from nodemgr.expiry import recover
 from nodemgr.metrics import NodeCollector
+from nodemgr.orders import Heed
 from nodemgr.periodic import look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.stops import heed_stops
@@ -95,12 +97,19 @@ async def serve(settings: SimulationSettings, population: Population, members: S
             advertisers.append(await _open(found, member, directory, rounds, stack, settings))
         nodes = [found.node for found in population.nodes]
         rounds.begin(heed_stops(members[0].plc.stops, nodes, settings.stops_seconds))
+        # Each says for itself what it has done, over a connection that it opens then.
+        heeding = [(node, partial(_say_done, member)) for node, member in zip(nodes, members, strict=True)]
+        rounds.begin(Heed(partial(members[0].plc.orders, everyones=True), heeding).run(settings.stops_seconds))
         if settings.control_socket:
             control = await serve_control(settings.control_socket, population.misbehave)
             stack.callback(control.close)
         first = population.nodes[0].doorway
         rounds.begin(_ready(first.host, first.port, advertisers))
         await stop.wait()
+
+
+def _say_done(member: Member, orders: Sequence[str]) -> None:
+    member.plc.say_done(orders)
 
 
 async def _open(
