@@ -1,4 +1,4 @@
-"""Whom the operator acts as, and whom he talks to: plc, the agents, svmd and nodes, over the network like everybody else.
+"""Whom the operator acts as, and whom he talks to: plc, agents, svmd and nodes, over the network like everybody else.
 
 At plc's own machine that is plc itself, with its certificate, and orders are signed with the CA's key. Anywhere else it
 is an admin, with the certificate in $PLANETLAB_HOME, whose key signs them. plc, agents, svmd and nodes check either.
@@ -66,8 +66,13 @@ class Reach:
         return self.ask(found.svmd, found.svm, f"{path}?{said}" if said else path)
 
     def slice(self, name: str) -> dict[str, Any]:
-        """One slice as svmd has it, with its slivers."""
-        return self.svmd(f"/operator/slices/{quote(name, safe='')}")
+        """One slice as svmd has it, with its slivers. Raises Refusal."""
+        try:
+            return self.svmd(f"/operator/slices/{quote(name, safe='')}")
+        except Refusal as refusal:
+            if refusal.code is not Code.NOT_FOUND:
+                raise
+            raise Refusal(refusal.code, f"svmd knows no slice {name[:40]!a}; dslice slices lists all") from refusal
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`dslice slices`, `dslice slice …`, `dslice evict`: everybody's slices, and removing slivers by the operator's word."""
+"""`dslice slices`, `dslice slice …`, `dslice evict`: everybody's slices; slivers removed by the operator's word."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
