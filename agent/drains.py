@@ -10,7 +10,8 @@ from plc.client.orders import Drain, Orders
 from trust.errors import Refusal
 
 LOOK_SECONDS = 5
-SHOWN = 3  # drained nodes that a refusal names
+SHOWN = 2  # drained nodes that a refusal names, of whose reason so much
+REASON = 40  # characters
 
 
 def heed(ask: Callable[[str | None], Orders | None], engine: Engine) -> Callable[[], None]:
@@ -50,7 +51,7 @@ def naming(connection: Connection, refusal: Refusal, ips: Iterable[str], now: da
     found = connection.execute(wanted.order_by(ad.c.node)).all()
     if not found:
         return refusal
-    named = "; ".join(f"{row.address} ({row.reason})" for row in found[:SHOWN])
+    named = ", ".join(f"{row.address} ({row.reason[:REASON]})" for row in found[:SHOWN])
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    said = f"{refusal.reason}; the operator lets these take no new slivers: {named}{more}"
+    said = f"{refusal.reason}; drained: {named}{more}"
     return Refusal(refusal.code, said, **{**refusal.detail, "drained": len(found)})

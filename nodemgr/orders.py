@@ -87,9 +87,9 @@ class Heed:
             if drain != node.orders.drain:
                 node.orders.drain = drain
                 node.changed()
-        if orders.removals:
-            readable = _readable(orders.removals, self.nodes[0][0].trust)
-            await asyncio.gather(*(obey(node, tell, readable) for node, tell in self.nodes))
+        readable = _readable(orders.removals, self.nodes[0][0].trust)
+        concerned = [(node, tell) for node, tell in self.nodes if readable or node.orders.removed]
+        await asyncio.gather(*(obey(node, tell, readable) for node, tell in concerned))
 
 
 def _readable(removals: Sequence[Ordered], trust: TrustStore) -> list[tuple[Order, bool]]:
