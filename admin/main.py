@@ -27,6 +27,7 @@ VERBS = {
     "evict": "admin.lab.slices:evict",
     "orphans": "admin.lab.orphans:orphans",
     "orphan": "admin.lab.orphans:orphan",
+    "usage": "admin.lab.usage:usage",
 }
 NODE, SERVER, TESTBED = "node", "server", "testbed"
 EXTRAS = {

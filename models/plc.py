@@ -251,6 +251,26 @@ removal = Table(
     Index(None, "expires_at"),
 )
 
+# How long slivers were granted and used, as nodes tell it (`plc/usage.py`).
+usage = Table(
+    "usage",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("slice", Text, nullable=False),
+    Column("slice_id", Uuid, nullable=False),
+    Column("owner", Text, nullable=False),
+    _moment("began"),
+    _moment("bound"),
+    _moment("ended", nullable=True),
+    _moment("told_at"),
+    CheckConstraint("kind IN ('granted', 'used')", name="kind"),
+    CheckConstraint("ended >= began", name="ends_later"),
+    Index(None, "owner", "began"),
+    Index(None, "began"),
+)
+
 # Failed passwords and other things that one may try only so often, by what they are counted for.
 throttle = Table(
     "throttle",

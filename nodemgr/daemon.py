@@ -23,6 +23,7 @@ from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_ke
 from nodemgr.stops import heed_stops
 from nodemgr.storage.disk import Disk
 from nodemgr.storage.store import Store
+from nodemgr.usage import tell_usage
 from plc.client import Member
 from plc.client.service import joined
 from rpc import daemon, metrics
@@ -101,6 +102,7 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
             advertiser = look_after(rounds, node, place, agents, settings)
             rounds.begin(heed_stops(member.plc.stops, [node], settings.stops_seconds))
             rounds.begin(Heed(member.plc.orders, [(node, member.plc.say_done)]).run(settings.stops_seconds))
+            rounds.begin(tell_usage(node, member.plc.tell_usage, settings.usage_seconds))
             rounds.begin(_keep_ready(node, settings.ready_slivers))
             rounds.begin(_ready(*addresses[0], advertiser.told))
 

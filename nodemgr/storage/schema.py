@@ -6,7 +6,20 @@ from nodemgr.storage.databasefile import DatabaseFile, Statement, cannot_write
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
-VERSION = 4
+VERSION = 5
+
+INTERVAL = """CREATE TABLE interval (
+    id       TEXT PRIMARY KEY,
+    kind     TEXT NOT NULL CHECK (kind IN ('granted', 'used')),
+    slice    TEXT NOT NULL,
+    slice_id TEXT NOT NULL,
+    owner    TEXT NOT NULL,
+    began    INTEGER NOT NULL,
+    bound    INTEGER NOT NULL,     -- the lease's end: an open one counts to it at most
+    ended    INTEGER,
+    told     INTEGER NOT NULL      -- whether plc knows it as it is
+) STRICT, WITHOUT ROWID;
+"""
 
 SCHEMA = """
 CREATE TABLE node (uri TEXT PRIMARY KEY) STRICT;
@@ -50,6 +63,7 @@ CREATE TABLE past (
     owner      TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 """
+SCHEMA += INTERVAL
 
 
 # From each version to the next.
@@ -57,6 +71,7 @@ UPGRADES = {
     1: "ALTER TABLE lease ADD COLUMN pair_generation INTEGER NOT NULL DEFAULT 0 CHECK (pair_generation >= 0)",
     2: "ALTER TABLE past ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
     3: "CREATE INDEX burnt_owner ON burnt (owner, agent)",
+    4: INTERVAL,
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from nodemgr.storage.database import Database
+from nodemgr.storage.ledger import Ledger
 from nodemgr.storage.schema import prepare
 from trust.documents import SKEW
 from trust.identity import Identity, Role
@@ -87,7 +87,7 @@ class Past:
     owner: Identity
 
 
-class Store(Database):
+class Store(Ledger):
     """The database of `node` in the file `path`, made when it is not there.
 
     Args:
@@ -139,6 +139,11 @@ class Store(Database):
         with self.transaction():
             self._set(self._leases, lease.slice, lease)
             self._say(_PUT, *_values(lease))
+            self._count(lease)
+
+    def _count(self, lease: LeaseRow) -> None:
+        runs = lease.state == "running"
+        self._account(lease.slice, lease.slice_id, lease.owner, lease.expires_at, runs=runs)
 
     def note(self, lease: LeaseRow) -> None:
         """The same for as long as this process lives: the file keeps what it has."""
@@ -155,6 +160,7 @@ class Store(Database):
             values = (str(lease.slice_id), past.generation, _seconds(now), lease.owner.uri)
             self._say("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?)", *values)
             self._bound_past(lease.owner)
+            self._settle_account(lease.slice_id, now)
             if lease.slice_key is not None:
                 self.add_removal(lease.slice, lease.slice_id)
 
@@ -280,6 +286,7 @@ class Store(Database):
             self._unburn(self._useless(every, now - timedelta(seconds=KEPT)))
             gone = now - timedelta(seconds=PAST_KEPT)
             self._drop_past([slice_id for slice_id, past in self._past.items() if past.ended_at < gone])
+            self._forget_intervals(now)
         self._file.widen()
 
     def _load(self) -> None:
@@ -296,6 +303,10 @@ class Store(Database):
             self._past[UUID(slice_id)] = Past(generation, _moment(ended_at), owner)
         self._removals = {(row[0], UUID(row[1])): True for row in rows("SELECT * FROM removal")}
         self._stopped = {Identity.parse(row[0]): True for row in rows("SELECT owner FROM stopped")}
+        self._load_intervals()
+        with self.transaction(ahead=""):  # leases of an earlier version count from now on
+            for lease in self._leases.values():
+                self._count(lease)
 
 
 _COLUMNS = ", ".join(COLUMNS)

@@ -8,6 +8,7 @@ from plc.api.callers import Callers
 from plc.api.certificates import decision_routes, renewal_routes, request_routes
 from plc.api.directory import list_routes, name_routes, open_routes, service_routes
 from plc.api.orders import node_routes, order_routes
+from plc.api.usage import usage_routes
 from plc.central import Central
 from rpc.server import Guard, application
 from trust.store import TrustStore
@@ -30,6 +31,7 @@ def build(central: Central, store: TrustStore) -> FastAPI:
         name_routes,
         node_routes,
         order_routes,
+        usage_routes,
     ):
         app.include_router(guarded(central, callers))
     return app

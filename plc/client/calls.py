@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from plc.client.orders import Enrolled, Orders
+from plc.client.usage import Total, Used
 from plc.client.values import PLC, CertificateRequest, Directory, User, Waiting
 from rpc.blocking import Connection
 from rpc.credentials import Credentials
@@ -143,6 +144,22 @@ class Plc:
         """Revoke another certificate of the caller's own identity. Idempotent."""
         self._connection.call("POST", "/certificates/revoke", {"serial": f"{serial:x}"})
 
+    def usage(
+        self, by: str, since: datetime | None = None, until: datetime | None = None, *, everyones: bool = False
+    ) -> tuple[datetime, datetime, tuple[Total, ...]]:
+        """Since when, until when, and what was granted and used in between, of the caller's own slices.
+
+        By user, site, slice or node; ``everyones``, for admins and the operator.
+        """
+        said = {"by": by, "since": since and since.isoformat(), "until": until and until.isoformat()}
+        query = urlencode({name: value for name, value in said.items() if value})
+
+        def read(body: Mapping[str, Any]) -> tuple[datetime, datetime, tuple[Total, ...]]:
+            begin, end = (datetime.fromisoformat(body[name]) for name in ("since", "until"))
+            return begin, end, tuple(Total.from_json(one) for one in body["totals"])
+
+        return self._read(f"/usage{'/everyones' if everyones else ''}?{query}", read)
+
     # For PIs (of the own site) and admins
 
     def enable(self, email: str) -> None:
@@ -212,6 +229,10 @@ class Plc:
             return None if body["tag"] == tag else Orders.read(body, root.public_key() if root else None)
 
         return self._read(path, read)
+
+    def tell_usage(self, intervals: Sequence[Used]) -> None:
+        """Nodes: how long slivers were granted and used. Idempotent."""
+        self._connection.call("PUT", "/usage", {"intervals": [one.to_json() for one in intervals]})
 
     def say_done(self, orders: Sequence[str]) -> None:
         """Nodes: these orders (ids) are obeyed. Idempotent."""

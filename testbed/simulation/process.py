@@ -18,8 +18,10 @@ from nodemgr.orders import Heed
 from nodemgr.periodic import look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.stops import heed_stops
+from nodemgr.usage import tell_usage
 from plc.client import Directory, DirectoryCache, Keeper, Member
 from plc.client.orders import Orders
+from plc.client.usage import Used
 from rpc import daemon, metrics, tls
 from rpc.aio import Session
 from rpc.background import Tasks
@@ -102,6 +104,8 @@ async def serve(settings: SimulationSettings, population: Population, members: S
         # Each says for itself what it has done, over a connection that it opens then.
         heeding = [(node, partial(_say_done, member)) for node, member in zip(nodes, members, strict=True)]
         rounds.begin(Heed(partial(_orders, members), heeding).run(settings.stops_seconds))
+        for node, member in zip(nodes, members, strict=True):
+            rounds.begin(tell_usage(node, partial(_tell, member), settings.usage_seconds))
         if settings.control_socket:
             control = await serve_control(settings.control_socket, population.misbehave)
             stack.callback(control.close)
@@ -119,6 +123,12 @@ def _orders(members: Sequence[Member], tag: str | None) -> Orders | None:
             if refusal.code is not Code.REVOKED or member is members[-1]:
                 raise
     return None
+
+
+def _tell(member: Member, intervals: Sequence[Used]) -> None:
+    """Over a connection of its own: thousands of nodes would keep as many."""
+    member.plc.tell_usage(intervals)
+    member.plc.close()
 
 
 def _say_done(member: Member, orders: Sequence[str]) -> None:

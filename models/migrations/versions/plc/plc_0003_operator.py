@@ -1,4 +1,4 @@
-"""operator: who is an admin by certificate; drained nodes; orders to remove slivers."""
+"""operator: who is an admin by certificate; drained nodes; orders to remove slivers; what was used."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +17,7 @@ def upgrade() -> None:
     )
     _drain()
     _removal()
+    _usage()
 
 
 def _drain() -> None:
@@ -57,7 +58,32 @@ def _removal() -> None:
     op.create_index(op.f("ix_removal_expires_at"), "removal", ["expires_at"], unique=False, schema="plc")
 
 
+def _usage() -> None:
+    op.create_table(
+        "usage",
+        sa.Column("node", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("slice", sa.Text(), nullable=False),
+        sa.Column("slice_id", sa.Uuid(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("began", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("bound", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("kind IN ('granted', 'used')", name=op.f("ck_usage_kind")),
+        sa.CheckConstraint("ended >= began", name=op.f("ck_usage_ends_later")),
+        sa.PrimaryKeyConstraint("node", "id", name=op.f("pk_usage")),
+        schema="plc",
+    )
+    op.create_index(op.f("ix_usage_owner"), "usage", ["owner", "began"], unique=False, schema="plc")
+    op.create_index(op.f("ix_usage_began"), "usage", ["began"], unique=False, schema="plc")
+
+
 def downgrade() -> None:
+    op.drop_index(op.f("ix_usage_began"), table_name="usage", schema="plc")
+    op.drop_index(op.f("ix_usage_owner"), table_name="usage", schema="plc")
+    op.drop_table("usage", schema="plc")
     op.drop_index(op.f("ix_removal_expires_at"), table_name="removal", schema="plc")
     op.drop_table("removal", schema="plc")
     op.drop_table("drain", schema="plc")
