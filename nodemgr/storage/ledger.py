@@ -5,6 +5,7 @@ it is open it counts to the end of the lease at most. plc hears of each (`nodemg
 from time to time: its database may have been put back.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from trust.clock import system_clock
 from trust.identity import Identity
 
 KEPT = 35 * 86_400  # seconds that an interval which has ended, and which plc knows, is kept
+OF_OWNER = 2_000  # of those, the newest of each owner
 
 
 class Kind(StrEnum):
@@ -72,6 +74,7 @@ class Ledger(Database):
             for each in intervals:
                 if self._intervals.get(each.id) == each:
                     self._keep(replace(each, told=True))
+            self._bound_intervals()
 
     def tell_again(self) -> None:
         """As if plc knew of none."""
@@ -113,13 +116,28 @@ class Ledger(Database):
         self._set(self._open, key, interval.id if interval.ended is None else None)
         self._say(_PUT, *_values(interval))
 
+    def _bound_intervals(self) -> None:
+        """Forget each owner's oldest that have ended and that plc knows. Within a transaction."""
+        if len(self._intervals) <= OF_OWNER:
+            return
+        of: defaultdict[Identity, list[Interval]] = defaultdict(list)
+        for each in self._intervals.values():
+            if each.told and each.ended is not None:
+                of[each.owner].append(each)
+        for found in of.values():
+            found.sort(key=lambda each: each.began)
+            self._drop_intervals(found[: max(len(found) - OF_OWNER, 0)])
+
+    def _drop_intervals(self, intervals: Iterable[Interval]) -> None:
+        for each in intervals:
+            self._set(self._intervals, each.id, None)
+            self._say("DELETE FROM interval WHERE id = ?", each.id)
+
     def _forget_intervals(self, now: datetime) -> None:
         """Those that ended long ago. Within a transaction."""
         old = now - timedelta(seconds=KEPT)
-        for each in self.intervals():
-            if each.told and each.ended is not None and each.ended < old:
-                self._set(self._intervals, each.id, None)
-                self._say("DELETE FROM interval WHERE id = ?", each.id)
+        known = [each for each in self._intervals.values() if each.told]
+        self._drop_intervals(each for each in known if each.ended is not None and each.ended < old)
 
     def _load_intervals(self) -> None:
         for row in self._file.rows("SELECT * FROM interval"):

@@ -99,6 +99,7 @@ async def test_a_store_from_before_is_brought_up_to_date(world: World) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE lease DROP COLUMN pair_generation")
         connection.execute("DROP INDEX burnt_owner")
+        connection.execute("DROP TABLE interval")
         connection.execute("ALTER TABLE past DROP COLUMN owner")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
