@@ -28,6 +28,8 @@ VERBS = {
     "orphans": "admin.lab.orphans:orphans",
     "orphan": "admin.lab.orphans:orphan",
     "usage": "admin.lab.usage:usage",
+    "backup": "admin.lab.saving:backup",
+    "restore": "admin.lab.saving:restore",
 }
 NODE, SERVER, TESTBED = "node", "server", "testbed"
 EXTRAS = {

@@ -191,7 +191,7 @@ def operator(folder: Path | None) -> Iterator[LocalBackend]:
 def settings_here(folder: Path | None) -> Settings:
     """plc's settings, found as by `operator`. Raises Refusal(BAD_INPUT) where there are none."""
     if _in_testbed(folder):
-        os.environ.update(_of_testbed(folder))
+        os.environ.update(of_testbed(folder))
     return Settings.load()
 
 
@@ -209,7 +209,7 @@ def member() -> Iterator[RemoteBackend]:
         yield RemoteBackend(plc)
 
 
-def _of_testbed(folder: Path | None) -> Mapping[str, str]:
+def of_testbed(folder: Path | None) -> Mapping[str, str]:
     """The environment that a testbed gives its plc; the testbed says so by an entry point."""
     for point in entry_points(group="dslice.plc"):
         environment: Mapping[str, str] | None = point.load()(folder)
