@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 # A row that says deleted knows its sliver, too: reconcile removes that one, where the owner's permission lasts.
 _KNOWN = text("""
-    SELECT v.node_name AS node, x.name AS slice, CAST(x.slice_id AS text) AS slice_id
+    SELECT v.node_name AS node, x.name AS slice, CAST(x.slice_id AS text) AS slice_id, v.state
     FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
     WHERE x.slice_id IS NOT NULL
       AND (v.state <> 'deleted' OR greatest(x.working_until, x.standing_until) > now())
@@ -21,7 +21,7 @@ _ORPHANS = text("""
 
 
 def known(connection: Connection) -> Sequence[Mapping[str, Any]]:
-    """Every sliver that a table has: `node` (name), `slice`, `slice_id`."""
+    """Every sliver that a table has: `node` (name), `slice`, `slice_id`, `state`."""
     return [dict(row._mapping) for row in connection.execute(_KNOWN)]
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from admin.lab.reach import Reach
     from plc.client.orders import Enrolled
 
+SVMD_SECONDS = 300  # that retiring a node waits for svmd, which looks every two minutes
 NAMED = 20  # nodes that are missing, by name in one line
 COLUMNS = ("NODE", "ADDRESS", "SITE", "STATE", "PLACES", "MEMORY", "SLIVERS", "DRIVER", "VERSION", "DRAINED")
 
@@ -171,6 +172,8 @@ def retire(here: Here, which: str, evict: bool, lost: bool, reason: str) -> int:
             status = _empty(here, reach, found, reason, evict=evict)
             if status:
                 return status
+            say(f"{found.name} is empty; waiting until svmd has seen that")
+            _wait_for_svmd(reach, found)
         reach.plc.retire(found.name, reason)
     told(here, f"{found.name} is retired: its certificate is revoked. Stop its node manager.", node=found.name)
     return 0
@@ -192,11 +195,24 @@ def _empty(here: Here, reach: "Reach", found: "Enrolled", reason: str, *, evict:
             f" or say --evict",
         )
     orders = [place(reach, one.slice, one.slice_id, [found.identity], reason)[0] for one in there]
-    status = follow(here, reach, orders)
-    end = time.monotonic() + 10
-    while not status and held_at(reach, found) and time.monotonic() < end:
-        time.sleep(0.5)
-    return status
+    return follow(here, reach, orders)
+
+
+def _wait_for_svmd(reach: "Reach", found: "Enrolled") -> None:
+    """svmd asks the node what became of its slivers; afterwards nobody can. Refusal(BUSY) when it has not in time."""
+    end = time.monotonic() + SVMD_SECONDS
+    while left := [one["slice"] for one in reach.svmd("/operator/slivers")["slivers"] if _lives(one, found.name)]:
+        if time.monotonic() > end:
+            raise Refusal(
+                Code.BUSY,
+                f"svmd still counts slivers on {found.name} ({', '.join(left[:NAMED])}): see that beat and a worker"
+                f" run, then try again, or say --lost",
+            )
+        time.sleep(1)
+
+
+def _lives(sliver: Mapping[str, Any], node: str) -> bool:
+    return bool(sliver["node"] == node and sliver["state"] in ("ticketed", "leased", "running", "deleting"))
 
 
 def enrolled(reach: "Reach", which: str) -> "Enrolled":
