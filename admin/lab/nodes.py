@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plc.client.orders import Enrolled
 
 SVMD_SECONDS = 300  # that retiring a node waits for svmd, which looks every two minutes
+LIVING = ("ticketed", "leased", "running", "deleting")
 NAMED = 20  # nodes that are missing, by name in one line
 COLUMNS = ("NODE", "ADDRESS", "SITE", "STATE", "PLACES", "MEMORY", "SLIVERS", "DRIVER", "VERSION", "DRAINED")
 
@@ -201,7 +202,7 @@ def _empty(here: Here, reach: "Reach", found: "Enrolled", reason: str, *, evict:
 def _wait_for_svmd(reach: "Reach", found: "Enrolled") -> None:
     """svmd asks the node what became of its slivers; afterwards nobody can. Refusal(BUSY) when it has not in time."""
     end = time.monotonic() + SVMD_SECONDS
-    while left := [one["slice"] for one in reach.svmd("/operator/slivers")["slivers"] if _lives(one, found.name)]:
+    while left := _known_to_svmd(reach, found.name):
         if time.monotonic() > end:
             raise Refusal(
                 Code.BUSY,
@@ -211,8 +212,15 @@ def _wait_for_svmd(reach: "Reach", found: "Enrolled") -> None:
         time.sleep(1)
 
 
-def _lives(sliver: Mapping[str, Any], node: str) -> bool:
-    return bool(sliver["node"] == node and sliver["state"] in ("ticketed", "leased", "running", "deleting"))
+def _known_to_svmd(reach: "Reach", node: str) -> list[str]:
+    """Slices of which svmd thinks that the node holds a sliver; none where there is no svmd."""
+    try:
+        slivers = reach.svmd("/operator/slivers")["slivers"]
+    except Refusal as refusal:
+        if refusal.code is not Code.NOT_FOUND:
+            raise
+        return []
+    return [str(one["slice"]) for one in slivers if one["node"] == node and one["state"] in LIVING]
 
 
 def enrolled(reach: "Reach", which: str) -> "Enrolled":

@@ -61,7 +61,7 @@ class Reach:
         """Raises Refusal; NOT_FOUND where plc knows no svmd."""
         found: Directory = self.plc.directory()
         if found.svmd is None or found.svm is None:
-            raise Refusal(Code.NOT_FOUND, "plc knows no svmd yet: start one with dslice run svmd")
+            raise Refusal(Code.NOT_FOUND, "plc knows no service manager yet; start svmd, or try again in a minute")
         said = urlencode({name: value for name, value in (query or {}).items() if value is not None})
         return self.ask(found.svmd, found.svm, f"{path}?{said}" if said else path)
 

@@ -108,6 +108,7 @@ def test_drain_and_undrain(lab: Lab) -> None:
 
 
 def test_slices_and_one_slice(lab: Lab) -> None:
+    assert "no node 'n99' is enrolled" in lab.dslice("node", "undrain", "n99").must(FAILED).err
     nodes = made(lab, "shown")
     assert "shown" in {row["name"] for row in rows(lab.dslice("slices", "--json"))}
     for words, found in (
@@ -149,6 +150,7 @@ def test_delete(lab: Lab) -> None:
     assert sorted(lab.dslice("slice", "delete", "deleted", "--reason", REASON).must().successes) == sorted(nodes)
     lab.letter(PI, "deleted: deleted by the operator")
     assert REASON in lab.dslice("plc", "history", PI).must().out
+    lab.svm("history", "deleted").must()
 
 
 def test_usage(lab: Lab) -> None:

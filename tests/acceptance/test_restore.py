@@ -1,6 +1,7 @@
 """docs/operating.md, "Putting a backup back", step by step: a backup, work that goes on, the backup put back.
 
-Afterwards every difference is mended by itself or named, and each that is named has one command.
+Afterwards every difference is mended by itself or named, and each that is named has one command. Each test goes on where
+the one before it ended.
 """
 
 import json
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.lab import DONE, FAILED, NOT_ALLOWED, PI, Lab, Ran, until
+from tests.acceptance.lab import DONE, FAILED, NOT_ALLOWED, PI, USAGE, Lab, Ran, until
 
 DAEMONS = ("beat", "worker1", "svmd", "agent", "plc")
 SECRET = "correct horse battery\n"
@@ -40,52 +41,58 @@ def key_of(lab: Lab, name: str) -> str:
     return str(path)
 
 
-def test_a_backup_is_put_back_and_every_difference_is_mended_or_named(lab: Lab) -> None:
+def test_a_backup_is_made_and_work_goes_on(lab: Lab) -> None:
     for name in ("kept", "deleted", "renewed", "keyed"):
         made(lab, name, 1)
     lab.svm("addkey", "keyed", key_of(lab, "early")).must()
     before = lab.run("dslice", "backup", "saved", "--encrypt", typed=SECRET).must()
     assert "database.dump" in before.out
-    assert "is not empty" in lab.dslice("backup", "saved").must(2).err
+    assert "is not empty" in lab.dslice("backup", "saved").must(USAGE).err
 
-    made(lab, "later", 2)  # work goes on
+    made(lab, "later", 2)
     lab.svm("deleteslice", "deleted").must()
     lab.svm("renewslice", "renewed").must()
     lab.svm("addkey", "keyed", key_of(lab, "late")).must()
 
+
+def test_it_is_put_back_while_daemons_are_down(lab: Lab) -> None:
     busy = lab.run("dslice", "restore", "saved", typed=SECRET).must(FAILED)
     assert "use the database: stop all of them first" in busy.err
     for daemon in DAEMONS:
         lab.dslice("stop", daemon).must()
     assert "wrong passphrase" in lab.run("dslice", "restore", "saved", typed="another\n").must(NOT_ALLOWED).err
-    assert "no backup" in lab.dslice("restore", "nowhere").must(2).err
+    assert "no backup" in lab.dslice("restore", "nowhere").must(USAGE).err
     done = lab.run("dslice", "restore", "saved", typed=SECRET).must()
     assert "before-restore" in done.out
     for daemon in reversed(DAEMONS):
         lab.dslice("start", daemon).must()
     until(lambda: "6 of 6 nodes are up" in lab.dslice("nodes").err)
 
-    # Made since: orphans, which one command frees; their name is free again then.
-    assert sorted({str(row["slice"]) for row in rows(lab.dslice("orphans", "--json"))}) == ["later"]
-    assert "2 orphans" in lab.dslice("orphans").must().err
-    nodes = [str(row["node"]) for row in rows(lab.dslice("orphans", "--json"))]
-    one = lab.dslice("orphan", "free", nodes[0], "later", "--reason", "made since the backup").must()
-    assert one.successes == [nodes[0]]
-    assert "no orphan on" in lab.dslice("orphan", "free", nodes[0], "--reason", "again").must(FAILED).err
-    lab.dslice("orphan", "free", "--all", "--reason", "made since the backup").must()
-    until(lambda: "0 orphans" in lab.dslice("orphans").err)
-    assert lab.svm("createslice", "later.xml").must().status == DONE
 
-    # Deleted since: named by doctor, and deleteslice ends it.
-    until(lambda: "deleted" in lab.svm("doctor").out.replace("is deleted", "") and lab.svm("doctor").status != DONE)
+def test_what_was_made_since_is_an_orphan_which_one_command_frees(lab: Lab) -> None:
+    found = rows(lab.dslice("orphans", "--json"))
+    assert [row["slice"] for row in found] == ["later", "later"]
+    node = str(found[0]["node"])
+    assert lab.dslice("orphan", "free", node, "later", "--reason", "made since").must().successes == [node]
+    assert "no orphan on" in lab.dslice("orphan", "free", node, "--reason", "again").must(FAILED).err
+    lab.dslice("orphan", "free", "--all", "--reason", "made since").must()
+    assert "0 orphans" in lab.dslice("orphans").must().err
+    lab.svm("createslice", "later.xml").must()
+
+
+def test_what_was_deleted_since_is_named_and_deleteslice_ends_it(lab: Lab) -> None:
+    until(lambda: "slice deleted" in lab.svm("doctor").out and "no longer has its VM" in lab.svm("doctor").out)
     lab.svm("deleteslice", "deleted").must()
 
-    # Keys and leases: mended. What was kept is as it was.
+
+def test_keys_and_leases_are_mended_and_what_was_kept_is_as_it_was(lab: Lab) -> None:
     until(lambda: lab.svm("doctor").status == DONE)
-    assert "early" in lab.svm("status", "keyed").must().out
-    assert "late" not in lab.svm("status", "keyed").must().out
+    said = lab.svm("status", "keyed").must().out
+    assert "early" in said
+    assert "late" not in said
     for name in ("kept", "renewed", "keyed", "later"):
         lab.svm("renewslice", name).must()
-        lab.svm("deleteslice", name).must()
     assert PI in lab.dslice("usage").must().out
+    for name in ("kept", "renewed", "keyed", "later"):
+        lab.svm("deleteslice", name).must()
     assert rows(lab.dslice("slices", "--json")) == []
