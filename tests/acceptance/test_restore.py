@@ -1,7 +1,7 @@
 """docs/operating.md, "Putting a backup back", step by step: a backup, work that goes on, the backup put back.
 
-Afterwards every difference is mended by itself or named, and each that is named has one command. Each test goes on where
-the one before it ended.
+Afterwards every difference is mended by itself or named, and each that is named has one command. Each test goes on
+where the one before it ended.
 """
 
 import json
