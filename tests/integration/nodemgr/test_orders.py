@@ -23,6 +23,12 @@ from trust.identity import Identity, Role
 from trust.orders import Order, Signer, new_order, sign_order
 
 
+@pytest.fixture(scope="module")
+def pi(lab: Lab) -> Credentials:
+    """One of this file's own: each test takes names, and nobody may hold many."""
+    return lab.user()
+
+
 @dataclass
 class Central:
     """What plc says to one node's looks, and what it hears."""
