@@ -49,6 +49,14 @@ class Callers:
 
         return dependency
 
+    def reader(self) -> Callable[..., Actor]:
+        """A user as above, or plc itself, which is its operator at plc's machine."""
+
+        def dependency(peer: Peer = Depends(self.peer(Role.USER, Role.PLC))) -> Actor:
+            return OPERATOR if peer.identity.role is Role.PLC else Actor.of(self._enabled(peer))
+
+        return dependency
+
     def operator(self, action: Action | None = None) -> Callable[..., Actor]:
         """An admin, whose account says so at this moment; or plc itself, which is its operator at plc's machine."""
 

@@ -214,6 +214,11 @@ def test_at_plcs_machine_the_operator_signs_with_the_ca(plc: Running, node: Memb
     assert told_of(plc, "orphaned") == [("operator", "evict", f"orphaned on {node.identity.name}: after the restore")]
 
 
+def test_at_plcs_machine_the_operator_sees_all_accounts(plc: Running, here: Plc) -> None:
+    email = plc.person()
+    assert email in {user.email for user in here.users()}
+
+
 def test_a_node_is_retired_once_it_is_drained(plc: Running, node: Member, admin: Certified) -> None:
     name = node.identity.name
     refused(lambda: admin.plc.retire(name, "broken"), Code.BUSY, "first dslice node drain")
