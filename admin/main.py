@@ -20,6 +20,7 @@ INTERRUPTED = 130  # exit status
 VERBS = {
     "plc": "admin.plc.commands:plc",
     "enroll": "admin.plc.commands:enroll",
+    "image": "admin.images.commands:image",
     "nodes": "admin.lab.nodes:nodes",
     "node": "admin.lab.nodes:node",
     "slices": "admin.lab.slices:slices",
@@ -35,6 +36,7 @@ NODE, SERVER, TESTBED = "node", "server", "testbed"
 EXTRAS = {
     **dict.fromkeys(VERBS, SERVER),
     "enroll": NODE,
+    "image": NODE,
     "tokens": SERVER,
 }  # which extra of the package a verb needs; TESTBED if not named
 # The same for a role; SERVER for one that is not named.

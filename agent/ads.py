@@ -100,7 +100,9 @@ WITH said AS MATERIALIZED (
         'node', node, 'address', address, 'api', api, 'site', site, 'slots_free', slots_free, 'slots', slots,
         'memory_free_mb', memory_free_mb, 'max_leaselen', max_leaselen, 'simulated', simulated,
         'frontdoor', json_build_object('address', address, 'port', frontdoor_port, 'host_key', host_key),
-        'disk_free_mb', disk_free_mb)) AS text), -1) AS said
+        'disk_free_mb', disk_free_mb, 'memory_mb', memory_mb, 'disk_mb', disk_mb, 'sliver_mb', sliver_mb,
+        'most_processes', most_processes, 'disk_unpromised_mb', disk_unpromised_mb, 'images', images,
+        'quota', quota)) AS text), -1) AS said
     FROM agent.ad WHERE expires_at > :now
 )
 SELECT string_agg(said || ',"expires_at":' || to_json(expires_at) || '}', ',' ORDER BY place),

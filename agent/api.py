@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import Depends, FastAPI, Header, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator
 from sqlalchemy import select
 from starlette.routing import Route
 
@@ -30,6 +30,7 @@ from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.jws import MAX_TOKEN
 from trust.names import check_slice_name
+from trust.needs import NOTHING, Needs, needed
 from trust.peers import Peer
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
@@ -44,11 +45,17 @@ class DemandBody(BaseModel):
     numnodes: Annotated[int, Field(ge=1, le=MAX_COUNT)]
     ips: Annotated[list[Address], Field(max_length=MAX_LISTED)] = []
     exclude: Annotated[list[Address], Field(max_length=MAX_LISTED)] = []
+    needs: Annotated[Needs, PlainValidator(needed)] | None = None
 
     def demand(self, owner: Identity) -> Demand:
         """With its name checked. Raises Refusal(BAD_INPUT)."""
         name = check_slice_name(self.slice)
-        return Demand(owner, name, self.numnodes, tuple(self.ips), tuple(self.exclude))
+        return Demand(owner, name, self.numnodes, tuple(self.ips), tuple(self.exclude), self.needs or NOTHING)
+
+    def asked(self) -> dict[str, Any]:
+        """For its digest, which is as before needs could be said where none are."""
+        needs = {"needs": self.needs.to_json()} if self.needs else {}
+        return self.model_dump(exclude={"needs"}) | needs
 
 
 class TicketsBody(DemandBody):
@@ -122,7 +129,7 @@ def _add_tickets(app: FastAPI, agent: Agent, guard: Guard) -> None:
         demand = body.demand(owner)
         authorize(delegation.svm, owner, body.slice, Action.CREATE, delegation)
         key = idempotency_key or str(uuid4())
-        wanted = TicketRequest(peer.identity, key, digest(body.model_dump()), demand, body.leaselen)
+        wanted = TicketRequest(peer.identity, key, digest(body.asked()), demand, body.leaselen)
         return Response(agent.grant(wanted, signed), 201, media_type="application/json")
 
     @app.post("/plans", dependencies=[Depends(guard.role(Role.USER, Role.SVM))])

@@ -18,6 +18,7 @@ from rpc.aio import Session
 from trust.documents import sign_delegation, working_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.needs import NOTHING, Needs
 
 AD_LIFETIME = 60  # seconds: an older advertisement does not count (docs/protocol.md, "POST /tickets")
 
@@ -44,6 +45,13 @@ class Ad:
         simulated: nothing to log in to there.
         expires_at: when the advertisement stops counting (set by the agent).
         disk_free_mb: about so much room its slivers have on its disk, MiB; 0: it counts as full, and the node takes no
+            new sliver. None where the node does not say it.
+        memory_mb, disk_mb: all that its slivers may have together; None where the node does not say it.
+        sliver_mb: memory of a sliver that does not say what it needs, MiB; None for a node that knows of no needs.
+        most_processes: of a sliver that says how many it needs.
+        disk_unpromised_mb: disk in MiB not yet promised to slivers; None where nobody counts it.
+        images: digests of its images by their names; None: it has none.
+        quota: what holds a sliver to its disk: `hard`, or `watched`; None where the node does not say it.
             new sliver. None where the node does not say it, as the three that follow.
         slivers: that it holds, or has promised.
         version, driver: of its node manager, for its operator.
@@ -61,6 +69,13 @@ class Ad:
     simulated: bool
     expires_at: datetime
     disk_free_mb: int | None = None
+    memory_mb: int | None = None
+    disk_mb: int | None = None
+    sliver_mb: int | None = None
+    most_processes: int | None = None
+    disk_unpromised_mb: int | None = None
+    images: Mapping[str, str] | None = None
+    quota: str | None = None
     slivers: int | None = None
     version: str | None = None
     driver: str | None = None
@@ -69,6 +84,10 @@ class Ad:
     def identity(self) -> Identity:
         """Who must answer at `api`."""
         return Identity(Role.NODE, self.node)
+
+    def digest(self, needs: Needs) -> str | None:
+        """Of the image that is needed, as this node has it."""
+        return (self.images or {}).get(needs.image or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +136,15 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Tickets:
-    """The answer to one request for tickets: all of them, in the order of allocation."""
+    """The answer to one request for tickets: all of them, in the order of allocation.
+
+    `digest`: of the image that was asked for, the same on all these nodes.
+    """
 
     slice_id: UUID
     agent: str
     promises: Annotated[tuple[Promise, ...], Field(alias="tickets")]
+    digest: str | None = None
 
 
 _AD, _ADS, _TICKETS = TypeAdapter(Ad), TypeAdapter(tuple[Ad, ...]), TypeAdapter(Tickets)
@@ -181,6 +204,7 @@ class AgentClient:
         leaselen: int,
         ips: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        needs: Needs = NOTHING,
         delegation: str | None,
         idempotency_key: str,
     ) -> Tickets:
@@ -190,6 +214,7 @@ class AgentClient:
             leaselen: seconds that each lease will last.
             ips: addresses to take from, in this order; empty = the agent's choice.
             exclude: addresses never to take.
+            needs: what each sliver is to have; where it names an image and no digest, the agent chooses one.
             delegation: the owner's, to the caller when that is an svm; a user who asks by himself leaves it to this
                 client to sign one to the agent.
             idempotency_key: the same key asks for the same answer again.
@@ -200,6 +225,7 @@ class AgentClient:
             "leaselen": leaselen,
             "ips": list(ips),
             "exclude": list(exclude),
+            **_needed(needs),
         }
         signed = delegation or self._own_delegation(slice)
         headers = {"Idempotency-Key": idempotency_key, **delegation_header(signed)}
@@ -225,13 +251,21 @@ class AgentClient:
         await self._session.call("DELETE", url, expect=self._identity, headers=delegation_header(delegation))
 
     async def plan(
-        self, *, owner: Identity, slice: str, numnodes: int, ips: Sequence[str], exclude: Sequence[str]
+        self,
+        *,
+        owner: Identity,
+        slice: str,
+        numnodes: int,
+        ips: Sequence[str],
+        exclude: Sequence[str],
+        needs: Needs = NOTHING,
     ) -> tuple[Ad, ...]:
         """The nodes that `tickets` would give this owner at this moment, by the same rule; nothing is held.
 
         Raises Refusal as `tickets`: TOO_FEW_NODES carries `available`.
         """
-        wanted = {"owner": owner.uri, "slice": slice, "numnodes": numnodes, "ips": [*ips], "exclude": [*exclude]}
+        which = {"slice": slice, "numnodes": numnodes, "ips": [*ips], "exclude": [*exclude], **_needed(needs)}
+        wanted = {"owner": owner.uri, **which}
         reply = await self._session.call("POST", f"{self._url}/plans", expect=self._identity, json=wanted)
         return tuple(ad_from_json(ad) for ad in _object(reply.body)["ads"])
 
@@ -245,13 +279,18 @@ class AgentClient:
         await self._session.call("DELETE", url, expect=self._identity, json=body, headers=headers)
 
 
+def _needed(needs: Needs) -> dict[str, Any]:
+    """Sent only where it says something: an agent that knows of no needs refuses the member."""
+    return {"needs": needs.to_json()} if needs else {}
+
+
 def delegation_header(delegation: str | None) -> dict[str, str]:
     """The header in which a delegation travels; none for an owner who calls for himself."""
     return {} if delegation is None else {"Dslice-Delegation": delegation}
 
 
 def ad_to_json(ad: Ad) -> dict[str, Any]:
-    """One advertisement as it travels: its fields, times in ISO 8601; a disk that is unknown is left out."""
+    """One advertisement as it travels: its fields, times in ISO 8601; what is not known is left out."""
     said: dict[str, Any] = _AD.dump_python(ad, mode="json", exclude_none=True)
     return said
 
@@ -263,7 +302,7 @@ def ad_from_json(value: Mapping[str, Any]) -> Ad:
 
 def tickets_to_json(tickets: Tickets) -> str:
     """The answer of `POST /tickets` as it travels."""
-    return _TICKETS.dump_json(tickets, by_alias=True).decode()
+    return _TICKETS.dump_json(tickets, by_alias=True, exclude_none=True).decode()
 
 
 def tickets_from_json(body: Mapping[str, Any]) -> Tickets:

@@ -23,11 +23,13 @@ from rpc.guard import CALLER
 from trust.clock import Clock
 from trust.documents import MAX_LEASELEN
 from trust.errors import Code, Refusal
+from trust.needs import DIGEST, IMAGE
 from trust.peers import Peer
 from trust.sshkeys import PublicKey, parse_public_key
 
 MAX_COUNT = 2**31 - 1
 MAX_LISTED = 10_000  # addresses in one request, burnt tickets in one advertisement
+MAX_IMAGES = 64
 REMEMBERED = 8_192  # front doors' keys and certificates that were looked at
 PRECONDITION_FAILED = 412
 NOT_CHANGED = Response(status_code=204)
@@ -50,6 +52,8 @@ def _host_key(text: str) -> str:
 
 Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+ImageName = Annotated[str, Field(pattern=IMAGE.pattern)]
+Digest = Annotated[str, Field(pattern=DIGEST.pattern)]
 Word = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
 Jti = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -79,6 +83,13 @@ class AdBody(BaseModel):
     simulated: bool
     burnt: Annotated[list[Jti], Field(max_length=MAX_LISTED)] = []
     disk_free_mb: Count | None = None
+    memory_mb: Count | None = None
+    disk_mb: Count | None = None
+    sliver_mb: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
+    most_processes: Count | None = None
+    disk_unpromised_mb: Count | None = None
+    images: Annotated[dict[ImageName, Digest], Field(max_length=MAX_IMAGES)] | None = None
+    quota: Annotated[str, Field(pattern=r"^[a-z]{1,16}$")] | None = None
     slivers: Count | None = None
     version: Word | None = None
     driver: Word | None = None

@@ -124,10 +124,11 @@ class Agent:
                 leaselen=wanted.leaselen,
                 issued_at=now,
                 expires_at=end,
+                needs=reserved.needs,
             )
             token = sign_ticket(ticket, key, certificate)
             promises.append(Promise(found.node, found.address, found.api, found.frontdoor, jti, token, end))
-        return Tickets(slice_id, self.identity.name, tuple(promises))
+        return Tickets(slice_id, self.identity.name, tuple(promises), reserved.needs.digest)
 
 
 def digest(body: Mapping[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, distinct, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, Numeric, Subquery, cast, func, literal, null, select
 
 from agent.ads import any_array, from_row
 from agent.allocation import Candidate, choose
@@ -17,6 +17,7 @@ from models.agent import ad, request, ticket
 from trust.documents import TICKET_LIFETIME
 from trust.errors import Code, Refusal
 from trust.identity import Identity
+from trust.needs import NOTHING, Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Demand:
     Args:
         ips: addresses in order of preference; empty = the agent's choice.
         exclude: addresses never to take.
+        needs: what each of its slivers is to have.
     """
 
     owner: Identity
@@ -46,6 +48,7 @@ class Demand:
     numnodes: int
     ips: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    needs: Needs = NOTHING
 
 
 def allocate(connection: Connection, wanted: Demand, bounds: Bounds, now: datetime) -> tuple[Ad, ...]:
@@ -58,8 +61,8 @@ def allocate(connection: Connection, wanted: Demand, bounds: Bounds, now: dateti
     with connection.begin_nested() as attempt:
         held = _locked(connection, [one.node for one in chosen], now)
         # Whoever waited for a lock counts the other's tickets here: READ COMMITTED looks anew at each statement.
-        again = _candidates(connection, wanted, now, only=held)
-        if len(again) == len(chosen) and all(one.free > 0 for one in again):
+        again, needs = _candidates(connection, wanted, now, only=held), wanted.needs.of_digest(chosen[0].digest)
+        if len(again) == len(chosen) and all(one.holds(needs) for one in again):
             return tuple(held[one.node] for one in chosen)
         attempt.rollback()
     # Others took some of them meanwhile. With all that there is locked, nobody can do that again.
@@ -77,7 +80,7 @@ def choose_now(
     """
     there = _candidates(connection, wanted, now, only)
     try:
-        chosen = choose(there, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude)
+        chosen = choose(there, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude, needs=wanted.needs)
     except Refusal as refusal:
         raise naming(connection, refusal, wanted.ips, now) from refusal
     _check_share(connection, wanted, chosen, bounds.share, now)
@@ -103,23 +106,68 @@ def _candidates(
     connection: Connection, wanted: Demand, now: datetime, only: Collection[str] | None = None
 ) -> list[Candidate]:
     """What counts at this moment and what is promised on it, in one statement: one state of both."""
-    mine = (ticket.c.owner == wanted.owner.uri) & (ticket.c.slice == wanted.slice)
-    others = func.count(distinct(ticket.c.owner + " " + ticket.c.slice)).filter(~mine)
-    promised = (
-        select(ticket.c.node, others.label("others"), func.bool_or(mine).label("own"))
-        .where(ticket.c.expires_at > now)
-        .group_by(ticket.c.node)
-        .subquery()
+    promised = _promised(wanted, now)
+    said = (ad.c.node, ad.c.address, ad.c.site, ad.c.slots, ad.c.slots_free)
+    sums = {one.name: func.coalesce(one, 0).label(one.name) for one in promised.c if one.name not in ("node", "own")}
+    found = select(
+        *said,
+        sums["promised"],
+        func.coalesce(promised.c.own, False),
+        ad.c.memory_free_mb,
+        ad.c.sliver_mb,
+        ad.c.most_processes,
+        ad.c.disk_unpromised_mb,
+        sums["plain"],
+        sums["memory"],
+        sums["disk"],
+        ad.c.images[wanted.needs.image].astext if wanted.needs.image else null(),
     )
-    columns = (ad.c.node, ad.c.address, ad.c.site, ad.c.slots, ad.c.slots_free)
-    counted = func.coalesce(promised.c.others, 0), func.coalesce(promised.c.own, False)
-    found = select(*columns, *counted).outerjoin(promised, ad.c.node == promised.c.node)
-    found = found.where(ad.c.expires_at > now, ~drained(now))
+    found = found.outerjoin(promised, ad.c.node == promised.c.node).where(ad.c.expires_at > now, ~drained(now))
     if wanted.ips:
         found = found.where(ad.c.address == any_array(wanted.ips))
     if only is not None:
         found = found.where(ad.c.node == any_array(only))
     return [Candidate(*row) for row in connection.execute(found)]
+
+
+def _promised(wanted: Demand, now: datetime) -> Subquery:
+    """By node, what open tickets of other slices hold there: places, memory and disk; and whether `wanted` has one."""
+    mine = (ticket.c.owner == wanted.owner.uri) & (ticket.c.slice == wanted.slice)
+    memory, disk = _amount("memory_mb"), _amount("disk_mb")
+    most = func.max(memory).label("memory"), func.max(disk).label("disk")
+    each = (
+        select(ticket.c.node, func.bool_or(mine).label("mine"), *most)
+        .where(ticket.c.expires_at > now)
+        .group_by(ticket.c.node, ticket.c.owner, ticket.c.slice)
+        .subquery()
+    )
+    others = ~each.c.mine
+    return (
+        select(
+            each.c.node,
+            func.count().filter(others).label("promised"),
+            func.bool_or(each.c.mine).label("own"),
+            func.count().filter(others & each.c.memory.is_(None)).label("plain"),
+            func.sum(each.c.memory).filter(others).label("memory"),
+            func.sum(each.c.disk).filter(others).label("disk"),
+        )
+        .group_by(each.c.node)
+        .subquery()
+    )
+
+
+def _amount(name: str) -> ColumnElement[int]:
+    """What a ticket says that it needs of this; null where it says nothing."""
+    return cast(ticket.c.needs[name].astext, Integer)
+
+
+def _places(memory: ColumnElement[int], disk: ColumnElement[int]) -> ColumnElement[int]:
+    """How many of a node's places (`ad`) so much memory or disk is worth, all of its places being worth all it has."""
+    shares = [
+        ad.c.slots * cast(one, Numeric) / func.nullif(all_, 0)
+        for one, all_ in ((memory, ad.c.memory_mb), (disk, ad.c.disk_mb))
+    ]
+    return cast(func.ceil(func.greatest(1, *shares)), Integer)
 
 
 def _check_share(
@@ -129,9 +177,22 @@ def _check_share(
     live = select(func.count(), func.coalesce(func.sum(ad.c.slots), 0)).where(ad.c.expires_at > now)
     nodes, places = connection.execute(live).one()
     most = max(nodes, places * share // 100)
-    held = func.count(distinct(ticket.c.node + " " + ticket.c.slice))
+    memory, disk = _amount("memory_mb"), _amount("disk_mb")
     mine = (ticket.c.owner == wanted.owner.uri, ticket.c.expires_at > now)
-    has = (connection.scalar(select(held).where(*mine)) or 0) + sum(not candidate.own for candidate in chosen)
+    each = (
+        select(ticket.c.node, func.max(memory).label("memory"), func.max(disk).label("disk"))
+        .where(*mine)
+        .group_by(ticket.c.node, ticket.c.slice)
+        .subquery()
+    )
+    held = select(func.sum(_places(each.c.memory, each.c.disk))).select_from(each)
+    has = connection.scalar(held.outerjoin(ad, ad.c.node == each.c.node)) or 0
+    new = [candidate.node for candidate in chosen if not candidate.own]
+    if wanted.needs.memory_mb or wanted.needs.disk_mb:
+        asked = _places(literal(wanted.needs.memory_mb, Integer), literal(wanted.needs.disk_mb, Integer))
+        has += connection.scalar(select(func.sum(asked)).where(ad.c.node == any_array(new))) or 0
+    else:
+        has += len(new)
     if has > most:
         raise _too_many(f"your unused tickets would hold {has} of {places} places and may hold {most}", has, most)
 

@@ -28,6 +28,7 @@ from models.agent import ad, registration, request, ticket
 from trust.documents import TICKET_LIFETIME
 from trust.errors import Code, Refusal
 from trust.identity import Identity
+from trust.needs import NOTHING, Needs
 
 RESERVATION = 120  # seconds; more than the call to plc may take
 KEPT = TICKET_LIFETIME + RESERVATION  # seconds that an answer is kept for its Idempotency-Key
@@ -54,10 +55,14 @@ class TicketRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """Nodes that are held for this request: (jti, advertisement) in the order of allocation."""
+    """Nodes that are held for this request: (jti, advertisement) in the order of allocation.
+
+    `needs`: with the digest of the image, the same for all.
+    """
 
     request_id: int
     places: tuple[tuple[str, Ad], ...]
+    needs: Needs = NOTHING
 
 
 def reserve(connection: Connection, wanted: TicketRequest, now: datetime, bounds: Bounds) -> Reserved | str:
@@ -182,11 +187,11 @@ def _known(connection: Connection, wanted: TicketRequest, now: datetime) -> Row[
 
 def _taken_up(connection: Connection, request_id: int, numnodes: int, now: datetime) -> Reserved | None:
     held = (ticket.c.request_id == request_id, ticket.c.state == "reserved", ticket.c.expires_at > now)
-    joined = select(ticket.c.jti, ad).join(ad, ad.c.node == ticket.c.node).where(*held)
+    joined = select(ticket.c.jti, ticket.c.needs, ad).join(ad, ad.c.node == ticket.c.node).where(*held)
     rows = connection.execute(joined.order_by(ticket.c.position)).all()
     if len(rows) != numnodes:
         return None
-    return Reserved(request_id, tuple((row.jti, from_row(row)) for row in rows))
+    return Reserved(request_id, tuple((row.jti, from_row(row)) for row in rows), Needs.from_json(rows[0].needs))
 
 
 def _hold(connection: Connection, wanted: TicketRequest, chosen: Sequence[Ad], now: datetime) -> Reserved:
@@ -199,7 +204,8 @@ def _hold(connection: Connection, wanted: TicketRequest, chosen: Sequence[Ad], n
         "made_at": now,
     }
     request_id = connection.execute(insert(request).values(asked).returning(request.c.id)).scalar_one()
-    places = tuple((str(uuid4()), found) for found in chosen)
+    places, asked_for = tuple((str(uuid4()), found) for found in chosen), wanted.demand.needs
+    needs = asked_for.of_digest(chosen[0].digest(asked_for))
     rows = [{"jti": jti, "position": number, "node": found.node} for number, (jti, found) in enumerate(places)]
     same = {
         "request_id": request_id,
@@ -209,8 +215,9 @@ def _hold(connection: Connection, wanted: TicketRequest, chosen: Sequence[Ad], n
         "state": "reserved",
         "made_at": now,
         "expires_at": now + timedelta(seconds=RESERVATION),
+        "needs": needs.to_json(),
     }
     given = recordset(rows, ticket.c.jti, ticket.c.position, ticket.c.node)
     source = select(*given.c, *(literal(value, ticket.c[name].type) for name, value in same.items()))
     connection.execute(insert(ticket).from_select([*given.c.keys(), *same], source))
-    return Reserved(request_id, places)
+    return Reserved(request_id, places, needs)

@@ -15,6 +15,7 @@ MOST_OPERATIONS = 5_000  # under way, or ended within the hour, of one owner; be
 MOST_SLICES = 1_000  # not deleted, of one owner; plc's bound on names comes first where there are tickets
 MOST_KEYS = 1_000  # of one slice, as at the nodes
 CREATING = (Verb.CREATESLICE, Verb.NEWTICKETS)
+TAKING_AWAY = (Verb.DELETESLICE, Verb.DELKEY, Verb.NUKEKEYS, Verb.UNDELEGATE, Verb.STOP, Verb.SHRINK)
 
 # Each half has an index of its own.
 _OPERATIONS = text("""
@@ -30,7 +31,7 @@ def require_room(connection: Connection, request: OperationRequest) -> None:
 
     Beat's own work always goes on, and so does what only takes away.
     """
-    if request.actor == "beat" or request.verb in (Verb.DELETESLICE, Verb.DELKEY, Verb.NUKEKEYS, Verb.UNDELEGATE):
+    if request.actor == "beat" or request.verb in TAKING_AWAY:
         return
     owner = {"owner": str(request.owner)}
     if (connection.scalar(_OPERATIONS, owner) or 0) >= MOST_OPERATIONS:

@@ -108,10 +108,14 @@ def outlive(connection: Connection, grace: int) -> list[UUID]:
 
 
 def follow_deletions(connection: Connection, work: UnitOfWork, records: Sequence[Record]) -> list[StepRef]:
-    """After a deletion's last node the name goes back to plc; after that nothing of the slice is kept."""
+    """After a deletion's last node the name goes back to plc; after that nothing of the slice is kept. What an open
+    slice gives back has nothing that waits for it."""
     deletions = [r.claim for r in records if r.claim.kind is Kind.DELETE]
-    refs = _after_last(connection, work, {claim.operation for claim in deletions})
     of_others = {c.slice.id for c in deletions if c.slice and c.slice.id != work[c.operation].slice}
+    ending = [
+        c for c in deletions if work[c.operation].verb is Verb.DELETESLICE or (c.slice and c.slice.id in of_others)
+    ]
+    refs = _after_last(connection, work, {claim.operation for claim in ending})
     close_slices(connection, sorted(of_others))
     released = [(r.claim.slice.id, r.result) for r in records if r.claim.kind is Kind.RELEASE and r.claim.slice]
     given = [slice_row for slice_row, result in released if isinstance(result, Done)]

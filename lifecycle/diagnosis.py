@@ -15,7 +15,7 @@ class Trouble(StrEnum):
 
     ORPHAN = "orphan"  # on a node, and in no table
     MISSING = "missing"  # in the table as running, and on no node
-    STOPPED = "stopped"  # its lease is at the node, and its VM has ended by itself
+    STOPPED = "stopped"  # its VM does not run: it was stopped, or has ended by itself
     KEYS = "keys"  # the node lacks the newest set of users' keys
     PAIR = "pair"  # the node has an older pair of the slice's own keys than is wanted
     SILENT = "silent"  # its node does not answer
@@ -37,15 +37,14 @@ _AILMENTS = text("""
     SELECT x.name AS slice, f.node, f.what, f.first_seen_at AS since, NULL AS reason
     FROM svm.finding f JOIN svm.slice x ON x.slice_id = f.slice_id WHERE x.owner = :owner
     UNION ALL
-    SELECT x.name, v.node, 'stopped', v.stopped_at, v.last_error
+    SELECT x.name, v.node, 'stopped', coalesce(v.died_at, v.changed_at), v.last_error
     FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
-    WHERE x.owner = :owner AND x.state = 'open' AND v.state = 'leased' AND v.expires_at > now()
-      AND v.stopped_at IS NOT NULL
+    WHERE x.owner = :owner AND x.state = 'open' AND v.state = 'stopped' AND v.expires_at > now()
     UNION ALL
     SELECT x.name, v.node, 'keys', v.changed_at, v.last_error
     FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
-    WHERE x.owner = :owner AND x.state = 'open' AND v.state = 'running' AND v.expires_at > now()
-      AND v.key_generation < x.key_generation
+    WHERE x.owner = :owner AND x.state = 'open' AND v.state IN ('running', 'stopped')
+      AND v.expires_at > now() AND v.key_generation < x.key_generation
       AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL)
     UNION ALL
     SELECT x.name, v.node, 'pair', v.changed_at, v.last_error

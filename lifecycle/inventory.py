@@ -4,16 +4,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from lifecycle.deletion import close_slices, lock_slices
 from lifecycle.record import Change, advance
 from lifecycle.rows import of_row
 from models.states import Kind, SliverState
 from trust.identity import Identity
+from trust.needs import NOTHING, Needs
 from trust.sshkeys import key_set_digest
 
 What = Literal["orphan", "missing"]
@@ -35,13 +36,14 @@ _TO_ASK = text("""
 """)
 
 _EXPECTED = text("""
-    SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, v.node_name, v.jti, v.generation, v.expires_at,
+    SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, x.leaselen_changed, x.needs, v.node_name, v.jti,
+        v.generation, v.expires_at,
         v.key_generation, x.key_generation AS wanted_keys,
-        ARRAY(SELECT k.line FROM svm.slice_key k WHERE k.slice = x.id AND v.state = 'running') AS keys,
+        ARRAY(SELECT k.line FROM svm.slice_key k WHERE k.slice = x.id AND v.state IN ('running', 'stopped')) AS keys,
         v.changed_at < :asked - interval '30 seconds' AND NOT EXISTS (
             SELECT 1 FROM svm.operation o JOIN svm.step s ON s.operation = o.id
             WHERE o.slice = v.slice AND o.ended_at IS NULL AND s.node = v.node AND s.ended_at IS NULL) AS settled,
-        CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired'
+        CASE WHEN v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at <= now() THEN 'expired'
             ELSE v.state END AS state,
         CASE WHEN x.working_until > now() THEN x.working END AS working,
         CASE WHEN x.standing_until > now() THEN x.standing END AS standing
@@ -73,12 +75,26 @@ _HEAL = text("""
     SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes
     FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id JOIN svm.node n ON n.node = v.node
     WHERE x.state = 'open' AND x.heal AND x.standing_heals AND x.standing_until > now()
-      AND v.state IN ('ticketed', 'leased', 'running') AND v.expires_at > now()
-      AND n.silent_since < now() - make_interval(secs => :silent)
+      AND v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at > now()
+      AND (v.state <> 'stopped' OR v.died_at IS NOT NULL) AND n.silent_since < now() - make_interval(secs => :silent)
       AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL
           AND o.verb NOT IN ('addkey', 'delkey', 'nukekeys'))
       AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.verb = 'replace'
           AND o.ended_at > now() - make_interval(secs => :silent))
+    GROUP BY x.id ORDER BY x.id LIMIT 100
+""")
+
+# What ended once may end again: not where beat has started it a while ago.
+_REVIVE = text("""
+    SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes
+    FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
+    WHERE x.state = 'open' AND x.heal AND x.standing_heals AND x.standing_until > now()
+      AND v.state = 'stopped' AND v.died_at IS NOT NULL AND v.expires_at > now()
+      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL
+          AND o.verb NOT IN ('addkey', 'delkey', 'nukekeys'))
+      AND NOT EXISTS (SELECT 1 FROM svm.operation o JOIN svm.step s ON s.operation = o.id
+          WHERE o.slice = x.id AND o.actor = 'beat' AND s.kind = 'start' AND s.node = v.node
+          AND s.ended_at > now() - make_interval(secs => :again))
     GROUP BY x.id ORDER BY x.id LIMIT 100
 """)
 
@@ -99,6 +115,7 @@ class Expected:
     slice_id: UUID
     owner: Identity
     leaselen: int
+    leaselen_changed: bool
     node_name: str
     state: SliverState
     generation: int
@@ -109,6 +126,7 @@ class Expected:
     settled: bool
     delegation: str | None = field(repr=False)
     keys: str | None = None
+    needs: Needs = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +139,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Silent:
-    """A slice that heals, and its nodes that have not answered for too long."""
+class ToMend:
+    """A slice that heals, and those of its nodes that beat is to do something about."""
 
     slice: UUID
     name: str
@@ -153,6 +171,7 @@ def expected(connection: Connection, node: str, asked: datetime, there: Iterable
             Expected,
             row,
             owner=Identity.parse(row.owner),
+            needs=Needs.from_json(row.needs),
             state=SliverState(row.state),
             delegation=row.working or row.standing,
             keys=key_set_digest(row.keys),
@@ -182,9 +201,15 @@ def silent(connection: Connection, node: str, code: str, reason: str) -> None:
     connection.execute(_SILENT, {"node": node, "code": code, "reason": reason})
 
 
-def to_heal(connection: Connection, seconds: int) -> list[Silent]:
-    """Slices that heal, with nodes silent for so long."""
-    return [
-        Silent(row.id, row.name, Identity.parse(row.owner), tuple(row.nodes))
-        for row in connection.execute(_HEAL, {"silent": seconds})
-    ]
+def to_heal(connection: Connection, seconds: int) -> list[ToMend]:
+    """Nodes that have been silent for so long, whose slivers others replace."""
+    return [_to_mend(row) for row in connection.execute(_HEAL, {"silent": seconds})]
+
+
+def to_revive(connection: Connection, seconds: int) -> list[ToMend]:
+    """Nodes whose VM has ended by itself and that beat has not started for so long."""
+    return [_to_mend(row) for row in connection.execute(_REVIVE, {"again": seconds})]
+
+
+def _to_mend(row: Row[Any]) -> ToMend:
+    return ToMend(row.id, row.name, Identity.parse(row.owner), tuple(row.nodes))

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from lifecycle.bounds import require_room_for_keys
 from models import svm
+from models.states import WITH_VM
 from trust.errors import Code, Refusal
 from trust.sshkeys import parse_public_key
 
@@ -70,7 +71,7 @@ def _behind(connection: Connection, slice_row: UUID) -> bool:
     sliver, owner = svm.sliver.c, svm.slice_table.c
     late = select(sliver.node).join(svm.slice_table, owner.id == sliver.slice)
     late = late.where(
-        sliver.slice == slice_row, sliver.state == "running", sliver.key_generation < owner.key_generation
+        sliver.slice == slice_row, sliver.state.in_(WITH_VM), sliver.key_generation < owner.key_generation
     )
     return connection.execute(late.limit(1)).first() is not None
 

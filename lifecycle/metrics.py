@@ -22,7 +22,7 @@ _LEASES = text("""
     SELECT ends.le, count(v.left) AS number
     FROM unnest(CAST(:ends AS double precision[])) AS ends(le)
     LEFT JOIN (SELECT extract(epoch FROM expires_at - now()) AS left FROM svm.sliver
-               WHERE state IN ('leased', 'running') AND expires_at > now()) AS v ON v.left <= ends.le
+               WHERE state IN ('leased', 'running', 'stopped') AND expires_at > now()) AS v ON v.left <= ends.le
     GROUP BY ends.le ORDER BY ends.le
 """)
 # Two thirds of a lease are over when it is renewed: one with less than a sixth left should have been.

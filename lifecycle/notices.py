@@ -25,7 +25,7 @@ _DEADLINES = """
     UNION ALL
     SELECT x.id, 'lease', min(v.expires_at), x.leaselen
     FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
-    WHERE x.state = 'open' AND NOT x.autorenew AND v.state IN ('leased', 'running') AND v.expires_at > now()
+    WHERE x.state = 'open' AND NOT x.autorenew AND v.state IN ('leased', 'running', 'stopped') AND v.expires_at > now()
     GROUP BY x.id
 """
 # Of the two warnings only the nearer one is due when both are.

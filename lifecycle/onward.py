@@ -15,8 +15,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Row
 
+from lifecycle.facts import SliverFacts
 from lifecycle.moves import MOVES
-from lifecycle.outcome import Claim, Decision, Done, Follow, Record, SliverFacts
+from lifecycle.outcome import Claim, Decision, Done, Follow, Record
 from lifecycle.steps import NewStep
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
 from models.states import Kind, StepState

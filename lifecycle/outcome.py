@@ -13,7 +13,6 @@ sliver that may not move fails its step; a step that waits for another try is he
 in the slot of the step that ended.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,13 +22,13 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row, text
 
 from lifecycle.events import EventType
+from lifecycle.facts import SliceFacts, SliverFacts, slice_facts, sliver_facts
 from lifecycle.moves import MOVES
 from lifecycle.rows import of_row
 from lifecycle.steps import Hold
 from lifecycle.verbs import next_kind
-from models.states import Kind, SliceState, SliverState, StepState, Verb
+from models.states import Kind, SliverState, StepState, Verb
 from trust.errors import Code
-from trust.identity import Identity
 
 Moved = tuple[SliverState, SliverState]  # before and after
 
@@ -48,9 +47,11 @@ _TAKE = text("""
         FROM due WHERE step.id = due.id RETURNING step.*)
     SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
         extract(epoch FROM now() - t.started_at) AS age, extract(epoch FROM now() - o.started_at) AS asked,
+        o.started_at AS asked_at,
         o.verb, o.connect_timeout, o.options, t.slice,
         v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
-        v.expires_at, extract(epoch FROM now() - v.expires_at) AS overdue, v.redeemed_at, v.key_generation
+        v.expires_at, extract(epoch FROM now() - v.expires_at) AS overdue, v.redeemed_at, v.key_generation,
+        v.pair_generation
     FROM taken t
     JOIN svm.operation o ON o.id = t.operation
     LEFT JOIN svm.sliver v ON v.slice = t.slice AND v.node = t.node
@@ -59,8 +60,9 @@ _TAKE = text("""
 
 # Once for all steps of a slice: it may name thousands of addresses.
 _SLICES = text("""
-    SELECT id, slice_id, name, owner, state, numnodes, leaselen, ips, agents, public_key, sealed_key, key_generation,
-        pair_generation, pair_wanted, CASE WHEN working_until > now() THEN working END AS working,
+    SELECT id, slice_id, name, owner, state, numnodes, leaselen, ips, agents, needs, public_key, sealed_key,
+        key_generation, pair_generation, pair_wanted, leaselen_changed,
+        CASE WHEN working_until > now() THEN working END AS working,
         CASE WHEN standing_until > now() THEN standing END AS standing
     FROM svm.slice WHERE id = ANY(:ids)
 """)
@@ -75,58 +77,12 @@ _MARK_REDEEMED = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class SliceFacts:
-    """What a step needs to know of its slice, as it was at the claim. Secrets stay out of repr."""
-
-    id: UUID
-    slice_id: UUID | None
-    name: str
-    owner: Identity
-    state: SliceState
-    numnodes: int
-    leaselen: int
-    ips: tuple[str, ...]
-    agents: tuple[str, ...]
-    public_key: str | None
-    sealed_key: bytes | None = field(repr=False)
-    key_generation: int
-    working: str | None = field(repr=False)
-    standing: str | None = field(repr=False)
-    pair_generation: int = 0
-    pair_wanted: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SliverFacts:
-    """What a step needs to know of its node's sliver, as it was at the claim. `overdue`: seconds since its end."""
-
-    node: str
-    node_name: str
-    api: str
-    agent: str
-    state: SliverState
-    ticket: str | None = field(repr=False)
-    jti: str | None
-    lease: str | None = field(repr=False)
-    generation: int
-    expires_at: datetime | None
-    overdue: int | None
-    redeemed: bool
-    key_generation: int
-
-    @property
-    def expired(self) -> bool:
-        """Whether its ticket or lease is past its end, by the database's clock."""
-        return self.overdue is not None and self.overdue >= 0
-
-
-@dataclass(frozen=True, slots=True)
 class Claim:
     """One claimed step.
 
     Args:
         tries: transient failures recorded so far.
-        age: seconds since it first started; `asked` since its operation was asked for.
+        age: seconds since it first started; `asked` since its operation was asked for, at `asked_at`.
     """
 
     id: int
@@ -139,6 +95,7 @@ class Claim:
     tries: int
     age: int
     asked: int
+    asked_at: datetime
     connect_timeout: int
     options: Mapping[str, object]
     slice: SliceFacts | None
@@ -158,25 +115,14 @@ def claim(connection: Connection, ids: Sequence[int], *, seconds: int, worker: i
     if redeeming:
         connection.execute(_MARK_REDEEMED, {"ids": redeeming})
     wanted = list({row.slice for row in rows if row.slice})
-    slices = {row.id: _slice_facts(row) for row in connection.execute(_SLICES, {"ids": wanted})} if wanted else {}
+    slices = {row.id: slice_facts(row) for row in connection.execute(_SLICES, {"ids": wanted})} if wanted else {}
     return [_claim(row, token, slices.get(row.slice)) for row in rows]
 
 
 def _claim(row: Row[Any], token: UUID, slice_: SliceFacts | None) -> Claim:
-    about = {"slice": slice_, "sliver": _sliver_facts(row) if row.sliver else None}
+    about = {"slice": slice_, "sliver": sliver_facts(row) if row.sliver else None}
     named = {"kind": Kind(row.kind), "verb": Verb(row.verb), "token": token}
     return of_row(Claim, row, age=int(row.age), asked=int(row.asked), **named, **about)
-
-
-def _slice_facts(row: Row[Any]) -> SliceFacts:
-    asked = {"ips": tuple(row.ips), "agents": tuple(row.agents)}
-    return of_row(SliceFacts, row, owner=Identity.parse(row.owner), state=SliceState(row.state), **asked)
-
-
-def _sliver_facts(row: Row[Any]) -> SliverFacts:
-    overdue = None if row.overdue is None else math.floor(row.overdue)
-    known = {"node": row.sliver, "state": SliverState(row.sliver_state), "redeemed": row.redeemed_at is not None}
-    return of_row(SliverFacts, row, overdue=overdue, **known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +147,8 @@ class Done:
         unchanged: the sliver was already where this step leads; nothing moves.
         lease, generation, expires_at: newleases and renew.
         frontdoor: newvms, when the node says another than its advertisement: (address, port, host key).
-        key_generation: of the keys pushed.
-        pair_generation: of the slice's own key pair that the node has now.
-        tickets, slice_id, public_key, sealed_key: newtickets and replace.
+        key_generation: of the keys pushed. pair_generation: of the slice's own key pair that the node has now.
+        tickets, slice_id, public_key, sealed_key, digest (of the image): newtickets and replace.
         reason, detail: for the event that the user sees.
     """
 
@@ -218,6 +163,7 @@ class Done:
     slice_id: UUID | None = None
     public_key: str | None = None
     sealed_key: bytes | None = field(default=None, repr=False)
+    digest: str | None = None
     reason: str | None = None
     detail: dict[str, object] = field(default_factory=dict)
 
@@ -253,6 +199,7 @@ class Facts:
         moved: the sliver's states before and after, None when its row was not allowed to move.
         granted: nodes whose sliver rows became ticketed (newtickets, replace).
         keys_wanted: the slice has had keys, which a new VM needs.
+        earlier: the step is about an earlier slice of that name, not the operation's own.
     """
 
     verb: Verb
@@ -261,6 +208,7 @@ class Facts:
     moved: Moved | None = None
     granted: Sequence[str] = ()
     keys_wanted: bool = False
+    earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +245,7 @@ def decide(claim: Claim, result: Done | Failed, facts: Facts) -> Decision:
     """One step's end."""
     if isinstance(result, Failed) and result.again_in is not None and not facts.cancelled:
         return _again(claim, result)
-    if claim.kind is Kind.DELETE and facts.verb is not Verb.DELETESLICE:
+    if claim.kind is Kind.DELETE and facts.earlier and facts.verb is not Verb.DELETESLICE:
         return _made_room(claim, result)
     if isinstance(result, Failed):
         return _failed(claim, result, facts)

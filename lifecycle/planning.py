@@ -6,7 +6,6 @@ that is only a step at each VM needs none: its row in `lifecycle/verbs.py` says 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +15,11 @@ from sqlalchemy.exc import IntegrityError
 from lifecycle.earlier import earlier_slivers
 from lifecycle.keypair import want_next
 from lifecycle.keys import add_keys, remove_all_keys, remove_keys
-from lifecycle.requests import Given, OperationRequest, Plan, SliceSpec
+from lifecycle.moves import MOVES
+from lifecycle.needs import refuse_other_needs
+from lifecycle.permissions import autorenews, keep_delegations, set_autorenew
+from lifecycle.requests import OperationRequest, Plan, SliceSpec
+from lifecycle.resizing import give_back, lengthen, shrink, surplus, told
 from lifecycle.retention import purge
 from lifecycle.transitions import condemn
 from lifecycle.verbs import VERBS, is_exclusive
@@ -49,19 +52,31 @@ def _make(connection: Connection, request: OperationRequest, row: SliceRow, *, g
         _refuse_busy(connection, row)
     if row is None or row.state != SliceState.OPEN:
         slice_row = _insert_slice(connection, request, spec)
-        notes = (_autorenews(connection, request, slice_row),) if request.autorenew else ()
+        notes = (autorenews(connection, request, slice_row),) if request.autorenew else ()
         plan = Plan(slice_row, request.slice, ((Kind.NEWTICKETS, None),), notes, spec.numnodes)
         return _after_earlier(connection, request, plan)
+    return _after_earlier(connection, request, _go_on(connection, request, row, spec, goes_on=goes_on))
+
+
+def _go_on(connection: Connection, request: OperationRequest, row: Row[Any], spec: SliceSpec, *, goes_on: bool) -> Plan:
+    """What an open slice lacks, has too much, or has otherwise than the file says; `goes_on`: to its VMs."""
     living = _effective(connection, row.id, LIVE)
-    _fit(connection, request, spec, row, living)
-    after = {SliverState.TICKETED: Kind.NEWLEASES, SliverState.LEASED: Kind.NEWVMS} if goes_on else {}
-    steps: list[tuple[Kind, str | None]] = [(after[state], node) for node, state in living.items() if state in after]
+    _fit(connection, request, spec, row, living, goes_on=goes_on)
+    gone = surplus(living, spec)
+    staying = {node: state for node, state in living.items() if node not in gone}
+    steps: list[tuple[Kind, str | None]] = [*give_back(connection, row.id, gone)]
+    steps += lengthen(connection, row, spec, staying)
+    if goes_on:
+        died = _nodes(connection, row.id, "v.state = 'stopped' AND v.died_at IS NOT NULL AND v.expires_at > now()")
+        after = {SliverState.TICKETED: Kind.NEWLEASES, SliverState.LEASED: Kind.NEWVMS}
+        steps += [(after[state], node) for node, state in staying.items() if state in after]
+        steps += [(Kind.NEWVMS, node) for node in died if node in staying]
     if len(living) < spec.numnodes:
         steps.append((Kind.NEWTICKETS, None))
     if not steps:
         raise Refusal(Code.NAME_TAKEN, _complete(request, living))
-    notes = (_autorenews(connection, request, row.id),) if request.autorenew else ()
-    return _after_earlier(connection, request, Plan(row.id, row.name, tuple(steps), notes, spec.numnodes))
+    notes = (autorenews(connection, request, row.id),) if request.autorenew else ()
+    return Plan(row.id, row.name, tuple(steps), (*notes, *told(gone)), max(spec.numnodes, len(steps)))
 
 
 def _after_earlier(connection: Connection, request: OperationRequest, plan: Plan) -> Plan:
@@ -75,30 +90,43 @@ def _after_earlier(connection: Connection, request: OperationRequest, plan: Plan
 
 def _complete(request: OperationRequest, living: Mapping[str, SliverState]) -> str:
     name, running = request.slice, sum(state is SliverState.RUNNING for state in living.values())
+    stopped = sum(state is SliverState.STOPPED for state in living.values())
+    if stopped:
+        return f"{name} already has its {len(living)} nodes, {stopped} of them stopped: svm start {name} starts them"
     if running == len(living):
         return f"{name} already runs on its {running} nodes: renewslice and addkey work on it, deleteslice ends it"
     return f"{name} already has its {len(living)} tickets: svm createslice, or newleases and newvms, go on with it"
 
 
 def _fit(
-    connection: Connection, request: OperationRequest, spec: SliceSpec, row: Row[Any], living: Mapping[str, Any]
+    connection: Connection,
+    request: OperationRequest,
+    spec: SliceSpec,
+    row: Row[Any],
+    living: Mapping[str, Any],
+    *,
+    goes_on: bool,
 ) -> None:
-    """An empty slice takes the new file whole; one that holds nodes keeps its numbers and takes preferences."""
-    if living and (row.numnodes, row.leaselen) != (spec.numnodes, spec.leaselen):
+    """The slice takes what the file says; newtickets alone changes no slice that holds nodes."""
+    refuse_other_needs(spec, row, len(living))
+    if living and not goes_on and (row.numnodes, row.leaselen) != (spec.numnodes, spec.leaselen):
         raise Refusal(
             Code.BAD_INPUT,
             f"{row.name} holds {len(living)} nodes and was asked for with numnodes {row.numnodes} and leaselen"
-            f" {row.leaselen}: use that file to go on, or svm deleteslice {row.name} first",
+            f" {row.leaselen}: use that file to go on; svm createslice FILE changes it",
         )
     table = svm.slice_table
-    connection.execute(update(table).where(table.c.id == row.id).values(_asked(request, spec)))
-    _keep_delegations(connection, request, row)
-    _set_autorenew(connection, request, row.id)
+    asked = _asked(request, spec)
+    if living:
+        del asked["needs"]  # where its image's digest stands
+    connection.execute(update(table).where(table.c.id == row.id).values(asked))
+    keep_delegations(connection, request, row)
+    set_autorenew(connection, request, row.id)
 
 
 def _asked(request: OperationRequest, spec: SliceSpec) -> dict[str, Any]:
     named = {"ips": list(spec.ips), "agents": list(request.agents)}
-    return {"numnodes": spec.numnodes, "leaselen": spec.leaselen, **named}
+    return {"numnodes": spec.numnodes, "leaselen": spec.leaselen, "needs": spec.needs.to_json(), **named}
 
 
 def _insert_slice(connection: Connection, request: OperationRequest, spec: SliceSpec) -> UUID:
@@ -110,8 +138,8 @@ def _insert_slice(connection: Connection, request: OperationRequest, spec: Slice
         attempt.rollback()
         raise Refusal(Code.BUSY, f"{request.slice} is being created at this moment: try again") from None
     attempt.commit()
-    _keep_delegations(connection, request, row)
-    _set_autorenew(connection, request, row.id)
+    keep_delegations(connection, request, row)
+    set_autorenew(connection, request, row.id)
     return row.id  # type: ignore[no-any-return]
 
 
@@ -132,7 +160,8 @@ def _waiting(connection: Connection, request: OperationRequest, row: SliceRow, k
         _refuse_strangers(connection, found, nodes)
     else:
         # A ticket that has run out is among them, so that its node gets its line and the advice what to do.
-        tickets, leases = "v.lease IS NULL AND v.state IN ('ticketed', 'expired')", "v.state = 'leased'"
+        tickets = "v.lease IS NULL AND v.state IN ('ticketed', 'expired')"
+        leases = "(v.state = 'leased' OR (v.state = 'stopped' AND v.died_at IS NOT NULL))"
         nodes = _nodes(connection, found.id, tickets if kind is Kind.NEWLEASES else leases)
     missing = "a ticket that waits for a lease" if kind is Kind.NEWLEASES else "a lease that waits for its VM"
     notes = () if nodes else (f"nothing to do: no node of {found.name} has {missing}",)
@@ -142,11 +171,12 @@ def _waiting(connection: Connection, request: OperationRequest, row: SliceRow, k
 def _renewslice(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """Each lease replaced by one to now + leaselen; beat names the nodes that are due."""
     found = _begin(connection, request, row)
-    leased = "v.state IN ('leased', 'running') AND v.expires_at > now()"
+    leased = "v.state IN ('leased', 'running', 'stopped') AND v.expires_at > now()"
     nodes = list(request.nodes) or _nodes(connection, found.id, leased)
     if not nodes:
         raise Refusal(Code.NOT_FOUND, f"{found.name} holds no lease to renew: svm createslice FILE makes it anew")
-    over = _nodes(connection, found.id, "v.state IN ('leased', 'running', 'expired') AND v.expires_at <= now()")
+    ended = "v.state IN ('leased', 'running', 'stopped', 'expired') AND v.expires_at <= now()"
+    over = _nodes(connection, found.id, ended)
     note = f"the leases of {len(over)} nodes have ended: svm createslice FILE makes their VMs anew"
     steps = tuple((Kind.RENEW, node) for node in nodes)
     return Plan(found.id, found.name, steps, (note,) if over and not request.nodes else (), len(nodes))
@@ -177,9 +207,13 @@ def _simple(connection: Connection, request: OperationRequest, row: SliceRow) ->
 
 
 def _at_each_vm(connection: Connection, request: OperationRequest, found: Row[Any], later: str = "") -> Plan:
-    """The verb's first step at each VM that runs, or at the named ones. `later`: what becomes of VMs still to come."""
+    """The verb's first step at each VM that it can be done to, or at the named ones. `later`: what becomes of VMs still
+    to come."""
     kind = VERBS[request.verb].chain[0]
-    nodes = list(request.nodes) or _nodes(connection, found.id, "v.state = 'running' AND v.expires_at > now()")
+    states = ", ".join(f"'{state}'" for state in MOVES[kind].sources)
+    nodes = list(dict.fromkeys(request.nodes))
+    _refuse_strangers(connection, found, nodes)
+    nodes = nodes or _nodes(connection, found.id, f"v.state IN ({states}) AND v.expires_at > now()")
     notes = () if nodes else (f"{found.name} has no VM yet{later}",)
     return Plan(found.id, found.name, tuple((kind, node) for node in nodes), notes, len(nodes))
 
@@ -188,7 +222,7 @@ def _deleteslice(connection: Connection, request: OperationRequest, row: SliceRo
     """From this transaction on nothing but the deletion is claimed or recorded."""
     found = _own(request, row)
     _refuse_busy(connection, found, conflicting=(Verb.DELETESLICE,))
-    _keep_delegations(connection, request, found)
+    keep_delegations(connection, request, found)
     table = svm.slice_table
     ending = {"state": SliceState.DELETING, "autorenew": False, "heal": False}
     connection.execute(update(table).where(table.c.id == found.id).values(**ending))
@@ -199,6 +233,14 @@ def _deleteslice(connection: Connection, request: OperationRequest, row: SliceRo
     if not steps and not earlier:
         steps = ((Kind.RELEASE, None),)
     return Plan(found.id, found.name, steps, nodes=len(nodes) + len(earlier), earlier=earlier)
+
+
+def _shrink(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
+    """These nodes are given back."""
+    found = _begin(connection, request, row)
+    _refuse_strangers(connection, found, request.nodes)
+    steps = shrink(connection, request, found)
+    return Plan(found.id, found.name, steps, told(request.nodes), len(steps))
 
 
 def _replace(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
@@ -219,24 +261,10 @@ def _clean(connection: Connection, request: OperationRequest, row: SliceRow) -> 
 def _autorenew(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
     """autorenew on (with a standing delegation) or off."""
     found = _begin(connection, request, row)
-    _set_autorenew(connection, request, found.id)
+    set_autorenew(connection, request, found.id)
     if request.autorenew:
-        return Plan(found.id, found.name, notes=(_autorenews(connection, request, found.id),))
+        return Plan(found.id, found.name, notes=(autorenews(connection, request, found.id),))
     return Plan(found.id, found.name, notes=(request.note or "autorenew off",))
-
-
-def _autorenews(connection: Connection, request: OperationRequest, slice_row: UUID) -> str:
-    """Until when it really does: the standing delegation may end before the date that was asked for."""
-    table = svm.slice_table
-    standing = connection.execute(select(table.c.standing_until).where(table.c.id == slice_row)).scalar_one()
-    if request.until is None or request.until <= standing:
-        return f"autorenew on until {_stamp(request.until or standing)}"
-    longer = f"plkeygen --renew and then svm delegate {request.slice} extend it to {_stamp(request.until)} at most"
-    return f"autorenew on until {_stamp(standing)}, when your certificate ends: {longer}"
-
-
-def _stamp(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _heal(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
@@ -288,6 +316,7 @@ _PLANNERS: dict[Verb, Planner] = {
     Verb.RENEWSLICE: _renewslice,
     Verb.DELETESLICE: _deleteslice,
     Verb.REPLACE: _replace,
+    Verb.SHRINK: _shrink,
     Verb.CLEAN: _clean,
     Verb.AUTORENEW: _autorenew,
     Verb.HEAL: _heal,
@@ -318,7 +347,7 @@ def _begin(connection: Connection, request: OperationRequest, row: SliceRow) -> 
     found = _own_open(request, row)
     if is_exclusive(request.verb):
         _refuse_busy(connection, found)
-    _keep_delegations(connection, request, found)
+    keep_delegations(connection, request, found)
     return found
 
 
@@ -340,38 +369,6 @@ def _refuse_strangers(connection: Connection, row: Row[Any], nodes: Sequence[str
     for node in nodes:
         if node not in members:
             raise Refusal(Code.NOT_FOUND, f"{node} is not a node of {row.name}: svm status {row.name} lists them")
-
-
-def _keep_delegations(connection: Connection, request: OperationRequest, row: Row[Any]) -> None:
-    values: dict[str, Any] = {}
-    for name, given in (("working", request.working), ("standing", request.standing)):
-        if given is not None:
-            _refuse_withdrawn(given, row)
-            values |= {name: given.token, f"{name}_until": given.expires_at}
-    if request.standing is not None:
-        values["standing_heals"] = request.standing.heal
-    if values:
-        connection.execute(update(svm.slice_table).where(svm.slice_table.c.id == row.id).values(**values))
-
-
-def _refuse_withdrawn(given: Given, row: Row[Any]) -> None:
-    # A delegation's times have whole seconds: one signed in the very second of the withdrawal is not older.
-    if row.refused_before is not None and given.issued_at < row.refused_before.replace(microsecond=0):
-        raise Refusal(Code.NOT_ALLOWED, f"that delegation of {row.name} was withdrawn (svm undelegate): sign a new one")
-
-
-def _set_autorenew(connection: Connection, request: OperationRequest, slice_row: UUID) -> None:
-    if request.autorenew is None:
-        return
-    table = svm.slice_table
-    if request.autorenew and not connection.scalar(
-        select(table.c.standing_until > text("now()")).where(table.c.id == slice_row)
-    ):
-        raise Refusal(
-            Code.BAD_INPUT, f"autorenew needs a standing delegation: svm autorenew {request.slice} on signs one"
-        )
-    values = {"autorenew": request.autorenew, "autorenew_until": request.until if request.autorenew else None}
-    connection.execute(update(table).where(table.c.id == slice_row).values(**values))
 
 
 def _effective(connection: Connection, slice_row: UUID, states: Sequence[SliverState]) -> dict[str, SliverState]:

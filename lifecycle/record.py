@@ -24,7 +24,7 @@ from lifecycle.rounds import rounds
 from lifecycle.steps import NewStep, StepRef
 from lifecycle.transitions import Key, condemn
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
-from models.states import Kind, SliverState, StepState
+from models.states import LEASED, Kind, SliverState, StepState
 
 # That ids are named once more, here and below, has PostgreSQL look them up: of how many rows an array or a JSON text
 # yields it knows nothing, and would rather read all steps.
@@ -51,7 +51,7 @@ _END_STEPS = text("""
     WHERE s.id = u.id AND s.id = ANY(:ids)
 """)
 
-# What success does to a sliver. One that has stopped stays so whatever else is done to it, until newvms makes it run.
+# What success does to a sliver. One that ended by itself says so whatever else is done to it, until it runs again.
 # A renewed lease is due again after two thirds of it, spread so that a slice's nodes are not all renewed at once.
 _ADVANCE = text("""
     UPDATE svm.sliver AS v SET
@@ -69,10 +69,10 @@ _ADVANCE = text("""
                               ELSE greatest(v.key_generation, coalesce(u.keys, 0)) END,
         pair_generation = CASE WHEN u.target = 'deleted' THEN 0
                                ELSE greatest(v.pair_generation, coalesce(u.pair, 0)) END,
-        stopped_at = CASE WHEN u.target IS NULL THEN v.stopped_at END,
+        died_at = CASE WHEN u.target IS NULL THEN v.died_at END,
         attempts = 0, changed_at = now(),
-        error_code = CASE WHEN u.target IS NULL AND v.stopped_at IS NOT NULL THEN v.error_code END,
-        last_error = CASE WHEN u.target IS NULL AND v.stopped_at IS NOT NULL THEN v.last_error END
+        error_code = CASE WHEN u.target IS NULL AND v.died_at IS NOT NULL THEN v.error_code END,
+        last_error = CASE WHEN u.target IS NULL AND v.died_at IS NOT NULL THEN v.last_error END
     FROM (SELECT v.slice AS of_slice, v.node AS on_node, v.state AS before, c.*
           FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS c(slice uuid, node text, sources jsonb, target text,
                new_lease text, new_generation int, new_end timestamptz, address text, port int, key text, keys int,
@@ -97,7 +97,7 @@ _GRANT = text("""
         frontdoor_address = excluded.frontdoor_address, frontdoor_port = excluded.frontdoor_port,
         host_key = excluded.host_key, state = 'ticketed', ticket = excluded.ticket, jti = excluded.jti,
         expires_at = excluded.expires_at, redeemed_at = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
-        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, stopped_at = NULL, changed_at = now()
+        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, died_at = NULL, changed_at = now()
     WHERE v.state = ANY(:sources) OR (v.state = ANY(:living) AND v.expires_at <= now())
     RETURNING v.node
 """)
@@ -119,7 +119,8 @@ _TROUBLE = text("""
 # The slice's first tickets bring its registration; its key pair is made once.
 _REGISTER = text("""
     UPDATE svm.slice SET slice_id = :slice_id, released_at = NULL,
-        public_key = coalesce(public_key, :public_key), sealed_key = coalesce(sealed_key, :sealed_key)
+        public_key = coalesce(public_key, :public_key), sealed_key = coalesce(sealed_key, :sealed_key),
+        needs = needs || jsonb_strip_nulls(jsonb_build_object('digest', CAST(:digest AS text)))
     WHERE id = :id AND state = 'open'
 """)
 
@@ -229,6 +230,7 @@ class _Found:
             moved=self._moved.get(claim.id),
             granted=self._granted.get(claim.id, ()),
             keys_wanted=bool(claim.slice and self._keys.get(claim.slice.id)),
+            earlier=claim.slice is not None and claim.slice.id != counters.slice,
         )
 
 
@@ -252,14 +254,14 @@ def _lock_slices(connection: Connection, records: Sequence[Record]) -> dict[UUID
 
 
 def _take_tickets(connection: Connection, slice_row: UUID, result: Done) -> list[str]:
-    values = {"slice_id": result.slice_id, "public_key": result.public_key, "sealed_key": result.sealed_key}
-    connection.execute(_REGISTER, {"id": slice_row, **values})
+    keys = {"public_key": result.public_key, "sealed_key": result.sealed_key}
+    connection.execute(_REGISTER, {"id": slice_row, "slice_id": result.slice_id, "digest": result.digest, **keys})
     return grant(connection, slice_row, result.tickets)
 
 
 def _condemn(connection: Connection, slice_row: UUID, node: str) -> None:
     """The replaced node's sliver ends; a node that may have had the slice's key pair must not open the others."""
-    if condemn(connection, slice_row, [node]).get(node) in (SliverState.LEASED, SliverState.RUNNING):
+    if condemn(connection, slice_row, [node]).get(node) in LEASED:
         want_next(connection, slice_row)
 
 

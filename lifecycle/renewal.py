@@ -16,7 +16,7 @@ _DUE = text("""
     FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
     WHERE x.state = 'open' AND x.autorenew AND x.standing_until > now()
       AND (x.autorenew_until IS NULL OR x.autorenew_until > now())
-      AND v.state IN ('leased', 'running') AND v.renew_at <= now() AND v.expires_at > now()
+      AND v.state IN ('leased', 'running', 'stopped') AND v.renew_at <= now() AND v.expires_at > now()
       AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL
           AND o.verb NOT IN ('addkey', 'delkey', 'nukekeys'))
     GROUP BY x.id ORDER BY min(v.expires_at) LIMIT :most

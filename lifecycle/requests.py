@@ -7,15 +7,20 @@ from uuid import UUID
 from lifecycle.steps import StepRef
 from models.states import Kind, Outcome, Verb
 from trust.identity import Identity
+from trust.needs import NOTHING, Needs
 
 
 @dataclass(frozen=True, slots=True)
 class SliceSpec:
-    """The slice file: what createslice and newtickets ask for. `ips` are preferred addresses, in order."""
+    """The slice file: what createslice and newtickets ask for. `ips` are preferred addresses, in order.
+
+    `needs`: what each sliver is to have; never with an image's digest, which is the agent's to choose.
+    """
 
     numnodes: int
     leaselen: int  # seconds
     ips: tuple[str, ...] = ()
+    needs: Needs = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,8 @@ class OperationRequest:
         slice: its name; "" for clean (all slices of the owner).
         owner: who asks; for beat's own operations the slice's owner.
         spec: for createslice and newtickets.
-        nodes: addresses, for newleases and newvms; empty = every node that waits for that step.
+        nodes: addresses, for newleases and newvms; empty = every node that waits for that step. For start, stop,
+            restart and reset; empty = every VM. For shrink.
         keys: SSH public keys, one re-serialised line each, for addkey and delkey.
         parallelism: the user's -p, steps in flight at once.
         connect_timeout: the user's -t, seconds.

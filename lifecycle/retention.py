@@ -17,7 +17,7 @@ _PURGEABLE = f"""
     WHERE x.state = 'open' AND (CAST(:owner AS text) IS NULL OR x.owner = :owner)
       AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL)
       AND NOT EXISTS (SELECT 1 FROM svm.sliver v WHERE v.slice = x.id AND (v.state = 'deleting'
-          OR (v.state IN ('ticketed', 'leased', 'running') AND v.expires_at > now())))
+          OR (v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at > now())))
       AND NOT EXISTS (SELECT 1 FROM svm.sliver v WHERE v.slice = x.id AND {MAY_LAST} > now())
 """  # noqa: S608 - made of constants
 FIND = text(f"SELECT x.id {_PURGEABLE} ORDER BY x.name")

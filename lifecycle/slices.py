@@ -13,10 +13,12 @@ from models import svm
 from models.states import LIVE, SliceState, SliverState
 from trust.errors import Code, Refusal
 from trust.identity import Identity
+from trust.needs import Needs
 
 # The state as it is now: what is past its end has expired, whether or not that is written down.
 _STATE = """
-    CASE WHEN v.state IN ('ticketed', 'leased', 'running') AND v.expires_at <= now() THEN 'expired' ELSE v.state END
+    CASE WHEN v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at <= now() THEN 'expired'
+        ELSE v.state END
 """
 
 # A slice's slivers, and what is left of earlier slices of that name: for its owner they are one.
@@ -30,7 +32,7 @@ _SLICES = f"""
     SELECT x.*, CASE WHEN x.working_until > now() THEN x.working_until END AS working_end,
         CASE WHEN x.standing_until > now() THEN x.standing_until END AS standing_end,
         (SELECT min(v.expires_at) FROM svm.sliver v
-            WHERE v.slice = x.id AND v.state IN ('leased', 'running') AND v.expires_at > now()) AS first_end,
+            WHERE v.slice = x.id AND v.state IN ('leased', 'running', 'stopped') AND v.expires_at > now()) AS first_end,
         (SELECT coalesce(jsonb_object_agg(c.state, c.count), '{{}}') FROM (
             SELECT {_STATE} AS state, count(*) FROM svm.sliver v WHERE {_ITS} GROUP BY 1) c) AS nodes
     FROM svm.slice x
@@ -59,7 +61,8 @@ _THESE = text(f"{_SLICES} WHERE x.id = ANY(:ids) ORDER BY x.name")
 # Without tickets and leases, which are most of a row.
 _SLIVERS = text(f"""
     SELECT v.node, v.node_name, {_STATE} AS effective, v.generation, v.expires_at, v.renew_at, v.key_generation,
-        v.frontdoor_address, v.frontdoor_port, v.host_key, v.attempts, v.error_code, v.last_error, v.changed_at
+        v.frontdoor_address, v.frontdoor_port, v.host_key, v.attempts, v.error_code, v.last_error, v.changed_at,
+        v.died_at
     FROM svm.slice x JOIN svm.sliver v ON {_ITS}
     WHERE x.id = :slice AND v.state <> 'deleted' ORDER BY v.slice <> x.id, v.position, v.node
 """)  # noqa: S608 - made of constants of this file
@@ -86,6 +89,7 @@ class Slice:
     leaselen: int
     ips: tuple[str, ...]
     agents: tuple[str, ...]
+    needs: Needs
     public_key: str | None
     key_generation: int
     autorenew: bool
@@ -100,7 +104,8 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Sliver:
-    """One node of a slice. `state` is the effective one; `expires_at` the ticket's or the lease's end.
+    """One node of a slice. `state` is the effective one; `expires_at` the ticket's or the lease's end; `died_at` when
+    the VM of one that is stopped ended by itself.
 
     `frontdoor` is (address, port, host key line) and known from the ticket on.
     """
@@ -117,6 +122,7 @@ class Sliver:
     code: str | None
     last_error: str | None
     changed_at: datetime
+    died_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,7 @@ def _slice(row: Row[Any]) -> Slice:
         state=SliceState(row.state),
         ips=tuple(row.ips),
         agents=tuple(row.agents),
+        needs=Needs.from_json(row.needs),
         working_until=row.working_end,
         standing_until=row.standing_end,
     )

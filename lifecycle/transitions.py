@@ -1,12 +1,13 @@
-"""Slivers that move without a step: condemned, expired, stopped, removed; after the table in `lifecycle/moves.py`.
+"""Slivers that move without a step: condemned, expired, removed, found stopped or running; after `lifecycle/moves.py`.
 
 What steps move is in `lifecycle/record.py`, under the same rule. The caller writes the events in the same transaction.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 
 from lifecycle.moves import MOVES
 from lifecycle.outcome import Moved
@@ -47,15 +48,16 @@ _EXPIRE = text("""
 
 # Looked at again under the lock: what has changed since the node was asked is no longer what it spoke of.
 _MOVE = """
-    UPDATE svm.sliver AS v SET {values}, attempts = 0, changed_at = now(), error_code = :code, last_error = :reason
+    UPDATE svm.sliver AS v SET state = :to, {and_so}, attempts = 0, changed_at = now(),
+        error_code = :code, last_error = :reason
     FROM (SELECT slice, node, state AS before FROM svm.sliver
           WHERE slice = :slice AND node = :node AND state = ANY(:sources)
             AND changed_at < now() - interval '30 seconds' FOR UPDATE) AS u
     WHERE v.slice = u.slice AND v.node = u.node
     RETURNING u.before, v.state AS after
 """
-_STOP = text(_MOVE.format(values="state = 'leased', stopped_at = now()"))
-_REMOVE = text(_MOVE.format(values="state = 'expired', renew_at = NULL, expires_at = least(v.expires_at, now())"))
+_FOUND = text(_MOVE.format(and_so="died_at = :died_at"))
+_REMOVE = text(_MOVE.format(and_so="renew_at = NULL, expires_at = least(v.expires_at, now())"))
 
 
 def condemn(connection: Connection, slice_row: UUID, nodes: Sequence[str] | None = None) -> dict[str, SliverState]:
@@ -74,18 +76,21 @@ def expire(connection: Connection) -> dict[Key, SliverState]:
     return {(row.slice, row.node): SliverState(row.before) for row in rows}
 
 
-def stop(connection: Connection, slice_row: UUID, node: str, code: Code, reason: str) -> Moved | None:
-    """Its node has the lease, and the VM does not run any more: (before, after), None when it was not to be moved."""
-    return _move(connection, _STOP, "stop", (slice_row, node), code, reason)
+def learn(connection: Connection, key: Key, move: str, died: tuple[datetime, Code, str] | None = None) -> Moved | None:
+    """Its node says that it is stopped, or runs: (before, after), None when it was not to be moved.
+
+    `died`: of one that ended by itself, when, and what is noted as its error.
+    """
+    at, code, reason = died or (None, None, None)
+    states = {"sources": list(MOVES[move].sources), "to": MOVES[move].to}
+    bound = {"slice": key[0], "node": key[1], "died_at": at, "code": code, "reason": reason}
+    row = connection.execute(_FOUND, bound | states).one_or_none()
+    return (SliverState(row.before), SliverState(row.after)) if row else None
 
 
-def remove(connection: Connection, slice_row: UUID, node: str, code: Code, reason: str) -> Moved | None:
-    """Its node has removed it, by the operator's order, and its lease is over: as `stop`."""
-    return _move(connection, _REMOVE, "remove", (slice_row, node), code, reason)
-
-
-def _move(connection: Connection, how: TextClause, name: str, key: Key, code: Code, reason: str) -> Moved | None:
-    slice_row, node = key
-    bound = {"slice": slice_row, "node": node, "sources": list(MOVES[name].sources), "code": code, "reason": reason}
-    row = connection.execute(how, bound).one_or_none()
+def remove(connection: Connection, key: Key, code: Code, reason: str) -> Moved | None:
+    """Its node has removed it, by the order of plc's operator, and its lease is over: as `learn`."""
+    states = {"sources": list(MOVES["remove"].sources), "to": MOVES["remove"].to}
+    bound = {"slice": key[0], "node": key[1], "code": code, "reason": reason}
+    row = connection.execute(_REMOVE, bound | states).one_or_none()
     return (SliverState(row.before), SliverState(row.after)) if row else None

@@ -19,7 +19,8 @@ class Takes(Enum):
     SLICE = auto()
     FILE = auto()
     FILE_AND_OPTIONS = auto()  # how it goes on: --autorenew, --until, --replace
-    NODES = auto()
+    NODES = auto()  # some, or none for all that it can be about
+    THESE_NODES = auto()  # one at least
     KEYS = auto()
     STANDING = auto()  # a standing delegation
     AUTORENEW = auto()  # on, with a standing delegation and perhaps a last day; or off
@@ -61,6 +62,11 @@ VERBS: dict[Verb, VerbSpec] = {
     Verb.NEWTICKETS: VerbSpec((Kind.NEWTICKETS,), Action.CREATE, Takes.FILE, "create", Kind.NEWTICKETS),
     Verb.NEWLEASES: VerbSpec((Kind.NEWLEASES,), Action.CREATE, Takes.NODES, "steps"),
     Verb.NEWVMS: VerbSpec((Kind.NEWVMS,), Action.CREATE, Takes.NODES, "steps"),
+    Verb.START: VerbSpec((Kind.START,), Action.CREATE, Takes.NODES, "power"),
+    Verb.STOP: VerbSpec((Kind.STOP,), Action.DELETE, Takes.NODES, "power"),
+    Verb.RESTART: VerbSpec((Kind.RESTART,), Action.CREATE, Takes.NODES, "power"),
+    Verb.RESET: VerbSpec((Kind.RESET,), Action.CREATE, Takes.NODES, "power"),
+    Verb.SHRINK: VerbSpec((Kind.DELETE,), Action.DELETE, Takes.THESE_NODES, "slices"),
     Verb.AUTORENEW: VerbSpec((), Action.RENEW, Takes.AUTORENEW, "renewal"),
     Verb.DELEGATE: VerbSpec((), Action.RENEW, Takes.STANDING, "renewal"),
     Verb.UNDELEGATE: VerbSpec((), Action.DELETE, Takes.SLICE, "renewal"),

@@ -13,18 +13,23 @@ class SliceState(StrEnum):
 
 
 class SliverState(StrEnum):
-    """In which 2003 directory the sliver's file would lie."""
+    """In which 2003 directory the sliver's file would lie; `stopped`: in vms/, but it does not run."""
 
     TICKETED = "ticketed"
     LEASED = "leased"
     RUNNING = "running"
+    STOPPED = "stopped"
     EXPIRED = "expired"
     DELETING = "deleting"
     DELETED = "deleted"
 
 
 # What still holds something at an agent or a node.
-LIVE = (SliverState.TICKETED, SliverState.LEASED, SliverState.RUNNING)
+LIVE = (SliverState.TICKETED, SliverState.LEASED, SliverState.RUNNING, SliverState.STOPPED)
+
+# What has a lease; and what has a VM that may be told to run.
+LEASED = (SliverState.LEASED, SliverState.RUNNING, SliverState.STOPPED)
+WITH_VM = (SliverState.RUNNING, SliverState.STOPPED)
 
 
 class StepState(StrEnum):
@@ -61,6 +66,12 @@ class Verb(StrEnum):
     DELETESLICE = "deleteslice"
     CLEAN = "clean"
 
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    RESET = "reset"
+    SHRINK = "shrink"
+
     AUTORENEW = "autorenew"
     HEAL = "heal"
     DELEGATE = "delegate"
@@ -82,6 +93,11 @@ LIFECYCLE = (
     Verb.DELETESLICE,
     Verb.REPLACE,
     Verb.REKEY,
+    Verb.START,
+    Verb.STOP,
+    Verb.RESTART,
+    Verb.RESET,
+    Verb.SHRINK,
 )
 
 
@@ -95,6 +111,10 @@ class Kind(StrEnum):
     DELKEY = "delkey"
     NUKEKEYS = "nukekeys"
     REKEY = "rekey"
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    RESET = "reset"
     RENEW = "renew"
     DELETE = "delete"
     RELEASE = "release"

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from models.database import new_metadata
-from models.states import LIFECYCLE, Kind, Outcome, Queue, SliceState, SliverState, StepState, Verb
+from models.states import LEASED, LIFECYCLE, LIVE, Kind, Outcome, Queue, SliceState, SliverState, StepState, Verb
 from trust.documents import MAX_LEASELEN
 
 metadata = new_metadata("svm")
@@ -75,8 +75,10 @@ slice_table = Table(
         CheckConstraint(f"leaselen BETWEEN 1 AND {MAX_LEASELEN}", name="leaselen_range"),
         nullable=False,
     ),
+    _flag("leaselen_changed"),  # since its first tickets: nodes are told of it at each renewal
     Column("ips", ARRAY(Text), nullable=False, server_default="{}"),
     Column("agents", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("needs", JSONB, nullable=False, server_default="{}"),  # of each sliver, with the digest of its image
     Column("public_key", Text),
     Column("sealed_key", LargeBinary),
     _count("pair_generation"),  # of the pair that is there; `pair_wanted` is ahead until the next one is made
@@ -130,17 +132,17 @@ sliver = Table(
     _count("attempts"),
     Column("error_code", Text),
     Column("last_error", Text),
-    _time("stopped_at"),  # when its node was found to have its lease but no VM any more; until newvms makes it run
+    _time("died_at"),  # of one that is stopped, when its VM ended by itself; NULL: its owner had it stopped
     _now("changed_at"),
     _one_of("state", SliverState),
     CheckConstraint("state <> 'ticketed' OR (ticket IS NOT NULL AND expires_at IS NOT NULL)", name="ticketed_whole"),
     CheckConstraint(
-        "state NOT IN ('leased', 'running') OR (lease IS NOT NULL AND expires_at IS NOT NULL AND generation > 0)",
+        f"state NOT IN ({_listed(LEASED)}) OR (lease IS NOT NULL AND expires_at IS NOT NULL AND generation > 0)",
         name="leased_whole",
     ),
     CheckConstraint("state <> 'deleted' OR (ticket IS NULL AND lease IS NULL)", name="deleted_empty"),
-    Index("ix_sliver_renew_at", "renew_at", postgresql_where=text("state IN ('leased', 'running')")),
-    Index("ix_sliver_expires_at", "expires_at", postgresql_where=text("state IN ('ticketed', 'leased', 'running')")),
+    Index("ix_sliver_renew_at", "renew_at", postgresql_where=text(f"state IN ({_listed(LEASED)})")),
+    Index("ix_sliver_expires_at", "expires_at", postgresql_where=text(f"state IN ({_listed(LIVE)})")),
     Index("ix_sliver_node", "node", "state"),
     Index("ix_sliver_living", "slice", postgresql_where=text("state <> 'deleted'")),
     Index("ix_sliver_gone", "changed_at", postgresql_where=text("state = 'deleted'")),

@@ -13,7 +13,7 @@ from trust.sshkeys import PublicKey
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One running sliver as the front door sees it.
+    """One sliver as the front door sees it.
 
     Args:
         slice: login name.
@@ -22,6 +22,7 @@ class Access:
         slice_key: public half of the slice's own pair, which may log in too, without forwarding.
         expires_at: end of the lease (UTC); no authentication and no new channel from then on.
         peers: (address, port) of the front doors that direct-tcpip may reach: those of all advertised nodes.
+        stopped: why nobody can be inside now; "": it runs.
     """
 
     slice: str
@@ -30,13 +31,14 @@ class Access:
     slice_key: PublicKey
     expires_at: datetime
     peers: frozenset[tuple[str, int]]
+    stopped: str = ""
 
 
 class AccessTable(Protocol):
     """Read at every authentication and at every channel's opening, from the front door's threads."""
 
     def lookup(self, slice: str) -> Access | None:
-        """The sliver of that name if it runs and its lease has not ended, else None."""
+        """The whole sliver of that name, running or stopped, if its lease has not ended; else None."""
 
 
 class SessionCloser(Protocol):

@@ -8,6 +8,22 @@ from uuid import UUID
 from trust.documents import MAX_LEASELEN, Ticket
 from trust.errors import Code, Refusal
 from trust.identity import Identity
+from trust.needs import NOTHING, Needs
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What is promised, used or not yet free again: places, and the memory and disk of those that said how much.
+
+    Args:
+        plain: places of slivers that said nothing of memory.
+        memory_mb, disk_mb: of the others, MiB.
+    """
+
+    places: int = 0
+    plain: int = 0
+    memory_mb: int = 0
+    disk_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +32,10 @@ class Capacity:
 
     Args:
         slots: slivers at once.
-        memory_mb: memory for all of them, MiB; `sliver_mb` of it for each.
-        processes: ceiling of each sliver.
+        memory_mb: memory for all of them, MiB; `sliver_mb` of it for each that does not say how much it needs.
+        processes: ceiling of each sliver that does not say; `most_processes` of one that does.
         longest: longest lease, seconds, at most 1,209,600 (howto: "two weeks, the current maximum lease length").
+        disk_mb: disk that may be promised, MiB; None: nobody counts it.
     """
 
     slots: int
@@ -26,36 +43,59 @@ class Capacity:
     sliver_mb: int
     processes: int
     longest: int = MAX_LEASELEN
+    most_processes: int = 4_096
+    disk_mb: int | None = None
 
     @property
     def places(self) -> int:
         """Slivers that fit, by slots and by memory."""
         return min(self.slots, self.memory_mb // self.sliver_mb)
 
-    def free(self, taken: int) -> int:
-        """Slivers that still fit beside `taken`."""
-        return max(self.places - taken, 0)
+    def free(self, promised: Promised) -> int:
+        """Slivers without needs that still fit beside what is promised."""
+        return max(min(self.places - promised.places, self.memory_free_mb(promised) // self.sliver_mb), 0)
 
-    def memory_free_mb(self, taken: int) -> int:
+    def memory_free_mb(self, promised: Promised) -> int:
         """Memory not yet promised, MiB."""
-        return max(self.memory_mb - taken * self.sliver_mb, 0)
+        return max(self.memory_mb - promised.plain * self.sliver_mb - promised.memory_mb, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Whom a slice name belongs to on this node now."""
+    """Whom a slice name belongs to on this node now; `needs` what it has, and whether there is a sliver."""
 
     slice_id: UUID
     owner: Identity
+    needs: Needs = NOTHING
+    has_sliver: bool = False
 
 
-def admit(ticket: Ticket, *, agents: Collection[Identity], held: Held | None, taken: int, capacity: Capacity) -> None:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a node has and what of it is promised, the holder's own included.
+
+    Args:
+        writable_mb: what the disk takes at this moment, MiB; None where nobody knows.
+    """
+
+    capacity: Capacity
+    promised: Promised
+    writable_mb: int | None = None
+
+    @property
+    def disk_mb(self) -> int | None:
+        """Disk that can still be promised, MiB; None: nobody counts it."""
+        unpromised = None if self.capacity.disk_mb is None else self.capacity.disk_mb - self.promised.disk_mb
+        limits = [each for each in (unpromised, self.writable_mb) if each is not None]
+        return max(min(limits), 0) if limits else None
+
+
+def admit(ticket: Ticket, *, agents: Collection[Identity], held: Held | None, room: Room) -> None:
     """Returns if this node keeps the ticket's promise.
 
     Args:
         agents: whose tickets count here.
         held: who holds the slice's name here, if anyone.
-        taken: slivers of this node that are there, promised or not yet removed, the holder's own included.
 
     Raises:
         Refusal: NOT_ALLOWED, NAME_TAKEN or OVER_CAPACITY.
@@ -69,10 +109,34 @@ def admit(ticket: Ticket, *, agents: Collection[Identity], held: Held | None, ta
             raise Refusal(
                 Code.NAME_TAKEN, f"an older slice {ticket.slice} is still on this node; try again when it ended"
             )
-        return  # its place is taken already
-    if capacity.free(taken) == 0:
+        if held.has_sliver and held.needs != ticket.needs:
+            reason = f"{ticket.slice} still has a sliver with other needs on this node; try again when that ended"
+            raise Refusal(Code.NAME_TAKEN, reason)
+        if held.needs == ticket.needs:
+            return  # its place is taken already
+    _require_room(ticket.needs, held, room)
+
+
+def _require_room(needs: Needs, held: Held | None, room: Room) -> None:
+    """Raises Refusal(OVER_CAPACITY) unless it fits, in the place of what the holder has."""
+    capacity, promised = room.capacity, room.promised
+    before = held.needs if held else NOTHING
+    if held is None and capacity.places <= promised.places:
         why = f"all {capacity.places} places of this node are taken" if capacity.places else "this node has no places"
-        raise Refusal(Code.OVER_CAPACITY, f"{why}; take another node", taken=taken)
+        raise Refusal(Code.OVER_CAPACITY, f"{why}; take another node", taken=promised.places)
+    free = capacity.memory_free_mb(promised) + ((before.memory_mb or capacity.sliver_mb) if held else 0)
+    if (needs.memory_mb or capacity.sliver_mb) > free:
+        raise _too_little(f"{free:,} MiB of memory are free", needs.memory_mb)
+    disk = None if room.disk_mb is None else room.disk_mb + (before.disk_mb or 0)
+    if disk is not None and (needs.disk_mb or 0) > disk:
+        raise _too_little(f"{disk:,} MiB of disk are free", needs.disk_mb)
+    if (needs.processes or 0) > capacity.most_processes:
+        raise _too_little(f"a sliver has {capacity.most_processes:,} processes at most", needs.processes)
+
+
+def _too_little(what: str, asked: int | None) -> Refusal:
+    wanted = f" and {asked:,} are asked for" if asked else ""
+    return Refusal(Code.OVER_CAPACITY, f"{what} on this node{wanted}; take another node")
 
 
 def lease_end(now: datetime, leaselen: int, longest: int, current: datetime | None = None) -> datetime:

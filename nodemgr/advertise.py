@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Self
 
 from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Heard, Returned
+from nodemgr.admission import Room
 from nodemgr.node import Node
 from nodemgr.storage.store import Burnt
 from rpc.background import surviving, within
@@ -42,23 +43,30 @@ class Location:
 
 def advertisement(node: Node, place: Location) -> Ad:
     """What the node has now."""
-    taken = node.store.taken()
+    capacity = node.capacity
+    room = Room(capacity, node.store.promised(), _about(node.disk.room_mb) if node.disk else None)
     return Ad(
         node=node.identity.name,
         address=place.address,
         api=place.api,
         site=place.site,
-        slots_free=0 if node.disk_full or node.orders.drained(node.now()) else node.capacity.free(taken),
-        slots=node.capacity.places,
-        memory_free_mb=node.capacity.memory_free_mb(taken),
-        max_leaselen=node.capacity.longest,
+        slots_free=0 if node.disk_full or node.orders.drained(node.now()) else capacity.free(room.promised),
+        slots=capacity.places,
+        memory_free_mb=capacity.memory_free_mb(room.promised),
+        max_leaselen=capacity.longest,
         frontdoor=place.frontdoor,
         simulated=node.driver.simulated,
         expires_at=node.now() + timedelta(seconds=AD_LIFETIME),
         disk_free_mb=_disk_free_mb(node),
-        slivers=taken,
+        slivers=node.store.taken(),
         version=VERSION,
         driver=node.driver.name,
+        memory_mb=capacity.memory_mb,
+        disk_mb=capacity.disk_mb,
+        sliver_mb=capacity.sliver_mb,
+        most_processes=capacity.most_processes,
+        disk_unpromised_mb=0 if node.disk_full else room.disk_mb,
+        images={name: image.digest for name, image in node.images.offered(node.driver).items()} or None,
     )
 
 
@@ -68,7 +76,10 @@ def _disk_free_mb(node: Node) -> int | None:
         return 0
     if node.disk is None:
         return None
-    free = node.disk.free_mb
+    return _about(node.disk.free_mb)
+
+
+def _about(free: int) -> int:
     step = 1 << max(free.bit_length() - 2, 0)
     return free // step * step
 

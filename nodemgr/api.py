@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
@@ -18,11 +18,13 @@ from nodemgr.caller import Caller
 from nodemgr.node import MAX_KEYS, Node
 from nodemgr.operating import add_operating
 from nodemgr.orders import told_to
+from nodemgr.power import Order, What, obey
 from nodemgr.slicekey import SlicePair
 from nodemgr.storage.store import LeaseRow
 from rpc.calls import Call, Calls
 from rpc.guard import Guard, RoleGuard
 from trust.authorize import Action
+from trust.documents import MAX_LEASELEN
 from trust.errors import Code, Refusal
 from trust.identity import Role
 from trust.jws import MAX_TOKEN
@@ -79,6 +81,14 @@ class RenewBody(_Body):
 
     slice_id: UUID
     from_generation: Annotated[Generation, Field(ge=1, le=2**31 - 2)]
+    leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN, strict=True)] | None = None
+
+
+class OrderBody(_Body):
+    """`POST /slivers/{slice}/stop`, `start`, `restart` and `reset`."""
+
+    slice_id: UUID
+    given_at: AwareDatetime
 
 
 class DeleteBody(_Body):
@@ -104,6 +114,8 @@ def create_app(trust: TrustStore) -> Calls:
     calls, guard = Calls(), Guard(trust)
     _add_leases(calls, guard)
     _add_slivers(calls, guard)
+    for what in What:
+        _add_order(calls, guard, what)
     _add_reads(calls, guard)
     add_operating(calls, guard, NODE)
     return calls
@@ -126,7 +138,7 @@ def _add_leases(calls: Calls, guard: Guard) -> None:
     @calls.guarded("POST", "/slivers/{slice}/renew", renewer)
     async def post_renew(call: Call) -> Any:
         (node, caller), body = _called(call, guard), call.body(RenewBody)
-        renew = partial(node.renew, caller, call.names["slice"], body.slice_id, body.from_generation)
+        renew = partial(node.renew, caller, call.names["slice"], body.slice_id, body.from_generation, body.leaselen)
         return _lease(await node.store.together(renew))
 
 
@@ -157,6 +169,13 @@ def _add_slivers(calls: Calls, guard: Guard) -> None:
     async def delete_sliver(call: Call) -> None:
         (node, caller), body = _called(call, guard), call.body(DeleteBody)
         await node.delete(caller, call.names["slice"], body.slice_id, body.jti)
+
+
+def _add_order(calls: Calls, guard: Guard, what: What) -> None:
+    @calls.guarded("POST", f"/slivers/{{slice}}/{what}", _callers(guard, what.action))
+    async def post_order(call: Call) -> Any:
+        (node, caller), body = _called(call, guard), call.body(OrderBody)
+        return _sliver(await obey(node, caller, call.names["slice"], Order(what, body.slice_id, body.given_at)), call)
 
 
 def _add_reads(calls: Calls, guard: Guard) -> None:
@@ -194,6 +213,14 @@ def _lease(lease: LeaseRow) -> dict[str, Any]:
     return {"lease": lease.token, "generation": lease.generation, "expires_at": lease.expires_at.isoformat()}
 
 
+def _stopped(lease: LeaseRow, call: Call) -> dict[str, Any] | None:
+    """Why its sliver does not run, if it has one and knows."""
+    power = call.scope[NODE].store.power(lease.slice_id)
+    if lease.state != "leased" or not lease.has_sliver or power.since is None:
+        return None
+    return {"ordered": power.ordered, "since": power.since.isoformat(), "reason": power.reason}
+
+
 def _sliver(lease: LeaseRow, call: Call) -> dict[str, Any]:
     return {
         "slice": lease.slice,
@@ -206,4 +233,5 @@ def _sliver(lease: LeaseRow, call: Call) -> dict[str, Any]:
         "frontdoor": asdict(call.scope[FRONTDOOR]),
         "has_vm": lease.state == "running",
         "keys": key_set_digest(lease.keys),
+        "stopped": _stopped(lease, call),
     }

@@ -34,18 +34,28 @@ class LeaseReply:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedReply:
+    """Why a sliver does not run: its owner's order, or how it ended; and since when (UTC)."""
+
+    ordered: bool
+    since: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SliverReply:
     """What a node holds for one slice.
 
     Args:
         owner: URI of the owner's identity.
-        state: `leased` (no VM yet), `creating` or `running`.
+        state: `leased` (no VM yet, or one that does not run), `creating` or `running`.
         generation: of the lease, from 1, one more at each renewal.
         key_generation: of the key set; 0 = none was ever set.
         expires_at: end of the lease (UTC); the sliver lives until then plus the node's grace period.
         frontdoor: where to log in.
-        has_vm: whether the sliver is there.
+        has_vm: whether the sliver runs.
         keys: digest of the users' key set (`trust.sshkeys.key_set_digest`); None = the node is too old to say.
+        stopped: why the sliver that is there does not run; None = it runs, there is none, or the node does not know.
     """
 
     slice: str
@@ -58,6 +68,7 @@ class SliverReply:
     frontdoor: FrontDoor
     has_vm: bool
     keys: str | None = None
+    stopped: StoppedReply | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +153,26 @@ class NodeClient:
         reply = await self._call("PUT", f"{_path(slice)}/pair", delegation, {"slice_id": str(slice_id), **pair})
         return int(_object(reply)["generation"])
 
-    async def renew(self, slice: str, slice_id: UUID, from_generation: int, delegation: str | None) -> LeaseReply:
-        """A lease to now + leaselen in the place of generation n. When n + 1 is there already, that one."""
+    async def renew(
+        self, slice: str, slice_id: UUID, from_generation: int, delegation: str | None, leaselen: int | None = None
+    ) -> LeaseReply:
+        """A lease to now + leaselen in the place of generation n. When n + 1 is there already, that one.
+
+        `leaselen`: another than before, seconds, from now on; an older node refuses it as BAD_INPUT.
+        """
         body = {"slice_id": str(slice_id), "from_generation": from_generation}
+        body |= {} if leaselen is None else {"leaselen": leaselen}
         reply = await self._call("POST", f"{_path(slice)}/renew", delegation, body)
         return _LEASE.validate_python(_object(reply))
+
+    async def order(
+        self, what: str, slice: str, slice_id: UUID, given_at: datetime, delegation: str | None
+    ) -> SliverReply:
+        """stop, start, restart or reset; the same order, by `given_at`, is done once. STALE_GENERATION when a later one
+        has come."""
+        body = {"slice_id": str(slice_id), "given_at": given_at.isoformat()}
+        reply = await self._call("POST", f"{_path(slice)}/{what}", delegation, body)
+        return _SLIVER.validate_python(_object(reply))
 
     async def get(self, slice: str, delegation: str | None = None) -> SliverReply:
         """What the node holds under that name, or Refusal(NOT_FOUND)."""

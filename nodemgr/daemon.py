@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import closing
+from dataclasses import replace
 
 from agent.client import FrontDoor
 from nodemgr.advertise import Location
@@ -11,6 +12,7 @@ from nodemgr.api import at, create_app
 from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.frontdoor.forward import Here
+from nodemgr.images import Images
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
 from nodemgr.orders import Heed
@@ -48,16 +50,18 @@ def run(settings: Settings) -> None:
         joined(settings, Role.NODE, settings.name, [settings.node_address]) as member,
         closing(Store(settings.state_dir / "node.db", member.identity, settings.disk_reserve_mb << 20)) as store,
     ):
+        disk = Disk(settings.state_dir, settings.disk_floor_mb)
         node = Node(
             identity=member.identity,
             credentials=member.credentials,
             trust=member.store,
             store=store,
             driver=_driver(settings),
-            capacity=settings.capacity,
+            capacity=replace(settings.capacity, disk_mb=settings.disk_mb or disk.size_mb),
             agents=frozenset(settings.agent_urls),
             grace=settings.grace,
-            disk=Disk(settings.state_dir, settings.disk_floor_mb),
+            disk=disk,
+            images=Images(settings.images_folder),
         )
         asyncio.run(_run(settings, member, node))
 

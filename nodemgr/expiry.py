@@ -13,7 +13,7 @@ from functools import partial
 from uuid import UUID
 
 from nodemgr.beside import Beside
-from nodemgr.liveness import start_again
+from nodemgr.liveness import note_end, start_again
 from nodemgr.node import Node
 from nodemgr.stops import halt
 from nodemgr.storage.store import LeaseRow
@@ -63,10 +63,11 @@ def _agree(node: Node, lease: LeaseRow, there: Mapping[str, UUID | None]) -> Non
             log.warning("%s: sliver %s was %s and is not whole", node.identity.name, lease.slice, lease.state)
             node.store.put(replace(lease, state="leased", slice_key=None))
         # Also when the driver does not list it: what is half made may not be listed.
-        node.store.add_removal(lease.slice, lease.slice_id)
+        node.store.add_removal(lease.slice, lease.slice_id, lease.needs)
     elif lease.state == "running" and there[lease.slice] is None:
-        log.warning("%s: the record of sliver %s is damaged; newvms makes it run", node.identity.name, lease.slice)
+        log.warning("%s: the record of sliver %s is damaged; svm start makes it run", node.identity.name, lease.slice)
         node.store.put(replace(lease, state="leased"))
+        note_end(node, lease, "has a damaged record")
 
 
 @dataclass(slots=True)

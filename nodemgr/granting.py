@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from nodemgr.admission import Held, admit, lease_end
+from nodemgr.admission import Held, Room, admit, lease_end
 from nodemgr.caller import Caller
 from nodemgr.storage.store import LeaseRow
 from trust.documents import Lease, Ticket, sign_lease
@@ -23,8 +23,11 @@ def grant(node: Node, ticket: Ticket, caller: Caller, held: LeaseRow | None) -> 
         raise Refusal(Code.OVER_CAPACITY, "the disk of this node is full; take another node")
     (node.orders.require_renewals if held else node.orders.require_room)(node.now())
     capacity = replace(node.capacity, slots=0) if node.full else node.capacity
-    holder = Held(held.slice_id, held.owner) if held else None
-    admit(ticket, agents=node.agents, held=holder, taken=node.store.taken(), capacity=capacity)
+    holder = Held(held.slice_id, held.owner, held.needs, held.has_sliver) if held else None
+    room = Room(capacity, node.store.promised(), node.disk.room_mb if node.disk else None)
+    admit(ticket, agents=node.agents, held=holder, room=room)
+    if node.images.find(ticket.needs, node.driver):
+        node.images.register(node.identity.name, node.store.path)
     before = held.generation if held else node.store.past_generation(ticket.slice_id)
     return signed(
         node,
@@ -43,6 +46,7 @@ def grant(node: Node, ticket: Ticket, caller: Caller, held: LeaseRow | None) -> 
             key_generation=held.key_generation if held else 0,
             keys=held.keys if held else (),
             pair_generation=held.pair_generation if held else 0,
+            needs=ticket.needs,
         ),
     )
 
@@ -58,6 +62,7 @@ def signed(node: Node, lease: LeaseRow) -> LeaseRow:
         jti=str(uuid4()),
         issued_at=node.now().replace(microsecond=0),
         expires_at=lease.expires_at,
+        needs=lease.needs,
     )
     return replace(lease, token=sign_lease(document, node.credentials.key, node.credentials.certificate))
 

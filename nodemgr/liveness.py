@@ -1,12 +1,14 @@
 """A sliver that ended without being told to: the node says so within a few seconds, and keeps what is its user's.
 
-Its lease goes from `running` back to `leased`, its folder and its keys stay, and newvms makes it run again.
+Its lease goes from `running` back to `leased`, with when and why; its folder and its keys stay, and `svm start` or
+newvms makes it run again.
 """
 
 import logging
 from dataclasses import dataclass, replace
 
 from nodemgr.node import Node
+from nodemgr.storage.store import LeaseRow
 from rpc.background import repeat
 from trust.errors import Refusal
 
@@ -61,13 +63,20 @@ async def back_to_lease(node: Node, slice: str, why: str) -> None:
         if lease is None or slice not in _meant_to_run(node):
             return
         node.store.put(replace(lease, state="leased"))
-    log.warning("%s: the sliver of %s %s; newvms makes it run", node.identity.name, slice, why)
+        note_end(node, lease, why)
+    log.warning("%s: the sliver of %s %s; svm start makes it run", node.identity.name, slice, why)
     try:
         await node.driver.stop(slice)  # whatever is left of it
     except (Refusal, OSError) as error:
         log.warning("%s: what is left of the sliver of %s stays for now: %s", node.identity.name, slice, error)
     await node.close_sessions(slice, None)
     node.changed()
+
+
+def note_end(node: Node, lease: LeaseRow, why: str) -> None:
+    """Write down when and how its sliver ended, for its owner."""
+    known = node.store.power(lease.slice_id)
+    node.store.set_power(lease.slice_id, replace(known, since=node.now(), reason=why))
 
 
 def _meant_to_run(node: Node) -> list[str]:

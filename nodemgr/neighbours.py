@@ -1,4 +1,4 @@
-"""The other nodes, as the agents know them: known_hosts and ssh_config for every sliver, and whom forwarding may reach.
+"""The nodes, as agents know them: hosts, known_hosts and ssh_config for every sliver, and whom forwarding may reach.
 
 docs/slivers.md, "The front door": host keys are pinned without pushing lists to slivers.
 """
@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 from agent.client import Ad, AgentClient
 from nodemgr.node import Node
+from nodemgr.slivers.inside.etc import LOCALHOST
 from rpc.background import surviving, within
 from trust.errors import Refusal
 from trust.identity import Identity
@@ -43,6 +44,12 @@ def ssh_config(ads: Iterable[Ad]) -> str:
     return "".join([*blocks, _EVERY_HOST])
 
 
+def hosts(ads: Iterable[Ad], own: str) -> str:
+    """Every node's address and name, this one's first (hosts(5))."""
+    nodes = sorted(_reachable(ads), key=lambda ad: ad.node != own)
+    return LOCALHOST + "".join(f"{ad.frontdoor.address}\t{ad.node}\n" for ad in nodes)
+
+
 def front_doors(ads: Iterable[Ad]) -> frozenset[tuple[str, int]]:
     """(address, port) of each."""
     return frozenset((ad.frontdoor.address, ad.frontdoor.port) for ad in _reachable(ads))
@@ -61,7 +68,7 @@ class Neighbours:
     seconds: float = 60
     _tags: dict[Identity, str] = field(default_factory=dict)
     _lists: dict[Identity, Sequence[Ad]] = field(default_factory=dict)
-    _written: tuple[str, str] | None = None
+    _written: tuple[str, str, str] | None = None
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wanted(self) -> None:
@@ -82,7 +89,7 @@ class Neighbours:
         if not self._lists:
             return  # what an earlier run wrote is better than nothing
         ads = {ad.node: ad for found in self._lists.values() for ad in found}.values()
-        files = known_hosts(ads), ssh_config(ads)
+        files = known_hosts(ads), ssh_config(ads), hosts(ads, self.node.identity.name)
         self.node.peers = front_doors(ads)
         if files != self._written:
             await asyncio.to_thread(self.node.driver.write_host_files, *files)

@@ -10,7 +10,8 @@ only. What takes rights away counts at once even if the disk takes nothing (`dat
     any ──delete, or lease end + grace──▶ forgotten, and on the list of removals until driver.delete is done
 
 A deletion does not wait for a creation that is under way: it is written at once, and who creates finds out.
-What happens without a call is in `expiry.py` (expiry, recovery, removals) and `liveness.py` (slivers that ended).
+What happens without a call is in `expiry.py` (expiry, recovery, removals) and `liveness.py` (slivers that ended); what
+slivers are told to do (stop, start) in `power.py`.
 """
 
 import asyncio
@@ -30,9 +31,11 @@ from nodemgr.admission import Capacity, lease_end, next_generation
 from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
 from nodemgr.granting import grant, same_lease, signed, too_many
+from nodemgr.images import Images
 from nodemgr.orders import Wanted
-from nodemgr.slicekey import SlicePair, check_pair
+from nodemgr.slicekey import SlicePair
 from nodemgr.slivers.drivers.driver import Driver, SliverSpec
+from nodemgr.specs import spec_of
 from nodemgr.storage.disk import Disk
 from nodemgr.storage.store import Burnt, LeaseRow, Store
 from rpc.credentials import Credentials
@@ -66,6 +69,7 @@ class Node:
         sessions: the front door; None on a simulated node.
         full: takes no new ticket (fault injection), whatever its capacity.
         disk: what its slivers fill; None where they cannot.
+        images: what they may begin as.
         peers: front doors of all advertised nodes, kept by `neighbours.py`.
         stopped: owners whose slivers plc has stopped (`stops.py`).
         orders: what plc's operator wants of it (`orders.py`).
@@ -85,6 +89,7 @@ class Node:
     sessions: SessionCloser | None = None
     full: bool = False
     disk: Disk | None = None
+    images: Images = field(default_factory=Images)
     peers: frozenset[tuple[str, int]] = frozenset()
     stopped: frozenset[Identity] = frozenset()
     orders: Wanted = field(default_factory=Wanted)
@@ -109,7 +114,7 @@ class Node:
             held = self.store.lease(ticket.slice)
             if self.store.burnt(ticket.jti, ticket.owner) is not None:
                 lease = same_lease(ticket, held)
-                self._require_running(lease)
+                self.require_lease(lease)
                 return lease
             lease = grant(self, ticket, caller, held)
             # Last, in the transaction that writes the lease: a ticket that was refused is good for another try.
@@ -126,22 +131,22 @@ class Node:
     ) -> LeaseRow:
         """Lease to sliver (howto, newvms). One that is there under this lease is returned, with this key pair."""
         async with self.lock(slice):
-            self._own(caller, slice, None, Action.CREATE)
+            self.own(caller, slice, None, Action.CREATE)
             await self.finish_removal(slice)
             # Again, for whatever was written while that took its time; from here on nothing waits before it writes.
-            lease = self._own(caller, slice, None, Action.CREATE)
+            lease = self.own(caller, slice, None, Action.CREATE)
             if not hmac.compare_digest(_sha256(lease.token), _sha256(token)):
                 raise Refusal(
                     Code.STALE_GENERATION,
                     f"that is not the lease of slice {slice} on this node, which has generation {lease.generation}",
                     generation=lease.generation,
                 )
-            self._require_running(lease)
+            self.require_lease(lease)
             if lease.owner in self.stopped:
                 raise Refusal(Code.NOT_ALLOWED, f"{lease.owner.name} is stopped by plc; ask its operator")
             given = SlicePair(pair_generation, private_key, public_key)
             given.refuse_older(lease.pair_generation, slice)
-            spec = self._spec(lease, given)
+            spec = spec_of(self, lease, given)
             lease = replace(lease, pair_generation=given.generation)
             created = await (self._keep(lease, spec) if lease.has_sliver else self._make(lease, spec))
         self.changed()
@@ -151,23 +156,26 @@ class Node:
     async def set_pair(self, caller: Caller, slice: str, slice_id: UUID, given: SlicePair) -> int:
         """Another key pair for a running sliver (`svm rekey`); ends the sessions of the one before. Its generation."""
         async with self.lock(slice):
-            lease = self._own(caller, slice, slice_id, Action.CREATE)
-            self._require_running(lease)
+            lease = self.own(caller, slice, slice_id, Action.CREATE)
+            self.require_lease(lease)
             if lease.state != "running":
                 raise Refusal(Code.NOT_FOUND, f"slice {slice} has no VM on this node; svm newvms makes it")
             given.refuse_older(lease.pair_generation, slice)
-            kept = await self._keep(replace(lease, pair_generation=given.generation), self._spec(lease, given))
+            kept = await self._keep(replace(lease, pair_generation=given.generation), spec_of(self, lease, given))
         return kept.pair_generation
 
-    def renew(self, caller: Caller, slice: str, slice_id: UUID, from_generation: int) -> LeaseRow:
+    def renew(
+        self, caller: Caller, slice: str, slice_id: UUID, from_generation: int, leaselen: int | None = None
+    ) -> LeaseRow:
         """A lease to now + leaselen (howto, renewslice); the one there is when it was renewed from there already."""
         with self.store.transaction():
-            lease = self._own(caller, slice, slice_id, Action.RENEW)
-            self._require_running(lease)
+            lease = self.own(caller, slice, slice_id, Action.RENEW)
+            self.require_lease(lease)
             generation = next_generation(lease.generation, from_generation)
             if generation is None:
                 return lease
             self.orders.require_renewals(self.now())
+            lease = replace(lease, leaselen=leaselen or lease.leaselen)
             end = lease_end(self.now(), lease.leaselen, self.capacity.longest, lease.expires_at)
             lease = signed(self, replace(lease, generation=generation, expires_at=end, via=caller.svm or lease.via))
             self.store.put(lease)
@@ -179,7 +187,7 @@ class Node:
         # Taking keys away must work whatever the revocation list's age; what adds one must not.
         action = Action.ACCESS if wanted.keys() - present.keys() else Action.REMOVE_KEYS
         self.trust.require_fresh(action)
-        lease = self._own(caller, slice, slice_id, action)
+        lease = self.own(caller, slice, slice_id, action)
         if generation < lease.key_generation or (generation == lease.key_generation and wanted != present):
             raise Refusal(
                 Code.STALE_GENERATION,
@@ -246,7 +254,7 @@ class Node:
     def lookup(self, slice: str) -> Access | None:
         """Implements `nodemgr.access.AccessTable`, for the front door's threads."""
         lease = self.store.lease(slice)
-        if lease is None or lease.state != "running" or lease.slice_key is None:
+        if lease is None or not lease.has_sliver or lease.slice_key is None:
             return None
         if lease.expires_at <= self.now() or lease.owner in self.stopped or self.store.owners_unknown:
             return None
@@ -257,6 +265,7 @@ class Node:
             slice_key=_parsed((lease.slice_key,))[0],
             expires_at=lease.expires_at,
             peers=self.peers,
+            stopped="" if lease.state == "running" else self.store.power(lease.slice_id).why(slice),
         )
 
     async def with_room(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -316,7 +325,7 @@ class Node:
             if current is None or current.state != "creating":
                 return None  # one of another slice could not be: its making waits for the lock
             if state == "leased":
-                self.store.add_removal(lease.slice, lease.slice_id)
+                self.store.add_removal(lease.slice, lease.slice_id, current.needs)
                 current = replace(current, slice_key=None)
             current = replace(current, state=state)
             self.store.put(current)
@@ -339,25 +348,13 @@ class Node:
             await self.close_sessions(lease.slice, [parse_public_key(lease.slice_key).fingerprint])
         return current
 
-    def _spec(self, lease: LeaseRow, given: SlicePair) -> SliverSpec:
-        public_key = check_pair(given.private_key, given.public_key)
-        return SliverSpec(
-            slice=lease.slice,
-            slice_id=lease.slice_id,
-            hostname=self.identity.name,
-            memory_mb=self.capacity.sliver_mb,
-            processes=self.capacity.processes,
-            private_key=given.private_key,
-            public_key=public_key.line,
-        )
-
     def _found(self, slice: str) -> LeaseRow:
         lease = self.store.lease(slice)
         if lease is None:
             raise Refusal(Code.NOT_FOUND, f"there is no slice {slice[:40]!a} on this node; get a new ticket for it")
         return lease
 
-    def _own(self, caller: Caller, slice: str, slice_id: UUID | None, action: Action) -> LeaseRow:
+    def own(self, caller: Caller, slice: str, slice_id: UUID | None, action: Action) -> LeaseRow:
         """The lease of that name, if the caller may do this to it and means this very slice."""
         lease = self._found(slice)
         caller.require(lease.owner, slice, action)
@@ -365,7 +362,7 @@ class Node:
             raise Refusal(Code.NOT_FOUND, f"slice {slice} on this node is another one of that name; get a new ticket")
         return lease
 
-    def _require_running(self, lease: LeaseRow) -> None:
+    def require_lease(self, lease: LeaseRow) -> None:
         if lease.expires_at <= self.now():
             raise Refusal(
                 Code.TICKET_EXPIRED,

@@ -8,7 +8,9 @@ from nodemgr.neighbours import Neighbours
 from nodemgr.node import Node
 from nodemgr.settings import CommonSettings
 from nodemgr.watch import Watch
-from rpc.background import Tasks
+from rpc.background import Tasks, repeat
+
+MEMORY_SECONDS = 1
 
 
 def look_after(rounds: Tasks, node: Node, place: Location, agents: Agents, settings: CommonSettings) -> Advertiser:
@@ -36,4 +38,6 @@ def look_after(rounds: Tasks, node: Node, place: Location, agents: Agents, setti
     if not node.driver.simulated:
         node.populated = neighbours.wanted
         rounds.begin(neighbours.run())
+        what = "%s cannot look at the memory of its slivers; trying again"
+        rounds.begin(repeat(node.driver.bound_memory, MEMORY_SECONDS, what, node.identity.name))
     return advertiser

@@ -10,7 +10,7 @@ from rpc.settings import HostPortOrNone, IpAddress, MemberSettings, split_host_p
 from trust.documents import MAX_LEASELEN
 from trust.identity import Identity, Role
 
-DriverName = Literal["auto", "bubblewrap", "unshare", "podman", "simulated"]
+DriverName = Literal["auto", "machine", "bubblewrap", "unshare", "podman", "simulated"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -21,8 +21,11 @@ class CommonSettings(MemberSettings):
         state_dir: the folder (0700) of keys, certificates and stores.
         agents: names of the agents whose tickets count here, separated by commas; `NAME=URL` where plc's directory
             should not be asked for the URL.
-        slots: slivers at once. memory_mb: memory for all of them, MiB; sliver_mb of it for each.
-        processes: most processes of one sliver.
+        slots: slivers at once. memory_mb: memory for all of them, MiB; sliver_mb of it for each whose slice does not
+            say how much it needs.
+        processes: most processes of one sliver; most_processes: of one whose slice says how many it needs.
+        images: folder of the machine's images (`dslice image`), 0700; empty: there are none.
+        disk_mb: disk that may be promised to slivers whose slices say how much they need, MiB; 0: what the disk has.
         longest: longest lease, seconds.
         grace: seconds that a sliver outlives its lease.
         disk_reserve_mb: MiB on the disk that are kept for the node's own store (twice; simulated nodes keep none).
@@ -37,6 +40,9 @@ class CommonSettings(MemberSettings):
     memory_mb: Annotated[int, Field(ge=0)] = 16_384
     sliver_mb: Annotated[int, Field(ge=1)] = 256
     processes: Annotated[int, Field(ge=1)] = Field(default=256, validation_alias="DSLICE_SLIVER_PROCESSES")
+    most_processes: Annotated[int, Field(ge=1)] = 4_096
+    disk_mb: Annotated[int, Field(ge=0)] = 0
+    images: str = ""
     longest: Annotated[int, Field(ge=1, le=MAX_LEASELEN)] = Field(
         default=MAX_LEASELEN, validation_alias="DSLICE_MAX_LEASELEN"
     )
@@ -57,8 +63,20 @@ class CommonSettings(MemberSettings):
         return {Identity(Role.AGENT, name): url or None for name, _, url in entries}
 
     @property
+    def images_folder(self) -> Path | None:
+        return Path(self.images) if self.images else None
+
+    @property
     def capacity(self) -> Capacity:
-        return Capacity(self.slots, self.memory_mb, self.sliver_mb, self.processes, self.longest)
+        return Capacity(
+            slots=self.slots,
+            memory_mb=self.memory_mb,
+            sliver_mb=self.sliver_mb,
+            processes=self.processes,
+            longest=self.longest,
+            most_processes=max(self.most_processes, self.processes),
+            disk_mb=self.disk_mb or None,
+        )
 
 
 class Settings(CommonSettings):

@@ -76,7 +76,9 @@ def slices(
         mine = [trouble for trouble in troubles if trouble["slice"] == each["name"]]
         what = f"slice {each['name']}, {running(each)}"
         bad = [Check(False, f"{what}, {worry.where}", worry.cure) for worry in worries(each, mine, around)]
-        yield from bad or [Check(True, what)]
+        first = each["first_end"]
+        end = f", first lease ends {stamp(datetime.fromisoformat(first))}" if first else ""
+        yield from bad or [Check(True, f"{what}{end}")]
     known = {each["name"] for each in found}
     for trouble in troubles:
         if trouble["slice"] not in known:

@@ -12,7 +12,7 @@ from typing import Any
 from svm.columns import stamp
 
 WARNED = timedelta(days=3)
-_MAKING = ("createslice", "newtickets", "newleases", "newvms", "replace", "deleteslice")
+_MAKING = ("createslice", "newtickets", "newleases", "newvms", "start", "replace", "deleteslice")
 _SAME_END = timedelta(seconds=1)  # a delegation's end has whole seconds
 
 # By lifecycle.diagnosis.Trouble; of one that this svm does not know, its name and reason are shown.
@@ -22,7 +22,7 @@ _TROUBLES = {
     "keys": "it lacks the newest keys: the addkey, delkey or nukekeys that changed them sends them when repeated",
     "pair": "its VM has an older key pair than the others: svm rekey {slice} gives all of them a new one",
     "disk": "the disk of its node is full: svm ssh {slice} {node} lets you delete files",
-    "stopped": "its VM does not run: svm newvms {slice} starts it again, with its files and keys",
+    "stopped": "its VM does not run since {since}: svm start {slice} {node} starts it, with its files and keys",
 }
 
 
@@ -44,8 +44,10 @@ class Around:
 
 
 def running(found: Mapping[str, Any]) -> str:
-    """`2 of 3 running`, of a slice as svmd tells it."""
-    return f"{found['nodes'].get('running', 0)} of {found['numnodes']} running"
+    """`2 of 3 running, 1 stopped`, of a slice as svmd tells it."""
+    stopped = found["nodes"].get("stopped", 0)
+    more = f", {stopped} stopped" if stopped else ""
+    return f"{found['nodes'].get('running', 0)} of {found['numnodes']} running{more}"
 
 
 def worries(found: Mapping[str, Any], troubles: Sequence[Mapping[str, Any]], around: Around) -> list[Worry]:
@@ -65,7 +67,7 @@ def advice(trouble: Mapping[str, Any], found: Mapping[str, Any] | None) -> str:
     if what == "silent":
         text = f"it has not answered since {since}: {_of_silence(found)}"
     elif what in _TROUBLES:
-        text = _TROUBLES[what].format(slice=name, node=trouble["node"])
+        text = _TROUBLES[what].format(slice=name, node=trouble["node"], since=since)
     else:
         text = f"{what}; svm history {name} may say more"
     return f"{text} ({trouble['reason']})" if trouble["reason"] else text

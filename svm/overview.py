@@ -10,18 +10,10 @@ GROUPS = {
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
     "See and use": (
-        "slices",
-        "status",
-        "ssh",
-        "ssh-config",
-        "run",
-        "cp",
-        "inventory",
-        "watch",
-        "history",
-        "cancel",
+        *("slices", "status", "ssh", "ssh-config", "run", "cp", "inventory", "watch", "history", "cancel"),
         "usage",
     ),
+    "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),
 }
@@ -37,7 +29,11 @@ MEANT = {
     **dict.fromkeys(("log", "logs", "events"), "history"),
     **dict.fromkeys(("ads", "advertisements", "resources"), "getads"),
     **dict.fromkeys(("wait", "follow"), "watch"),
-    **dict.fromkeys(("stop", "abort"), "cancel"),
+    "abort": "cancel",
+    **dict.fromkeys(("halt", "poweroff", "suspend", "pause"), "stop"),
+    **dict.fromkeys(("boot", "resume"), "start"),
+    "reboot": "restart",
+    **dict.fromkeys(("resize", "scale"), "createslice"),
     **dict.fromkeys(("check", "health"), "doctor"),
 }
 """Other tools' words that are near none of ours."""

@@ -61,4 +61,4 @@ class Request:
         """The slice file without its name."""
         if self.file is None:
             return None
-        return {"numnodes": self.file.numnodes, "leaselen": self.file.leaselen, "ips": list(self.file.ips)}
+        return self.file.to_json()

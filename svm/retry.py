@@ -11,6 +11,8 @@ from trust.errors import Code
 LISTED = 16
 """Failed nodes that the command lists by address; of more it takes all that wait, which are the same ones."""
 
+LEFT_TO_ITSELF = "What could not be reached ends by itself, with its lease at the latest."
+
 
 def retry_of(verb: str, name: str, flags: Flags) -> Retry | None:
     """What to type for the nodes that failed, as whoever asked for it was told, but for the file's name."""
@@ -19,10 +21,20 @@ def retry_of(verb: str, name: str, flags: Flags) -> Retry | None:
         return None
     if row.takes in (Takes.FILE, Takes.FILE_AND_OPTIONS):
         return lambda failures: whole_slice("FILE", name, failures, flags)
-    if row.takes is Takes.NODES:
+    if verb in (Verb.NEWLEASES, Verb.NEWVMS):
         return lambda failures: lower_commands(name, failures, flags)
+    if row.takes is Takes.NODES:
+        return lambda failures: same_nodes(verb, name, failures, flags)
+    if row.takes is Takes.THESE_NODES:
+        return lambda _failures: [LEFT_TO_ITSELF]
     file = ("KEYFILE",) if row.takes is Takes.KEYS else ()
     return lambda failures: again(command(verb, name, *file), failures, flags)
+
+
+def same_nodes(verb: str, name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
+    """The verb again on the nodes that failed."""
+    failed = [result.node for result in failures if not _has_ended(result)]
+    return again(command(*flags.words(), verb, name, *(failed if len(failed) <= LISTED else ())), failures, flags)
 
 
 def same_again(flags: Flags, failures: Sequence[NodeResult] = ()) -> list[str]:
@@ -56,7 +68,13 @@ def lower_commands(
 
 def whole_slice(file: str, slice_name: str, failures: Sequence[NodeResult], flags: Flags) -> list[str]:
     """`lower_commands`, and how to have other nodes instead; a node without a ticket needs createslice again."""
+    if any(result.step == "delete" for result in failures):
+        failures = [result for result in failures if result.step != "delete"]
+        return [LEFT_TO_ITSELF, *(whole_slice(file, slice_name, failures, flags) if failures else ())]
     lines = lower_commands(slice_name, [result for result in failures if not _has_ended(result)], flags)
+    if any(result.step == "renew" for result in failures):
+        failures = [result for result in failures if result.step != "renew"]
+        lines.append(f"The new length of its lease begins with the next: {command('renewslice', slice_name)}")
     keyless = sum(result.step == "addkey" for result in failures)
     if keyless:
         lines.append(f"{keyless} running without their keys, which are sent again in a while; or use svm addkey")

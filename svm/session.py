@@ -5,6 +5,7 @@ Everything heavy (TLS, signing) is imported when a verb calls for it, so that he
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,11 @@ def perform(svmd: Svmd, request: Request, retry: Retry | None = None) -> tuple[i
 def ask(request: Request, retry: Retry | None = None) -> int:
     """`perform` with a connection of its own, for its exit status."""
     return perform(connect(), request, retry)[0]
+
+
+def somebody_is_there() -> bool:
+    """Whether this is a terminal whose user can be asked."""
+    return not current().json and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def remember(svmd: Svmd, slice_name: str) -> None:

@@ -2,6 +2,8 @@
 
     <slice> <name>oceanstore</name> <numnodes>2</numnodes> <leaselen>1209600</leaselen> <ips>…</ips> </slice>
 
+and, beyond 2003, what each sliver is to have: <memory>, <disk>, <processes>, <cpu> and <image>.
+
 What arrives is a file that somebody typed or was sent, so its size is capped before a parser sees it, no DOCTYPE is
 read, and the parser's events are checked as they come: no tree is ever built, however deep the file nests.
 
@@ -18,13 +20,15 @@ from typing import IO
 
 from trust.errors import Code, Refusal, printable
 from trust.names import check_slice_name
+from trust.needs import BOUNDS, IMAGE, NOTHING, Needs
 
 MAX_BYTES = 65_536
 MAX_LEASELEN = 1_209_600  # as trust.documents has it, which takes long to load
 """Seconds: two weeks, the howto's longest lease."""
 MAX_NODES = 100_000
 
-_KNOWN = ("name", "numnodes", "leaselen", "ips")
+_NEEDS = {"memory": "memory_mb", "disk": "disk_mb", "processes": "processes", "cpu": "cpu"}
+_KNOWN = ("name", "numnodes", "leaselen", "ips", *_NEEDS, "image")
 _BETWEEN_IPS = re.compile(r"[\s,;]+")
 _BEGINNING = re.compile(rb"(\xef\xbb\xbf)?\s*(<|$)")
 _DECIMAL = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -32,12 +36,21 @@ _DECIMAL = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class SliceFile:
-    """What a slice asks for; `leaselen` in seconds, `ips` the preferred nodes in order (empty: the agent chooses)."""
+    """What a slice asks for; `leaselen` in seconds, `ips` the preferred nodes in order (empty: the agent chooses).
+
+    `needs`: what each sliver is to have; nothing: as the nodes have it.
+    """
 
     name: str
     numnodes: int
     leaselen: int
     ips: tuple[str, ...] = ()
+    needs: Needs = NOTHING
+
+    def to_json(self) -> dict[str, object]:
+        """All but its name, as svmd takes it; needs only where there are some, which an older svmd does not know."""
+        asked = {"numnodes": self.numnodes, "leaselen": self.leaselen, "ips": list(self.ips)}
+        return asked | ({"needs": self.needs.to_json()} if self.needs else {})
 
 
 def read_slice_file(path: str, stdin: IO[bytes] | None = None) -> SliceFile:
@@ -67,7 +80,7 @@ def _read(path: str, stdin: IO[bytes] | None) -> bytes:
 
 def _elements(data: bytes) -> dict[str, str]:
     if len(data) > MAX_BYTES:
-        raise _bad(f"larger than {MAX_BYTES // 1024} KiB; a slice file holds name, numnodes, leaselen and ips only")
+        raise _bad(f"larger than {MAX_BYTES // 1024} KiB; a slice file holds a few short elements")
     if not _BEGINNING.match(data) and b"\0" not in data:
         raise _bad("no XML; a slice file begins with <slice> and holds <name>, <numnodes>, <leaselen> and <ips>")
     from defusedxml.common import DefusedXmlException
@@ -145,7 +158,23 @@ def _checked(found: dict[str, str]) -> SliceFile:
     ips = check_ips([word for word in _BETWEEN_IPS.split(found.get("ips", "")) if word])
     if ips and numnodes > len(ips):
         raise _bad(f"numnodes is {numnodes} but ips lists only {len(ips)}; list more or ask for fewer")
-    return SliceFile(name, numnodes, leaselen, ips)
+    return SliceFile(name, numnodes, leaselen, ips, _needs(found))
+
+
+def _needs(found: dict[str, str]) -> Needs:
+    """Of the elements that are there. Raises Refusal(BAD_INPUT)."""
+    said: dict[str, object] = {}
+    for element, name in _NEEDS.items():
+        if element in found:
+            least, most = BOUNDS[name]
+            said[name] = number = positive(element, found[element], most)
+            if number < least:
+                raise _bad(f"{element} is {number}; the least allowed is {least}")
+    if "image" in found:
+        if not IMAGE.fullmatch(found["image"]):
+            raise _bad(f"image '{printable(found['image'], 40)}' is no image's name; svm getads --long shows them")
+        said["image"] = found["image"]
+    return Needs.from_json(said)
 
 
 def positive(what: str, text: str, most: int) -> int:

@@ -9,7 +9,7 @@ from celery import shared_task
 from lifecycle.generations import Counted
 from lifecycle.keys import KeySet, wanted_keys
 from lifecycle.outcome import Claim, Done
-from models.states import Kind, SliverState
+from models.states import WITH_VM, Kind
 from nodemgr.client import NodeClient
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest
@@ -31,7 +31,7 @@ def key_task(name: str) -> Callable[[list[int]], None]:
 async def push_keys(claim: Claim, context: WorkerContext) -> Done:
     """The set as it is wanted now, not as it was when the step was made: the newest is what every node shall have."""
     slice_, sliver = facts(claim)
-    if sliver.state is not SliverState.RUNNING or sliver.expired:
+    if sliver.state not in WITH_VM or sliver.expired:
         raise ended(sliver)
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from agent.client import AgentClient
-from lifecycle.outcome import Claim, SliceFacts, SliverFacts
+from lifecycle.facts import SliceFacts, SliverFacts
+from lifecycle.outcome import Claim
 from lifecycle.seal import Seal
 from lifecycle.steps import Hold
 from lifecycle.writer import Writer

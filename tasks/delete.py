@@ -2,7 +2,8 @@
 
 from celery import shared_task
 
-from lifecycle.outcome import Claim, Done, SliceFacts, SliverFacts
+from lifecycle.facts import SliceFacts, SliverFacts
+from lifecycle.outcome import Claim, Done
 from tasks.context import WorkerContext, delegation, facts
 from tasks.step import perform
 from trust.errors import Code, Refusal

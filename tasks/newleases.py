@@ -4,13 +4,14 @@ from datetime import timedelta
 
 from celery import shared_task
 
+from lifecycle.facts import SliceFacts, SliverFacts
 from lifecycle.inventory import Expected
-from lifecycle.outcome import Claim, Done, SliceFacts, SliverFacts
-from models.states import SliverState
+from lifecycle.outcome import Claim, Done
+from models.states import LEASED, SliverState
 from nodemgr.client import LeaseReply
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.step import perform
-from trust.documents import SKEW, Lease, verify_lease
+from trust.documents import MAX_LEASELEN, SKEW, Lease, verify_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
@@ -24,7 +25,7 @@ def newleases(ids: list[int]) -> None:
 async def redeem(claim: Claim, context: WorkerContext) -> Done:
     """Ticket to lease; its holder asking again gets the same lease."""
     slice_, sliver = facts(claim)
-    if sliver.state in (SliverState.LEASED, SliverState.RUNNING) and not sliver.expired:
+    if sliver.state in LEASED and not sliver.expired:
         return Done(unchanged=True, reason="it has its lease already")
     if sliver.ticket is None or sliver.expired or sliver.state is not SliverState.TICKETED:
         raise ended(sliver)
@@ -41,12 +42,14 @@ def receipt(
     Raises Refusal(NOT_ALLOWED) for any other, or as `trust.documents.verify_lease`.
     """
     lease = verify_lease(reply.token, store=context.store)
-    longest = context.store.clock.now() + timedelta(seconds=slice_.leaselen + SKEW)
+    leaselen = MAX_LEASELEN if slice_.leaselen_changed else slice_.leaselen  # a ticket may be older than the change
+    longest = context.store.clock.now() + timedelta(seconds=leaselen + SKEW)
     wrong = {
         "signer": lease.issuer != Identity(Role.NODE, sliver.node_name),
         "owner": lease.owner != slice_.owner,
         "slice": lease.slice != slice_.name or lease.slice_id != slice_.slice_id,
         "generation": lease.generation < sliver.generation,
+        "share of the node": lease.needs != slice_.needs,
         # A renewal never shortens: an older, longer lease may live on in it.
         "end": lease.expires_at > max(longest, sliver.expires_at or longest),
     }

@@ -6,17 +6,19 @@ docs/howto.md, "Creating a slice": the broker inside svm asks the agent, which e
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from celery import shared_task
 
 from agent.client import AgentClient, Tickets
-from lifecycle.outcome import Claim, Done, Granted, SliceFacts
+from lifecycle.facts import SliceFacts
+from lifecycle.outcome import Claim, Done, Granted
 from lifecycle.slices import lacking
 from plc.client import AgentEntry
 from tasks.context import WorkerContext, delegation
 from tasks.step import perform
 from trust.errors import Code, Refusal
+from trust.needs import Needs
 from trust.sshkeys import new_ssh_key_pair
 
 
@@ -50,7 +52,7 @@ async def take(claim: Claim, context: WorkerContext, missing: int, taken: list[s
     answer was lost for good, and that a later operation repeats, gets the same tickets.
     """
     slice_ = slice_of(claim)
-    broker = _Broker(claim, context, slice_, await context.agents(slice_.agents), granted_before)
+    broker = _Broker(claim, context, slice_, await context.agents(slice_.agents), granted_before, slice_.needs)
     found = await broker.gather(missing, taken)
     granted = tuple(ticket for tickets in found for ticket in _granted(tickets))
     names = ", ".join(tickets.agent for tickets in found)
@@ -60,6 +62,7 @@ async def take(claim: Claim, context: WorkerContext, missing: int, taken: list[s
         slice_id=found[0].slice_id,
         public_key=public_key,
         sealed_key=sealed_key,
+        digest=found[0].digest,
         reason=f"{len(granted)} {'ticket' if len(granted) == 1 else 'tickets'} from {names}",
     )
 
@@ -73,21 +76,26 @@ def slice_of(claim: Claim) -> SliceFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Broker:
-    """Asks the agents in their order; what the first cannot give, the next is asked for."""
+    """Asks the agents in their order; what the first cannot give, the next is asked for.
+
+    `needs`: with the digest of the slice's image, once an agent has chosen it.
+    """
 
     claim: Claim
     context: WorkerContext
     slice: SliceFacts
     agents: list[AgentEntry]
     granted_before: int
+    needs: Needs
 
     async def gather(self, missing: int, taken: list[str]) -> list[Tickets]:
         found: list[Tickets] = []
         available = 0
         for entry in self.agents:
             client, last = self.context.agent(entry), entry is self.agents[-1]
+            of_one = replace(self, needs=self.needs.of_digest(found[0].digest)) if found else self
             try:
-                got, there = await self._from_one(client, entry.name, missing, taken, last=last)
+                got, there = await of_one._from_one(client, entry.name, missing, taken, last=last)
             except Refusal:
                 await self._return(found)
                 raise
@@ -100,9 +108,10 @@ class _Broker:
                 return found
         await self._return(found)
         reason = f"{available + missing} asked for" if not found else f"{missing} missing"
+        with_it = f"{available} available" + (f" with {self.needs}" if self.needs else "")
         raise Refusal(
             Code.TOO_FEW_NODES,
-            f"too few nodes: {reason}, {available} available; ask for fewer, or later",
+            f"too few nodes: {reason}, {with_it}; ask for fewer, or later",
             available=available,
         )
 
@@ -127,6 +136,7 @@ class _Broker:
             leaselen=self.slice.leaselen,
             ips=self.slice.ips,
             exclude=taken,
+            needs=self.needs,
             delegation=delegation(self.claim, self.slice),
             # Asked again after a lost answer, the agent gives the same tickets.
             idempotency_key=self._key(name, count, taken),
@@ -135,7 +145,7 @@ class _Broker:
     def _key(self, name: str, count: int, taken: list[str]) -> str:
         """The same for the same request, whichever operation makes it, until its tickets are recorded."""
         asked = [self.granted_before, name, count, self.slice.leaselen, self.slice.ips, taken]
-        this = [self.claim.kind, self.claim.node, *asked]
+        this = [self.claim.kind, self.claim.node, *asked, *([self.needs.to_json()] if self.needs else [])]
         return f"{self.slice.id}-{hashlib.sha256(json.dumps(this).encode()).hexdigest()[:32]}"
 
     async def _return(self, found: list[Tickets]) -> None:

@@ -25,13 +25,13 @@ def newvms(ids: list[int]) -> None:
 
 @act_of(Kind.NEWVMS)
 async def create(claim: Claim, context: WorkerContext) -> Done:
-    """Lease to VM; one that is there under this lease is returned as it is."""
+    """Lease to VM; one that is there under this lease is returned as it is, and one that is stopped is started."""
     slice_, sliver = facts(claim)
     if sliver.state is SliverState.RUNNING and not sliver.expired:
         return Done(unchanged=True, reason="its VM runs already")
     if sliver.state is SliverState.TICKETED:
         raise Refusal(Code.NOT_FOUND, f"it has no lease yet: svm newleases {slice_.name} {sliver.node}")
-    if sliver.lease is None or sliver.expired or sliver.state is not SliverState.LEASED:
+    if sliver.lease is None or sliver.expired or sliver.state not in (SliverState.LEASED, SliverState.STOPPED):
         raise ended(sliver)
     pair, lease, reply = await _make(claim, context)
     door = (reply.frontdoor.address, reply.frontdoor.port, reply.frontdoor.host_key)

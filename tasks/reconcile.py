@@ -1,33 +1,35 @@
 """reconcile: each node's inventory against the tables. It finishes deletions, pushes missing keys, renews leases of
 which a node has lost the renewal and learns of renewals whose answer was lost; it reports orphans and missing slivers,
-and deletes nothing that svmd did not make. Nodes that stay silent are replaced where a slice's owner wants that (heal),
-and VMs that a rekey did not reach get the slice's newest key pair."""
+and deletes nothing that svmd did not make. Nodes that stay silent are replaced, and VMs that have ended are started,
+where a slice's owner wants that (heal); VMs that a rekey did not reach get the slice's newest key pair."""
 
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from celery import shared_task
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from lifecycle.inventory import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal
+from lifecycle.inventory import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal, to_revive
 from lifecycle.keypair import behind
+from lifecycle.moves import MOVES
 from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned, start
 from lifecycle.outcome import Claim, Done
 from lifecycle.record import Change
-from lifecycle.transitions import remove, stop
-from models.states import Kind, SliverState
-from nodemgr.client import NodeClient, Removed, SliverReply
+from lifecycle.transitions import learn, remove
+from models.states import WITH_VM, Kind, SliverState
+from nodemgr.client import NodeClient, Removed, SliverReply, StoppedReply
 from tasks.access import SliceAtNode, set_keys
 from tasks.context import WorkerContext, transaction, worker_context
 from tasks.newleases import receipt
 from tasks.publish import publish
 from tasks.renew import to_learn
 from tasks.step import perform
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 from trust.identity import Identity, Role
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ def reconcile_all() -> None:
         refs += _ask(
             OperationRequest(Verb.REPLACE, found.name, found.owner, nodes=found.nodes, replace=True, actor=BEAT)
         )
+    for found in transaction(to_revive, again):
+        refs += _ask(OperationRequest(Verb.START, found.name, found.owner, nodes=found.nodes, actor=BEAT))
     for late in transaction(behind, again):
         refs += _ask(OperationRequest(Verb.REKEY, late.name, late.owner, nodes=late.nodes, actor=BEAT))
     publish(refs)
@@ -92,7 +96,8 @@ class Differences:
         push: VMs whose keys are behind or others than are wanted.
         renew: VMs whose lease is another than the table has, with the generation to renew from: the node's store was
             put back and it has forgotten one, or its answer to a renewal was lost; then it gives that lease again.
-        stopped: slices whose lease is there and whose VM does not run any more.
+        stopped: VMs that do not run any more, with what the node says of that.
+        started: VMs that run, though they were stopped.
         removed: slivers that the operator had their node remove, each with his reason.
         report: what nobody asked svmd to change.
     """
@@ -101,7 +106,8 @@ class Differences:
     gone: tuple[UUID, ...] = ()
     push: tuple[Expected, ...] = ()
     renew: tuple[Expected, ...] = ()
-    stopped: tuple[Expected, ...] = ()
+    stopped: tuple[tuple[Expected, StoppedReply | None], ...] = ()
+    started: tuple[Expected, ...] = ()
     removed: tuple[tuple[Expected, str], ...] = ()
     report: tuple[Finding, ...] = ()
 
@@ -111,7 +117,8 @@ class _Sorted:
     delete: list[Expected] = field(default_factory=list)
     push: list[Expected] = field(default_factory=list)
     renew: list[Expected] = field(default_factory=list)
-    stopped: list[Expected] = field(default_factory=list)
+    stopped: list[tuple[Expected, StoppedReply | None]] = field(default_factory=list)
+    started: list[Expected] = field(default_factory=list)
     removed: list[tuple[Expected, str]] = field(default_factory=list)
     report: list[Finding] = field(default_factory=list)
 
@@ -125,14 +132,9 @@ def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply], taken: I
     for item in inventory:
         _sort(item, known.get((item.slice, item.slice_id)), found)
     for key, row in known.items():
-        if (
-            key not in there
-            and key in reasons
-            and row.settled
-            and row.state in (SliverState.LEASED, SliverState.RUNNING)
-        ):
+        if key not in there and key in reasons and row.settled and row.state in MOVES["remove"].sources:
             found.removed.append((row, reasons[key]))
-        elif row.state is SliverState.RUNNING and row.settled and key not in there:
+        elif row.state in WITH_VM and row.settled and key not in there:
             found.report.append(Finding(row.name, "missing", row.slice_id))
     gone = [row.slice for key, row in known.items() if row.state is SliverState.DELETING and key not in there]
     return Differences(
@@ -141,6 +143,7 @@ def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply], taken: I
         push=tuple(found.push),
         renew=tuple(found.renew),
         stopped=tuple(found.stopped),
+        started=tuple(found.started),
         removed=tuple(found.removed),
         report=tuple(found.report),
     )
@@ -153,14 +156,24 @@ def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
     elif row.state in (SliverState.DELETING, SliverState.DELETED):
         # A row that says deleted was svmd's own: the node has come back with an old store.
         found.delete.append(row)
-    elif row.state is SliverState.RUNNING and item.has_vm:
+    elif row.state in WITH_VM:
+        _sort_vm(item, row, found)
+
+
+def _sort_vm(item: SliverReply, row: Expected, found: _Sorted) -> None:
+    stopped = row.state is SliverState.STOPPED
+    if item.has_vm or stopped:
         if _lacks_keys(item, row):
             found.push.append(row)
         if row.settled and item.generation != row.generation:
             found.renew.append(replace(row, generation=to_learn(row.generation, item.generation)))
-    elif row.state is SliverState.RUNNING and row.settled and item.state == "leased":
-        found.stopped.append(row)
-    elif row.state is SliverState.RUNNING and row.settled:
+    if not row.settled or item.has_vm is not stopped:
+        return
+    if item.has_vm:
+        found.started.append(row)
+    elif item.state == "leased":
+        found.stopped.append((row, item.stopped))
+    else:
         found.report.append(Finding(row.name, "missing", row.slice_id))
 
 
@@ -199,28 +212,42 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
         _renew(client, context, found.renew, node),
     )
     await context.transaction(answered, node, [*found.gone, *deleted], [*pushed, *renewed], found.report)
-    for row in found.stopped:
-        await context.transaction(stopped, row, node)
+    for row, reply in found.stopped:
+        await context.transaction(found_stopped, row, node, reply)
+    for row in found.started:
+        await context.transaction(found_running, row, node)
     for row, reason in found.removed:
         await context.transaction(removed, row, node, reason)
     return Done()
 
 
-def stopped(connection: Connection, row: Expected, node: str) -> None:
-    """Its VM has ended by itself: the table and the slice's history say so, with what makes it run again."""
-    reason = f"its VM has ended by itself, its files and keys are kept: svm newvms {row.name} {node} starts it again"
-    if stop(connection, row.slice, node, Code.NOT_FOUND, reason) is not None:
-        _note(connection, row, f"{node}: {reason}")
+def found_stopped(connection: Connection, row: Expected, node: str, said: StoppedReply | None) -> None:
+    """Its VM does not run: the table and the slice's history say so, with what makes it run again."""
+    if said is not None and said.ordered:
+        moved, reason = learn(connection, (row.slice, node), "found stopped"), "its VM is stopped, as it was told to be"
+    else:
+        ended, since = (printable(said.reason, 200), said.since) if said else ("ended by itself", datetime.now(UTC))
+        reason = f"its VM {ended}, {since:%Y-%m-%d %H:%M:%S} UTC"
+        moved = learn(connection, (row.slice, node), "found stopped", (since, Code.NOT_FOUND, reason))
+    if moved is not None:
+        _note(connection, row, f"{node}: {reason}: svm start {row.name} {node} starts it, with its files and keys")
+
+
+def found_running(connection: Connection, row: Expected, node: str) -> None:
+    """Its VM runs: the answer to a start was lost, or somebody asked the node."""
+    if learn(connection, (row.slice, node), "found running") is not None:
+        _note(connection, row, f"{node}: its VM runs again")
 
 
 def removed(connection: Connection, row: Expected, node: str, why: str) -> None:
     """The operator had it removed: the table and the slice's history say so, and why."""
     reason = f"removed by PlanetLab's operator: {why}"
-    if remove(connection, row.slice, node, Code.NOT_ALLOWED, reason) is not None:
+    if remove(connection, (row.slice, node), Code.NOT_ALLOWED, reason) is not None:
         _note(connection, row, f"{node}: {reason}")
 
 
 def _note(connection: Connection, row: Expected, text: str) -> None:
+    """In the slice's history."""
     request = OperationRequest(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
     open_planned(connection, request, Plan(row.slice, row.name, notes=(text,)))
 

@@ -2,9 +2,10 @@
 
 from celery import shared_task
 
+from lifecycle.facts import SliceFacts
 from lifecycle.generations import Counted
 from lifecycle.keypair import Pair, wanted_pair
-from lifecycle.outcome import Claim, Done, SliceFacts
+from lifecycle.outcome import Claim, Done
 from models.states import SliverState
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newest import push_newest
@@ -21,9 +22,15 @@ def rekey(ids: list[int]) -> None:
 
 async def install(claim: Claim, context: WorkerContext) -> Done:
     """The pair as it is wanted now, not as it was when the step was made; the node refuses one older than it has."""
-    slice_, sliver = facts(claim)
+    _, sliver = facts(claim)
     if sliver.state is not SliverState.RUNNING or sliver.expired:
         raise ended(sliver)
+    return Done(pair_generation=await give_pair(claim, context))
+
+
+async def give_pair(claim: Claim, context: WorkerContext) -> int:
+    """To a VM that runs; the generation that it has then."""
+    slice_, sliver = facts(claim)
     if slice_.slice_id is None:
         raise Refusal(Code.INTERNAL, "the slice has no registration")
     name, slice_id = slice_.name, slice_.slice_id
@@ -34,7 +41,7 @@ async def install(claim: Claim, context: WorkerContext) -> Done:
         return await node.set_pair(name, slice_id, pair.generation, private_key, pair.public_key, token)
 
     pair, _ = await push_newest(context, slice_.id, Counted.PAIR, lambda: newest_pair(slice_, context), send)
-    return Done(pair_generation=pair.generation)
+    return pair.generation
 
 
 async def newest_pair(slice_: SliceFacts, context: WorkerContext) -> Pair:

@@ -6,7 +6,7 @@ from uuid import UUID
 from celery import shared_task
 
 from lifecycle.outcome import Claim, Done
-from models.states import SliverState
+from models.states import LEASED
 from nodemgr.client import LeaseReply
 from tasks.context import WorkerContext, delegation, ended, facts
 from tasks.newleases import receipt
@@ -24,7 +24,7 @@ def renew(ids: list[int]) -> None:
 async def replace(claim: Claim, context: WorkerContext) -> Done:
     """From generation n to n + 1; when the node is there already, that lease."""
     slice_, sliver = facts(claim)
-    if sliver.state not in (SliverState.LEASED, SliverState.RUNNING) or sliver.expired or slice_.slice_id is None:
+    if sliver.state not in LEASED or sliver.expired or slice_.slice_id is None:
         raise ended(sliver)
     reply = await _renewed(claim, context, slice_.slice_id)
     lease = receipt(reply, slice_, sliver, context)
@@ -41,13 +41,23 @@ async def _renewed(claim: Claim, context: WorkerContext, slice_id: UUID) -> Leas
     """From the table's generation; from the node's where that is ahead, because svmd's database was put back."""
     slice_, sliver = facts(claim)
     node, token = context.node(claim, sliver), delegation(claim, slice_)
+    leaselen = slice_.leaselen if slice_.leaselen_changed else None
     try:
-        return await node.renew(slice_.name, slice_id, sliver.generation, token)
+        return await node.renew(slice_.name, slice_id, sliver.generation, token, leaselen)
     except Refusal as refusal:
-        there = refusal.detail.get("generation")
-        if refusal.code is not Code.STALE_GENERATION or not isinstance(there, int):
-            raise
-    return await node.renew(slice_.name, slice_id, there, token)
+        if refusal.code is Code.BAD_INPUT and leaselen:  # an older node: better the old length than no lease
+            leaselen, there = None, sliver.generation
+        else:
+            there = _ahead(refusal)
+    return await node.renew(slice_.name, slice_id, there, token, leaselen)
+
+
+def _ahead(refusal: Refusal) -> int:
+    """The generation that the node has; any other refusal is raised again."""
+    there = refusal.detail.get("generation")
+    if refusal.code is not Code.STALE_GENERATION or not isinstance(there, int):
+        raise refusal
+    return there
 
 
 async def newer_lease(claim: Claim, context: WorkerContext) -> LeaseReply | None:

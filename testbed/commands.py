@@ -15,7 +15,7 @@ import click
 
 from testbed.home import PI, Home, HomeError, Lock
 
-DRIVERS = ("auto", "bubblewrap", "unshare", "podman", "simulated")
+DRIVERS = ("auto", "machine", "bubblewrap", "unshare", "podman", "simulated")
 DOWN_TIMEOUT = 60  # seconds that `dslice down` waits for the supervisor
 INTERRUPTED = 130  # exit status
 LONGEST_LINE = 10_000  # characters of `dslice doctor`, which lists many processes in one

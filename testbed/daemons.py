@@ -46,6 +46,7 @@ OURS = frozenset(
         "DSLICE_FLOWER_AUTH",
         "DSLICE_FLOWER_LISTEN",
         "DSLICE_FRONTDOOR",
+        "DSLICE_IMAGES",
         "DSLICE_LISTEN",
         "DSLICE_METRICS_LISTEN",
         "DSLICE_METRICS_TOKEN",
@@ -206,6 +207,7 @@ class Layout:
                 "DSLICE_NODE_SITE": node.site,
                 "DSLICE_SLIVER_DRIVER": self.plan.sliver,
                 **NODE_RHYTHM,
+                "DSLICE_IMAGES": str(self.home.images),
                 "DSLICE_SLOTS": str(SLOTS),
                 "DSLICE_MEMORY_MB": str(MEMORY_MB),
             }
@@ -217,6 +219,7 @@ class Layout:
                 **self._member(name, name),
                 "DSLICE_SIMULATED_NODES": str(self.home.service(name) / "nodes.json"),
                 "DSLICE_SIMULATED_LATENCY_MS": str(self.plan.latency),
+                "DSLICE_IMAGES": str(self.home.images),
                 "DSLICE_CONTROL_SOCKET": self.home.socket(f"{name}.sock"),
                 **self._shown(f"{nodes[0].address}:{METRICS_PORT}"),
                 **NODE_RHYTHM,

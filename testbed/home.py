@@ -97,6 +97,11 @@ class Home:
         """Where each daemon shows its metrics: a list for Prometheus (`file_sd_configs`)."""
         return self.directory / "metrics.json"
 
+    @property
+    def images(self) -> Path:
+        """What its nodes' slivers may begin as; made by `dslice image`."""
+        return self.directory / "images"
+
     def service(self, name: str) -> Path:
         """State folder of one daemon; nodes' too."""
         return self.directory / "services" / name

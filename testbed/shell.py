@@ -24,6 +24,7 @@ def settings(home: Home, email: str) -> dict[str, str]:
         "DSLICE_PLC_URL": url(plan, "plc"),
         "DSLICE_SVMD_URL": url(plan, "svmd"),
         "DSLICE_CA_FILE": str(home.ca_file),
+        "DSLICE_IMAGES": str(home.images),
         "DSLICE_METRICS_FILE": str(home.metrics),
         "DSLICE_METRICS_TOKEN_FILE": str(home.secrets / SHOWN),
     }

@@ -11,6 +11,7 @@ from trust.errors import Refusal
 from trust.identity import Identity, Role
 from trust.jws import DocumentType, malformed
 from trust.names import check_slice_name
+from trust.needs import Needs
 
 # The end of year 9999, the last moment that a certificate can name (RFC 5280, 4.1.2.5).
 LAST_MOMENT = 253_402_300_799
@@ -83,6 +84,16 @@ class Claims:
         if not _JTI.fullmatch(value):
             raise self._wrong("jti")
         return value
+
+    def needs(self) -> Needs:
+        """What a slice needs; never nothing, for then the document is of the earlier type."""
+        try:
+            needs = Needs.from_json(self.values.get("needs"))
+        except Refusal as error:
+            raise self._wrong("needs") from error
+        if not needs:
+            raise self._wrong("needs")
+        return needs
 
     def _wrong(self, name: str) -> Refusal:
         return malformed(self.document, f"has a wrong claim {name!r}")

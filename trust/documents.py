@@ -9,6 +9,8 @@ Working  user         PS256      24 h, and the user certificate's end
 Standing user         PS256      the user certificate's end
 ======== ============ ========== ===============================================================
 
+A ticket or lease of a slice that needs something is of a type of its own, with the claim ``needs`` (ADR 37).
+
 Checks come in the order of docs/protocol.md, "Signed documents". Times have whole seconds.
 """
 
@@ -23,7 +25,19 @@ from trust.certificates import PrivateKey
 from trust.claims import Claims
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
-from trust.jws import DELEGATION, LEASE, TICKET, DocumentType, malformed, open_document, sign
+from trust.jws import (
+    DELEGATION,
+    LEASE,
+    LEASE_2,
+    TICKET,
+    TICKET_2,
+    DocumentType,
+    malformed,
+    of_type,
+    open_document,
+    sign,
+)
+from trust.needs import NOTHING, Needs
 from trust.peers import Peer
 from trust.store import TrustStore
 
@@ -49,11 +63,12 @@ class Ticket:
     leaselen: int
     issued_at: datetime
     expires_at: datetime
+    needs: Needs = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A node's receipt: this generation of the slice's sliver there lives until ``expires_at``."""
+    """A node's receipt: this generation of the slice's sliver there lives until ``expires_at``, and has its needs."""
 
     issuer: Identity
     owner: Identity
@@ -63,6 +78,7 @@ class Lease:
     jti: str
     issued_at: datetime
     expires_at: datetime
+    needs: Needs = NOTHING
 
 
 class DelegationKind(StrEnum):
@@ -111,7 +127,7 @@ def sign_ticket(ticket: Ticket, key: PrivateKey, certificate: x509.Certificate) 
         "slice_id": str(ticket.slice_id),
         "leaselen": ticket.leaselen,
     }
-    return sign(TICKET, claims, key, certificate)
+    return sign(TICKET_2 if ticket.needs else TICKET, claims | _needs_claim(ticket), key, certificate)
 
 
 def sign_lease(lease: Lease, key: PrivateKey, certificate: x509.Certificate) -> str:
@@ -122,7 +138,7 @@ def sign_lease(lease: Lease, key: PrivateKey, certificate: x509.Certificate) -> 
         "slice_id": str(lease.slice_id),
         "generation": lease.generation,
     }
-    return sign(LEASE, claims, key, certificate)
+    return sign(LEASE_2 if lease.needs else LEASE, claims | _needs_claim(lease), key, certificate)
 
 
 def sign_delegation(delegation: Delegation, key: PrivateKey, certificate: x509.Certificate) -> str:
@@ -143,8 +159,9 @@ def verify_ticket(token: str, *, store: TrustStore, audience: Identity) -> Ticke
     Raises Refusal: BAD_INPUT malformed, NOT_AUTHENTICATED, REVOKED or NOT_ALLOWED for its signer or another node's
     ticket, TICKET_EXPIRED.
     """
-    claims, signer = _opened(token, TICKET, store)
-    claims.require_exactly((*_TIMES, "aud", "sub", "slice", "slice_id", "leaselen"))
+    claims, signer = _opened(token, of_type(token, TICKET, TICKET_2), store)
+    needs = ("needs",) if claims.document is TICKET_2 else ()
+    claims.require_exactly((*_TIMES, "aud", "sub", "slice", "slice_id", "leaselen", *needs))
     ticket = Ticket(
         issuer=_issuer(claims, signer),
         node=claims.identity("aud", Role.NODE),
@@ -155,6 +172,7 @@ def verify_ticket(token: str, *, store: TrustStore, audience: Identity) -> Ticke
         leaselen=claims.number("leaselen", 1, MAX_LEASELEN),
         issued_at=claims.moment("iat"),
         expires_at=claims.moment("exp"),
+        needs=claims.needs() if needs else NOTHING,
     )
     if ticket.node != audience:
         raise Refusal(Code.NOT_ALLOWED, f"this ticket is for {ticket.node}, not {audience}; use it there")
@@ -169,8 +187,9 @@ def verify_lease(token: str, *, store: TrustStore) -> Lease:
 
     Raises Refusal: BAD_INPUT malformed, NOT_AUTHENTICATED, REVOKED or NOT_ALLOWED for its signer, NOT_ALLOWED expired.
     """
-    claims, signer = _opened(token, LEASE, store)
-    claims.require_exactly((*_TIMES, "sub", "slice", "slice_id", "generation"))
+    claims, signer = _opened(token, of_type(token, LEASE, LEASE_2), store)
+    needs = ("needs",) if claims.document is LEASE_2 else ()
+    claims.require_exactly((*_TIMES, "sub", "slice", "slice_id", "generation", *needs))
     lease = Lease(
         issuer=_issuer(claims, signer),
         owner=claims.identity("sub", Role.USER),
@@ -180,6 +199,7 @@ def verify_lease(token: str, *, store: TrustStore) -> Lease:
         jti=claims.jti(),
         issued_at=claims.moment("iat"),
         expires_at=claims.moment("exp"),
+        needs=claims.needs() if needs else NOTHING,
     )
     _check_times(lease, LEASE, store)
     _check_life(lease, LEASE, MAX_LEASELEN + SKEW)
@@ -224,6 +244,10 @@ def _common(document: Ticket | Lease | Delegation) -> dict[str, object]:
         "exp": int(document.expires_at.timestamp()),
         "jti": document.jti,
     }
+
+
+def _needs_claim(document: Ticket | Lease) -> dict[str, object]:
+    return {"needs": document.needs.to_json()} if document.needs else {}
 
 
 def _opened(token: str, document: DocumentType, store: TrustStore) -> tuple[Claims, Peer]:

@@ -38,12 +38,15 @@ class DocumentType:
 
     @property
     def title(self) -> str:
-        return self.typ.removeprefix("dslice-").removesuffix("+jwt")
+        return self.typ.removeprefix("dslice-").removesuffix("+jwt").removesuffix("-2")
 
 
 TICKET = DocumentType("dslice-ticket+jwt", "ES256", Role.AGENT)
 LEASE = DocumentType("dslice-lease+jwt", "ES256", Role.NODE)
 DELEGATION = DocumentType("dslice-delegation+jwt", "PS256", Role.USER)
+# The same with what the slice needs, where it needs something; beside those above, which older programs read.
+TICKET_2 = DocumentType("dslice-ticket-2+jwt", "ES256", Role.AGENT)
+LEASE_2 = DocumentType("dslice-lease-2+jwt", "ES256", Role.NODE)
 
 # ES256 and PS256 (RFC 7518, 3.4 and 3.5).
 ECDSA, HALF = ec.ECDSA(SHA256()), 32  # bytes of each of the two numbers
@@ -89,6 +92,17 @@ def _read(token: str, document: DocumentType) -> tuple[bytes, dict[str, Any]]:
 @lru_cache(REMEMBERED)
 def _check_signer(token: str, document: DocumentType, certificate: x509.Certificate) -> None:
     _check_signature(token, document, certificate.public_key())
+
+
+def of_type(token: str, *documents: DocumentType) -> DocumentType:
+    """Which of these the token says that it is; the first, as which it is refused, when it says none of them.
+
+    Raises Refusal(BAD_INPUT) for a malformed one.
+    """
+    if len(token) > MAX_TOKEN:
+        raise malformed(documents[0], f"is longer than {MAX_TOKEN} bytes")
+    typ = _object(_parts(token, documents[0])[0], documents[0]).get("typ")
+    return next((each for each in documents if each.typ == typ), documents[0])
 
 
 def open_with_key(token: str, document: DocumentType, public_key: object) -> dict[str, Any]:

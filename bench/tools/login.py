@@ -8,7 +8,7 @@ from bench.tools.stage import Stage
 
 def prepared(stage: Stage, name: str) -> list[str]:
     """A slice of that name with a key on one node; the command line that logs in."""
-    key, config = stage.home.directory / "key", stage.home.directory / "ssh_config"
+    key, config = stage.home.directory / f"key-{name}", stage.home.directory / f"ssh_config-{name}"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     stage.svm("createslice", str(stage.slice_file(name, 1)))
     stage.svm("addkey", name, f"{key}.pub")

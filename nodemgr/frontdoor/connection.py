@@ -374,6 +374,9 @@ class Connection(paramiko.ServerInterface):
 
     def _enter(self, argv: Sequence[str], pty: Pty | None, variables: Mapping[str, str]) -> Session:
         assert self.granted is not None  # noqa: S101 no channel without a login
+        access = self._lookup(self.granted.slice)
+        if access is not None and access.stopped:
+            raise Refusal(Code.NOT_FOUND, access.stopped)
         (host, port), (here, door) = self._ends
         own = {"SSH_CLIENT": f"{host} {port} {door}", "SSH_CONNECTION": f"{host} {port} {here} {door}"}
         return self._context.driver.enter(self.granted.slice, argv, pty=pty, variables={**variables, **own})

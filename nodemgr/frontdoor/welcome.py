@@ -24,6 +24,8 @@ def unwelcome(granted: Access, key: PublicKey, access: Access | None, now: datet
         return f"{name} no longer runs on this node"
     if access.expires_at <= now:
         return f"the lease of {name} on this node has ended"
+    if access.stopped and not granted.stopped:  # who comes while it is stopped may stay to hear why
+        return access.stopped
     return None if held(access, key.blob) else f"your key no longer opens {name}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rpc.files import write_file
 
 _HEADER = 32  # bytes, of SQLite's write-ahead log
+FILE_BYTES = 16 << 10  # what a file system for general use has a file for (mke2fs(8))
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ class Ballast:
 
 
 def free_bytes(folder: Path) -> int:
-    """What the file system of `folder` still takes from who is not root."""
+    """What the file system of `folder` still takes from who is not root. It can be full of files, too: each that it
+    still takes counts as `FILE_BYTES`; some have no such bound."""
     found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    room = found.f_bavail * found.f_frsize
+    return min(room, found.f_favail * FILE_BYTES) if found.f_files else room

@@ -34,6 +34,7 @@ class Database:
     """
 
     def __init__(self, path: Path, reserve: int) -> None:
+        self.path = path
         self._lock = RLock()
         self._changing = False  # whether a transaction is under way; only its thread sees that, by the lock
         self._said: list[Statement] = []  # in it

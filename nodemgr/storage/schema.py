@@ -6,7 +6,7 @@ from nodemgr.storage.databasefile import DatabaseFile, Statement, cannot_write
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
-VERSION = 5
+VERSION = 8
 
 INTERVAL = """CREATE TABLE interval (
     id       TEXT PRIMARY KEY,
@@ -47,15 +47,23 @@ CREATE TABLE lease (
     key_generation INTEGER NOT NULL CHECK (key_generation >= 0),
     keys           TEXT NOT NULL CHECK (keys GLOB '[[]*]'),
     pair_generation INTEGER NOT NULL DEFAULT 0 CHECK (pair_generation >= 0),  -- of the slice's own key pair
+    needs          TEXT NOT NULL DEFAULT '{}' CHECK (needs GLOB '{*}'),  -- what it said that it needs
     CHECK (state = 'leased' OR slice_key IS NOT NULL),
     FOREIGN KEY (jti, owner) REFERENCES burnt
 ) STRICT;
 CREATE TABLE removal (
     slice    TEXT NOT NULL,
     slice_id TEXT NOT NULL,
+    needs    TEXT NOT NULL DEFAULT '{}' CHECK (needs GLOB '{*}'),  -- what it has until it is removed
     PRIMARY KEY (slice, slice_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE stopped (owner TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE power (           -- what was ordered last of a sliver, and why it does not run (`nodemgr/power.py`)
+    slice_id   TEXT PRIMARY KEY,
+    ordered_at INTEGER NOT NULL,   -- microseconds; 0: never
+    since      INTEGER,
+    reason     TEXT NOT NULL       -- '' when its owner had it stopped
+) STRICT, WITHOUT ROWID;
 CREATE TABLE past (
     slice_id   TEXT PRIMARY KEY,
     generation INTEGER NOT NULL CHECK (generation >= 1),
@@ -71,7 +79,11 @@ UPGRADES = {
     1: "ALTER TABLE lease ADD COLUMN pair_generation INTEGER NOT NULL DEFAULT 0 CHECK (pair_generation >= 0)",
     2: "ALTER TABLE past ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
     3: "CREATE INDEX burnt_owner ON burnt (owner, agent)",
-    4: INTERVAL,
+    4: "ALTER TABLE lease ADD COLUMN needs TEXT NOT NULL DEFAULT '{}' CHECK (needs GLOB '{*}')",
+    5: "ALTER TABLE removal ADD COLUMN needs TEXT NOT NULL DEFAULT '{}' CHECK (needs GLOB '{*}')",
+    6: "CREATE TABLE power (slice_id TEXT PRIMARY KEY, ordered_at INTEGER NOT NULL, since INTEGER,"
+    " reason TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    7: INTERVAL,
 }
 
 

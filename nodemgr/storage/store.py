@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from nodemgr.admission import Promised
 from nodemgr.storage.ledger import Ledger
+from nodemgr.storage.power import Power
 from nodemgr.storage.schema import prepare
 from trust.documents import SKEW
 from trust.identity import Identity, Role
+from trust.needs import NOTHING, Needs
 
 KEPT = 7 * 86_400  # seconds that a burnt ticket is remembered past its end, in case a clock steps back
 PAST_KEPT = 90 * 86_400  # seconds that the last generation of a lease that is gone is remembered
@@ -41,6 +44,7 @@ class LeaseRow:
         slice_key: public half of the slice's key pair, one line; None while there is no sliver.
         keys: users' keys, one line each.
         pair_generation: of the pair that slice_key is one half of.
+        needs: what the ticket said that the sliver is to have.
     """
 
     slice: str
@@ -57,6 +61,7 @@ class LeaseRow:
     key_generation: int
     keys: tuple[str, ...]
     pair_generation: int = 0
+    needs: Needs = NOTHING
 
     @property
     def has_sliver(self) -> bool:
@@ -100,10 +105,12 @@ class Store(Ledger):
     def __init__(self, path: Path, node: Identity, reserve: int = 0) -> None:
         super().__init__(path, reserve)
         self._leases: dict[str, LeaseRow] = {}
+        self._needs: dict[str, Needs] = {}  # of those leases that need something
         self._burnt: dict[Identity, dict[str, Burnt]] = {}  # by owner
         self._past: dict[UUID, Past] = {}
-        self._removals: dict[tuple[str, UUID], bool] = {}
+        self._removals: dict[tuple[str, UUID], Needs] = {}
         self._stopped: dict[Identity, bool] = {}
+        self._power: dict[UUID, Power] = {}
         try:
             prepare(self._file, node)
             self._load()
@@ -137,7 +144,7 @@ class Store(Ledger):
     def put(self, lease: LeaseRow) -> None:
         """Insert a lease, or replace the one of its slice."""
         with self.transaction():
-            self._set(self._leases, lease.slice, lease)
+            self.note(lease)
             self._say(_PUT, *_values(lease))
             self._count(lease)
 
@@ -149,11 +156,13 @@ class Store(Ledger):
         """The same for as long as this process lives: the file keeps what it has."""
         with self.transaction():
             self._set(self._leases, lease.slice, lease)
+            self._set(self._needs, lease.slice, lease.needs or None)
 
     def forget(self, lease: LeaseRow, now: datetime) -> None:
         """Drop a lease; its generation stays known, its sliver (if it has one) is to be removed."""
         with self.transaction(ahead=lease.slice):
             self._set(self._leases, lease.slice, None)
+            self._set(self._needs, lease.slice, None)
             self._say("DELETE FROM lease WHERE slice = ?", lease.slice)
             past = Past(max(self.past_generation(lease.slice_id), lease.generation), now, lease.owner)
             self._set(self._past, lease.slice_id, past)
@@ -162,7 +171,7 @@ class Store(Ledger):
             self._bound_past(lease.owner)
             self._settle_account(lease.slice_id, now)
             if lease.slice_key is not None:
-                self.add_removal(lease.slice, lease.slice_id)
+                self.add_removal(lease.slice, lease.slice_id, lease.needs)
 
     def past_generation(self, slice_id: UUID) -> int:
         """The last generation of the slice's earlier leases here, 0 when there was none."""
@@ -177,9 +186,27 @@ class Store(Ledger):
             self._drop_past(slice_id for _, slice_id in sorted(mine)[: max(len(mine) - PAST_OF_OWNER, 0)])
 
     def _drop_past(self, slice_ids: Iterable[UUID]) -> None:
+        """And the orders to those that have no lease now: until here a late one must not come true."""
+        held = {lease.slice_id for lease in self._leases.values()}
         for slice_id in slice_ids:
             self._set(self._past, slice_id, None)
             self._say("DELETE FROM past WHERE slice_id = ?", str(slice_id))
+            if slice_id in self._power.keys() - held:
+                self._set(self._power, slice_id, None)
+                self._say("DELETE FROM power WHERE slice_id = ?", str(slice_id))
+
+    # Orders to slivers
+
+    def power(self, slice_id: UUID) -> Power:
+        with self._lock:
+            return self._power.get(slice_id, Power())
+
+    def set_power(self, slice_id: UUID, power: Power) -> None:
+        with self.transaction():
+            self._set(self._power, slice_id, power)
+            since = None if power.since is None else _seconds(power.since)
+            values = (str(slice_id), power.ordered_at, since, power.reason)
+            self._say("INSERT OR REPLACE INTO power VALUES (?, ?, ?, ?)", *values)
 
     # Tickets
 
@@ -241,10 +268,12 @@ class Store(Ledger):
         with self._lock:
             return sorted(self._removals)
 
-    def add_removal(self, slice: str, slice_id: UUID) -> None:
+    def add_removal(self, slice: str, slice_id: UUID, needs: Needs = NOTHING) -> None:
+        """`needs`: what it has until it is removed."""
         with self.transaction():
-            self._set(self._removals, (slice, slice_id), True)
-            self._say("INSERT INTO removal VALUES (?, ?) ON CONFLICT DO NOTHING", slice, str(slice_id))
+            self._set(self._removals, (slice, slice_id), needs)
+            values = (slice, str(slice_id), json.dumps(needs.to_json()))
+            self._say("INSERT INTO removal VALUES (?, ?, ?) ON CONFLICT DO NOTHING", *values)
 
     def removed(self, slice: str) -> None:
         """The driver has nothing under that name any more."""
@@ -257,6 +286,15 @@ class Store(Ledger):
         """Places that are promised, used, or not yet free again."""
         with self._lock:
             return len(self._leases) + len({slice for slice, _ in self._removals} - self._leases.keys())
+
+    def promised(self) -> Promised:
+        """The same, with the memory and disk of those that said how much."""
+        with self._lock:
+            going = {slice: needs for (slice, _), needs in self._removals.items() if slice not in self._leases}
+            needs = [*self._needs.values(), *going.values()]
+            places = len(self._leases) + len(going)
+        memory = [each.memory_mb for each in needs if each.memory_mb is not None]
+        return Promised(places, places - len(memory), sum(memory), sum(each.disk_mb or 0 for each in needs))
 
     # Owners whom plc has stopped
 
@@ -293,6 +331,7 @@ class Store(Ledger):
         """Have in memory what is on disk."""
         rows = self._file.rows
         self._leases = {row[0]: _lease(row) for row in rows(f"SELECT {_COLUMNS} FROM lease")}  # noqa: S608  # as below
+        self._needs = {slice: lease.needs for slice, lease in self._leases.items() if lease.needs}
         for jti, uri, agent, slice_id, end in rows("SELECT * FROM burnt"):
             owner, issuer = Identity.parse(uri), Identity.parse(agent) if agent else None
             ticket = Burnt(jti, owner, issuer, UUID(slice_id), _moment(end))
@@ -301,8 +340,12 @@ class Store(Ledger):
             # Version 2 did not say whose it was.
             owner = Identity.parse(uri) if uri else NOBODY
             self._past[UUID(slice_id)] = Past(generation, _moment(ended_at), owner)
-        self._removals = {(row[0], UUID(row[1])): True for row in rows("SELECT * FROM removal")}
+        removals = rows("SELECT slice, slice_id, needs FROM removal")
+        self._removals = {(row[0], UUID(row[1])): Needs.from_json(json.loads(row[2])) for row in removals}
         self._stopped = {Identity.parse(row[0]): True for row in rows("SELECT owner FROM stopped")}
+        for slice_id, ordered_at, since, reason in rows("SELECT * FROM power"):
+            moment = None if since is None else _moment(since)
+            self._power[UUID(slice_id)] = Power(ordered_at, moment, reason)
         self._load_intervals()
         with self.transaction(ahead=""):  # leases of an earlier version count from now on
             for lease in self._leases.values():
@@ -332,6 +375,7 @@ def _values(lease: LeaseRow) -> Sequence[object]:
         lease.key_generation,
         json.dumps(lease.keys),
         lease.pair_generation,
+        json.dumps(lease.needs.to_json()),
     )
 
 
@@ -342,6 +386,7 @@ def _lease(row: Sequence[Any]) -> LeaseRow:
     found["via"] = Identity.parse(found["via"]) if found["via"] else None
     found["expires_at"] = _moment(found["expires_at"])
     found["keys"] = tuple(json.loads(found["keys"]))
+    found["needs"] = Needs.from_json(json.loads(found["needs"]))
     return LeaseRow(**found)
 
 

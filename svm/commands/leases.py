@@ -50,4 +50,4 @@ def expirations(name: str, as_table: bool) -> None:
 
 
 def _leased(sliver: dict[str, Any]) -> bool:
-    return sliver["state"] in ("leased", "running") and sliver["expires_at"] is not None
+    return sliver["state"] in ("leased", "running", "stopped") and sliver["expires_at"] is not None

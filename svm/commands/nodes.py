@@ -15,11 +15,12 @@ from svm.health import Around, Worry, renewal_end, running, worries
 from svm.output import MAX_LINE, json_line, line, rows, say
 from svm.session import connect
 from trust.errors import printable
+from trust.needs import words
 
 if TYPE_CHECKING:
     from svm.client import Svmd
 
-COLOURS = {"running": "green", "expired": "red", "deleting": "yellow"}
+COLOURS = {"running": "green", "stopped": "yellow", "died": "red", "expired": "red", "deleting": "yellow"}
 
 
 @click.command()
@@ -98,6 +99,8 @@ def _about(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"autorenew on{f' until {stamp(end)}' if end else ''}")
     if found["heal"]:
         lines.append("heal on")
+    if found.get("needs"):
+        lines.append(f"each sliver has {words(found['needs'])}")
     return lines + [f"key {_fingerprint(key)}" for key in found["keys"]]
 
 
@@ -110,5 +113,6 @@ def _fingerprint(text: str) -> str:
 
 def _row(sliver: Mapping[str, Any], now: datetime, leaselen: int) -> tuple[str, ...]:
     end = datetime.fromisoformat(sliver["expires_at"]) if sliver["expires_at"] else None
-    state = click.style(sliver["state"], fg=COLOURS.get(sliver["state"]))
-    return sliver["node"], sliver["name"], state, left(end, now, leaselen), printable(sliver["last_error"] or "")
+    state = "died" if sliver["state"] == "stopped" and sliver.get("died_at") else sliver["state"]
+    shown = click.style(state, fg=COLOURS.get(state))
+    return sliver["node"], sliver["name"], shown, left(end, now, leaselen), printable(sliver["last_error"] or "")

@@ -1,4 +1,4 @@
-"""deleteslice, clean, slices: whole slices."""
+"""deleteslice, shrink, clean, slices: whole slices, and what is given back of them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,32 +6,52 @@ from typing import Any
 
 import click
 
-from svm.arguments import SLICE
+from svm.arguments import SLICE, nodes
 from svm.columns import stamp, table
+from svm.exit_codes import FAILED
 from svm.files import forget_slice, known_slices
 from svm.flags import current, flags
 from svm.health import running
-from svm.output import NodeResult, json_line, line, rows
+from svm.output import NodeResult, json_line, line, rows, say
 from svm.request import Request
-from svm.retry import same_again
-from svm.session import connect, perform
+from svm.retry import LEFT_TO_ITSELF, same_again
+from svm.session import ask, connect, perform, somebody_is_there
 
 
 @click.command()
 @click.argument("name", type=SLICE, metavar="SLICE")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, as where no terminal is there to answer.")
 @flags
-def deleteslice(name: str) -> int:
+def deleteslice(name: str, yes: bool) -> int:
     """Delete a slice: its VMs, its tickets, its name."""
     given = current()
     svmd = connect()
+    if not yes and somebody_is_there() and not _agrees(svmd.slice(name)):
+        say(f"{name} stays as it is")
+        return FAILED
 
     def retry(_failures: list[NodeResult]) -> list[str]:
-        return [*same_again(given), "What could not be reached ends by itself, with its lease at the latest."]
+        return [*same_again(given), LEFT_TO_ITSELF]
 
     status, report = perform(svmd, Request("deleteslice", name), retry)
     if not report.failed:
         forget_slice(svmd.home.directory, name)
     return status
+
+
+@click.command()
+@click.argument("name", type=SLICE, metavar="SLICE")
+@click.argument("words", nargs=-1, required=True, metavar="NODE...")
+@flags
+def shrink(name: str, words: tuple[str, ...]) -> int:
+    """Give back some of a slice's nodes.
+
+    Their VMs end, with all that is in them. createslice with a smaller numnodes chooses the nodes itself.
+    """
+    given = nodes(words)
+    if not given:
+        raise click.UsageError("name the nodes that are to go")
+    return ask(Request("shrink", name, nodes=given), lambda _failures: [LEFT_TO_ITSELF])
 
 
 @click.command()
@@ -66,6 +86,15 @@ def slices() -> None:
         table(("SLICE", "STATE", "NODES", "FIRST LEASE ENDS", "AUTORENEW"), [_row(each) for each in found])
     else:
         line("no slices; make one with: svm createslice FILE")
+
+
+def _agrees(found: Mapping[str, Any]) -> bool:
+    """Whether the user means it; asked only where something is left to lose."""
+    if found["state"] != "open":
+        return True
+    held = sum(count for state, count in found["nodes"].items() if state not in ("expired", "deleting"))
+    what = f"Delete {found['name']} with all that is on its {held} {'node' if held == 1 else 'nodes'}?"
+    return not held or click.confirm(what, err=True)
 
 
 def _row(found: Mapping[str, Any]) -> tuple[str, ...]:

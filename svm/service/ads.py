@@ -16,6 +16,7 @@ from svm.service.bodies import PlanBody
 from svm.service.context import Service
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.needs import NOTHING
 from trust.peers import Peer
 
 Found = list[tuple[str, Ad]]
@@ -104,12 +105,14 @@ async def _plan(session: Session, entries: Sequence[AgentEntry], body: PlanBody,
     available = 0
     for entry in entries:
         missing, taken = body.numnodes - len(found), [ad.address for _, ad in found]
+        needs = body.needs or NOTHING
         ask_for = partial(
             AgentClient(session, entry.url, entry.identity).plan,
             owner=owner,
             slice=body.slice,
             ips=body.ips,
             exclude=taken,
+            needs=needs.of_digest(found[0][1].digest(needs)) if found else needs,
         )
         try:
             planned = await ask_for(numnodes=missing)

@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainValidator,
     Tag,
     model_validator,
 )
@@ -26,6 +27,7 @@ from trust.documents import MAX_LEASELEN
 from trust.errors import Refusal
 from trust.jws import MAX_TOKEN
 from trust.names import check_slice_name
+from trust.needs import NOTHING, Needs, needed
 from trust.sshkeys import parse_public_key
 
 MAX_NODES = 100_000
@@ -50,6 +52,12 @@ def _slice_name(text: str) -> str:
         raise ValueError(refusal.reason) from refusal
 
 
+def _without_digest(needs: Needs) -> Needs:
+    if needs.digest is not None:
+        raise ValueError("which digest an image has is the agent's to say; name the image only")
+    return needs
+
+
 Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
 SliceName = Annotated[str, Field(max_length=64), AfterValidator(_slice_name)]
 Addresses = Annotated[list[Address], Field(max_length=MAX_LISTED)]
@@ -67,9 +75,10 @@ class SpecBody(BaseModel):
     numnodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
     leaselen: Annotated[int, Field(ge=1, le=MAX_LEASELEN)]
     ips: Addresses = []
+    needs: Annotated[Needs, PlainValidator(needed), AfterValidator(_without_digest)] | None = None
 
     def spec(self) -> SliceSpec:
-        return SliceSpec(self.numnodes, self.leaselen, tuple(self.ips))
+        return SliceSpec(self.numnodes, self.leaselen, tuple(self.ips), self.needs or NOTHING)
 
 
 class OperationBody(BaseModel):
@@ -108,6 +117,10 @@ class _FileBody(_SliceBody):
 
 class _NodesBody(_SliceBody):
     nodes: Addresses = []
+
+
+class _TheseNodesBody(_SliceBody):
+    nodes: Annotated[list[Address], Field(min_length=1, max_length=MAX_LISTED)]
 
 
 class _KeysBody(_SliceBody):
@@ -157,6 +170,7 @@ _BODIES: dict[Takes, type[OperationBody]] = {
     Takes.FILE: _FileBody,
     Takes.FILE_AND_OPTIONS: _CreationBody,
     Takes.NODES: _NodesBody,
+    Takes.THESE_NODES: _TheseNodesBody,
     Takes.KEYS: _KeysBody,
     Takes.STANDING: _DelegateBody,
     Takes.AUTORENEW: _AutorenewBody,
@@ -216,4 +230,6 @@ def _members(found: Operation | Event | Slice | Sliver, *without: str) -> dict[s
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, Needs):
+        return value.to_json()
     return str(value) if isinstance(value, UUID) else value

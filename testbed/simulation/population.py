@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from agent.client import FrontDoor
 from nodemgr.advertise import Location
 from nodemgr.api import at
+from nodemgr.images import Images
 from nodemgr.node import Node
 from nodemgr.settings import SimulationSettings
 from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_key
@@ -76,6 +77,7 @@ class SimulatedNode:
             capacity=capacity,
             agents=frozenset(settings.agent_urls),
             grace=settings.grace,
+            images=Images(settings.images_folder),
         )
         door = FrontDoor(row.address, SSH_PORT, simulated_host_key(folder))
         context = tls.server_context(credentials)

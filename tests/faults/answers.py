@@ -109,7 +109,7 @@ def _call(asked: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[tuple[st
     words = asked["path"].split("/")[1:]
     what = {
         ("POST", 1): What.GRANT,
-        ("POST", 3): What.RENEW,
+        ("POST", 3): What.RENEW if words[-1] == "renew" else None,
         ("PUT", 3): What.KEYS if words[-1] == "access" else None,
         ("DELETE", 2): What.DELETE,
     }.get((asked["method"], len(words)))

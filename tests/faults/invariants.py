@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.faults.evidence import Evidence, Lease, Row
 
-LIVE = ("leased", "running")
+LIVE = ("leased", "running", "stopped")
 EXPIRY_ROUNDS = 3
 """Seconds that a node may take to notice that a lease and its grace are over."""
 
@@ -52,6 +52,8 @@ def _compared(row: Row, lease: Lease | None, found: Evidence) -> Iterator[Breach
         return
     if row.state == "running" and (row.slice, row.slice_id, row.node) not in found.slivers:
         yield Breach("lost", where, "running in the table, no sliver at the node")
+    if (row.state, lease.state) in (("running", "leased"), ("stopped", "running")):
+        yield Breach("lost", where, f"{row.state} in the table, {lease.state} at the node")
     if row.state == "running" and lease.keys < row.wanted_keys:
         yield Breach("lost", where, f"key set {lease.keys} at the node, {row.wanted_keys} wanted")
     if row.state == "running" and lease.pair < row.pair:

@@ -22,7 +22,10 @@ from trust.sshkeys import new_ssh_key_pair
 REPEATABLE = ("addkey", "renewslice", "nukekeys")
 """Verbs that may be asked for as often as one likes, so that there is work for as long as the fault lasts."""
 VERBS = ("createslice", "addkey", "renewslice", "deleteslice")
-ALL_VERBS = ("createslice", "addkey", "renewslice", "delkey", "nukekeys", "rekey", "deleteslice")
+ALL_VERBS = (
+    *("createslice", "addkey", "renewslice", "delkey", "nukekeys", "rekey"),
+    *("stop", "start", "restart", "deleteslice"),
+)
 ACCEPTED_WITHIN = 90
 PASSING = (Code.UNREACHABLE, Code.TIMEOUT, Code.INTERNAL, Code.CRL_STALE, Code.WRONG_CERTIFICATE)
 LEASELEN = 3_600
@@ -31,12 +34,18 @@ LEASELEN = 3_600
 _WITH_KEYS = """SELECT DISTINCT x.name FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
     WHERE x.name = ANY(%s) AND x.state = 'open' AND ((v.state = 'running' AND v.key_generation < x.key_generation)
         OR (SELECT count(*) FROM svm.slice_key k WHERE k.slice = x.id) {than})"""
+_NOT = """SELECT DISTINCT x.name FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
+    WHERE x.name = ANY(%s) AND v.state <> '{state}'"""
 _UNDONE = {
     "delkey": _WITH_KEYS.format(than="> 1"),
     "nukekeys": _WITH_KEYS.format(than="> 0"),
     "rekey": """SELECT DISTINCT x.name FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
         WHERE x.name = ANY(%s) AND (x.pair_wanted = 0 OR x.pair_generation < x.pair_wanted
             OR (v.state = 'running' AND v.pair_generation < x.pair_wanted))""",
+    "stop": _NOT.format(state="stopped"),
+    "start": _NOT.format(state="running"),
+    "restart": """SELECT n FROM unnest(%s::text[]) AS w(n) WHERE NOT EXISTS (SELECT 1 FROM svm.operation o
+        WHERE o.slice_name = n AND o.verb = 'restart' AND o.outcome = 'done')""",
     "heal": "SELECT name FROM svm.slice WHERE name = ANY(%s) AND NOT heal",
     "createslice": """SELECT n FROM unnest(%s::text[], %s::int[]) AS w(n, m) WHERE m > (SELECT count(*)
         FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id WHERE x.name = n AND v.state = 'running')""",

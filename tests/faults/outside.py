@@ -108,7 +108,7 @@ def _first_process_dies(stack: Stack, life: Life) -> list[Breach]:
 
     def seen() -> bool:
         stack.knock("reconcile-all")
-        return set(_states(stack, life, "leased")) >= set(dead)
+        return set(_states(stack, life, "stopped")) >= set(dead)
 
     if not settled(seen, CONVERGED_WITHIN, pause=2):
         found.append(Breach("lost", life.names[0], "slivers that have ended are said to run"))

@@ -28,11 +28,11 @@ def bwrap_command(hostname: str, view: Sequence[Entry], *, nameless: bool = Fals
     apart += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"] if nameless else []
     mounts = [word for entry in view for word in _words(entry)]
     # An IPC namespace's root may turn that namespace's switches, hence /proc/sys read-only.
-    special = ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"]
-    special += _words(Tmpfs("/dev/shm", SHM_BYTES, 0o1777))  # noqa: S108
+    proc = ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]
+    special = ["--dev", "/dev", *_words(Tmpfs("/dev/shm", SHM_BYTES, 0o1777))]  # noqa: S108
     closed = ["--remount-ro", "/dev", *([] if nameless else ["--remount-ro", "/"])]
     first = NAMELESS if nameless else KEEPER
-    return [program("bwrap"), *apart, *mounts, *special, *closed, "--as-pid-1", "--info-fd", "3", "--", *first]
+    return [program("bwrap"), *apart, *proc, *mounts, *special, *closed, "--as-pid-1", "--info-fd", "3", "--", *first]
 
 
 def _words(entry: Entry) -> list[str]:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 from pathlib import Path
 
 from nodemgr.slivers.drivers.bubblewrap import BubblewrapDriver
 from nodemgr.slivers.drivers.driver import Driver
+from nodemgr.slivers.drivers.machine import MachineDriver
 from nodemgr.slivers.drivers.unshare import UnshareDriver
 from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT
 from trust.errors import Code, Refusal
 
-_DRIVERS = {driver.name: driver for driver in (BubblewrapDriver, UnshareDriver)}
+log = logging.getLogger(__name__)
+_DRIVERS = {driver.name: driver for driver in (MachineDriver, BubblewrapDriver, UnshareDriver)}
 
 
 def open_driver(name: str, directory: Path) -> Driver:
-    """The driver `name` (auto, bubblewrap, unshare, podman) over the node manager's folder for slivers.
+    """The driver `name` (auto, machine, bubblewrap, unshare, podman) over the node manager's folder for slivers.
 
     Raises:
         Refusal: BAD_INPUT for another name (`simulated` is not made here); INTERNAL when this host cannot run it.
     """
+    if name == "auto" and os.geteuid() == 0:
+        try:
+            return MachineDriver(directory)
+        except Refusal as refusal:
+            log.warning("slivers have no root of their own here: %s", refusal.reason)
     if name == "auto":
         name = "bubblewrap" if shutil.which("bwrap", path=HELPER_ENVIRONMENT["PATH"]) else "unshare"
     if name == "podman":
@@ -28,4 +37,6 @@ def open_driver(name: str, directory: Path) -> Driver:
         return PodmanDriver(directory)
     if name in _DRIVERS:
         return _DRIVERS[name](directory)
-    raise Refusal(Code.BAD_INPUT, f"there is no sliver driver {name!r}; take auto, bubblewrap, unshare or podman")
+    raise Refusal(
+        Code.BAD_INPUT, f"there is no sliver driver {name!r}; take auto, machine, bubblewrap, unshare or podman"
+    )

@@ -65,10 +65,12 @@ class Likeness:
     hostname: str
     memory_mb: int
     processes: int
+    disk_mb: int | None = None
+    image: Image | None = None
 
     @classmethod
     def of(cls, spec: SliverSpec) -> Self:
-        return cls(spec.hostname, spec.memory_mb, spec.processes)
+        return cls(spec.hostname, spec.memory_mb, spec.processes, spec.disk_mb, spec.image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,20 @@ class Driver(Protocol):
 
     @property
     def name(self) -> str:
-        """`bubblewrap`, `unshare`, `podman` or `simulated`."""
+        """`machine`, `bubblewrap`, `unshare`, `podman` or `simulated`."""
 
     @property
     def simulated(self) -> bool:
         """True when there is nothing to log in to; shown wherever the node is."""
+
+    @property
+    def quota(self) -> str:
+        """How far a sliver's files are bounded: `hard` (the kernel stops at its disk's size), `watched` (it is stopped
+        when the node's disk is full) or `none`."""
+
+    @property
+    def images(self) -> bool:
+        """Whether its slivers have a root file system of their own, which may begin as an image."""
 
     async def create(self, spec: SliverSpec) -> None:
         """Make and start the sliver. One that is there under the same slice_id stays as it is (but runs afterwards),
@@ -191,8 +202,12 @@ class Driver(Protocol):
             Refusal: NOT_FOUND when there is no such running sliver; NOT_ALLOWED on a simulated node.
         """
 
+    async def bound_memory(self) -> None:
+        """One look at what slivers have in memory, where no control group bounds it; to be called every second."""
+
     async def end_holders(self, port: int) -> Sequence[str]:
         """End the processes inside slivers that hold a TCP port of this host; the slices whose they were."""
 
-    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
-        """Replace the two read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and ssh_config."""
+    def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
+        """Replace the three read-only files that every sliver sees as /etc/ssh/ssh_known_hosts and ssh_config, and as
+        /etc/hosts."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import Likeness
 from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside.folder import Record
-from nodemgr.slivers.inside.view import Entry
-from nodemgr.slivers.limits import cgroups
+from nodemgr.slivers.inside.view import Bind, Entry
+from nodemgr.slivers.limits import cgroups, resident, seccomp
+from nodemgr.slivers.limits.cgroups import Ceilings
+from nodemgr.slivers.limits.meminfo import write_meminfo
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program, staged
@@ -32,7 +35,12 @@ class KeeperDriver(LocalDriver):
         for tool in self.tools:
             program(tool)
         self._cgroups = cgroups.available(directory)
+        self._filter = seccomp.available()
+        # The program that makes the sliver's own user namespace is under it already; a switch closes others.
+        self._first_filter = seccomp.available(user_namespaces=True)
         super().__init__(directory)
+        if self._cgroups:
+            self._cgroups.sweep()
 
     def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
         """The command that makes the namespaces and the view, and runs `launch.KEEPER` (or `NAMELESS`) in them as PID
@@ -40,22 +48,23 @@ class KeeperDriver(LocalDriver):
         raise NotImplementedError
 
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
-        prefix, view = staged(view, record.host_uid)
         try:
-            command = self.keeper_command(_hostname(record.hostname), view, nameless=False)
-            keeper = launch([*prefix, *command], self.mark + record.slice)
+            join, view = self._bounded(record.slice, ceilings(record), view)
+            prefix, view = staged(view, record.host_uid)
+            command = self.keeper_command(hostname(record.hostname), view, nameless=False)
+            keeper = launch([*join, *prefix, *command], self.mark + record.slice, self._first_filter)
             close_user_namespaces(keeper.pid, record.host_uid)
-            self._limit(record, keeper)
         except BaseException:
             self.end_unrecorded((), record.slice)
             raise
         return keeper
 
     def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Nameless:
-        prefix, view = staged(view, host_uid)
-        command = self.keeper_command(_hostname(like.hostname), view, nameless=True)
         try:
-            first = launch_nameless([*prefix, *command], self.mark + name)
+            join, view = self._bounded(name, Ceilings(like.memory_mb, like.processes), view)
+            prefix, view = staged(view, host_uid)
+            command = self.keeper_command(hostname(like.hostname), view, nameless=True)
+            first = launch_nameless([*join, *prefix, *command], self.mark + name, self._first_filter)
         except BaseException:
             self.end_unrecorded((), name)
             raise
@@ -67,30 +76,55 @@ class KeeperDriver(LocalDriver):
         return first
 
     def name_first(self, first: Nameless, record: Record) -> None:
-        self._limit(record, first.process)
+        if self._cgroups and (group := self._cgroups.name(first.process.pid)):
+            self._cgroups.limit(group, ceilings(record))
         first.call(record.slice, self.mark + record.slice)
 
     def end_first(self, first: Nameless, slice: str | None = None) -> None:
-        first.streams.close()
-        first.process.kill()
-        if slice is not None and self._cgroups:
-            self._cgroups.drop(slice)
+        try:
+            self._end(first.process)  # before its streams, whose end would end it, and nothing would tell its group
+        finally:
+            first.streams.close()
 
     def let_go(self, slice: str, keeper: Process) -> None:
         inside = namespace(keeper.pid, "pid")  # not to be had any more once it is dying
-        keeper.kill(unblock=lambda: cut_off(entrants(inside) if inside else []))
-        if self._cgroups:
-            self._cgroups.drop(slice)
+        self._end(keeper, lambda: cut_off(entrants(inside) if inside else []))
 
-    def _limit(self, record: Record, keeper: Process) -> None:
+    def _end(self, first: Process, unblock: Callable[[], None] = lambda: None) -> None:
+        group = self._cgroups.name(first.pid) if self._cgroups else None
+        first.kill(unblock)
         if self._cgroups:
-            limits = {"memory_mb": record.memory_mb, "processes": record.processes}
-            self._cgroups.hold(record.slice, keeper.pid, **limits)
+            self._cgroups.drop(group)
+
+    def _delete(self, slice: str) -> None:
+        super()._delete(slice)
+        if self._cgroups:  # that of a first process that died by itself is still there
+            self._cgroups.sweep(os.listdir(self.directory))
+
+    def _bounded(self, name: str, ceilings: Ceilings, view: Sequence[Entry]) -> tuple[tuple[str, ...], Sequence[Entry]]:
+        """The command prefix with which the sliver in folder `name` is born in a group of its own; the view with what
+        tells its share."""
+        own = [Bind(write_meminfo(self.directory / name, ceilings.memory_mb), "/proc/meminfo")]
+        if self._cgroups is None:
+            return (), [*view, *own]
+        join = self._cgroups.make(name, ceilings)
+        own += [
+            Bind(folder, f"/sys/fs/cgroup/{kind}".rstrip("/")) for kind, folder in self._cgroups.shown(name).items()
+        ]
+        return join, [*view, *own]
+
+    async def bound_memory(self) -> None:
+        if self._cgroups is None:
+            await self._read(lambda: resident.look(self._kept()))
+
+    def _kept(self) -> list[resident.Bounded]:
+        kept = {slice: (keeper, self._existing(slice)[1]) for slice, keeper in self._recorded().items()}
+        return [resident.Bounded(slice, keeper, record.memory_mb) for slice, (keeper, record) in kept.items()]
 
     def door(self, record: Record, keeper: Process) -> NamespaceDoor:
-        join = self._cgroups.join(record.slice) if self._cgroups else ()
-        limits = rlimits(record.memory_mb, record.processes)
-        return NamespaceDoor(record.slice, keeper.pid, record.host_uid, join, limits)
+        join = self._cgroups.join(self._cgroups.name(keeper.pid)) if self._cgroups else ()
+        limits = rlimits(ceilings(record), grouped=bool(join))
+        return NamespaceDoor(record.slice, keeper.pid, record.host_uid, join, limits, self._filter)
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
         inside = namespace(keeper.pid, "pid")
@@ -109,7 +143,11 @@ class KeeperDriver(LocalDriver):
             raise stuck
 
 
-def _hostname(given: str) -> str:
+def ceilings(record: Record) -> Ceilings:
+    return Ceilings(record.memory_mb, record.processes, record.cpu)
+
+
+def hostname(given: str) -> str:
     """As the kernel takes it and bwrap too."""
     return given.replace("_", "-")
 

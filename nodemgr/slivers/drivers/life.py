@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, Pty, SliverSpec
+from nodemgr.slivers.drivers.furnish import Furnisher
 from nodemgr.slivers.drivers.pool import First, Pool
 from nodemgr.slivers.inside import etc, folder
 from nodemgr.slivers.inside.folder import Record, SliverFolder
@@ -39,7 +40,7 @@ T = TypeVar("T")
 MOST_AT_WORK = 64  # slivers at once; one whose call is stuck counts
 
 
-class LocalDriver:
+class LocalDriver(Furnisher):
     """A driver whose slivers run on this host (`nodemgr.slivers.drivers.driver.Driver`).
 
     Args:
@@ -51,6 +52,8 @@ class LocalDriver:
 
     name = ""
     simulated = False
+    quota = "watched"
+    images = False
 
     def __init__(self, directory: Path) -> None:
         leave_session_keyring()
@@ -61,7 +64,7 @@ class LocalDriver:
         self.mark = f"{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]}/"
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()
-        self._uids = hostuids.available(self.directory)
+        self._uids = self.host_uids()
         self._given: set[int] = set()
         self._begun: set[str] = set()
         self._stuck = False  # a first process may be there that this driver did not begin
@@ -71,7 +74,9 @@ class LocalDriver:
         self._ssh.mkdir(exist_ok=True)
         self._ssh.chmod(0o755)
         if not (self._ssh / "ssh_config").exists():
-            self.write_host_files("", "")
+            self.write_host_files("", "", etc.LOCALHOST)
+        if not (self._ssh / "hosts").exists():  # of an earlier version, which had none
+            replace_file(self._ssh / "hosts", etc.LOCALHOST.encode(), 0o644)
         folder.sweep(self.directory)
         self._end_strays()
         self._pool = Pool(self)
@@ -145,10 +150,14 @@ class LocalDriver:
     async def ended(self, slices: Collection[str]) -> Sequence[str]:
         return await self._read(lambda: [slice for slice in slices if self._ended(slice)])
 
+    async def bound_memory(self) -> None:
+        """Control groups do."""
+
     async def end_holders(self, port: int) -> Sequence[str]:
         return await asyncio.to_thread(self._end_holders, port)
 
-    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
+    def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
+        replace_file(self._ssh / "hosts", hosts.encode(), 0o644)
         replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
         replace_file(self._ssh / "ssh_config", etc.ssh_config(ssh_config).encode(), 0o644)
 
@@ -216,17 +225,17 @@ class LocalDriver:
         self._stop(spec.slice)
         record = Record.of(spec, sliver.owner())
         sliver.write(record)
-        etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
-        etc.write_slice_key(sliver.etc, spec.private_key, spec.public_key, record.host_uid)
+        self.furnish(sliver, etc.Names(record.slice, record.hostname))
+        self.write_key(sliver, spec.private_key, spec.public_key, record.host_uid)
         return record
 
     def _make(self, sliver: SliverFolder, spec: SliverSpec) -> None:
         record = Record.of(spec, self.give_uid())
         try:
             sliver.make(record.host_uid)
-            etc.write_authorized_keys(sliver.home, record.slice, record.host_uid)
-            etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
-            etc.write_slice_key(sliver.etc, spec.private_key, spec.public_key, record.host_uid)
+            self.make_home(sliver, record)
+            self.furnish(sliver, etc.Names(record.slice, record.hostname))
+            self.write_key(sliver, spec.private_key, spec.public_key, record.host_uid)
             sliver.write(record)
         finally:
             self.uid_is_written(record.host_uid)
@@ -250,8 +259,7 @@ class LocalDriver:
         sliver, record = self._existing(slice)
         if self._keeper(slice) is not None:
             return
-        etc.write_etc(sliver.etc, etc.Names(record.slice, record.hostname))
-        etc.write_first_process(sliver.etc, record.host_uid)
+        self.furnish(sliver, etc.Names(record.slice, record.hostname))
         self.begun(slice)
         keeper = self.hold(record, entries(slice, self.folders(sliver)))
         try:
@@ -305,7 +313,7 @@ class LocalDriver:
 
     def _set_slice_key(self, slice: str, private_key: str, public_key: str) -> None:
         sliver, record = self._existing(slice)
-        etc.write_slice_key(sliver.etc, private_key, public_key, record.host_uid)
+        self.write_key(sliver, private_key, public_key, record.host_uid)
 
     def _existing(self, slice: str) -> tuple[SliverFolder, Record]:
         sliver = SliverFolder(self.directory, slice)

@@ -27,6 +27,8 @@ from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside.etc import environment
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry, Symlink, Tmpfs
+from nodemgr.slivers.limits.cgroups import Ceilings
+from nodemgr.slivers.limits.meminfo import write_meminfo
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import KEEPER, program, when_settled, words
@@ -85,8 +87,11 @@ class PodmanDriver(LocalDriver):
         if record.host_uid is None and os.geteuid() == 0:
             raise Refusal(Code.INTERNAL, "root needs a host uid for each sliver, and this container has none to give")
         self._remove(record.slice)
+        told = Bind(write_meminfo(self.directory / record.slice, record.memory_mb), "/proc/meminfo")
         try:
-            return self._run(record, specification(record, view, self._image, self._name(record.slice), self.mark))
+            return self._run(
+                record, specification(record, [*view, told], self._image, self._name(record.slice), self.mark)
+            )
         except BaseException:
             self._remove(record.slice)
             raise
@@ -110,7 +115,7 @@ class PodmanDriver(LocalDriver):
         self._remove(slice)
 
     def door(self, record: Record, keeper: Process) -> ContainerDoor:
-        limits = rlimits(record.memory_mb, record.processes)
+        limits = rlimits(Ceilings(record.memory_mb, record.processes), grouped=True)
         return ContainerDoor(record.slice, keeper.pid, record.host_uid, self._runc, self._id(record.slice), limits)
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
@@ -201,13 +206,21 @@ class ContainerDoor:
     container: str
     limits: tuple[str, ...]
     hands_over: ClassVar[bool] = False
+    filter: ClassVar[bytes] = b""
+
+    @property
+    def terminal_owner(self) -> tuple[int, int] | None:
+        return None if self.host_uid is None else (self.host_uid, self.host_uid)
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return environment(self.slice, variables)
 
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
     ) -> list[str]:
         """runc makes each command lead a session without a terminal; the first one it opens is then its own. The
         container may have been made before its slice was known, hence the whole environment."""
-        whole = environment(self.slice, variables)
+        whole = self.environment(variables)
         own = [word for name, value in whole.items() for word in ("--env", f"{name}={value}")]
         own += ["--preserve-fds", str(kept)] if kept else []
         path = f"/dev/pts/{terminal.number}" if terminal else ""
@@ -232,6 +245,7 @@ def specification(record: Record, view: Sequence[Entry], image: str, name: str, 
         "resource_limits": {
             "memory": {"limit": record.memory_mb * _MIB, "swap": record.memory_mb * _MIB},
             "pids": {"limit": record.processes + _SPARE_PROCESSES},
+            "cpu": {"shares": record.cpu * 1024 // 100},
         },
         "mounts": [mount for entry in [*view, Tmpfs("/sys", 4096)] if (mount := _mount(entry)) is not None],
         "labels": {_LABEL: mark},

@@ -55,6 +55,11 @@ class Preparing(Protocol):
     def give_uid(self) -> int | None: ...
     def uid_is_written(self, uid: int | None) -> None: ...
     def folders(self, sliver: SliverFolder) -> Folders: ...
+    def furnish(self, sliver: SliverFolder, names: etc.Names) -> None: ...
+    def write_names(self, sliver: SliverFolder, names: etc.Names) -> None: ...
+    def write_key(
+        self, sliver: SliverFolder, private: str, public: str, host_uid: int | None, *, durable: bool = True
+    ) -> list[Path]: ...
     def begun(self, slice: str) -> None: ...
 
 
@@ -125,8 +130,8 @@ class Pool:
         """All that makes it that slice's. What must be on disk goes there at once: one after the other, these five
         would take most of the time of a claim."""
         folder = prepared.folder
-        etc.write_names(folder.etc, etc.Names(record.slice, record.hostname))
-        keys = etc.write_slice_key(folder.etc, spec.private_key, spec.public_key, record.host_uid, durable=False)
+        self._driver.write_names(folder, etc.Names(record.slice, record.hostname))
+        keys = self._driver.write_key(folder, spec.private_key, spec.public_key, record.host_uid, durable=False)
         stored = folder.write(record, durable=False)
         folder.write_keeper(prepared.first.process)
         list(self._syncs.map(sync, (*keys, keys[0].parent, stored, stored.parent)))
@@ -164,8 +169,7 @@ class Pool:
         folder = SliverFolder.nameless(self._driver.directory, uid)
         try:
             folder.make(uid)
-            etc.write_etc(folder.etc, etc.Names("nameless", like.hostname))
-            etc.write_first_process(folder.etc, uid)
+            self._driver.furnish(folder, etc.Names("nameless", like.hostname))
             view = entries(None, self._driver.folders(folder))
             return Prepared(folder, uid, like, self._driver.prepare_first(folder.path.name, like, uid, view))
         except BaseException:

@@ -46,6 +46,8 @@ class SimulatedDriver:
     failing: str | None = None
     name: str = field(default="simulated", init=False)
     simulated: bool = field(default=True, init=False)
+    quota: str = field(default="none", init=False)
+    images: bool = field(default=True, init=False)  # as good as any other
 
     def __post_init__(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,11 +110,14 @@ class SimulatedDriver:
         del argv, pty
         raise Refusal(Code.NOT_ALLOWED, f"{slice} is on a simulated node, where nobody can log in; take a real one")
 
+    async def bound_memory(self) -> None:
+        """Nothing runs."""
+
     async def end_holders(self, port: int) -> Sequence[str]:
         del port
         return ()
 
-    def write_host_files(self, known_hosts: str, ssh_config: str) -> None:
+    def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
         """Nobody would read them."""
 
     async def _change(self) -> None:

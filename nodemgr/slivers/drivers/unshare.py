@@ -36,10 +36,14 @@ LIST
 }}
 
 mount -n -t tmpfs -o mode=755,size=1m,nosuid,nodev sliver "$new"
+mkdir "$new/proc" "$new/dev" "$new/.old"
+mount -n -t proc -o nosuid,nodev,noexec proc "$new/proc"
+mount -n --bind "$new/proc/sys" "$new/proc/sys"
+remount "$new/proc/sys" ro
 while [ "$1" != -- ]; do
     kind=$1; shift
     case $kind in
-    ro) mkdir -p "$new$2"; mount -n --rbind "$1" "$new$2"; remount "$new$2" ro,nosuid,nodev; shift 2 ;;
+    ro) [ -f "$1" ] || mkdir -p "$new$2"; mount -n --rbind "$1" "$new$2"; remount "$new$2" ro,nosuid,nodev; shift 2 ;;
     rw) mkdir -p "$new$2"; mount -n --rbind "$1" "$new$2"; remount "$new$2" nosuid,nodev; shift 2 ;;
     tmpfs) mkdir -p "$new$1"; mount -n -t tmpfs -o "mode=$3,size=$2,nosuid,nodev" tmpfs "$new$1"; shift 3 ;;
     link) ln -s "$1" "$new$2"; shift 2 ;;
@@ -47,10 +51,6 @@ while [ "$1" != -- ]; do
 done
 shift
 
-mkdir "$new/proc" "$new/dev" "$new/.old"
-mount -n -t proc -o nosuid,nodev,noexec proc "$new/proc"
-mount -n --bind "$new/proc/sys" "$new/proc/sys"
-remount "$new/proc/sys" ro
 mount -n -t tmpfs -o mode=755,size=64k,nosuid,noexec dev "$new/dev"
 for node in null zero full random urandom tty; do
     : >"$new/dev/$node"

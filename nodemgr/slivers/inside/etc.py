@@ -33,8 +33,8 @@ SLEEP = "/etc/slice/sleep"
 _COPIED = ("ld.so.cache", "localtime", "resolv.conf", "services", "protocols", "ssl/openssl.cnf", "debian_version")
 
 # A python3 of /usr is the sliver's too; the interpreter that runs this may not be.
-_SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
-_SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
+SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 
 # The sliver's root is its one user: giving a file to another fails. tar and rsync, which as root would try to keep the
 # owners of what they unpack, are told that they are not root, so that `rsync -a` and `tar x` do not end in errors.
@@ -43,6 +43,9 @@ _RSYNC = """\
 #!/bin/sh
 exec /usr/bin/rsync --no-super "$@"
 """
+
+# What every hosts(5) begins with.
+LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 _PROFILE = """\
 export PATH={path}
@@ -56,7 +59,7 @@ _BASHRC = """\
 [ -z "${PS1-}" ] || PS1='\\u@\\h:\\w\\$ '
 """
 
-_AUTHORIZED_KEYS = """\
+AUTHORIZED_KEYS = """\
 # Keys in this file, or added to it by ssh-copy-id, open nothing. Who may log in is kept outside:
 #     svm addkey {slice} KEYFILE
 #     svm delkey {slice} KEYFILE
@@ -87,7 +90,7 @@ def environment(slice: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict
 
 def python_folder() -> Path | None:
     """The interpreter's own folder where the sliver has no other, and it must be bound there; else None."""
-    if any(os.path.exists(path) for path in _SYSTEM_PYTHONS):
+    if any(os.path.exists(path) for path in SYSTEM_PYTHONS):
         return None
     prefix = Path(sys.base_prefix)
     return None if prefix.is_relative_to("/usr") else prefix
@@ -95,7 +98,7 @@ def python_folder() -> Path | None:
 
 def sftp_command() -> str:
     """The command line, inside, of the sftp server: OpenSSH's where the host has it, else our own."""
-    for path in _SFTP_SERVERS:
+    for path in SFTP_SERVERS:
         if os.path.exists(path):
             return path
     return f"{_python()} /etc/slice/sftp_server.py"
@@ -103,7 +106,7 @@ def sftp_command() -> str:
 
 def _python() -> str:
     """The command line, inside, of an interpreter that loads nothing of the user's."""
-    pythons = [path for path in _SYSTEM_PYTHONS if os.path.exists(path)]
+    pythons = [path for path in SYSTEM_PYTHONS if os.path.exists(path)]
     if not pythons:
         prefix = "/opt/python" if python_folder() else sys.base_prefix
         pythons = [f"{prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
@@ -117,20 +120,23 @@ def write_etc(folder: Path, names: Names) -> None:
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
     write_names(folder, names)
-    _put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
-    _put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
-    _put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
-    _put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
-    _put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+    put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
+    put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
+    put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
+    put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+    put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
     for name in _COPIED:
         if os.path.isfile(f"/etc/{name}"):
-            _put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
+            put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
 
 
 def write_names(folder: Path, names: Names) -> None:
     """Write those of its files that depend on what the sliver is called, with a few that are as small."""
     for name, text in _texts(names).items():
-        _put(folder / name, text.encode(), 0o644)
+        put(folder / name, text.encode(), 0o644)
+    if not (folder / "hosts").is_symlink():
+        (folder / "hosts").unlink(missing_ok=True)
+        (folder / "hosts").symlink_to("ssh/hosts")  # one for all slivers of the node, kept by its neighbours' list
 
 
 def write_slice_key(
@@ -153,12 +159,12 @@ def write_authorized_keys(home: Path, slice: str, owner: int | None) -> None:
     folder.mkdir(mode=0o700)
     if owner is not None:
         os.chown(folder, owner, owner)
-    replace_file(folder / "authorized_keys", _AUTHORIZED_KEYS.format(slice=slice).encode(), 0o400, owner)
+    replace_file(folder / "authorized_keys", AUTHORIZED_KEYS.format(slice=slice).encode(), 0o400, owner)
 
 
-def write_first_process(folder: Path, owner: int | None) -> None:
+def write_first_process(folder: Path, owner: int | None, source: Path = Path("/usr/bin/sleep")) -> None:
     """Put `SLEEP` there, as the sliver's root: of another owner, the kernel would keep us out as well."""
-    content, path = Path("/usr/bin/sleep").read_bytes(), folder / "slice/sleep"
+    content, path = source.read_bytes(), folder / "slice/sleep"
     with contextlib.suppress(FileNotFoundError):
         there = path.stat()
         if (there.st_size, stat.S_IMODE(there.st_mode)) == (len(content), 0o111):
@@ -171,7 +177,7 @@ def ssh_config(text: str) -> str:
     return text.rstrip("\n") + "\n" + _SSH_CONFIG_TAIL
 
 
-def _put(path: Path, content: bytes, mode: int) -> None:
+def put(path: Path, content: bytes, mode: int) -> None:
     """Replace a file unless it is just that already: a sliver starts again without a byte of room on the disk. Each
     start looks anew, after a power cut too."""
     with contextlib.suppress(FileNotFoundError):
@@ -187,7 +193,6 @@ def _texts(names: Names) -> dict[str, str]:
         "passwd": f"{names.slice}:x:0:0:slice {names.slice}:{home_of(names.slice)}:{SHELL}\n"
         "nobody:x:65534:65534:the host:/nonexistent:/usr/sbin/nologin\n",
         "group": f"{names.slice}:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
-        "hosts": f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
         "hostname": hostname + "\n",
         "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
         "host.conf": "multi on\n",

@@ -3,7 +3,9 @@
     DIRECTORY/SLICE/sliver.json   what it is (never seen inside)
     DIRECTORY/SLICE/keeper.json   which process keeps it
     DIRECTORY/SLICE/etc/          its /etc, read-only inside
+    DIRECTORY/SLICE/meminfo       its /proc/meminfo, read-only inside
     DIRECTORY/SLICE/home/  tmp/   the sliver's own: no process outside ever opens a path below them
+    DIRECTORY/SLICE/root/         what it changed of its root file system, where it has one (`inside.root`)
 
 A prepared sliver is the same under the name `.nameless-UID-NUMBER`, without records; one that is removed, under
 `.removed-UID-SLICE-NUMBER`.
@@ -21,13 +23,16 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from nodemgr.slivers.drivers.driver import SliverSpec
+from nodemgr.slivers.limits import hostranges
+from nodemgr.slivers.limits.disk import IMAGE
 from nodemgr.slivers.process.processes import Process
 from nodemgr.slivers.process.spawn import run_helper
 from rpc.files import replace_file
@@ -38,6 +43,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _TRASH = ".removed-"
 _NAMELESS = ".nameless-"
+_FILE_KIB = 16  # what a file system for general use has a file for (mke2fs(8))
+_OWN = ("home", "tmp", "root")  # where a sliver's own files are
 # Why a whole file may be out of reach for a while: that is the node manager's trouble, not the file's.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -52,10 +59,15 @@ class Record:
     memory_mb: int
     processes: int
     host_uid: int | None
+    image: str | None = None  # the folder that its root file system begins as
+    disk_mb: int | None = None
+    cpu: int = 100
 
     @classmethod
     def of(cls, spec: SliverSpec, host_uid: int | None) -> Record:
-        return cls(spec.slice, spec.slice_id, spec.hostname, spec.memory_mb, spec.processes, host_uid)
+        image = str(spec.image.root) if spec.image else None
+        limits = (spec.memory_mb, spec.processes)
+        return cls(spec.slice, spec.slice_id, spec.hostname, *limits, host_uid, image, spec.disk_mb, spec.cpu)
 
 
 class SliverFolder:
@@ -66,11 +78,16 @@ class SliverFolder:
         self._lie_at(directory / check_slice_name(slice))
 
     @classmethod
+    def called(cls, path: Path) -> Self:
+        """One whose name is not its slice's, or not yet."""
+        made = cls.__new__(cls)
+        made._lie_at(path)
+        return made
+
+    @classmethod
     def nameless(cls, directory: Path, host_uid: int | None) -> Self:
         """A new one for a prepared sliver."""
-        made = cls.__new__(cls)
-        made._lie_at(directory / f"{_NAMELESS}{_owner_name(host_uid)}-{uuid.uuid4().hex}")
-        return made
+        return cls.called(directory / f"{_NAMELESS}{_owner_name(host_uid)}-{uuid.uuid4().hex}")
 
     def become(self, slice: str) -> None:
         """Rename it, whole as it is. OSError where another is there."""
@@ -99,7 +116,7 @@ class SliverFolder:
             uid = self.home.stat(follow_symlinks=False).st_uid
         except FileNotFoundError:
             return None
-        return None if uid == os.geteuid() else uid
+        return None if uid == os.geteuid() else hostranges.root_of(uid)
 
     def record(self) -> Record | None:
         """What was written by `write`; None when there is no whole sliver here. Refusal(INTERNAL): it is damaged."""
@@ -128,20 +145,35 @@ class SliverFolder:
             # Of no use after a power cut, with which the keeper ends too.
             replace_file(path, json.dumps(dataclasses.asdict(keeper)).encode(), durable=False)
 
+    def put_aside(self, *names: str) -> None:
+        """Take these folders of the sliver's own away, to be removed with what `remove` left."""
+        away = self.path.with_name(f"{_TRASH}{_owner_name(self.owner())}-{self.path.name}-{uuid.uuid4().hex}")
+        away.mkdir(mode=0o700)
+        for name in names:
+            if (self.path / name).exists():
+                (self.path / name).rename(away / name)
+
+    def discard_rests(self) -> None:
+        """Remove what was put aside of a sliver of this name."""
+        for away in self.path.parent.glob(f"{_TRASH}*-{self.path.name}-*"):
+            discard(away)
+
     def remove(self) -> None:
         """Remove everything, and what an earlier removal of that name could not. The name is free at once, even if
         emptying a big home takes a while; what has taken too long goes on where it was when this is called again."""
         if self.path.exists():
             name = f"{_TRASH}{_owner_name(self.owner())}-{self.path.name}-{uuid.uuid4().hex}"
             self.path.rename(self.path.with_name(name))
-        for away in self.path.parent.glob(f"{_TRASH}*-{self.path.name}-*"):
-            discard(away)
+        self.discard_rests()
 
     def disk_kib(self) -> int:
-        """KiB of the sliver's own files, those in folders that it has shut included; 0 when it is not there.
+        """KiB of the sliver's own files, those in folders that it has shut included; 0 when it is not there. A file
+        counts as `_FILE_KIB` at least, for a disk can be full of files, too.
 
         The host's du, with the sliver's uid and the right to read: it follows no link.
         """
+        with suppress(FileNotFoundError):
+            return (self.path / IMAGE).stat().st_blocks // 2
         if not self.home.is_dir():
             return 0
         owner = self.owner()
@@ -150,8 +182,12 @@ class SliverFolder:
         become = ["unshare", "--user", "--map-root-user", "--"]  # of its files alone
         if os.geteuid() == 0:
             become = ["setpriv", f"--reuid={owner or 0}", f"--regid={owner or 0}", "--clear-groups", *rights, "--"]
-        counted = [*become, "du", "-k", "-s", "-x", "-c", "--", "home", "tmp"]
-        said = run_helper(counted, "the sliver's files cannot be counted", cwd=self.path)
+        own = [name for name in _OWN if (self.path / name).is_dir()]
+        kib, files = (self._counted([*become, "du", how, "-s", "-x", "-c", "--", *own]) for how in ("-k", "--inodes"))
+        return max(kib, files * _FILE_KIB)
+
+    def _counted(self, du: list[str]) -> int:
+        said = run_helper(du, "the sliver's files cannot be counted", cwd=self.path)
         return int(said.splitlines()[-1].split()[0])
 
     def _read(self, name: str, made: Callable[[dict[str, Any]], T]) -> T | None:
@@ -186,16 +222,27 @@ def sweep(directory: Path) -> None:
 def discard(away: Path) -> None:
     """Empty and remove one folder that `SliverFolder.remove` put aside, or that has no name yet."""
     owner = away.name.split("-")[1]
-    for name in ("home", "tmp"):
-        if (away / name).is_dir():
-            _empty(away / name, None if owner == "own" else int(owner))
+    empty(away, _OWN, None if owner == "own" else int(owner))
     shutil.rmtree(away)
 
 
-def _empty(folder: Path, host_uid: int | None) -> None:
-    """Remove all that a sliver left in `folder`: unreadable folders, any depth, any name."""
-    folder.chmod(0o700)
+def empty(place: Path, names: Sequence[str], host_uid: int | None) -> None:
+    """Remove these folders of a sliver's own, which has no process: with what may not be read, at any depth, of any
+    name."""
+    own = [name for name in names if (place / name).is_dir()]
+    if hostranges.is_ours(host_uid):  # its files belong to many
+        rights = ["setpriv", "--bounding-set=-all,+dac_override,+fowner", "--inh-caps=-all", "--"]
+        if own:
+            _run_removal([*rights, "find", *own, "-delete"], place)
+        return
     drop = [] if host_uid is None else ["setpriv", f"--reuid={host_uid}", f"--regid={host_uid}", "--clear-groups", "--"]
-    # chmod goes first, and says nothing of what it cannot change: find will.
-    shell = "chmod -R -f u+rwX .; exec find . -mindepth 1 -delete"
-    run_helper([*drop, "/bin/sh", "-c", shell], "the sliver's files could not all be removed", cwd=folder)
+    for name in own:
+        (place / name).chmod(0o700)
+        # chmod goes first, and says nothing of what it cannot change: find will.
+        shell = "chmod -R -f u+rwX .; exec find . -mindepth 1 -delete"
+        _run_removal([*drop, "/bin/sh", "-c", shell], place / name)
+        (place / name).rmdir()
+
+
+def _run_removal(command: Sequence[str], place: Path) -> None:
+    run_helper(command, "the sliver's files could not all be removed", cwd=place)

@@ -13,15 +13,15 @@ import os
 import select
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nodemgr.slivers.inside.etc import SLEEP
 from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry
-from nodemgr.slivers.process.processes import KEEPER_VARIABLE, PROC, Process
-from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_null, open_pipe, spawn
+from nodemgr.slivers.process.processes import KEEPER_VARIABLE, PROC, Process, start_time
+from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT, open_pipe, spawn
 from trust.errors import Code, Refusal
 
 START_SECONDS = 20
@@ -58,10 +58,10 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- \\
 # this command has, so that a keeper without root's rights finds them although the node manager's home is 0700.
 _STAGE = """
 set -e
-stage=$1 places=$2; shift 2
+stage=$1 places=$2 folders=$3; shift 3
 mount -n -t tmpfs -o mode=755,size=64k,nosuid,nodev dslice "$stage"
-mkdir $places
-for place in $places; do mount -n --bind "$1" "$place"; shift; done
+mkdir $folders
+for place in $places; do [ -d $place ] || : >$place; mount -n --bind "$1" "$place"; shift; done
 shift
 exec "$@"
 """
@@ -97,7 +97,9 @@ def staged(view: Sequence[Entry], host_uid: int | None) -> tuple[list[str], list
     places = {source: Path(stage) / str(number) for number, source in enumerate(sources)}
     moved = [replace(e, source=places[e.source]) if isinstance(e, Bind) and e.source in places else e for e in view]
     private = [program("unshare"), "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sh", stage]
-    return [*private, " ".join(map(str, places.values())), *map(str, sources), "--", *as_host_user(host_uid)], moved
+    folders = [str(place) for source, place in places.items() if not source.is_file()]
+    words = [" ".join(map(str, places.values())), " ".join(folders), *map(str, sources), "--"]
+    return [*private, *words, *as_host_user(host_uid)], moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,47 +122,74 @@ class Nameless:
         when_settled(self.process.pid)
 
 
-def launch(argv: Sequence[str], mark: str) -> Process:
+Before = Callable[[int], None]
+
+
+def launch(argv: Sequence[str], mark: str, filter: bytes = b"", before: Before | None = None) -> Process:
     """Start a keeper and return it once it is ready to be entered.
 
     Args:
         argv: what makes the namespaces and ends in `KEEPER`; it writes {"child-pid": N} to descriptor 3.
         mark: stands in its environment (`first_processes`).
+        filter: of system calls, which all of the sliver's first processes are under.
+        before: is called with that pid, and then it reads a line.
 
     Raises:
         Refusal: INTERNAL with the command's own words when the keeper did not start.
     """
     with ExitStack() as ours:
-        pid, _ = _started(argv, mark, open_null(ours), ours)
+        pid, _, _ = _started(argv, mark, filter, before, ours)
     return when_settled(pid)
 
 
-def launch_nameless(argv: Sequence[str], mark: str) -> Nameless:
+def launch_nameless(argv: Sequence[str], mark: str, filter: bytes = b"", before: Before | None = None) -> Nameless:
     """The same for an `argv` that ends in `NAMELESS`."""
     with ExitStack() as ours:
-        with ExitStack() as theirs:
-            stdin_read, stdin_write = open_pipe(theirs, ours)
-            pid, stdout = _started(argv, mark, stdin_read, ours)
-        return Nameless(Process.of(pid), stdin_write, stdout, ours.pop_all())
+        pid, stdin, stdout = _started(argv, mark, filter, before, ours)
+        return Nameless(Process.of(pid), stdin, stdout, ours.pop_all())
 
 
-def _started(argv: Sequence[str], mark: str, stdin: int, ours: ExitStack) -> tuple[int, int]:
-    """The pid of a first process that has said `ready`, and the descriptor (closed with `ours`) where it says more."""
+def _started(
+    argv: Sequence[str], mark: str, filter: bytes, before: Before | None, ours: ExitStack
+) -> tuple[int, int, int]:
+    """The pid of a first process that has said `ready`, and where it reads and says more: descriptors, closed with
+    `ours`."""
     command = [program("setsid"), "--fork", *argv]
     environment = HELPER_ENVIRONMENT | {KEEPER_VARIABLE: mark}
     out_read, out_write = os.pipe()
     ours.callback(os.close, out_read)
     with ExitStack() as short, ExitStack() as theirs:
         theirs.callback(os.close, out_write)
+        stdin, told = open_pipe(theirs, ours)
         info_read, info_write = open_pipe(short, theirs)
-        pid = spawn(command, environment, {0: stdin, 1: out_write, 2: out_write, 3: info_write}, session=True)
+        streams = {0: stdin, 1: out_write, 2: out_write, 3: info_write}
+        pid = spawn(command, environment, streams, session=True, filter=filter)
         theirs.close()
         os.waitpid(pid, 0)
+        first = _first_pid(info_read, out_read)
+        if before:
+            before(first)
+            os.write(told, b"\n")
         _require_ready(out_read)
-        info = os.read(info_read, 4096)
-    if not info:
-        raise _not_started(b"")
-    return int(json.loads(info)["child-pid"]), out_read
+        return first, told, out_read
+
+
+def _first_pid(info: int, out: int) -> int:
+    """What the keeper, or what makes it, tells of its pid. Refusal(INTERNAL) with what it said instead."""
+    told = b""
+    while b"}" not in told:  # bwrap writes it in pieces
+        chunk = _read(info, START_SECONDS)
+        if not chunk:
+            raise _not_started(_read(out, 0))
+        told += chunk
+    return int(json.loads(told)["child-pid"])
+
+
+def _read(descriptor: int, seconds: float) -> bytes:
+    """What comes within so long; empty when nothing does, or no more will."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return os.read(descriptor, 4096) if poller.poll(seconds * 1000) else b""
 
 
 def when_settled(pid: int) -> Process:
@@ -168,7 +197,7 @@ def when_settled(pid: int) -> Process:
     who enters can take hold of it. Refusal(INTERNAL) when that is not so within START_SECONDS."""
     end = time.monotonic() + START_SECONDS
     while words(pid)[:2] != [SLEEP.encode(), b"infinity"]:
-        if time.monotonic() > end:
+        if time.monotonic() > end or start_time(pid) is None:
             raise Refusal(Code.INTERNAL, "the sliver's first process did not start; see the node's log")
         time.sleep(0.001)
     return Process.of(pid)
@@ -186,12 +215,8 @@ def _require_ready(descriptor: int) -> None:
     """Refusal(INTERNAL), with what it said instead, unless the word comes within START_SECONDS."""
     said = b""
     end = time.monotonic() + START_SECONDS
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
     while not said.endswith(b"ready\n"):
-        if not poller.poll(max(0, int((end - time.monotonic()) * 1000))):
-            break
-        chunk = os.read(descriptor, 4096)
+        chunk = _read(descriptor, max(0, end - time.monotonic()))
         if not chunk:
             break
         said += chunk
@@ -206,4 +231,6 @@ def _not_started(said: bytes) -> Refusal:
 
 def _ours(source: Path) -> bool:
     """Whether a source is the node manager's own folder, not the system's, which everybody can reach."""
-    return not any(source.is_relative_to(system) for system in ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"))
+    return not any(
+        source.is_relative_to(system) for system in ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/sys")
+    )

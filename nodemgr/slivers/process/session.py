@@ -54,9 +54,20 @@ class Door(Protocol):
     @property
     def host_uid(self) -> int | None: ...
     @property
+    def terminal_owner(self) -> tuple[int, int] | None:
+        """The host's user and group that a terminal is given to; None: our own."""
+
+    @property
     def hands_over(self) -> bool:
         """Whether the command gets the very streams that it is started with; else it must open its terminal itself,
         and what stands between would read what is typed."""
+
+    @property
+    def filter(self) -> bytes:
+        """Of system calls, which the command is under; empty where it brings its own."""
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of the command, `variables` in it."""
 
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
@@ -75,6 +86,7 @@ class NamespaceDoor:
         host_uid: who its root is on the host; None: this node manager's own user.
         join: command prefix, outside, that enters the sliver's control group.
         limits: command prefix, inside, that sets the session's rlimits.
+        filter: of system calls (`nodemgr.slivers.limits.seccomp`): a session does not have that of the first process.
     """
 
     slice: str
@@ -82,17 +94,29 @@ class NamespaceDoor:
     host_uid: int | None
     join: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    filter: bytes = b""
     hands_over: ClassVar[bool] = True
+
+    @property
+    def terminal_owner(self) -> tuple[int, int] | None:
+        return None if self.host_uid is None else (self.host_uid, self.host_uid)
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return environment(self.slice, variables)
 
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
     ) -> list[str]:
         """The whole command line: limits, the sliver's uid, its namespaces, a session, no rights, home, `argv`."""
+        bare = ["/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
+        return [*self.entry(terminal), *bare, *self.limits, *AT_HOME, *argv]
+
+    def entry(self, terminal: Terminal | None) -> list[str]:
+        """As its root, with all that the root may do, and leading a session."""
         namespaces = ["-U", "-m", "-p", "-i", "-u", "-C", "-t", str(self.keeper)]
         lead = ["/usr/bin/setsid", *(["--ctty"] if terminal else [])]
-        bare = ["/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
-        enter = [program("nsenter"), "--preserve-credentials", *namespaces, "--", *lead, *bare]
-        return [*self.join, *as_host_user(self.host_uid), *enter, *self.limits, *AT_HOME, *argv]
+        enter = [program("nsenter"), "--preserve-credentials", *namespaces, "--", *lead]
+        return [*self.join, *as_host_user(self.host_uid), *enter]
 
 
 class KeeperSession:
@@ -153,7 +177,7 @@ def enter(
 
 def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty, variables: Mapping[str, str]) -> KeeperSession:
     with ExitStack() as ours, ExitStack() as theirs:
-        master, slave = open_terminal(door.keeper, door.host_uid)
+        master, slave = open_terminal(door.keeper, door.terminal_owner)
         ours.callback(os.close, master)
         theirs.callback(os.close, slave)
         set_size(master, pty.columns, pty.rows)
@@ -161,7 +185,7 @@ def _enter_terminal(door: Door, argv: Sequence[str], pty: Pty, variables: Mappin
         own = {**variables, "SSH_TTY": f"/dev/pts/{number}", "TERM": pty.term}
         stream = slave if door.hands_over else open_null(theirs)
         command = door.command(argv, Terminal(number), own, 0)
-        pid = spawn(command, environment(door.slice, own), {0: stream, 1: stream, 2: slave})
+        pid = spawn(command, door.environment(own), {0: stream, 1: stream, 2: slave}, filter=door.filter)
         session = KeeperSession(pid, _ending(pid), master, master, None)
         ours.pop_all()  # the session's from now on
     return session
@@ -174,7 +198,7 @@ def _enter_pipes(door: Door, argv: Sequence[str], variables: Mapping[str, str], 
         err_read, err_write = open_pipe(ours, theirs)
         streams = {0: in_read, 1: out_write, 2: err_write} | ({} if control is None else {3: control})
         command = door.command(argv, None, variables, len(streams) - 3)
-        pid = spawn(command, environment(door.slice, variables), streams)
+        pid = spawn(command, door.environment(variables), streams, filter=door.filter)
         session = KeeperSession(pid, _ending(pid), in_write, out_read, err_read)
         ours.pop_all()  # the session's from now on
     return session
@@ -191,9 +215,9 @@ def _ending(pid: int) -> int:
         raise
 
 
-def open_terminal(keeper: int, owner: int | None) -> tuple[int, int]:
-    """(master, slave) of a new terminal of the sliver's own /dev/pts, so that `tty` names it inside, owned by the
-    sliver's root, so that programs inside may open it again by that name.
+def open_terminal(keeper: int, owner: tuple[int, int] | None) -> tuple[int, int]:
+    """(master, slave) of a new terminal of the sliver's own /dev/pts, so that `tty` names it inside, owned by its user,
+    so that programs inside may open it again by that name.
 
     Raises:
         OSError: the keeper is gone, or what is there is no terminal multiplexer.
@@ -207,7 +231,7 @@ def open_terminal(keeper: int, owner: int | None) -> tuple[int, int]:
         slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         opened.callback(os.close, slave)
         if owner is not None:
-            os.fchown(slave, owner, owner)
+            os.fchown(slave, *owner)
         opened.pop_all()  # the caller's from now on
     return master, slave
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nodemgr.slivers.limits.seccomp import under
 from trust.errors import Code, Refusal
 
 _RESETTABLE = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
@@ -39,7 +40,12 @@ def seal_descriptors() -> None:
 
 
 def spawn(
-    argv: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[int, int], *, session: bool = False
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Mapping[int, int],
+    *,
+    session: bool = False,
+    filter: bytes = b"",
 ) -> int:
     """Start `argv`, found on the PATH of `environment`, and return its pid; the caller waits for it.
 
@@ -48,6 +54,7 @@ def spawn(
         environment: the whole environment of the child.
         descriptors: child's descriptor → ours. Every one of ours is above 2; what is not named is closed.
         session: give it a session of its own; else a process group of its own.
+        filter: of system calls (`nodemgr.slivers.limits.seccomp`), which it and all that it starts is under.
 
     Raises:
         OSError: the program is not there or cannot be started.
@@ -57,8 +64,8 @@ def spawn(
     actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in descriptors.items()]
     start = functools.partial(os.posix_spawnp, file_actions=actions, setsigmask=(), setsigdef=_RESETTABLE)
     if session:
-        return start(command[0], command, environment, setsid=True)
-    return start(command[0], command, environment, setpgroup=0)
+        return under(filter, lambda: start(command[0], command, environment, setsid=True))
+    return under(filter, lambda: start(command[0], command, environment, setpgroup=0))
 
 
 def open_pipe(readers: contextlib.ExitStack, writers: contextlib.ExitStack) -> tuple[int, int]:

@@ -66,6 +66,11 @@ class Node:
     login: str = SLICE
 
     @property
+    def uid(self) -> int:
+        """The login's, inside: an ordinary user's where there is root beside it."""
+        return 1000 if self.driver.name == "machine" else 0
+
+    @property
     def key(self) -> Path:
         return self.folder / "user_key"
 

@@ -13,7 +13,14 @@ from tests.integration.frontdoor.conftest import SLICE, Node
 def test_a_command_runs_inside_the_sliver_as_the_slice(node: Node) -> None:
     done = node.ssh("hostname; whoami; id -u; echo ~; pwd")
     assert done.stderr == b""
-    assert done.stdout.decode().split("\n") == [f"{SLICE}-n1", SLICE, "0", f"/home/{SLICE}", f"/home/{SLICE}", ""]
+    assert done.stdout.decode().split("\n") == [
+        f"{SLICE}-n1",
+        SLICE,
+        str(node.uid),
+        f"/home/{SLICE}",
+        f"/home/{SLICE}",
+        "",
+    ]
     assert done.returncode == 0
 
 

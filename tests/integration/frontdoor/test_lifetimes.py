@@ -120,6 +120,26 @@ def test_a_sliver_that_does_not_run_says_so(node: Node, slice_name: str) -> None
     assert f"no sliver of {slice_name} runs on this node" in done.stderr.decode()
 
 
+def test_whoever_has_the_key_of_a_stopped_sliver_hears_why_and_nobody_else(
+    node: Node, slice_name: str, tmp_path: Path
+) -> None:
+    why = f"the VM of {slice_name} on this node was stopped, 2030-01-01 00:00:00 UTC: svm start {slice_name} starts it"
+    with node.start("echo in; sleep 600", login=slice_name) as inside:
+        assert inside.stdout.readline() == b"in\n"
+        node.table.change(slice_name, stopped=why)
+        assert inside.wait(30) == LOST
+        assert why.encode() in inside.stderr.read()
+    run_async(node.driver.stop(slice_name))
+    said = node.ssh("true", login=slice_name)
+    assert (said.returncode, said.stdout, said.stderr.decode().strip()) == (LOST, b"", why)
+    stranger = node.ssh("true", login=slice_name, key=new_key(tmp_path, "stranger"))
+    assert b"Permission denied" in stranger.stderr
+    assert why.encode() not in stranger.stderr
+    run_async(node.driver.start(slice_name))
+    node.table.change(slice_name, stopped="")
+    assert node.ssh("echo in", login=slice_name).stdout == b"in\n"
+
+
 def test_fifty_sessions_at_once(node: Node) -> None:
     argv = ["ssh", *node.options(), f"{SLICE}@{node.address}"]
     clients = [

@@ -64,7 +64,7 @@ class Screen:
 def screen(node: Node) -> Iterator[Screen]:
     made = Screen(node)
     try:
-        made.until(rf"{SLICE}@{SLICE}-n1:~# ")
+        made.until(rf"{SLICE}@{SLICE}-n1:~[{'$' if node.uid else '#'}] ")
         yield made
     finally:
         made.close()

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from lifecycle.events import CHANNEL, events_since, history
 from lifecycle.operations import SliceSpec, read
 from lifecycle.slices import find, owned, slivers
+from lifecycle.transitions import expire
 from models.states import Kind, Outcome, SliverState, Verb
 from tests.integration.lifecycle.world import KEY, KEY_TWO, OTHER, OWNER, World, final, given, tickets
 from trust.errors import Code, Refusal
@@ -88,11 +89,88 @@ def test_createslice_of_a_complete_slice_is_refused_with_advice(world: World) ->
     assert "already runs on its 4 nodes" in world.refused(Code.NAME_TAKEN, Verb.CREATESLICE).reason
 
 
-def test_createslice_with_other_numbers_on_a_half_made_slice_is_refused(world: World) -> None:
+def test_newtickets_with_other_numbers_on_a_half_made_slice_is_refused(world: World) -> None:
     world.run(Verb.CREATESLICE, failing={(Kind.NEWLEASES, "127.0.1.2"): final()})
-    reason = world.refused(Code.BAD_INPUT, Verb.CREATESLICE, spec=SliceSpec(5, 3600)).reason
+    reason = world.refused(Code.BAD_INPUT, Verb.NEWTICKETS, spec=SliceSpec(5, 3600)).reason
     assert "numnodes 4" in reason
-    world.refused(Code.BAD_INPUT, Verb.CREATESLICE, spec=SliceSpec(4, 7200))
+    world.refused(Code.BAD_INPUT, Verb.NEWTICKETS, spec=SliceSpec(4, 7200))
+
+
+def test_createslice_of_more_nodes_makes_what_is_lacking(world: World) -> None:
+    world.run(Verb.CREATESLICE, failing={(Kind.NEWLEASES, "127.0.1.2"): final()})
+    started = world.start(Verb.CREATESLICE, spec=SliceSpec(5, 3600))
+    assert set(world.steps(started.operation)) == {("newleases", "127.0.1.2"), ("newtickets", None)}
+
+
+def test_createslice_of_fewer_nodes_gives_back_what_is_least_far(world: World) -> None:
+    """Those that do not run before those that do, and of these the last ones."""
+    world.run(Verb.CREATESLICE, failing={(Kind.NEWLEASES, "127.0.1.2"): final()})
+    started = world.run(Verb.CREATESLICE, spec=SliceSpec(2, 3600))
+    assert world.states() == {
+        "127.0.1.1": "running",
+        "127.0.1.2": "deleted",
+        "127.0.1.3": "running",
+        "127.0.1.4": "deleted",
+    }
+    said = [(event.node, event.kind, event.ok) for event in world.events(started.operation, "node")]
+    assert said == [("127.0.1.2", "delete", True), ("127.0.1.4", "delete", True)]
+    operation = world.operation(started.operation)
+    assert (operation.outcome, operation.ok, operation.failed) == ("done", 2, 0)
+    assert world.events(started.operation, "note")[0].reason == "given back: 127.0.1.2, 127.0.1.4"
+
+
+def test_the_nodes_that_the_new_file_names_stay(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    wanted = ("127.0.1.4", "127.0.1.3")
+    world.run(Verb.CREATESLICE, spec=SliceSpec(2, 3600, wanted))
+    assert {node for node, state in world.states().items() if state == "running"} == set(wanted)
+
+
+def test_another_length_of_the_leases_renews_them_at_once(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    world.run(Verb.STOP, nodes=("127.0.1.1",))
+    started = world.run(Verb.CREATESLICE, spec=SliceSpec(4, 7200))
+    assert {kind for kind, _ in world.steps(started.operation)} == {"renew"}
+    assert len(world.steps(started.operation)) == 4
+    assert world.rows("SELECT leaselen, leaselen_changed FROM svm.slice") == [(7200, True)]
+    (ended,) = world.rows("SELECT count(*) FROM svm.sliver WHERE expires_at < now() + interval '6000 seconds'")
+    assert ended == (0,)
+
+
+def test_nodes_are_given_back_by_name(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    assert "is not a node" in world.refused(Code.NOT_FOUND, Verb.SHRINK, nodes=("127.0.1.9",)).reason
+    every = tuple(world.states())
+    assert "deleteslice" in world.refused(Code.BAD_INPUT, Verb.SHRINK, nodes=every).reason
+    world.run(Verb.SHRINK, nodes=every[:1])
+    assert world.states()[every[0]] == "deleted"
+    assert world.rows("SELECT numnodes, pair_wanted FROM svm.slice") == [(3, 1)]
+    complete = world.refused(Code.NAME_TAKEN, Verb.CREATESLICE, spec=SliceSpec(3, 3600))
+    assert "already runs on its 3 nodes" in complete.reason
+
+
+def test_stopped_and_started(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    world.run(Verb.STOP, nodes=("127.0.1.1",))
+    assert world.states()["127.0.1.1"] == "stopped"
+    world.run(Verb.RENEWSLICE)
+    world.run(Verb.RESET)
+    assert world.states()["127.0.1.1"] == "stopped"
+    waits = world.start(Verb.NEWVMS)
+    assert world.steps(waits.operation) == {}  # it was stopped: it waits for start
+    started = world.run(Verb.START)
+    assert len(world.steps(started.operation)) == 4
+    assert set(world.states().values()) == {"running"}
+
+
+def test_one_that_was_stopped_expires_and_is_deleted_as_any_other(world: World) -> None:
+    world.run(Verb.CREATESLICE)
+    world.run(Verb.STOP)
+    world.execute("UPDATE svm.sliver SET expires_at = now() WHERE node = '127.0.1.1'")
+    with world.database.begin() as connection:
+        assert list(expire(connection).values()) == ["stopped"]
+    world.run(Verb.DELETESLICE)
+    assert set(world.states().values()) == {"deleted"}
 
 
 def test_newtickets_with_tickets_left_is_refused(world: World) -> None:

@@ -1,5 +1,6 @@
 """What the state machine chooses from."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -33,6 +34,7 @@ ASKED = (
     *(Verb.RENEWSLICE, Verb.RENEWSLICE, Verb.DELETESLICE, Verb.REPLACE),
     *KEY_VERBS,
     *(Verb.AUTORENEW, Verb.HEAL, Verb.UNDELEGATE, Verb.REKEY),
+    *(Verb.STOP, Verb.START, Verb.RESTART, Verb.RESET, Verb.SHRINK),
 )
 BESIDE = (*KEY_VERBS, Verb.RENEWSLICE)
 BEAT: dict[str, Any] = {
@@ -47,7 +49,16 @@ LATEST = NOW + timedelta(days=25)  # certificates last for 30
 QUIET = 90  # seconds; claims lapse within
 
 
+def resized(name: str, number: int) -> SliceSpec:
+    """As its file says, most of the time; else of another size or with leases of another length."""
+    spec = SPECS[name]
+    numnodes = max(1, spec.numnodes + {0: 1, 1: -1}.get(number % 7, 0))
+    return replace(spec, numnodes=numnodes, leaselen=spec.leaselen * (2 if number % 9 == 0 else 1))
+
+
 def needs(verb: Verb, name: str) -> dict[str, Any]:
     if verb is Verb.CREATESLICE:
         return {"spec": SPECS[name]}
+    if verb is Verb.SHRINK:
+        return {"nodes": ("127.0.1.1",)}
     return {"keys": (USER_KEYS[0],)} if verb is Verb.ADDKEY else {}

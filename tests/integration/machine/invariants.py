@@ -11,7 +11,8 @@ from nodemgr.storage.store import LeaseRow
 from tests.integration.machine.places import GRACE, Site
 from tests.integration.machine.whole import Whole
 
-LIVE = ("ticketed", "leased", "running")
+LIVE = ("ticketed", "leased", "running", "stopped")
+LEASED = ("leased", "running", "stopped")
 
 _SLIVERS = """
     SELECT v.*, x.slice_id, x.name, x.state AS slice_state, x.key_generation AS wanted_keys,
@@ -68,6 +69,9 @@ class Answer:
             self.expires_at = max(done.expires_at, self.expires_at or done.expires_at)
 
 
+AGREEING = (("running", "running"), ("stopped", "leased"))  # row and node
+
+
 class Watch:
     """Looks at tables and nodes after each rule, and remembers what it saw."""
 
@@ -117,7 +121,8 @@ class Watch:
         for name, ids in site.slivers().items():
             assert len(ids) == 1, f"I1: {len(ids)} slivers of {name} on {site.address}"
             lease = leases.get(name)
-            leased = lease is not None and lease.slice_id == ids[0] and lease.state != "leased"
+            whole = lease is not None and (lease.state == "creating" or lease.has_sliver)
+            leased = whole and lease is not None and lease.slice_id == ids[0]
             assert leased or (name, ids[0]) in removals, f"I5: a sliver of {name} without a lease on {site.address}"
         for row in leases.values() if site.alive else ():
             end = row.expires_at + timedelta(seconds=GRACE)
@@ -128,7 +133,7 @@ class Watch:
         where = f"{row.name} on {row.node}"
         if before is not None:
             assert row.generation >= before.generation, f"I4: {where} fell in the table"
-            held = all(r.state in ("leased", "running") for r in (row, before))
+            held = all(r.state in LEASED for r in (row, before))
             assert not held or row.expires_at >= before.expires_at, f"{where}: its lease was shortened in the table"
         self.rows[row.slice, row.node] = row
         if row.slice_state != "open":
@@ -149,7 +154,7 @@ class Watch:
     def _answered(self, row: Any) -> None:
         """What was told as done is in the table until the sliver is deleted, or another ticket makes another one."""
         answer, where = self.answers.get((row.slice, row.node)), f"{row.name} on {row.node}"
-        if answer is None or row.state not in ("leased", "running") or row.jti != answer.jti:
+        if answer is None or row.state not in LEASED or row.jti != answer.jti:
             self.answers.pop((row.slice, row.node), None)
             return
         for name in ("generation", "key_generation", "pair_generation"):
@@ -161,7 +166,7 @@ class Watch:
         """What the table says to be there is there; what it says to be gone is gone."""
         table = {(row.node, row.slice_id): row for row in rows}
         for row in rows:
-            if row.state in ("leased", "running") and not row.over:
+            if row.state in LEASED and not row.over:
                 self._is_there(row)
         for (node, name), lease in self.holding.items():
             found = table.get((node, lease.slice_id))
@@ -176,7 +181,9 @@ class Watch:
         assert lease.slice_id == row.slice_id, f"lost: {where} is another slice's at the node"
         assert lease.jti == row.jti, f"I2: {where} has the lease of another ticket"
         assert lease.generation >= row.generation, f"I4: {where}: the table is ahead of the node"
-        assert lease.state == "running" or row.state == "leased", f"lost: {where} does not run at its node"
+        site = self.whole.sites[int(row.node.rpartition(".")[2]) - 1]
+        known = row.state != "running" or site.store.power(row.slice_id).since is not None
+        assert lease.state == "running" or known, f"lost: {where} does not run at its node, and nobody says why"
 
     def _operations(self) -> None:
         for o in self.whole.rows(_OPERATIONS):
@@ -218,6 +225,9 @@ class Watch:
         for row in rows:
             where = f"{row.name} on {row.node}"
             assert row.state != "deleting" or not row.permitted, f"{where} is still being deleted"
+            if row.state in ("running", "stopped") and not row.over:
+                there = self.holding[row.node, row.name].state
+                assert (row.state, there) in AGREEING, f"{where} is {row.state} in the table, {there} at its node"
             if row.state == "running" and not row.over and row.permitted:
                 keys = self.holding[row.node, row.name].key_generation
                 assert keys == row.key_generation == row.wanted_keys, f"{where}: keys {keys}, wanted {row.wanted_keys}"

@@ -48,6 +48,7 @@ from tests.integration.machine.choices import (
     SPECS,
     End,
     needs,
+    resized,
 )
 from tests.integration.machine.invariants import Watch
 from tests.integration.machine.whole import NODES, OTHER, Ground, Whole, at_work
@@ -128,9 +129,11 @@ class Machine(RuleBasedStateMachine):
         standing = self.whole.given(OTHER if stranger else USER, name, days=20, heal=True) if on else None
         more: dict[str, Any] = {"parallelism": window, "owner": OTHER if stranger else USER}
         if verb in (Verb.CREATESLICE, Verb.NEWTICKETS):
-            more |= {"spec": SPECS[name], "replace": replace, "autorenew": on or None, "standing": standing}
+            more |= {"spec": resized(name, number), "replace": replace, "autorenew": on or None, "standing": standing}
         elif verb in KEY_VERBS:
             more["keys"] = (USER_KEYS[number % len(USER_KEYS)],)
+        elif verb is Verb.SHRINK:
+            more["nodes"] = (f"127.0.1.{1 + number % NODES}",)
         elif verb is Verb.REPLACE:
             more |= {"nodes": (f"127.0.1.{1 + number % NODES}",), "replace": True, "actor": "beat"}
         elif verb in (Verb.AUTORENEW, Verb.HEAL):
@@ -247,10 +250,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         name=NAME,
-        verb=st.sampled_from([Verb.CREATESLICE, Verb.RENEWSLICE, Verb.DELETESLICE, Verb.ADDKEY]),
+        verb=st.sampled_from(
+            [Verb.CREATESLICE, Verb.RENEWSLICE, Verb.DELETESLICE, Verb.ADDKEY, Verb.STOP, Verb.RESTART]
+        ),
         before=st.integers(0, 4),
         fate=st.sampled_from([Fate.STOPS_BEFORE, Fate.STOPS_AFTER]),
-        meanwhile=st.none() | st.sampled_from([Verb.DELETESLICE, Verb.RENEWSLICE, Verb.CREATESLICE]),
+        meanwhile=st.none() | st.sampled_from([Verb.DELETESLICE, Verb.RENEWSLICE, Verb.CREATESLICE, Verb.START]),
         lapses=st.booleans(),
     )
     def slow_worker(self, name: str, verb: Verb, before: int, fate: Fate, meanwhile: Verb | None, lapses: bool) -> None:
@@ -295,10 +300,15 @@ class Machine(RuleBasedStateMachine):
         fuse = self.whole.sites[node - 1].fuse if node else self.whole.agent_fuse
         fuse.left = after
 
-    @rule(node=NODE, what=st.sampled_from(["away", "gone", "back", "back", "restarts"]))
+    @rule(node=NODE, what=st.sampled_from(["away", "gone", "back", "back", "restarts", "vm ends"]))
     def node_changes(self, node: int, what: str) -> None:
-        """Out of reach; its process gone until it restarts; in reach again."""
+        """Out of reach; its process gone until it restarts; in reach again. Or a VM ends by itself there."""
         site, down = self.whole.sites[node - 1], self.whole.wire.down
+        if what == "vm ends":
+            for lease in site.store.leases()[:1] if site.alive else ():
+                counts["ended by itself"] += 1
+                self.whole.do(self.whole.end_vm(site, lease.slice))
+            return
         if what in ("away", "gone"):
             down.add(site.address)
             site.alive = site.alive and what == "away"

@@ -23,6 +23,7 @@ from lifecycle.steps import StepRef
 from models.states import Kind
 from nodemgr.api import at
 from nodemgr.api import create_app as node_app
+from nodemgr.liveness import end_sliver
 from nodemgr.storage.store import Burnt
 from plc.client import PLC, AgentEntry, Directory
 from tasks import context
@@ -176,6 +177,13 @@ class Whole:
         (site,) = [site for site in self.sites if site.address == host]
         await site.restart()
         self._connect(site)
+
+    async def end_vm(self, site: Site, slice: str) -> None:
+        """It ends by itself, and its node sees that."""
+        try:
+            await end_sliver(site.node, slice, "ended by itself")
+        except Crash:
+            await self.restart(site.address)
 
     def _connect(self, site: Site) -> None:
         self.wire.apps[site.address] = at(self.ground.app, site.node, site.place.frontdoor)

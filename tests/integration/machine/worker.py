@@ -21,6 +21,10 @@ from tasks.rekey import rekey
 from tasks.release import release
 from tasks.renew import renew
 from tasks.replace import replace
+from tasks.reset import reset
+from tasks.restart import restart
+from tasks.start import start
+from tasks.stop import stop
 
 TASKS: dict[Kind, Any] = {
     Kind.NEWTICKETS: newtickets,
@@ -30,6 +34,10 @@ TASKS: dict[Kind, Any] = {
     Kind.DELKEY: delkey,
     Kind.NUKEKEYS: nukekeys,
     Kind.REKEY: rekey,
+    Kind.START: start,
+    Kind.STOP: stop,
+    Kind.RESTART: restart,
+    Kind.RESET: reset,
     Kind.RENEW: renew,
     Kind.DELETE: delete,
     Kind.RELEASE: release,

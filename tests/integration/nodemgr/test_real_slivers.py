@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from rpc.aio import Session
 from tests.integration.nodemgr.conftest import KEY_PAIR
 from tests.integration.nodemgr.daemons import AGENT, Daemons, ask
 from tests.integration.slivers.conftest import open_node
+from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
 
@@ -126,12 +128,45 @@ async def place(daemons: Daemons, as_pi: Session, tmp_path: Path) -> AsyncIterat
                 await driver.delete(slice)
 
 
-async def test_a_sliver_whose_first_process_died_is_said_to_be_without_one_and_runs_again(place: Place) -> None:
+async def stop_and_start(place: Place, slice: str) -> None:
+    """One that was stopped says so, and stays so when its node is killed."""
+    slice_id, began = (await place.client.get(slice)).slice_id, datetime.now(UTC)
+    for what in ("stop", "stop"):
+        said = await place.client.order(what, slice, slice_id, began, None)
+        assert (said.state, said.has_vm) == ("leased", False)
+        assert said.stopped
+        assert (said.stopped.ordered, said.stopped.reason) == (True, "")
+    with pytest.raises(AssertionError, match=f"was stopped, 20.* svm start {slice} starts it"):
+        place.ssh(slice, "true")
+    place.stop()
+    place.start()
+    with pytest.raises(AssertionError, match=f"was stopped, 20.* svm start {slice} starts it"):
+        place.ssh(slice, "true")
+    later = began + timedelta(seconds=1)
+    assert (await place.client.order("start", slice, slice_id, later, None)).state == "running"
+    assert place.ssh(slice, "cat ~/file") == "kept"
+    running = place.keeper(slice)
+    with pytest.raises(Refusal) as late:
+        await place.client.order("stop", slice, slice_id, began, None)
+    assert late.value.code is Code.STALE_GENERATION
+    assert place.keeper(slice) == running
+    for _ in range(2):
+        await place.client.order("restart", slice, slice_id, later + timedelta(seconds=1), None)
+    restarted = place.keeper(slice)
+    assert restarted != running
+    assert place.ssh(slice, "cat ~/file; hostname -f; getent hosts d200").split() == [
+        *("kept", "d200", place.address, "d200"),
+    ]
+
+
+async def test_a_sliver_that_died_or_was_stopped_is_said_not_to_run_and_runs_again(place: Place) -> None:
     slice, lease = await place.sliver()
     place.ssh(slice, "echo kept > ~/file")
     os.kill(place.keeper(slice), signal.SIGKILL)
     said = await place.until(slice, "leased")
     assert not said.has_vm
+    assert said.stopped
+    assert (said.stopped.ordered, said.stopped.reason) == (False, "ended by itself")
     again = await place.client.create(slice, lease, *KEY_PAIR, None)
     assert (again.state, again.generation) == ("running", 1)
     assert place.ssh(slice, "cat ~/file") == "kept"
@@ -140,6 +175,7 @@ async def test_a_sliver_whose_first_process_died_is_said_to_be_without_one_and_r
     place.start()
     await place.until(slice, "running")  # with its node, as after a reboot
     assert place.ssh(slice, "cat ~/file") == "kept"
+    await stop_and_start(place, slice)
 
 
 async def test_a_damaged_record_stops_no_node_manager(place: Place) -> None:

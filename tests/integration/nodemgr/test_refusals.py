@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from nodemgr.client import NodeClient
+from nodemgr.power import What
 from rpc.aio import Session
 from rpc.credentials import Credentials
 from tests.integration.agent.lab import Lab
@@ -29,7 +31,12 @@ def calls(held: Held, token: str, delegation: str | None = None) -> dict[str, Ca
         "set_access": lambda node: node.set_access(slice, slice_id, 1, [KEY], delegation),
         "renew": lambda node: node.renew(slice, slice_id, 1, delegation),
         "delete": lambda node: node.delete(slice, slice_id, held.promise.jti, delegation),
+        **{what: partial(order, held, what, delegation) for what in What},
     }
+
+
+async def order(held: Held, what: str, delegation: str | None, node: NodeClient) -> object:
+    return await node.order(what, held.slice, held.slice_id, datetime.now(UTC), delegation)
 
 
 async def codes(held: Held, credentials: Credentials | None, wanted: dict[str, Call]) -> dict[str, Code]:
@@ -76,11 +83,13 @@ async def test_who_is_no_pi_may_only_delete(lab: Lab, hold: Holding, as_pi: Sess
     held = await hold()
     lease = await held.run(as_pi)
     wanted = calls(held, lease.token)
-    wanted.pop("delete")
+    for taking_away in ("delete", "stop"):
+        wanted.pop(taking_away)
     student = lab.credentials(pi.identity, pi=False)
     assert await codes(held, student, wanted) == each(wanted, Code.NOT_ALLOWED)
     async with lab.session(student) as session:
         await held.client(session).set_access(held.slice, held.slice_id, 1, [], None)
+        await order(held, "stop", None, held.client(session))
         await held.client(session).delete(held.slice, held.slice_id, held.promise.jti, None)
 
 
@@ -117,7 +126,9 @@ async def test_a_service_manager_without_the_owners_delegation(
     assert await codes(held, lab.svm_credentials, bare) == expected
 
 
-@pytest.mark.parametrize(("age", "refused"), [(400, {"redeem", "create", "set_access"}), (3700, {"renew"})])
+@pytest.mark.parametrize(
+    ("age", "refused"), [(400, {"redeem", "create", "set_access", "start", "restart", "reset"}), (3700, {"renew"})]
+)
 async def test_an_old_revocation_list(
     lab: Lab, hold: Holding, as_pi: Session, pi: Credentials, age: int, refused: set[str]
 ) -> None:
@@ -134,6 +145,7 @@ async def test_an_old_revocation_list(
                 assert (await node.renew(held.slice, held.slice_id, 1, None)).generation == 2
             await node.set_access(held.slice, held.slice_id, 1, [], None)
             assert await node.inventory()
+            await order(held, "stop", None, node)
             await node.delete(held.slice, held.slice_id, held.promise.jti, None)
     finally:
         lab.publish()

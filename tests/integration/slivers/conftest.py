@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import select
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +26,7 @@ from trust.errors import Refusal
 from trust.sshkeys import new_ssh_key_pair
 
 T = TypeVar("T")
-DRIVERS = ("bubblewrap", "unshare", "podman")
+DRIVERS = ("machine", "bubblewrap", "unshare", "podman")
 
 
 def run_async(work: Coroutine[object, object, T]) -> T:
@@ -41,6 +42,20 @@ class Node:
     driver: Driver
     open: Callable[[], Driver]
     made: list[str] = field(default_factory=list)
+
+    @property
+    def has_root(self) -> bool:
+        """Whether its slivers have root inside, and an ordinary user beside it; else one user, who may do nothing."""
+        return self.driver.name == "machine"
+
+    @property
+    def uid(self) -> int:
+        """The login's, inside."""
+        return 1000 if self.has_root else 0
+
+    def home(self, slice: str) -> Path:
+        """The login's home on this host."""
+        return self.folder / slice / "home" / (slice if self.has_root else "")
 
     def spec(self, slice: str, memory_mb: int = 512, processes: int = 100) -> SliverSpec:
         private, public = new_ssh_key_pair(slice)
@@ -71,6 +86,18 @@ class Node:
         os.close(session.ended)
         out, err = (text.decode(errors="replace") for text in texts.values())
         return subprocess.CompletedProcess(command, status, out, err)
+
+    def root(self, slice: str, command: str) -> subprocess.CompletedProcess[str]:
+        """The same as root, which without a user beside it is whoever is inside."""
+        if not self.has_root:
+            return self.run(slice, command)
+        return self.run(slice, f"exec sudo -n bash -c {shlex.quote(command)}")
+
+    def root_says(self, slice: str, command: str) -> str:
+        """What root's command prints; it must succeed."""
+        done = self.root(slice, command)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return done.stdout.rstrip("\n")
 
     def says(self, slice: str, command: str) -> str:
         """What the command prints, without the last line end; it must succeed."""

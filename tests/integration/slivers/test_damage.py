@@ -42,7 +42,10 @@ def test_a_record_that_cannot_be_read_costs_its_own_sliver_alone(node: Node, nam
     assert node.says("lake", "echo alive") == "alive"
     assert not first.alive  # nobody could have told whose it is, or entered it
     run_async(node.driver.create(spec))
-    assert node.says("ocean", "cat ~/file; stat -c %u:%a ~/file /etc/slice/ssh_key") == "kept\n0:644\n0:400"
+    assert (
+        node.says("ocean", "cat ~/file; stat -c %u:%a ~/file /etc/slice/ssh_key")
+        == f"kept\n{node.uid}:644\n{node.uid}:400"
+    )
     assert run_async(node.driver.list())["ocean"] == spec.slice_id
 
 

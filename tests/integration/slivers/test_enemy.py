@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from nodemgr.slivers.inside.etc import LOCALHOST
 from nodemgr.slivers.process.processes import Process
 from tests.integration.slivers.conftest import DRIVERS, Node, open_node, run_async
 
-# What may be named on a file system and still must not be there.
-HOST_FOLDERS = ("/var/lib", "/sys/kernel", "/sys/fs", "/boot", "/mnt", "/srv", "/work", "/host")
+# What may be named on a file system and still must not be there; the first are a machine's too, its own.
+HOST_FOLDERS = ("/var/lib", "/boot", "/mnt", "/srv", "/sys/kernel", "/sys/devices", "/work", "/host")
+
+SYS_ADMIN = 1 << 21
 
 
 def keeper(node: Node, slice: str) -> Process:
@@ -42,7 +45,7 @@ def test_the_node_managers_folder_is_not_there(sliver: Node) -> None:
     inside = sliver.run("enemy", f"cat {secret}; ls {sliver.folder.parent} {sliver.folder}; ls -A /tmp /var/tmp /run")
     assert "key of the node" not in inside.stdout
     assert inside.stderr.count("No such file or directory") == 3
-    assert inside.stdout.split() == ["/run:", "/tmp:", "/var/tmp:"]
+    assert [word for word in inside.stdout.split() if word != "lock"] == ["/run:", "/tmp:", "/var/tmp:"]
 
 
 def test_only_a_few_folders_of_the_host_are_there(sliver: Node) -> None:
@@ -50,16 +53,25 @@ def test_only_a_few_folders_of_the_host_are_there(sliver: Node) -> None:
     assert set(top) <= {
         *("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc"),
         *("dev", "proc", "sys", "tmp", "var", "run", "home", "root", "opt"),
+        *(("boot", "media", "mnt", "srv") if sliver.has_root else ()),
     }
-    assert sliver.says("enemy", "ls -A /home /var") == "/home:\nenemy\n\n/var:\ntmp"
-    for folder in HOST_FOLDERS:
+    assert sliver.says("enemy", "ls -A /home") == "enemy"
+    if sliver.has_root:
+        assert sliver.says("enemy", "ls -A /boot /media /mnt /opt /srv | grep -v : | tr -d '\\n'") == ""
+    else:
+        assert sliver.says("enemy", "ls -A /var") == "tmp"
+    for folder in HOST_FOLDERS[4 if sliver.has_root else 0 :]:
         assert sliver.run("enemy", f"ls {folder}").returncode != 0
 
 
 def test_etc_is_the_slivers_own(sliver: Node) -> None:
     assert sliver.run("enemy", "cat /etc/shadow /etc/gshadow /etc/sudoers").stdout == ""
-    names = [line.split(":")[0] for line in sliver.says("enemy", "cat /etc/passwd").splitlines()]
-    assert names == ["enemy", "nobody"]
+    entries = [line.split(":") for line in sliver.says("enemy", "cat /etc/passwd").splitlines()]
+    if sliver.has_root:
+        assert {words[0] for words in entries if 1000 <= int(words[2]) < 65534} == {"enemy"}
+        assert set(sliver.root_says("enemy", "cut -d: -f2 /etc/shadow").split()) == {"*"}
+    else:
+        assert [words[0] for words in entries] == ["enemy", "nobody"]
 
 
 def test_sockets_of_the_host_are_not_there(sliver: Node) -> None:
@@ -116,6 +128,10 @@ def test_process_one_cannot_be_killed_from_inside(sliver: Node) -> None:
 def test_no_capability_is_held_or_can_be_gained(sliver: Node) -> None:
     status = sliver.says("enemy", "grep -E '^(Cap|NoNew)' /proc/self/status; grep -E '^(Cap|NoNew)' /proc/1/status")
     values = [line.split() for line in status.splitlines()]
+    if sliver.has_root:
+        assert {value for name, value in values[:3]} == {"0" * 16}
+        assert not any(int(value, 16) & SYS_ADMIN for name, value in values if name.startswith("Cap"))
+        return
     assert {value for name, value in values if name.startswith("Cap")} == {"0" * 16}
     assert [value for name, value in values if name == "NoNewPrivs:"] == ["1", "1"]
 
@@ -123,6 +139,10 @@ def test_no_capability_is_held_or_can_be_gained(sliver: Node) -> None:
 def test_setuid_programs_give_nothing(sliver: Node) -> None:
     """no-new-privileges for processes, and nosuid on every mount."""
     options = sliver.says("enemy", "cut -d' ' -f6 /proc/self/mountinfo").splitlines()
+    if sliver.has_root:
+        assert sliver.root("enemy", "install -m 4755 /bin/cat ~enemy/cat").returncode == 0
+        assert "Uid:\t1000\t1000\t1000" in sliver.says("enemy", "~/cat /proc/self/status")
+        return
     if sliver.driver.name != "podman":  # whose root folder and devices rely on no-new-privileges alone
         assert all("nosuid" in words.split(",") for words in options)
     done = sliver.run("enemy", "cp /bin/cat ~/cat && chmod 4755 ~/cat && ~/cat /proc/self/status")
@@ -213,7 +233,7 @@ def test_no_descriptor_of_the_node_manager_leaks(sliver: Node) -> None:
         sliver.make("late")
         for slice in ("enemy", "late"):
             assert sliver.says(slice, "cd /proc/self/fd && echo *") == "0 1 2 3"
-            assert sliver.says(slice, "cd /proc/1/fd && echo *") == "0 1 2"
+            assert sliver.root_says(slice, "cd /proc/1/fd && echo *") == "0 1 2"
     finally:
         for descriptor in left_open:
             os.close(descriptor)
@@ -230,7 +250,7 @@ def test_planted_links_lead_nobody_out(node: Node, tmp_path: Path) -> None:
     node.says("enemy", plant)
     other = node.spec("enemy")
     run_async(node.driver.set_slice_key("enemy", private_key=other.private_key, public_key=other.public_key))
-    node.driver.write_host_files("hosts", "config")
+    node.driver.write_host_files("hosts", "config", LOCALHOST)
     run_async(node.driver.stop("enemy"))
     run_async(node.driver.start("enemy"))
     run_async(node.driver.delete("enemy"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nodemgr.slivers.drivers.driver import Pty
+from nodemgr.slivers.inside.etc import LOCALHOST
 from tests.integration.slivers.conftest import Node, run_async
 from trust.errors import Code, Refusal
 
@@ -29,7 +30,7 @@ def test_inside_it_looks_like_a_machine_of_the_slices_own(node: Node) -> None:
     facts = node.says(
         "ocean_1", "whoami; id -u; hostname; echo ~; pwd; echo $HOME; test -w ~ && test -w /tmp && echo w"
     )
-    assert facts.split("\n") == ["ocean_1", "0", "ocean-1-n-1", *["/home/ocean_1"] * 3, "w"]
+    assert facts.split("\n") == ["ocean_1", str(node.uid), "ocean-1-n-1", *["/home/ocean_1"] * 3, "w"]
 
 
 def test_creating_twice_changes_nothing(node: Node) -> None:
@@ -188,18 +189,30 @@ def test_memory_of_all_processes_together_is_limited(node: Node) -> None:
 
 def test_memory_is_limited(node: Node) -> None:
     node.make("ocean", memory_mb=64)
-    done = node.run("ocean", "perl -e '$x = \"a\" x (200 << 20); print length $x'")
-    assert done.returncode != 0
+    hog = node.driver.enter(
+        "ocean", ["/usr/bin/perl", "-e", '$| = 1; $x = "a" x (200 << 20); print 1; sleep 60'], pty=None
+    )
+    os.read(hog.stdout, 1)
+    run_async(node.driver.bound_memory())  # as the node does each second
+    assert hog.wait() == 128 + signal.SIGKILL
+    _close(hog)
     assert node.says("ocean", "perl -e '$x = \"a\" x (20 << 20); print length $x'") == str(20 << 20)
 
 
 def test_the_slice_key_and_host_files_are_seen_inside(node: Node) -> None:
     spec = node.make("ocean")
-    node.driver.write_host_files("node1 ssh-ed25519 AAAA", "Host *\n    StrictHostKeyChecking yes\n")
+    hosts = f"{LOCALHOST}127.0.9.1\tocean-n-1\n127.0.9.2\tn2.site.example\n"
+    node.driver.write_host_files("node1 ssh-ed25519 AAAA", "Host *\n    StrictHostKeyChecking yes\n", hosts)
     assert node.says("ocean", "cat /etc/ssh/ssh_known_hosts") == "node1 ssh-ed25519 AAAA"
     assert node.says("ocean", "ssh -G elsewhere | grep -i stricthost") == "stricthostkeychecking true"
     assert node.says("ocean", "ssh-keygen -y -f /etc/slice/ssh_key").split()[:2] == spec.public_key.split()[:2]
     assert node.says("ocean", "stat -c %a /etc/slice/ssh_key") == "400"
+    assert node.says("ocean", "hostname -f; getent hosts ocean-n-1 n2.site.example localhost").split() == [
+        *("ocean-n-1", "127.0.9.1", "ocean-n-1", "127.0.9.2", "n2.site.example"),
+        *("::1", "localhost", "ip6-localhost", "ip6-loopback"),
+    ]
+    node.driver.write_host_files("", "", f"{LOCALHOST}127.0.9.3\tn3\n")
+    assert node.says("ocean", "getent hosts n3") == "127.0.9.3       n3"  # of nodes that come while it runs
 
 
 def test_another_slice_key_takes_its_place_at_once(node: Node) -> None:

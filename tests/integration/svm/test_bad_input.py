@@ -32,6 +32,12 @@ NAMED = (
     "newleases NAME",
     "newleases NAME 127.0.1.1",
     "newvms NAME",
+    "stop NAME",
+    "start NAME",
+    "start NAME 127.0.1.1",
+    "restart NAME",
+    "reset NAME",
+    "shrink NAME 127.0.1.1",
     "newvms NAME 127.0.1.1",
     "autorenew NAME on",
     "autorenew NAME off",
@@ -121,7 +127,7 @@ def test_a_second_slice_of_the_same_name_while_it_lives(refused: Says, svm: Svm,
     svm("createslice", demo)
     for verb in ("createslice", "newtickets"):
         assert "deleteslice ends it" in refused(1, verb, demo)
-    assert "svm deleteslice demo first" in refused(2, "createslice", slice_file(tmp_path / "other.xml", 2))
+    assert "svm createslice FILE changes it" in refused(2, "newtickets", slice_file(tmp_path / "other.xml", 2))
 
 
 def broken_keys(folder: Path) -> dict[str, str]:

@@ -27,6 +27,10 @@ WORDS = {
     "nukekeys": ["demo"],
     "rekey": ["demo"],
     "renewslice": ["demo"],
+    "stop": ["demo"],
+    "start": ["demo"],
+    "restart": ["demo"],
+    "reset": ["demo"],
     "watch": ["demo"],
     "nodelist": ["demo"],
     "expirations": ["demo"],
@@ -50,6 +54,7 @@ WORDS = {
     "completion": ["bash"],
     "help": ["createslice"],
     "clean": [],
+    "shrink": ["demo", "127.0.1.1"],
     "deleteslice": ["demo"],
 }
 # No agent is there and no node listens; the slice has all its nodes, and nothing goes on.

@@ -1,12 +1,12 @@
 """Each cure that doctor, status or a command names is typed as it stands there, and cures (tests/unit/cures)."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lifecycle.operations import Verb
+from nodemgr.liveness import end_sliver
 from rpc.credentials import Credentials
 from svm import cli_errors
 from svm.plkeygen import plkeygen
@@ -201,19 +201,88 @@ def test_a_vm_that_its_node_has_lost(typist: Typist) -> None:
     assert typist.is_well()
 
 
-def test_a_vm_that_has_ended_by_itself(typist: Typist) -> None:
-    """As reconcile writes it down when a node has the lease and no VM of it."""
+@pytest.mark.parametrize("typed", ["start", "newvms"])
+def test_a_vm_that_has_ended_by_itself(typist: Typist, typed: str) -> None:
+    """Doctor names what starts it; newvms does so too."""
     typist.svm("createslice", "FILE")
     address = next(iter(typist.farm.states(typist.name)))
     node = typist.farm.lab.node(address).node
     lease = node.store.lease(typist.name)
     assert lease
-    node.store.put(replace(lease, state="leased"))
-    typist.farm.execute("UPDATE svm.sliver SET state = 'leased' WHERE node = :n AND state = 'running'", n=address)
+    typist.farm.lab.run(end_sliver(node, typist.name, "ended by itself"))
+    reconciled(typist.farm)
     assert not typist.is_well()
-    assert typist.svm("newvms", typist.name).status == 0
+    assert "2 of 3 running, 1 stopped" in typist.doctor()[0]
+    assert " died " in typist.svm("status", typist.name).out
+    assert "its VM ended by itself, 20" in typist.svm("history", typist.name).out
+    if typed == "start":
+        assert typist.cure("its VM does not run since") == [["start", typist.name, address]]
+    else:
+        assert typist.svm("newvms", typist.name).status == 0
     assert node.store.lease(typist.name) == lease
     assert typist.is_well()
+
+
+def test_a_vm_that_was_stopped(typist: Typist) -> None:
+    typist.svm("createslice", "FILE")
+    address = next(iter(typist.farm.states(typist.name)))
+    assert typist.svm("stop", typist.name, address).status == 0
+    assert not typist.is_well()
+    assert " stopped " in typist.svm("status", typist.name).out
+    said = typist.svm("createslice", "FILE")
+    assert (said.status, said.commands()) == (1, [["start", typist.name]])
+    assert typist.cure("its VM does not run since") == [["start", typist.name, address]]
+    assert typist.is_well()
+    assert "first lease ends 20" in typist.doctor()[0]
+
+
+def test_a_node_that_cannot_be_told(typist: Typist) -> None:
+    typist.svm("createslice", "FILE")
+    node = next(iter(typist.farm.states(typist.name)))
+    typist.farm.fault(node, "refuse")
+    said = typist.svm("restart", typist.name)
+    assert (said.status, said.commands("Try again")) == (3, [["-t", "2", "restart", typist.name, node]])
+    typist.farm.fault(node, "ok")
+    for words in said.commands("Try again"):
+        assert typist.svm(*words).status == 0
+
+
+def test_start_before_newvms(typist: Typist) -> None:
+    typist.svm("newtickets", "FILE")
+    typist.svm("newleases", typist.name)
+    node = next(iter(typist.farm.states(typist.name)))
+    said = typist.svm("start", typist.name, node)
+    assert (said.status, said.commands("it has no VM yet")) == (1, [["newvms", typist.name, node]])
+    for words in said.commands("it has no VM yet"):
+        assert typist.svm(*words).status == 0
+    assert typist.farm.states(typist.name)[node] == "running"
+
+
+def test_a_slice_of_another_size(typist: Typist) -> None:
+    typist.svm("newtickets", "FILE")
+    typist.write_file(numnodes=4)
+    said = typist.svm("newtickets", "FILE")
+    assert (said.status, said.commands("was asked for")) == (2, [["createslice", "FILE"]])
+    assert typist.svm("createslice", "FILE").status == 0
+    assert len(typist.farm.on_nodes(typist.name)) == 4
+    said = typist.svm("shrink", typist.name, *typist.farm.states(typist.name))
+    assert (said.status, said.commands("without a node")) == (2, [["deleteslice", typist.name]])
+    assert typist.svm("deleteslice", typist.name).status == 0
+
+
+def test_a_smaller_slice_and_a_node_that_is_away(typist: Typist) -> None:
+    """It ends by itself, and svmd has it end sooner."""
+    typist.svm("createslice", "FILE")
+    node = list(typist.farm.states(typist.name))[-1]
+    typist.farm.fault(node, "refuse")
+    typist.write_file(numnodes=2)
+    said = typist.svm("createslice", "FILE")
+    assert said.status == 1
+    assert "What could not be reached ends by itself" in said.err
+    assert "--replace" not in said.err
+    typist.farm.fault(node, "ok")
+    reconciled(typist.farm)
+    assert node not in typist.farm.on_nodes(typist.name)
 
 
 def test_a_silent_node_of_a_slice(typist: Typist) -> None:
@@ -305,16 +374,9 @@ def test_an_autorenew_that_ends_soon(typist: Typist) -> None:
     assert typist.is_well()
 
 
-def test_a_slice_that_is_complete_and_one_that_is_another(typist: Typist) -> None:
+def test_a_slice_that_is_complete(typist: Typist) -> None:
     typist.svm("createslice", "FILE")
     assert "renewslice and addkey work on it, deleteslice ends it" in typist.svm("createslice", "FILE").err
-    typist.write_file(2)
-    said = typist.svm("createslice", "FILE")
-    assert said.status == 2
-    (words,) = said.commands("first")
-    assert (words, typist.svm(*words).status) == (["deleteslice", typist.name], 0)
-    assert typist.svm("createslice", "FILE").status == 0
-    assert typist.is_well()
 
 
 def test_no_slice_and_no_vm(typist: Typist) -> None:

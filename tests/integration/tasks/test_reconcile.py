@@ -241,12 +241,12 @@ def ailing(farm: Farm, owner: Credentials) -> list[tuple[str, Trouble]]:
 
 def test_a_vm_that_has_ended_by_itself_is_said_and_newvms_starts_it_again(farm: Farm, owner: Credentials) -> None:
     name, node, found = stopped(farm, owner)
-    assert farm.states(name) == {other: "leased" if other == node else "running" for other in farm.states(name)}
+    assert farm.states(name) == {other: "stopped" if other == node else "running" for other in farm.states(name)}
     assert ailing(farm, owner) == [(node, Trouble.STOPPED)]
     with farm.database.connect() as connection:
         row = find(connection, name, owner.identity)
-        assert f"svm newvms {name} {node}" in str(slivers(connection, row.id)[0].last_error)
-        assert any(f"svm newvms {name} {node}" in str(event.reason) for event, _ in history(connection, row.id))
+        assert "its VM ended by itself, " in str(slivers(connection, row.id)[0].last_error)
+        assert any(f"svm start {name} {node}" in str(event.reason) for event, _ in history(connection, row.id))
     assert reported(farm) == []
     made = farm.run(Verb.NEWVMS, name, owner)
     assert (made.outcome, made.ok) == (Outcome.DONE, 1)
@@ -261,8 +261,8 @@ def test_a_renewal_does_not_hide_that_a_vm_has_ended(farm: Farm, owner: Credenti
     name, node, _ = stopped(farm, owner)
     assert farm.run(Verb.RENEWSLICE, name, owner).ok == 4
     assert ailing(farm, owner) == [(node, Trouble.STOPPED)]
-    (row,) = farm.rows("SELECT last_error FROM svm.sliver WHERE node = :n AND stopped_at IS NOT NULL", n=node)
-    assert "svm newvms" in row.last_error
+    (row,) = farm.rows("SELECT last_error FROM svm.sliver WHERE node = :n AND died_at IS NOT NULL", n=node)
+    assert "ended by itself" in row.last_error
 
 
 def test_a_vm_that_has_only_just_been_made_is_not_called_ended(farm: Farm, owner: Credentials) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from agent.allocation import Candidate, choose
 from trust.errors import Code, Refusal
+from trust.needs import NOTHING, Needs
 
 SITES = ["Princeton", "Berkeley", "Cambridge"]
 
@@ -31,6 +32,19 @@ def _candidates(draw: Any) -> list[Candidate]:
         )
         for number in numbers
     ]
+
+
+def able(number: int, memory: int = 1_000, **changes: Any) -> Candidate:
+    """A node that knows of needs: nine places, of 100 MiB each if nothing is said."""
+    values = {
+        "slots": 9,
+        "slots_free": 9,
+        "promised": 0,
+        "memory_free_mb": memory,
+        "sliver_mb": 100,
+        "most_processes": 50,
+    }
+    return Candidate(f"n{number}", f"10.0.0.{number}", "Princeton", **values | changes)
 
 
 def chosen(candidates: list[Candidate], **wanted: Any) -> list[str]:
@@ -107,3 +121,63 @@ def _check_spread(found: tuple[Candidate, ...], available: list[Candidate]) -> N
         assert max(taken.values()) - taken[site] <= 1
     for c in found:
         assert all(other.load >= c.load for other in left if other.site == c.site)
+
+
+def test_nodes_that_cannot_hold_it_are_left_out() -> None:
+    nodes = [able(1), able(2, 499), able(3, disk_mb=99), able(4, most_processes=9), node(5)]
+    assert sorted(chosen(nodes, numnodes=3, needs=Needs(memory_mb=500))) == ["10.0.0.1", "10.0.0.3", "10.0.0.4"]
+    assert sorted(chosen(nodes, numnodes=3, needs=Needs(disk_mb=100))) == ["10.0.0.1", "10.0.0.2", "10.0.0.4"]
+    assert sorted(chosen(nodes, numnodes=3, needs=Needs(processes=10))) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert len(chosen(nodes, numnodes=4, needs=Needs(cpu=200))) == 4  # a weight is no amount, but an old node has none
+    assert len(chosen(nodes, numnodes=5)) == 5
+
+
+def test_what_is_promised_to_others_counts() -> None:
+    busy = able(1, promised=3, plain=1, memory_promised_mb=400, disk_mb=1_000, disk_promised_mb=300)
+    assert busy.holds(Needs(memory_mb=500, disk_mb=700))
+    assert not busy.holds(Needs(memory_mb=501))
+    assert not busy.holds(Needs(disk_mb=701))
+    assert busy.free == 5
+    assert not able(1, promised=2, plain=1, memory_promised_mb=801).holds(NOTHING)
+    assert not able(1, promised=9, plain=9, memory=10_000).holds(Needs(memory_mb=1))
+
+
+@pytest.mark.parametrize(
+    ("needs", "said"),
+    [
+        (Needs(memory_mb=4096), "4 asked for, 2 have 4,096 MiB of memory free, nothing taken; ask for less"),
+        (Needs(memory_mb=4096, cpu=7), "2 have 4,096 MiB of memory free, nothing"),
+        (Needs(memory_mb=4096, disk_mb=8), "2 have 4,096 MiB of memory free, nothing"),
+        (Needs(memory_mb=4096, processes=51), "0 have 4,096 MiB of memory free and 51 processes for a sliver"),
+        (Needs(image="bookworm"), "0 have the image bookworm, nothing"),
+    ],
+)
+def test_the_refusal_says_what_was_missing(needs: Needs, said: str) -> None:
+    nodes = [able(1, 5_000), able(2, 5_000), able(3), able(4, disk_mb=9)]
+    assert said in refused(nodes, numnodes=4, needs=needs).reason
+
+
+def test_two_needs_that_are_met_by_too_few_nodes_together() -> None:
+    nodes = [able(1, 5_000, disk_mb=0), able(2, 5_000, disk_mb=0), able(3, disk_mb=900), able(4, disk_mb=900)]
+    found = refused(nodes, numnodes=2, needs=Needs(memory_mb=2_000, disk_mb=800))
+    assert "0 have 2,000 MiB of memory free and 800 MiB of disk free" in found.reason
+    assert found.detail == {"available": 0, "asked": 2}
+    one = refused([able(1), node(2)], numnodes=2, needs=Needs(cpu=3))
+    assert "2 asked for, 1 has what it needs, nothing taken" in one.reason
+
+
+def test_too_few_nodes_at_all_is_said_as_ever() -> None:
+    assert "3 asked for, 2 available, nothing" in refused([able(1), able(2)], numnodes=3, needs=Needs(cpu=3)).reason
+
+
+def test_the_digest_that_most_of_the_free_nodes_have() -> None:
+    a, b = "aa" * 32, "bb" * 32
+    nodes = [able(1, digest=a), able(2, digest=b), able(3, digest=a), able(4, digest=b), able(5, digest=b, memory=0)]
+    nodes += [able(6, digest=a, memory=10), able(7)]
+    image = Needs(image="bookworm")
+    assert {one.digest for one in choose(nodes, numnodes=2, needs=image)} == {b}
+    assert {one.digest for one in choose(nodes[:-3], numnodes=2, needs=image, exclude=["10.0.0.2"])} == {a}
+    assert "2 have the image bookworm" in refused(nodes, numnodes=3, needs=image).reason
+    pinned = Needs(image="bookworm", digest=a)
+    assert sorted(chosen(nodes, numnodes=2, needs=pinned)) == ["10.0.0.1", "10.0.0.3"]
+    assert "0 have the image" in refused(nodes, numnodes=1, needs=Needs(image="bookworm", digest="cc" * 32)).reason

@@ -27,10 +27,18 @@ ACCESS = Access("ocean", uuid.UUID(int=1), (KEY,), SLICE_KEY, NOW + timedelta(ho
         (dataclasses.replace(ACCESS, slice_id=uuid.UUID(int=2)), "ocean no longer runs on this node"),
         (dataclasses.replace(ACCESS, expires_at=NOW), "the lease of ocean on this node has ended"),
         (dataclasses.replace(ACCESS, keys=()), "your key no longer opens ocean"),
+        (dataclasses.replace(ACCESS, stopped="it was stopped"), "it was stopped"),
     ],
 )
 def test_why_somebody_may_not_stay(access: Access | None, reason: str | None) -> None:
     assert unwelcome(ACCESS, KEY, access, NOW) == reason
+
+
+def test_who_comes_while_it_is_stopped_may_stay_and_goes_on_when_it_runs() -> None:
+    stopped = dataclasses.replace(ACCESS, stopped="it was stopped")
+    assert unwelcome(stopped, KEY, stopped, NOW) is None
+    assert unwelcome(stopped, KEY, ACCESS, NOW) is None
+    assert unwelcome(stopped, KEY, dataclasses.replace(stopped, keys=()), NOW) == "your key no longer opens ocean"
 
 
 def test_each_warning_is_given_once_and_anew_after_a_renewal() -> None:

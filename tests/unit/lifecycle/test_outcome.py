@@ -16,7 +16,7 @@ MOVED = (SliverState.TICKETED, SliverState.LEASED)
 
 
 def claim(kind: Kind, node: str | None = "127.0.1.1", verb: Verb = Verb.CREATESLICE) -> Claim:
-    return Claim(1, uuid4(), kind, uuid4(), verb, node, 1, 0, 0, 0, 10, {}, None, None)
+    return Claim(1, uuid4(), kind, uuid4(), verb, node, 1, 0, 0, 0, datetime.now(UTC), 10, {}, None, None)
 
 
 def granted(*nodes: str) -> Done:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodemgr.admission import Capacity, Held, admit, lease_end, next_generation
+from nodemgr.admission import Capacity, Held, Promised, Room, admit, lease_end, next_generation
 from tests.unit.nodemgr.world import OTHER_ID, OTHER_USER
 from tests.unit.trust.factories import AGENT, NOW, SLICE_ID, USER, ticket
 from trust.documents import MAX_LEASELEN
@@ -16,22 +16,26 @@ from trust.identity import Identity, Role
 CAPACITY = Capacity(slots=2, memory_mb=1_000, sliver_mb=100, processes=10)
 
 
+def plain(places: int) -> Promised:
+    return Promised(places, places)
+
+
 def refusal(taken: int = 0, held: Held | None = None, capacity: Capacity = CAPACITY, agent: Identity = AGENT) -> Code:
     with pytest.raises(Refusal) as caught:
-        admit(ticket(), agents=[agent], held=held, taken=taken, capacity=capacity)
+        admit(ticket(), agents=[agent], held=held, room=Room(capacity, plain(taken)))
     return caught.value.code
 
 
 def test_a_place_is_given_while_there_is_one() -> None:
-    admit(ticket(), agents=[AGENT], held=None, taken=1, capacity=CAPACITY)
+    admit(ticket(), agents=[AGENT], held=None, room=Room(CAPACITY, plain(1)))
     assert refusal(taken=2) is Code.OVER_CAPACITY
 
 
 def test_memory_counts_as_slots_do() -> None:
     small = Capacity(slots=100, memory_mb=250, sliver_mb=100, processes=10)
-    admit(ticket(), agents=[AGENT], held=None, taken=1, capacity=small)
+    admit(ticket(), agents=[AGENT], held=None, room=Room(small, plain(1)))
     assert refusal(taken=2, capacity=small) is Code.OVER_CAPACITY
-    assert (small.places, small.free(1), small.free(5), small.memory_free_mb(1)) == (2, 1, 0, 150)
+    assert (small.places, small.free(plain(1)), small.free(plain(5)), small.memory_free_mb(plain(1))) == (2, 1, 0, 150)
 
 
 def test_an_agent_that_the_settings_do_not_name_promises_nothing_here() -> None:
@@ -44,7 +48,7 @@ def test_a_name_held_by_another_owner_or_an_older_slice_is_refused() -> None:
 
 
 def test_the_holder_has_a_place_already() -> None:
-    admit(ticket(), agents=[AGENT], held=Held(SLICE_ID, USER), taken=2, capacity=CAPACITY)
+    admit(ticket(), agents=[AGENT], held=Held(SLICE_ID, USER), room=Room(CAPACITY, plain(2)))
 
 
 @given(

@@ -7,13 +7,14 @@ import pytest
 
 from agent.client import Ad, AdList, FrontDoor
 from nodemgr.advertise import Location, advertisement
-from nodemgr.neighbours import Neighbours, front_doors, known_hosts, ssh_config
+from nodemgr.neighbours import Neighbours, front_doors, hosts, known_hosts, ssh_config
 from nodemgr.settings import CommonSettings, Settings, SimulationSettings
 from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_key
+from nodemgr.slivers.inside.etc import LOCALHOST
 from testbed.simulation.faults import Fault, Kind
 from testbed.simulation.population import read_rows
 from tests.unit.nodemgr.world import SLICE, World
-from tests.unit.trust.factories import AGENT, NOW
+from tests.unit.trust.factories import AGENT, NODE, NOW
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.sshkeys import new_ssh_key_pair
@@ -66,6 +67,16 @@ def test_nothing_that_is_no_host_key_or_address_gets_into_ssh_files(ad: Ad) -> N
     assert front_doors([ad]) == frozenset()
 
 
+def test_every_node_has_its_name_and_its_own_comes_first() -> None:
+    others = [
+        replace(AD, node=name, frontdoor=door(f"127.0.1.{n}")) for n, name in ((2, "a-b"), (3, "n1.site.example"))
+    ]
+    found = hosts([*others, replace(AD, node="n9", simulated=True)], "n1.site.example")
+    assert found.splitlines()[2:] == ["127.0.1.3\tn1.site.example", "127.0.1.2\ta-b"]
+    assert hosts([], "n1") == LOCALHOST
+    assert hosts([replace(AD, frontdoor=door(address="127.0.1.1\n6.6.6.6 plc"))], "n1") == LOCALHOST
+
+
 class Answers:
     """An agent's client that answers from a list, or refuses."""
 
@@ -83,7 +94,7 @@ class Answers:
 async def test_neighbours_are_written_when_they_change_and_kept_when_agents_are_silent(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[tuple[str, str]] = []
+    written: list[tuple[str, str, str]] = []
     monkeypatch.setattr(SimulatedDriver, "write_host_files", lambda _, *files: written.append(files))
     silent = Refusal(Code.UNREACHABLE, "no agent")
     other = replace(AD, node="n2", frontdoor=door("127.0.1.2"))
@@ -91,7 +102,8 @@ async def test_neighbours_are_written_when_they_change_and_kept_when_agents_are_
     neighbours = Neighbours(world.node, {AGENT: agent})  # type: ignore[dict-item]
     for _ in range(6):
         await neighbours.ask()
-    assert written == [(known_hosts(ads), ssh_config(ads)) for ads in ([AD], [AD, other])]
+    own = NODE.name
+    assert written == [(known_hosts(ads), ssh_config(ads), hosts(ads, own)) for ads in ([AD], [AD, other])]
     assert agent.tags == [None, None, "a", "a", "a", "b"]
     assert world.node.peers == front_doors([AD, other])
 

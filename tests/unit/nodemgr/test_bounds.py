@@ -1,5 +1,6 @@
 """How many rows anybody can make in a node's store: a bound for every table."""
 
+import re
 import sqlite3
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -7,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from nodemgr.storage import store as tables
+from nodemgr.storage.power import Power
 from nodemgr.storage.schema import INTERVAL, SCHEMA
 from tests.unit.nodemgr.world import CAPACITY, OTHER_USER, SLICE, World, refused
 from tests.unit.trust.factories import AGENT, NODE, NOW, SLICE_ID, USER
@@ -19,6 +21,7 @@ BOUNDS = {
     "removal": "the node's places: what is still to be removed keeps its own",
     "burnt": "SHOWN_OF_OWNER and UNSHOWN_OF_OWNER rows an owner",
     "past": "PAST_OF_OWNER rows an owner",
+    "power": "of leases, and of what is in `past`",
     "interval": "OF_OWNER rows an owner that plc knows, and what was leased since it heard last",
     "stopped": "the owners whom plc has stopped: its accounts",
 }
@@ -95,8 +98,9 @@ async def test_leases_that_are_gone(world: World) -> None:
         slice_id = UUID(int=number + 1)
         world.leased(f"t-{number}", slice_id=slice_id)
         world.clock.forward(1)
+        world.store.set_power(slice_id, Power(1))
         await world.node.delete(world.user(), SLICE, slice_id, f"t-{number}")
-    assert count(world, "past") == 3
+    assert (count(world, "past"), count(world, "power")) == (3, 3)
     assert [world.store.past_generation(UUID(int=number + 1)) for number in range(5)] == [0, 0, 1, 1, 1]
 
 
@@ -119,8 +123,11 @@ async def test_leases_and_removals_are_bounded_by_the_nodes_places(world: World)
 def test_an_older_store_is_taken_over(tmp_path, world: World) -> None:  # type: ignore[no-untyped-def]
     old = SCHEMA.replace(INTERVAL, "").replace(",\n    owner      TEXT NOT NULL DEFAULT ''", "")
     old = old.replace("CREATE INDEX burnt_owner ON burnt (owner, agent);\n", "")
+    old = re.sub(r"CREATE TABLE power .*?;\n", "", old, flags=re.DOTALL)
     with sqlite3.connect(tmp_path / "old.db") as connection:
         connection.executescript(f"{old} PRAGMA user_version = 2")
+        for table in ("lease", "removal"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN needs")
         connection.execute("INSERT INTO node VALUES (?)", [NODE.uri])
         connection.execute("INSERT INTO past VALUES (?, 7, 1)", [str(SLICE_ID)])
     connection.close()

@@ -114,7 +114,7 @@ async def test_the_access_table_says_who_may_log_in(world: World) -> None:
 async def test_nobody_logs_in_to_a_sliver_that_is_being_made_or_could_not_be(world: World) -> None:
     lease = world.leased()
     making = replace(lease, state="creating", slice_key=SLICE_KEYS[0][1])
-    for row in (making, replace(making, state="leased")):
+    for row in (making, lease):
         world.store.put(row)
         assert world.node.lookup(SLICE) is None
 

@@ -31,7 +31,9 @@ async def test_it_goes_back_to_its_lease_and_its_sessions_end(world: World) -> N
     states = {lease.slice: lease.state for lease in world.node.inventory(world.user())}
     assert states == {SLICE: "leased", "other": "running"}
     assert world.closer.closed == [(SLICE, None)]
-    assert world.node.lookup(SLICE) is None
+    access = world.node.lookup(SLICE)
+    assert access is not None
+    assert "on this node ended by itself, 2027-03-01 12:00:00 UTC: svm start oceanstore" in access.stopped
     assert world.store.removals() == []  # its home stays
     assert world.store.taken() == 2
 

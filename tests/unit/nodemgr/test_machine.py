@@ -18,6 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nodemgr.expiry import Expiry, recover
 from nodemgr.liveness import Liveness
+from nodemgr.power import Order, What, obey
+from nodemgr.slivers.drivers.simulated import STOPPED
 from nodemgr.storage.store import Store
 from tests.unit.nodemgr.world import GRACE, SLICE_KEYS, USER_KEYS, World
 from tests.unit.trust.factories import NODE, NOW
@@ -69,7 +71,7 @@ class FusedDriver:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.driver, name)
-        if name not in ("create", "delete", "start", "set_slice_key"):
+        if name not in ("create", "delete", "start", "stop", "reset", "set_slice_key"):
             return found
 
         async def call(*args: Any, **options: Any) -> None:
@@ -96,6 +98,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.granted: set[str] = set()  # tickets that were seen to have made a lease
         self.generations: dict[UUID, int] = {}
         self.tokens: dict[str, str] = {}
+        self.orders = 0
         self.start()
 
     def teardown(self) -> None:
@@ -210,6 +213,23 @@ class NodeMachine(RuleBasedStateMachine):
         there = self.loop.run_until_complete(self.world.driver.list())
         assert there.keys() <= {row.slice for row in rows}
 
+    @rule(slice=SLICE, what=st.sampled_from(What), back=st.integers(-1, 2))
+    def order(self, slice: str, what: What, back: int) -> None:
+        """A new one, the last one again, or one from before."""
+        row = self.world.store.lease(slice)
+        if row is None:
+            return
+        self.orders = max(self.orders, self.orders - back)
+        order = Order(what, row.slice_id, NOW + timedelta(microseconds=max(self.orders - max(back, 0), 1)))
+        last = self.world.store.power(row.slice_id).ordered_at
+        done = self.do(obey(self.world.node, self.caller, slice, order))
+        after = self.world.store.lease(slice)
+        if order.number < last:
+            assert done is None
+            assert after is None or after.state in (row.state, "leased")  # a crash may have cut short what was before
+        elif done is not None and what is not What.RESET and order.number > last:
+            assert done.state == ("leased" if what is What.STOP else "running")
+
     @rule(slice=SLICE)
     def end_by_itself(self, slice: str) -> None:
         for path in self.world.driver.directory.glob(f"{slice}@*"):
@@ -232,6 +252,10 @@ class NodeMachine(RuleBasedStateMachine):
         assert set(there.items()) <= known
         running = {row.slice for row in self.world.store.leases() if row.state == "running"}
         assert running <= there.keys()
+        for path in self.world.driver.directory.iterdir():
+            row = self.world.store.lease(path.name.partition("@")[0])
+            if row is not None and row.has_sliver and (row.slice, row.slice_id) not in self.world.store.removals():
+                assert path.read_text() == ("" if row.state == "running" else STOPPED)
 
 
 TestNodeMachine = NodeMachine.TestCase

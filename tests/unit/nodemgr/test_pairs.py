@@ -97,8 +97,10 @@ async def test_a_store_from_before_is_brought_up_to_date(world: World) -> None:
     world.store.close()
     path = world.folder / "node.db"
     with sqlite3.connect(path) as connection:
-        connection.execute("ALTER TABLE lease DROP COLUMN pair_generation")
+        for table, column in (("lease", "pair_generation"), ("lease", "needs"), ("removal", "needs")):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute("DROP INDEX burnt_owner")
+        connection.execute("DROP TABLE power")
         connection.execute("DROP TABLE interval")
         connection.execute("ALTER TABLE past DROP COLUMN owner")
         connection.execute("PRAGMA user_version = 1")

@@ -112,6 +112,18 @@ async def test_a_node_whose_store_was_put_back_renews_from_the_generation_that_i
     assert world.node.renew(world.svm(), SLICE, SLICE_ID, 4) == renewed
 
 
+async def test_a_renewal_may_change_the_length_from_then_on(world: World) -> None:
+    lease = await world.running(leaselen=1_000)
+    longer = world.node.renew(world.user(), SLICE, SLICE_ID, 1, 5_000)
+    assert (longer.leaselen, longer.expires_at) == (5_000, NOW + timedelta(seconds=5_000))
+    assert world.node.renew(world.user(), SLICE, SLICE_ID, 1, 9_000) == longer  # the same renewal, heard again
+    shorter = world.node.renew(world.user(), SLICE, SLICE_ID, 2, 600)
+    assert (shorter.leaselen, shorter.expires_at) == (600, longer.expires_at)
+    world.clock.forward(4_900)
+    assert world.node.renew(world.user(), SLICE, SLICE_ID, 3).expires_at == NOW + timedelta(seconds=5_500)
+    assert lease.leaselen == 1_000
+
+
 async def test_a_renewal_never_shortens_though_the_clock_steps_back(world: World) -> None:
     row = await world.running(leaselen=1_000)
     caller = world.user()

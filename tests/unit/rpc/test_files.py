@@ -42,11 +42,15 @@ ALLOWED = {
     "nodemgr/slivers/drivers/simulated.py": "slivers that are only said to be there: what counts is the name",
     "nodemgr/slivers/inside/sftp.py": "what the client asked for",
     "nodemgr/slivers/inside/folder.py": "a folder that is put aside, or gets its slice's name",
+    "nodemgr/slivers/inside/base.py": "a folder, put in place when it is whole",
     "nodemgr/slivers/drivers/podman.py": "a container that gets its slice's name",
     "nodemgr/slivers/limits/cgroups.py": "files of the kernel",
+    "nodemgr/slivers/limits/disk.py": "an empty disk, put in place when it is whole",
     "testbed/embedded.py": "a database's folder, put in place when it is whole",
     "admin/lab/backup.py": "a backup, and the folders that come out of one, put in place when they are whole",
     "admin/man.py": "made by hand, again each time",
+    "admin/images/tree.py": "a file's second name, as the image's source says",
+    "admin/images/store.py": "an image's folder, put in place when it is whole",
     "testbed/demo.py": "a run's own scratch",
 }
 

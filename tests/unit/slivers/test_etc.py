@@ -36,6 +36,8 @@ def test_everything_can_be_read_whatever_the_umask(tmp_path: Path) -> None:
         write_etc(tmp_path / "etc", Names("ocean", "n1"))
     finally:
         os.umask(before)
+    assert (tmp_path / "etc/hosts").readlink() == Path("ssh/hosts")
+    (tmp_path / "etc/hosts").unlink()
     for path in (tmp_path / "etc", *(tmp_path / "etc").rglob("*")):
         assert path.stat().st_mode & 0o044 == 0o044, path
 

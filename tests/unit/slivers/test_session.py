@@ -9,11 +9,13 @@ import pytest
 
 from nodemgr.slivers.drivers.podman import ContainerDoor
 from nodemgr.slivers.inside.etc import environment
-from nodemgr.slivers.limits.rlimits import rlimits
+from nodemgr.slivers.limits.cgroups import Ceilings
+from nodemgr.slivers.limits.rlimits import nice, rlimits
 from nodemgr.slivers.process import launch, session
 from nodemgr.slivers.process.session import NamespaceDoor, Terminal
 from nodemgr.slivers.process.spawn import exit_status
 
+CEILINGS = Ceilings(64, 10)
 RIGHTS = ["/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
 
 
@@ -28,7 +30,7 @@ def words_of(door: NamespaceDoor, terminal: Terminal | None = None) -> list[str]
 
 
 def test_namespaces_are_joined_before_rights_are_given_up_and_limits_come_last() -> None:
-    words = words_of(NamespaceDoor("ocean", 77, 5000, ("/bin/join",), rlimits(64, 10)))
+    words = words_of(NamespaceDoor("ocean", 77, 5000, ("/bin/join",), rlimits(CEILINGS, grouped=True)))
     order = [
         "/bin/join",
         "--reuid=5000",
@@ -65,7 +67,7 @@ def test_a_terminal_becomes_the_controlling_one() -> None:
 
 
 def test_podman_opens_the_terminal_by_name() -> None:
-    door = ContainerDoor("ocean", 77, 5000, "/usr/bin/runc", "c0ffee", rlimits(64, 10))
+    door = ContainerDoor("ocean", 77, 5000, "/usr/bin/runc", "c0ffee", rlimits(CEILINGS, grouped=True))
     words = door.command(["ls"], Terminal(3), {"TERM": "xterm"}, 0)
     at = words.index("c0ffee")
     whole = environment("ocean", {"TERM": "xterm"})
@@ -79,9 +81,24 @@ def test_podman_opens_the_terminal_by_name() -> None:
 
 
 def test_limits() -> None:
-    words = rlimits(64, 10)
-    assert {"--core=0:0", f"--data={64 << 20}:{64 << 20}", "--nproc=10:10", "--nofile=1024:1024"} <= set(words)
+    words = rlimits(CEILINGS, grouped=True)
+    assert {"--core=0:0", "--nproc=10:10", "--nofile=1024:1024"} <= set(words)
+    assert not any(word.startswith(("--data", "--as")) for word in words)
     assert words[-1] == "--"
+
+
+def test_limits_without_control_groups() -> None:
+    words = rlimits(CEILINGS, grouped=False)
+    assert words[:3] == ("/usr/bin/nice", "-n", "10")
+    assert words[3] == "/usr/bin/choom"
+    assert words[-6:] == rlimits(CEILINGS, grouped=True)
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"), [(1, 19), (10, 19), (50, 13), (100, 10), (200, 7), (800, 1), (10_000, 1)]
+)
+def test_weights_as_nice_values(weight: int, expected: int) -> None:
+    assert nice(weight) == expected
 
 
 def test_a_sessions_variables_change_its_language_and_nothing_fixed() -> None:

@@ -10,6 +10,9 @@ from rpc.problems import complaints
 from svm.service.bodies import AnyBody
 
 BODIES: TypeAdapter[Any] = TypeAdapter(AnyBody)
+SPEC: dict[str, Any] = {"numnodes": 2, "leaselen": 60}
+MAKE: dict[str, Any] = {"verb": "createslice", "slice": "demo"}
+DIGEST = {"image": "bookworm", "digest": "ab" * 32}
 BLANK: dict[str, Any] = {"spec": None, "nodes": [], "keys": None, "agents": [], "replace": False, "standing": None}
 
 
@@ -22,6 +25,9 @@ BLANK: dict[str, Any] = {"spec": None, "nodes": [], "keys": None, "agents": [], 
         ({"verb": "rekey"}, "rekey.slice: missing; give it"),
         ({"verb": "rekey", "slice": "demo", "nodes": ["1.2.3.4"]}, "rekey.nodes: not taken here; leave it out"),
         ({"verb": "addkey", "slice": "demo"}, "addkey.keys: missing; give it"),
+        (MAKE | {"spec": SPEC | {"needs": {"memory": 1}}}, "createslice.spec.needs: needs have an unknown member"),
+        (MAKE | {"spec": SPEC | {"needs": {"cpu": 0}}}, "createslice.spec.needs: cpu must be a whole number from 1"),
+        (MAKE | {"spec": SPEC | {"needs": DIGEST}}, "createslice.spec.needs: which digest an image has is the agent"),
         ({"verb": "heal", "slice": "demo", "heal": True}, "heal: a standing delegation goes with heal true"),
     ],
 )

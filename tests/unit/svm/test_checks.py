@@ -36,7 +36,11 @@ def test_agents() -> None:
 
 def test_a_slice_that_is_well_and_one_that_is_not() -> None:
     around = around_at(NOW)
-    assert list(slices([told()], [], around)) == [Check(True, "slice demo, 3 of 3 running")]
+    well = "slice demo, 3 of 3 running, first lease ends 2026-03-11 12:00:00 UTC"
+    assert list(slices([told()], [], around)) == [Check(True, well)]
+    assert list(slices([told(first_end=None, autorenew=False)], [], around)) == [
+        Check(True, "slice demo, 3 of 3 running")
+    ]
     (check,) = slices([told(nodes={"running": 2, "expired": 1})], [], around)
     assert check.line().startswith("BAD  slice demo, 2 of 3 running, nodes are lacking: svm createslice FILE")
 

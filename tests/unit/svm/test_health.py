@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifecycle.diagnosis import Trouble
-from svm.health import Around, Worry, renewal_end, worries
+from svm.health import Around, Worry, renewal_end, running, worries
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -79,7 +79,7 @@ def test_fewer_nodes_than_asked_for(more: dict[str, Any], where: str, cure: str)
         ("missing", "svm deleteslice demo, then svm createslice FILE"),
         ("keys", "when repeated"),
         ("pair", "svm rekey demo"),
-        ("stopped", "svm newvms demo"),
+        ("stopped", "since 2026-02-28 12:00:00 UTC: svm start demo 127.0.1.1 starts it"),
         ("silent", "not answered since 2026-02-28 12:00:00 UTC: svm heal demo on"),
         ("full", "full; svm history demo"),
     ],
@@ -92,9 +92,10 @@ def test_what_ails_a_sliver(what: str, cure: str) -> None:
 
 
 def test_a_vm_that_stopped_is_one_worry_and_not_two() -> None:
-    stopped = {"nodes": {"running": 2, "leased": 1}}
-    assert "svm newvms demo" in only(worries(told(**stopped), [trouble("stopped")], around_at(NOW))).cure
-    lacking, _ = worries(told(nodes={"running": 1, "leased": 1}), [trouble("stopped")], around_at(NOW))
+    stopped = {"nodes": {"running": 2, "stopped": 1}}
+    assert running(told(**stopped)) == "2 of 3 running, 1 stopped"
+    assert "svm start demo" in only(worries(told(**stopped), [trouble("stopped")], around_at(NOW))).cure
+    lacking, _ = worries(told(nodes={"running": 1, "stopped": 1}), [trouble("stopped")], around_at(NOW))
     assert lacking.where == "nodes are lacking"
 
 

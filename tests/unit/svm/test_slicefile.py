@@ -9,6 +9,7 @@ from svm import slicefile
 from svm.slicefile import MAX_BYTES, SliceFile, parse_slice_file, read_slice_file
 from trust import documents
 from trust.errors import Code, Refusal
+from trust.needs import BOUNDS, NOTHING, Needs
 
 HOWTO = b"""<?xml version="1.0" ?>
 <slice>
@@ -247,3 +248,36 @@ def test_a_refusal_names_the_file(tmp_path: Path) -> None:
 
 def test_the_longest_lease_is_that_of_the_documents() -> None:
     assert slicefile.MAX_LEASELEN == documents.MAX_LEASELEN
+
+
+def test_what_it_needs() -> None:
+    assert parse_slice_file(HOWTO).needs == NOTHING
+    assert "needs" not in parse_slice_file(HOWTO).to_json()
+    whole = slice_xml(memory="4096", disk=" 10000 ", processes="64", cpu="200", image="bookworm-2.1")
+    needs = Needs(memory_mb=4096, disk_mb=10_000, processes=64, cpu=200, image="bookworm-2.1")
+    assert parse_slice_file(whole).needs == needs
+    assert parse_slice_file(whole).to_json()["needs"] == needs.to_json()
+
+
+@pytest.mark.parametrize(
+    ("element", "name"),
+    [("memory", "memory_mb"), ("disk", "disk_mb"), ("processes", "processes"), ("cpu", "cpu")],
+)
+def test_needs_out_of_bounds(element: str, name: str) -> None:
+    least, most = BOUNDS[name]
+    assert f"most allowed is {most}" in refused(slice_xml(**{element: str(most + 1)}))
+    for wrong in ("", "many", "1.5", "-1", "512M", "0"):
+        assert f"{element} must be a whole number above 0" in refused(slice_xml(**{element: wrong}))
+    if least > 1:
+        assert f"{element} is {least - 1}; the least allowed is {least}" in refused(
+            slice_xml(**{element: str(least - 1)})
+        )
+
+
+@pytest.mark.parametrize("image", ["", "Bookworm", "../etc", "a b", "x" * 64])
+def test_no_images_name(image: str) -> None:
+    assert "is no image's name" in refused(slice_xml(image=image))
+
+
+def test_a_digest_is_not_the_users_to_choose() -> None:
+    assert "unknown element <digest>" in refused(slice_xml(digest="ab" * 32))

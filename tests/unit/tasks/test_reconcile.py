@@ -18,7 +18,9 @@ OWNER = Identity.user("pi@a.example")
 
 def row(state: SliverState = SliverState.RUNNING, **more: object) -> Expected:
     end = datetime.now(UTC)
-    made = Expected(uuid4(), "demo", uuid4(), OWNER, 60, "n1", state, 1, end, "jti", 2, 2, settled=True, delegation="d")
+    made = Expected(
+        uuid4(), "demo", uuid4(), OWNER, 60, False, "n1", state, 1, end, "jti", 2, 2, settled=True, delegation="d"
+    )
     return replace(made, **more)  # type: ignore[arg-type]
 
 

@@ -24,12 +24,15 @@ from trust.documents import (
 )
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
-from trust.jws import DELEGATION, LEASE, TICKET, DocumentType, sign
+from trust.jws import DELEGATION, LEASE, LEASE_2, TICKET, TICKET_2, DocumentType, open_document, sign
+from trust.needs import Needs
 
 Document = Ticket | Lease | Delegation
 STANDING = DelegationKind.STANDING
 TYPES = {"ticket": TICKET, "lease": LEASE, "working": DELEGATION, "standing": DELEGATION}
-SIGNERS = {TICKET: make.AGENT, LEASE: NODE, DELEGATION: USER}
+TYPES |= {"ticket-2": TICKET_2, "lease-2": LEASE_2}
+SIGNERS = {TICKET: make.AGENT, TICKET_2: make.AGENT, LEASE: NODE, LEASE_2: NODE, DELEGATION: USER}
+NEEDS = Needs(memory_mb=4096, disk_mb=10_000, processes=64, cpu=200, image="bookworm", digest="ab" * 32)
 FORM = [*((name, claim) for name in TYPES for claim in ("iss", "iat", "exp", "jti", "sub", "slice"))]
 FORM += [
     ("ticket", "aud"),
@@ -38,6 +41,7 @@ FORM += [
     ("lease", "slice_id"),
     ("lease", "generation"),
 ]
+FORM += [("ticket-2", "needs"), ("lease-2", "needs")]
 FORM += [("working", "kind"), ("standing", "kind"), ("standing", "heal")]
 
 
@@ -55,7 +59,8 @@ def claims_of(name: str) -> dict[str, Any]:
         "working": {"sub": SVM.uri, "kind": "working"},
         "standing": {"sub": SVM.uri, "kind": "standing", "heal": True},
     }
-    return common | issuer | own[name]
+    needs = {"needs": NEEDS.to_json()} if name.endswith("-2") else {}
+    return common | issuer | own[name.removesuffix("-2")] | needs
 
 
 def signed(document: DocumentType, claims: dict[str, Any]) -> str:
@@ -65,9 +70,9 @@ def signed(document: DocumentType, claims: dict[str, Any]) -> str:
 
 def verify(document: DocumentType, token: str, *, clock: StillClock | None = None) -> Document:
     store = make.store_of(clock=clock)
-    if document is TICKET:
+    if document in (TICKET, TICKET_2):
         return verify_ticket(token, store=store, audience=NODE)
-    if document is LEASE:
+    if document in (LEASE, LEASE_2):
         return verify_lease(token, store=store)
     return verify_delegation(token, store=store, audience=SVM)
 
@@ -101,6 +106,7 @@ def outcome(value: Document, *, lifetime: int = 30 * DAY, clock: StillClock | No
 
 
 VALUES = [make.ticket(), make.lease(), make.delegation(), make.delegation(kind=STANDING, heal=True)]
+VALUES += [make.ticket(needs=NEEDS), make.lease(needs=Needs(memory_mb=16))]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
@@ -179,6 +185,13 @@ def test_a_claim_of_another_type_is_refused(name: str, claim: str, value: object
         ("working", "kind", "sleeping"),
         ("working", "kind", "WORKING"),
         ("standing", "heal", 1),
+        ("ticket-2", "needs", {}),
+        ("lease-2", "needs", {"memory_mb": "4096"}),
+        ("ticket-2", "needs", {"memory_mb": 15}),
+        ("ticket-2", "needs", {"cpu": True}),
+        ("ticket-2", "needs", {"image": "../x"}),
+        ("ticket-2", "needs", {"digest": "ab" * 32}),
+        ("ticket-2", "needs", {"colour": "red"}),
     ],
 )
 def test_a_value_out_of_bounds_is_refused(name: str, claim: str, value: object) -> None:
@@ -275,3 +288,15 @@ def test_fractions_of_a_second_are_dropped() -> None:
 @pytest.mark.parametrize("make_value", [make.ticket, make.lease, make.delegation])
 def test_what_ends_before_it_begins_is_refused_within_the_skew_too(make_value: Any, seconds: int) -> None:
     assert outcome(make_value(issued_at=NOW, expires_at=after(seconds))) is Code.BAD_INPUT
+
+
+@pytest.mark.parametrize(("document", "make_value"), [(TICKET, make.ticket), (LEASE, make.lease)])
+def test_what_needs_nothing_is_as_it_always_was_and_an_older_program_refuses_the_rest(
+    document: DocumentType, make_value: Any
+) -> None:
+    store = make.store_of()
+    assert "needs" not in open_document(sign_value(make_value()), document, store)[0]
+    with pytest.raises(Refusal) as refusal:
+        open_document(sign_value(make_value(needs=NEEDS)), document, store)
+    assert refusal.value.code is Code.BAD_INPUT
+    assert f"this {document.title} must have alg ES256, typ {document.typ}" in refusal.value.reason

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "agent_0005"
-down_revision = "agent_0003"
+down_revision = "agent_0004"
 branch_labels = None
 depends_on = None
 

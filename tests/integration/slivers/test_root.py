@@ -1,0 +1,442 @@
+"""What a sliver with root inside is to its owner: a machine whose packages, users, daemons and files are theirs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from nodemgr.slivers.drivers.choice import open_driver
+from nodemgr.slivers.drivers.driver import Image
+from nodemgr.slivers.inside import base
+from nodemgr.slivers.limits import hostranges
+from nodemgr.slivers.process import mounts
+from nodemgr.slivers.process.userids import user_namespace
+from tests.integration.slivers.conftest import Node, open_node, run_async
+from tests.integration.slivers.test_enemy import keeper
+from tests.integration.slivers.test_life import eventually
+from trust.errors import Code, Refusal
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A node whose slivers have root inside, empty."""
+    with open_node("machine", tmp_path, None) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ocean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One with a sliver `ocean`, which these tests share and do not restart."""
+    with open_node("machine", tmp_path_factory.mktemp("ocean"), None) as made:
+        made.make("ocean")
+        yield made
+
+
+PACKAGE = """
+set -e
+mkdir -p ~/pkg/DEBIAN ~/pkg/usr/bin ~/pkg/etc ~/pkg/var/lib/tide
+printf 'Package: tide\\nVersion: 1.0\\nArchitecture: all\\nMaintainer: me <me@example.org>\\nDescription: tides\\n' \\
+    >~/pkg/DEBIAN/control
+echo /etc/tide.conf >~/pkg/DEBIAN/conffiles; echo high >~/pkg/etc/tide.conf
+printf '#!/bin/sh\\ncat /etc/tide.conf\\n' >~/pkg/usr/bin/tide; chmod 755 ~/pkg/usr/bin/tide
+printf '#!/bin/sh\\nset -e\\nadduser --system --group --home /var/lib/tide tide\\nchown tide:tide /var/lib/tide\\n' \\
+    >~/pkg/DEBIAN/postinst; chmod 755 ~/pkg/DEBIAN/postinst
+dpkg-deb --root-owner-group --build ~/pkg ~/tide.deb
+"""
+
+
+def needs_dpkg() -> None:
+    if not os.path.exists("/usr/bin/dpkg-deb"):
+        pytest.skip("this node's packages are not dpkg's")
+
+
+def test_the_login_is_an_ordinary_user_and_sudo_makes_it_root(ocean: Node) -> None:
+    assert ocean.says("ocean", "id -un; id -u; id -gn; echo ~; pwd") == "ocean\n1000\nocean\n/home/ocean\n/home/ocean"
+    assert ocean.says("ocean", "touch /etc/x 2>&1 || echo refused").endswith("refused")
+    assert ocean.root_says(
+        "ocean", "id -u; id -g; echo $HOME $USER $SUDO_USER; touch /etc/x /usr/x /x && echo done"
+    ) == ("0\n0\n/root root ocean\ndone")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("sudo -u nobody id -un", "nobody"),
+        ("sudo -i pwd", "/root"),
+        ("sudo -s echo '*'", "*"),
+        ("sudo -iu ocean pwd", "/home/ocean"),
+        ("WAVE=1 sudo env | grep -c WAVE || true", "0"),
+        ("WAVE=1 sudo -E env | grep WAVE", "WAVE=1"),
+        ("sudo WAVE=2 sh -c 'echo $WAVE'", "2"),
+        ("sudo -n true; echo $?", "0"),
+        ("sudo false; echo $?", "1"),
+        ("sudo -u nosuch true 2>&1; echo $?", "sudo: unknown user nosuch\n1"),
+        ("cd /tmp; sudo pwd", "/tmp"),
+        ("sudo printf '%s\\n' 'a  b' c", "a  b\nc"),
+    ],
+)
+def test_sudo(ocean: Node, command: str, said: str) -> None:
+    if os.path.exists("/usr/bin/sudo") and "nosuch" in command:
+        pytest.skip("the real one has other words")
+    assert ocean.says("ocean", command) == said
+
+
+def test_nobody_else_inside_becomes_root(ocean: Node) -> None:
+    assert ocean.run("ocean", "sudo -u nobody sudo -n id").returncode != 0
+    assert "su:" in ocean.run("ocean", "su -c id </dev/null").stderr
+
+
+def test_files_of_every_user_and_group(ocean: Node) -> None:
+    """Each number that a package or a person may give, 65,533 of them."""
+    done = ocean.root_says(
+        "ocean",
+        "cd /var; for id in 0 5 42 999 1000 1001 65533 65534; do install -o $id -g $id /dev/null f$id;"
+        " stat -c '%u:%g' f$id; done; install -o nobody -g tty /dev/null f; stat -c '%U:%G' f",
+    )
+    expected = [f"{number}:{number}" for number in (0, 5, 42, 999, 1000, 1001, 65533, 65534)]
+    assert done.split() == [*expected, "nobody:tty"]
+
+
+def test_a_user_is_added_and_logged_in_to(ocean: Node) -> None:
+    said = ocean.root_says("ocean", "useradd -m -s /bin/bash bob && su - bob -c 'id -un; pwd; echo x > ~/own; ls ~'")
+    assert said == "bob\n/home/bob\nown"
+    changed = "echo bob:Secret12 | chpasswd; usermod -aG games bob; id -nG bob"
+    assert ocean.root_says("ocean", changed).split() == ["bob", "games"]
+
+
+def test_groups_of_the_login_are_those_of_etc_group(ocean: Node) -> None:
+    ocean.root_says("ocean", "usermod -aG games ocean")
+    assert set(ocean.says("ocean", "id -nG").split()) == {"ocean", "games"}
+
+
+def test_a_package_is_installed_and_removed(ocean: Node) -> None:
+    needs_dpkg()
+    ocean.says("ocean", PACKAGE)
+    ocean.root_says("ocean", "dpkg -i ~ocean/tide.deb")
+    assert (
+        ocean.says("ocean", "tide; dpkg -S $(which tide); stat -c %U /var/lib/tide")
+        == "high\ntide: /usr/bin/tide\ntide"
+    )
+    ocean.root_says("ocean", "dpkg --purge tide")
+    assert ocean.run("ocean", "tide").returncode == 127
+    assert not Path("/usr/bin/tide").exists()
+    assert "tide" not in subprocess.run(["dpkg", "-l"], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_apt_knows_what_is_installed(ocean: Node) -> None:
+    needs_dpkg()
+    said = ocean.root_says("ocean", "apt-get check && dpkg --audit && apt-get install -s dpkg")
+    assert "dpkg is already the newest version" in said
+
+
+def test_programs_of_the_node_may_be_changed_and_the_nodes_stay(ocean: Node) -> None:
+    before = Path("/usr/bin/env").read_bytes()
+    spoil = "cp /bin/true /usr/bin/env; rm -rf /usr/share/doc; test ! -e /usr/share/doc"
+    assert ocean.root_says("ocean", spoil) == ""
+    assert Path("/usr/bin/env").read_bytes() == before
+    assert os.listdir("/usr/share/doc")
+    ocean.root_says("ocean", "mkdir /usr/share/doc; mv /usr/lib/locale /usr/lib/locale2 && ls /usr/lib/locale2")
+
+
+def test_daemons_outlive_their_login(ocean: Node) -> None:
+    ocean.root_says(
+        "ocean", "setsid sh -c 'while :; do date +%N >/run/beat; sleep 0.1; done' >/dev/null 2>&1 </dev/null &"
+    )
+    eventually(lambda: ocean.run("ocean", "test -s /run/beat").returncode == 0)
+    first = ocean.says("ocean", "cat /run/beat")
+    eventually(lambda: ocean.says("ocean", "cat /run/beat") != first)
+
+
+def test_a_port_is_served_as_far_as_the_nodes_network_allows(ocean: Node) -> None:
+    """A sliver has the node's own network, where low ports belong to the node's root."""
+    serve = "python3 -c \"import socket; s = socket.create_server(('127.0.0.9', {port})); print('bound')\""
+    assert ocean.root_says("ocean", serve.format(port=0)) == "bound"
+    low = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    assert ("bound" in ocean.root("ocean", serve.format(port=80)).stdout) == (low <= 80)
+
+
+def test_terminals_belong_to_the_login_and_its_tty_group(ocean: Node) -> None:
+    from nodemgr.slivers.drivers.driver import Pty
+
+    session = ocean.driver.enter(
+        "ocean", ["/bin/bash", "-c", "stat -c %U:%G:%a $(tty); sudo tty"], pty=Pty("xterm", 80, 24)
+    )
+    said = b""
+    while True:
+        try:
+            said += os.read(session.stdout, 1024)
+        except OSError:
+            break
+    assert said.split() == [b"ocean:tty:620", b"/dev/pts/0"]
+    assert session.wait() == 0
+    os.close(session.stdout)
+    os.close(session.ended)
+
+
+CHANGE = "echo kept >/etc/kept; echo kept >/usr/bin/kept; echo kept >/var/kept; useradd -m carol; rm -r /usr/share/man"
+LOOK = "cat /etc/kept /usr/bin/kept /var/kept ~/kept; id -u carol; ls -d /usr/share/man /home/carol 2>/dev/null"
+
+
+def test_changes_are_kept_through_all_but_its_end(node: Node) -> None:
+    spec = node.make("ocean")
+    node.root_says("ocean", CHANGE)
+    node.says("ocean", "echo kept >~/kept")
+    kept = "kept\nkept\nkept\nkept\n1001\n/home/carol"
+
+    def look() -> str:
+        return node.run("ocean", LOOK).stdout.rstrip("\n")
+
+    assert look() == kept
+    node.driver = node.open()  # another node manager
+    assert look() == kept
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.start("ocean"))
+    assert look() == kept
+    os.kill(keeper(node, "ocean").pid, signal.SIGKILL)
+    eventually(lambda: run_async(node.driver.ended(["ocean"])) == ["ocean"])
+    run_async(node.driver.create(spec))
+    assert look() == kept
+    run_async(node.driver.delete("ocean"))
+    node.make("ocean")
+    assert look() == "/usr/share/man"
+
+
+def test_reset_gives_a_fresh_root_and_keeps_home_and_key(node: Node) -> None:
+    spec = node.make("ocean")
+    node.root_says("ocean", CHANGE)
+    node.says("ocean", "echo kept >~/kept; echo x >/tmp/x")
+    run_async(node.driver.reset("ocean"))
+    look = "cat ~/kept; ls /etc/kept /usr/bin/kept /tmp/x 2>/dev/null; ls -d /usr/share/man; stat -c %U ~; sudo id -u"
+    assert node.says("ocean", look) == "kept\n/usr/share/man\nocean\n0"
+    assert node.says("ocean", "ssh-keygen -y -f /etc/slice/ssh_key").split()[1] == spec.public_key.split()[1]
+    assert [path.name for path in node.folder.glob(".removed*")] == []
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.reset("ocean"))
+    with pytest.raises(Refusal) as refused:
+        node.run("ocean", "true")
+    assert refused.value.code is Code.NOT_FOUND  # it did not run
+    with pytest.raises(Refusal):
+        run_async(node.driver.reset("lake"))
+
+
+BROKEN = [
+    "echo broken >/etc/passwd",
+    "rm /etc/passwd /etc/group /etc/shadow",
+    "rm -rf /etc/*",
+    "chmod 0 /etc",
+    "rm -r /home/*",
+]
+
+
+@pytest.mark.parametrize("harm", BROKEN)
+def test_what_root_breaks_in_etc_keeps_nobody_out(node: Node, harm: str) -> None:
+    node.make("ocean")
+    node.root("ocean", harm)
+    assert node.says("ocean", "id -u") == "1000"
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.start("ocean"))
+    assert node.says("ocean", "id -u") == "1000"
+
+
+@pytest.mark.parametrize(
+    "harm", ["mv /usr/bin /usr/gone", "rm -rf /etc /var /bin /lib*", "mv /etc /old; ln -s / /etc", "rm /bin/sh"]
+)
+def test_what_root_breaks_for_good_is_mended_by_reset(node: Node, harm: str) -> None:
+    node.make("ocean")
+    node.says("ocean", "echo kept >~/kept")
+    node.root("ocean", harm)
+    run_async(node.driver.stop("ocean"))
+    with suppress(Refusal):
+        run_async(node.driver.start("ocean"))
+    run_async(node.driver.reset("ocean"))
+    run_async(node.driver.start("ocean"))
+    assert node.says("ocean", "cat ~/kept; sudo id -u") == "kept\n0"
+
+
+def test_its_end_leaves_nothing(node: Node) -> None:
+    """No file, mount, process, group or host user."""
+    node.make("ocean")
+    first = keeper(node, "ocean")
+    host_uid = node.driver._existing("ocean")[1].host_uid  # type: ignore[attr-defined]
+    node.root_says(
+        "ocean",
+        "useradd -m dave; su dave -c 'mkdir -p ~/a/b; chmod 0 ~/a/b ~/a'; mkdir -m 0 /srv/shut; mkfifo /etc/fifo;"
+        " cp /bin/true /usr/bin/mine; chmod 4755 /usr/bin/mine; mv /usr/share/man /usr/share/men;"
+        " setsid sleep 511 >/dev/null 2>&1 </dev/null &",
+    )
+    mounted = Path("/proc/self/mountinfo").read_text()
+    run_async(node.driver.delete("ocean"))
+    assert not first.alive
+    assert [path.name for path in node.folder.iterdir()] == [".ssh"]
+    assert Path("/proc/self/mountinfo").read_text() == mounted
+    assert str(node.folder) not in mounted
+    assert subprocess.run(["pgrep", "-f", "^sleep 511"]).returncode == 1
+    eventually(lambda: owned_by(host_uid) == [])  # unshare(1) ends a moment after its child
+    assert not node.driver._given  # type: ignore[attr-defined]
+
+
+def owned_by(first: int) -> list[int]:
+    """Processes of a sliver's users, seen from outside."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            owner = path.stat().st_uid
+        except FileNotFoundError:
+            continue
+        if first <= owner < first + hostranges.IDS:
+            found.append(int(path.name))
+    return found
+
+
+def test_an_image_is_what_it_begins_as(node: Node, tmp_path: Path) -> None:
+    """A small root file system made of the host's own programs."""
+    root = tmp_path / "image"
+    copied = [
+        "sh",
+        "bash",
+        "cat",
+        "id",
+        "sed",
+        "setpriv",
+        "prlimit",
+        "setsid",
+        "nice",
+        "choom",
+        "ls",
+        "true",
+        "stat",
+        "sleep",
+    ]
+    libraries = set()
+    for name in copied:
+        said = subprocess.run(["ldd", f"/usr/bin/{name}"], capture_output=True, text=True, check=False).stdout
+        libraries |= {word for word in said.split() if word.startswith("/")}
+    for path in [*(f"/usr/bin/{name}" for name in copied), *libraries]:
+        real = Path(os.path.realpath(path))
+        target = root / os.path.realpath(os.path.dirname(path))[1:] / os.path.basename(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(real.read_bytes())
+        target.chmod(0o755)
+    for name in ("bin", "lib", "lib64"):
+        (root / "usr" / name).mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(f"usr/{name}")
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    (root / "etc/mark").write_text("of the image\n")
+    spec = dataclasses.replace(node.spec("ocean"), image=Image("small", "0" * 64, root))
+    node.made.append("ocean")
+    run_async(node.driver.create(spec))
+    assert (
+        node.says("ocean", "cat /etc/mark; id -un; stat -c %u /etc/mark; ls /usr/share 2>/dev/null || true")
+        == "of the image\nocean\n0"
+    )
+    assert node.root_says("ocean", "echo changed >/etc/mark; id -u") == "0"
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.start("ocean"))
+    assert node.says("ocean", "cat /etc/mark") == "changed"
+    assert (root / "etc/mark").read_text() == "of the image\n"
+    run_async(node.driver.reset("ocean"))
+    assert node.says("ocean", "cat /etc/mark") == "of the image"
+
+
+def loops(node: Node) -> list[str]:
+    return [
+        line for line in subprocess.check_output(["losetup", "-a"], text=True).splitlines() if str(node.folder) in line
+    ]
+
+
+def test_a_disk_of_its_own_holds_everything_and_no_more(node: Node) -> None:
+    if node.driver.quota != "hard":
+        pytest.skip("no loop devices here")
+    spec = dataclasses.replace(node.spec("ocean"), disk_mb=48)
+    node.made.append("ocean")
+    run_async(node.driver.create(spec))
+    for place in ("~ocean", "/usr", "/var/log", "/tmp"):
+        done = node.root(
+            "ocean", f"dd if=/dev/zero of={place}/big bs=1M count=200; stat -c %s {place}/big; rm {place}/big"
+        )
+        assert "No space left on device" in done.stderr
+        assert 45 << 20 <= int(done.stdout) <= 50 << 20
+    node.root_says("ocean", CHANGE)
+    node.says("ocean", "echo kept >~/kept")
+    run_async(node.driver.stop("ocean"))
+    run_async(node.driver.start("ocean"))
+    assert node.says("ocean", "cat ~/kept /etc/kept; sudo -n id -u") == "kept\nkept\n0"
+    assert len(loops(node)) == 1
+    assert 0 < run_async(node.driver.disk_kib("ocean")) < 60 << 10
+    run_async(node.driver.reset("ocean"))
+    assert node.says("ocean", "cat ~/kept; ls /etc/kept 2>/dev/null || sudo -n id -u") == "kept\n0"
+    mounted = Path("/proc/self/mountinfo").read_text()
+    assert str(node.folder) not in mounted
+    run_async(node.driver.delete("ocean"))
+    assert [path.name for path in node.folder.iterdir() if not path.name.startswith(".")] == []
+    eventually(lambda: loops(node) == [])
+
+
+def test_ranges_are_given_once_on_a_machine(tmp_path: Path) -> None:
+    """To each node manager's folder its own block, the same again, and a folder's that is gone to another."""
+    registry, folders = tmp_path / "registry", [tmp_path / f"node{number}" for number in range(12)]
+    for folder in folders:
+        folder.mkdir()
+    blocks = [hostranges.available(folder, registry) for folder in folders]
+    assert len({block.start for block in blocks}) == 12
+    assert all(block.start % hostranges.IDS == 0 for block in blocks)
+    assert [hostranges.available(folder, registry) for folder in folders] == blocks
+    folders[0].rmdir()
+    again = tmp_path / "node0b"
+    again.mkdir()
+    assert hostranges.available(again, registry) not in blocks[1:]
+
+
+def test_slivers_of_another_driver_go_on_as_they_are(tmp_path: Path) -> None:
+    """As after the upgrade of a node whose slivers had one user."""
+    with open_node("unshare", tmp_path, None) as node:
+        spec = node.make("ocean")
+        node.says("ocean", "echo kept >~/kept; setsid sleep 512 >/dev/null 2>&1 </dev/null &")
+        node.driver = open_driver("machine", node.folder)
+        assert node.says("ocean", "cat ~/kept; id -u; pgrep -c -f '^sleep 512'") == "kept\n0\n1"
+        run_async(node.driver.stop("ocean"))
+        run_async(node.driver.create(spec))
+        assert node.says("ocean", "cat ~/kept; id -u") == "kept\n0"
+        with pytest.raises(Refusal) as refused:
+            run_async(node.driver.reset("ocean"))
+        assert refused.value.code is Code.NOT_ALLOWED
+        node.make("lake")
+        assert node.says("lake", "id -u") == "1000"
+
+
+def test_a_file_mode_mask_of_the_nodes_own_is_not_seen_inside(node: Node, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        node.made.append("ocean")
+        layers = base.prepare(tmp_path / "bases")
+        run_async(node.driver.create(node.spec("ocean")))
+    finally:
+        os.umask(before)
+    assert node.says("ocean", "ls / /usr /etc /var /sys /home /etc/slice >/dev/null; cat /etc/hostname") == "ocean-n-1"
+    shut = [path for path in layers[0].source.rglob("*") if path.is_dir() and path.stat().st_mode & 0o055 != 0o055]
+    assert {path.name for path in shut} <= {"root", "sudoers.d", "private", "rules.d"}
+
+
+def test_a_file_system_that_cannot_shift_ids_is_named(node: Node, tmp_path: Path) -> None:
+    """As where the node's own `/` is an overlay."""
+    for name in ("upper", "work", "over"):
+        (tmp_path / name).mkdir()
+    first = node.driver._ranges.start  # type: ignore[attr-defined]
+
+    def shift(_: int) -> None:
+        options = f"lowerdir=/usr,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+        mounts.mount("over", str(tmp_path / "over"), "overlay", 0, options)
+        with user_namespace(first, 10) as (_, users), mounts.tree(tmp_path / "over", mounts.RDONLY, users):
+            pass
+
+    with pytest.raises(OSError, match=r"cannot shift the ids of a mount.*/over"):
+        mounts.apart(shift)
