@@ -125,12 +125,11 @@ def test_the_operator_reads_of_silent_nodes_too(lab: Lab) -> None:
     lab.publish()
     admin = lab.user(admin=True)
     end = datetime.now(UTC) - timedelta(days=HEARD_DAYS - 1)
-    stored = {column.name: "x" for column in tables.ad.c} | {"node": "gone", "address": "10.9.9.9", "expires_at": end}
-    stored |= dict.fromkeys(("slots", "slots_free", "memory_free_mb", "slivers", "disk_free_mb"), 1)
+    stored: dict[str, Any] = {"node": "gone", "address": "10.9.9.9", "expires_at": end, "simulated": True}
+    stored |= dict.fromkeys(("api", "site", "host_key", "version", "driver"), "x")
+    stored |= dict.fromkeys(("slots", "slots_free", "memory_free_mb", "slivers", "max_leaselen", "frontdoor_port"), 1)
     with lab.engine.begin() as connection:
-        connection.execute(
-            tables.ad.insert().values(stored | {"max_leaselen": 60, "frontdoor_port": 22, "simulated": True})
-        )
+        connection.execute(tables.ad.insert().values(stored))
     try:
         for credentials in (admin, lab.credentials(Identity(Role.PLC, "plc"))):
             found = {one["node"]: one for one in nodes_of(lab, credentials)}
