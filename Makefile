@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test check bench faults man lock clean
+.PHONY: install demo test check bench faults man wheel deb lock clean
 
 install: $(STAMP)
 
@@ -42,10 +42,18 @@ faults: install
 man: install
 	@$(BIN)/python -m admin.man
 
+# dist/dslice-*.whl, and constraints.txt beside it: docs/installing.md.
+wheel: install
+	@deploy/wheel
+
+# dslice-client and dslice-node as packages of Debian's, from the wheel.
+deb: wheel
+	@deploy/debian/build
+
 # Pins again from pyproject.toml; needs uv, writes no address of any index.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --extra dev pyproject.toml -o requirements.txt
 
 clean:
-	rm -rf .venv .dslice .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .dslice dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

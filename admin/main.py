@@ -21,6 +21,8 @@ VERBS = {
     "plc": "admin.plc.commands:plc",
     "enroll": "admin.plc.commands:enroll",
     "image": "admin.images.commands:image",
+    "health": "admin.health:health",
+    "completion": "admin.completion:completion",
     "nodes": "admin.lab.nodes:nodes",
     "node": "admin.lab.nodes:node",
     "slices": "admin.lab.slices:slices",

@@ -5,11 +5,14 @@
 
 import copy
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from inspect import cleandoc
 from pathlib import Path
 
 import click
+
+from admin.pages import PAGES, Section
 
 PREFORMATTED = "\b\n"  # how a paragraph that click must not fill begins
 
@@ -32,8 +35,23 @@ def write(folder: Path) -> int:
         write_man_pages(name, page_source(program), version=version("dslice"), target_dir=str(folder))
     pages = list(folder.glob("*.1"))
     for page in pages:
-        page.write_text("".join(map(_character, page.read_text("utf-8"))), "ascii")
+        text = page.read_text("utf-8") + "".join(map(section, *_columns(page.stem)))
+        page.write_text("".join(map(_character, text)), "ascii")
     return len(pages)
+
+
+def _columns(page: str) -> tuple[Iterable[str], Iterable[Section]]:
+    """Titles of the page's further sections, and what they say."""
+    found = PAGES.get(page, {})
+    return found.keys(), found.values()
+
+
+def section(title: str, said: Section) -> str:
+    """One section as troff reads it."""
+    if isinstance(said, str):
+        return "\n".join([f".SH {title}", ".nf", *map(_line, said.splitlines()), ".fi", ""])
+    terms = (f".TP\n\\fB{_line(term)}\\fP\n{_line(text)}\n" for term, text in said)
+    return f".SH {title}\n{''.join(terms)}"
 
 
 def programs() -> dict[str, click.Command]:

@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 from fastapi import Depends, FastAPI, Header, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator
-from sqlalchemy import select
 from starlette.routing import Route
 
 from agent import tickets
@@ -21,9 +20,10 @@ from agent.nodes import add_nodes
 from agent.places import Demand
 from agent.tickets import TicketRequest
 from agent.writer import Writer
-from models.outage import say_when_away
+from models.outage import database, say_when_away
 from rpc.guard import Guarded
-from rpc.server import Guard, application, open_route
+from rpc.health import Health, own
+from rpc.server import Guard, application, healthy
 from trust.authorize import Action, authorize
 from trust.documents import MAX_LEASELEN, Delegation, verify_delegation
 from trust.errors import Code, Refusal
@@ -88,14 +88,13 @@ def create_app(agent: Agent) -> FastAPI:
     _add_slices(app, agent, guard)
     add_nodes(app, agent, guard)
 
-    @app.get("/healthz")
-    @open_route
-    def healthz() -> dict[str, str]:
-        with agent.engine.connect() as connection:
-            connection.execute(select(1))
-        return {"status": "ok"}
-
+    healthy(app, health_of(agent))
     return app
+
+
+def health_of(agent: Agent) -> Health:
+    """Whether it can issue tickets."""
+    return Health(database=database(agent.engine), **own(agent.credentials, agent.store))
 
 
 def _add_ads(app: FastAPI, agent: Agent, guard: Guard) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 import uvloop
 
 from agent import drains
-from agent.api import create_app
+from agent.api import create_app, health_of
 from agent.issuing import Agent
 from agent.metrics import AdCollector
 from agent.places import Bounds
@@ -46,7 +46,7 @@ def run(settings: Settings) -> None:
 
 async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
     listener = Listener(create_app(agent), *split_host_port(settings.listen), member.server_context(), "agent")
-    numbers = metrics.listeners(settings, AdCollector(agent.engine, agent.store.clock))
+    numbers = metrics.listeners(settings, health_of(agent), AdCollector(agent.engine, agent.store.clock))
     purge = partial(asyncio.to_thread, agent.purge)
     purges = repeat(purge, PURGE_SECONDS, "cannot purge old tickets; trying again later")
     look = partial(asyncio.to_thread, drains.heed(member.plc.orders, agent.engine))

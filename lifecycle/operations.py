@@ -4,10 +4,11 @@
 that call loses nothing: the sweep publishes what is due and unheld.
 """
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, insert, select, text
+from sqlalchemy import Connection, Row, func, insert, select, text
 
 from lifecycle.bounds import require_room
 from lifecycle.events import EventType
@@ -105,6 +106,15 @@ def read(connection: Connection, operation: UUID) -> Operation:
     if row is None:
         raise Refusal(Code.NOT_FOUND, f"no operation {operation}; see: svm watch SLICE")
     return _operation(row)
+
+
+def ended_within(connection: Connection, seconds: int) -> list[Operation]:
+    """What has ended in the last seconds, the oldest end first; rounds that beat makes over all nodes only if they
+    failed."""
+    table = svm.operation
+    lately = table.c.ended_at > func.now() - timedelta(seconds=seconds)
+    told = table.c.slice.is_not(None) | (table.c.actor != BEAT) | (table.c.outcome != Outcome.DONE)
+    return [_operation(row) for row in connection.execute(select(table).where(lately, told).order_by(table.c.ended_at))]
 
 
 def open_of(connection: Connection, slice_row: UUID) -> list[Operation]:

@@ -48,7 +48,7 @@ _TAKE = text("""
     SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
         extract(epoch FROM now() - t.started_at) AS age, extract(epoch FROM now() - o.started_at) AS asked,
         o.started_at AS asked_at,
-        o.verb, o.connect_timeout, o.options, t.slice,
+        o.verb, o.connect_timeout, o.options, o.idempotency_key AS request, t.slice,
         v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
         v.expires_at, extract(epoch FROM now() - v.expires_at) AS overdue, v.redeemed_at, v.key_generation,
         v.pair_generation
@@ -82,7 +82,8 @@ class Claim:
 
     Args:
         tries: transient failures recorded so far.
-        age: seconds since it first started; `asked` since its operation was asked for, at `asked_at`.
+        age: seconds since it first started; `asked` since its operation was asked for, at `asked_at`, under the key
+            `request`.
     """
 
     id: int
@@ -100,6 +101,7 @@ class Claim:
     options: Mapping[str, object]
     slice: SliceFacts | None
     sliver: SliverFacts | None
+    request: str | None = None
 
 
 def claim(connection: Connection, ids: Sequence[int], *, seconds: int, worker: int | None = None) -> list[Claim]:

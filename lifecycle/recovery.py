@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from lifecycle.rows import of_row
 from lifecycle.steps import StepRef
 from lifecycle.unit_of_work import UnitOfWork
 from models.states import Kind, Queue
@@ -17,7 +18,7 @@ MOST = 2000  # steps in one sweep; the rest is found by the next
 # Released and not taken for `again` seconds, twice that, …; or taken and not recorded until the claim lapsed.
 _DUE = text("""
     UPDATE svm.step AS s SET published_at = now(), publishes = s.publishes + 1
-    FROM (SELECT s.id, o.queue, o.batch FROM svm.step s JOIN svm.operation o ON o.id = s.operation
+    FROM (SELECT s.id, o.queue, o.batch, o.slice_name FROM svm.step s JOIN svm.operation o ON o.id = s.operation
           WHERE (s.state = 'released' AND s.next_run_at <= now()
                  AND s.published_at < now() - make_interval(secs => :again * power(2, least(s.publishes, 6) - 1)))
              OR (s.state = 'running' AND s.claim_until < now()
@@ -25,7 +26,7 @@ _DUE = text("""
                       OR s.published_at < now() - make_interval(secs => :again * power(2, least(s.publishes, 6) - 1))))
           ORDER BY s.id LIMIT :most FOR UPDATE OF s SKIP LOCKED) AS due
     WHERE s.id = due.id
-    RETURNING s.id, s.kind, s.state, due.queue, due.batch
+    RETURNING s.id, s.kind, s.state, s.node, s.operation, due.queue, due.batch, due.slice_name AS slice
 """)
 
 # Held steps whose time has come while their operation has room, and operations that nothing will end any more.
@@ -54,7 +55,7 @@ _OLDEST = text("""
 def republish(connection: Connection, again: int) -> tuple[list[StepRef], int]:
     """Steps that are due and unheld, stamped, to publish; and how many of them had lapsed claims."""
     rows = connection.execute(_DUE, {"again": again, "most": MOST}).all()
-    refs = [StepRef(Kind(row.kind), row.id, Queue(row.queue), row.batch) for row in rows]
+    refs = [of_row(StepRef, row, kind=Kind(row.kind), queue=Queue(row.queue)) for row in rows]
     return refs, sum(row.state == "running" for row in rows)
 
 

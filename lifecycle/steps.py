@@ -8,12 +8,18 @@ from models.states import Kind, Queue
 
 @dataclass(frozen=True, slots=True)
 class StepRef:
-    """A step to publish. `batch` = how many ids of this operation may share one message."""
+    """A step to publish. `batch` = how many ids of this operation may share one message.
+
+    `slice` (its name), `node` and `operation` are for people who look at the queue; no worker reads them.
+    """
 
     kind: Kind
     id: int
     queue: Queue
     batch: int = 1
+    slice: str = ""
+    node: str | None = None
+    operation: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

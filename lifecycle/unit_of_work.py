@@ -29,7 +29,7 @@ _RELEASE = text("""
           CROSS JOIN LATERAL (SELECT id FROM svm.step WHERE operation = w.operation AND state = 'held'
                               AND next_run_at <= now() ORDER BY id LIMIT w.room) held) due
     WHERE step.id = due.id
-    RETURNING step.id, step.operation, step.kind
+    RETURNING step.id, step.operation, step.kind, step.node
 """)
 
 _TELL = text("""
@@ -72,6 +72,7 @@ class OperationCounters:
 
     id: UUID
     slice: UUID | None
+    slice_name: str
     verb: Verb
     queue: Queue
     batch: int
@@ -112,9 +113,9 @@ class OperationCounters:
         known = {"operation": self.id, "seq": self.seq, "slice": self.slice, "actor": self.actor, "type": type}
         self.events.append({**blank, "detail": {}, **known, **fields})
 
-    def ref(self, kind: str, id: int) -> StepRef:
+    def ref(self, row: Row[Any]) -> StepRef:
         """How to publish one of its steps."""
-        return StepRef(Kind(kind), id, self.queue, self.batch)
+        return StepRef(Kind(row.kind), row.id, self.queue, self.batch, self.slice_name, row.node, self.id)
 
 
 class UnitOfWork:
@@ -158,7 +159,7 @@ class UnitOfWork:
     def add_steps(self, steps: Iterable[NewStep]) -> list[StepRef]:
         """Insert steps of locked operations and count them; those that are released at once, to publish."""
         added = self._add([_new_step(step, self._counters[step.operation]) for step in steps])
-        return [self._counters[row.operation].ref(row.kind, row.id) for row in added if row.state == StepState.RELEASED]
+        return [self._counters[row.operation].ref(row) for row in added if row.state == StepState.RELEASED]
 
     def add_claimed(self, steps: Iterable[NewStep], token: UUID, hold: Hold) -> dict[NewStep, Row[Any]]:
         """Insert steps that take over slots and are claimed already; those that were not there before, as rows."""
@@ -191,7 +192,7 @@ class UnitOfWork:
         for row in self._connection.execute(_RELEASE, {"ids": list(rooms), "rooms": list(rooms.values())}):
             counters = self._counters[row.operation]
             counters.in_flight += 1
-            refs.append(counters.ref(row.kind, row.id))
+            refs.append(counters.ref(row))
         return sorted(refs, key=lambda ref: ref.id)
 
     def _write(self) -> None:

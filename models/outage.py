@@ -7,10 +7,12 @@ from functools import partial
 
 from alembic.util import CommandError
 from fastapi import FastAPI, Request, Response
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from rpc import problems
+from rpc.health import Look
 from trust.errors import Code, Refusal, printable
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,20 @@ async def _without_database(who: str, request: Request, error: Exception) -> Res
     log.error("no database for %s %s: %s", request.method, printable(request.url.path), error)
     request.scope[problems.CODE] = Code.UNREACHABLE
     return problems.response(Refusal(Code.UNREACHABLE, f"{who}'s database does not answer; try again in a minute"))
+
+
+def database(engine: Engine) -> Look:
+    """For `/healthz`: whether it answers."""
+
+    def look() -> str | None:
+        try:
+            with engine.connect() as connection:
+                connection.execute(select(1))
+        except (DBAPIError, PoolTimeoutError):
+            return "the database does not answer"
+        return None
+
+    return look
 
 
 NO_TABLES = ("3F000", "42P01")  # no such schema, no such table

@@ -21,11 +21,12 @@ from nodemgr.orders import told_to
 from nodemgr.power import Order, What, obey
 from nodemgr.slicekey import SlicePair
 from nodemgr.storage.store import LeaseRow
-from rpc.calls import Call, Calls
+from rpc.calls import Answer, Call, Calls
 from rpc.guard import Guard, RoleGuard
+from rpc.health import Look, answer, found, own
 from trust.authorize import Action
 from trust.documents import MAX_LEASELEN
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 from trust.identity import Role
 from trust.jws import MAX_TOKEN
 from trust.sshkeys import key_set_digest
@@ -133,7 +134,9 @@ def _add_leases(calls: Calls, guard: Guard) -> None:
     async def post_lease(call: Call) -> Any:
         node, caller = _called(call, guard)
         redeem = partial(node.redeem, caller, call.body(RedeemBody).ticket)
-        return _lease(await node.store.together(redeem))
+        lease = await node.store.together(redeem)
+        bind_contextvars(slice=lease.slice)
+        return _lease(lease)
 
     @calls.guarded("POST", "/slivers/{slice}/renew", renewer)
     async def post_renew(call: Call) -> Any:
@@ -196,13 +199,27 @@ def _add_reads(calls: Calls, guard: Guard) -> None:
     @calls.opened("GET", "/healthz")
     async def healthz(call: Call) -> Any:
         node: Node = call.scope[NODE]
-        found: dict[str, Any] = {"status": "disk-full" if node.disk_full else "ok", "slivers": node.store.taken()}
-        return found | ({"disk_free_mb": node.disk.free_mb} if node.disk else {})
+        status, body = answer(found(looks_of(node)))
+        more = {"slivers": node.store.taken()} | ({"disk_free_mb": node.disk.free_mb} if node.disk else {})
+        return Answer(status, body | more)
+
+
+def looks_of(node: Node) -> dict[str, Look]:
+    """What it needs to take slivers."""
+    return {**own(node.credentials, node.trust), "disk": partial(_disk, node)}
+
+
+def _disk(node: Node) -> str | None:
+    if not node.disk_full:
+        return None
+    return "too little is free: no new sliver is made, and one that fills it is stopped"
 
 
 def _called(call: Call, guard: Guard) -> tuple[Node, Caller]:
     """The node that is called, and by whom and for whom."""
     assert call.peer is not None  # noqa: S101  # the route is guarded
+    if "slice" in call.names:
+        bind_contextvars(slice=printable(call.names["slice"], 64))
     delegation = call.header(DELEGATION)
     if delegation is not None and len(delegation) > MAX_TOKEN:
         raise Refusal(Code.BAD_INPUT, f"the header Dslice-Delegation is longer than {MAX_TOKEN} bytes; sign another")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from agent.client import FrontDoor
 from nodemgr.advertise import Location
 from nodemgr.agents import Agents
-from nodemgr.api import at, create_app
+from nodemgr.api import at, create_app, looks_of
 from nodemgr.expiry import recover
 from nodemgr.frontdoor import FrontDoorServer
 from nodemgr.frontdoor.forward import Here
@@ -31,6 +31,7 @@ from plc.client.service import joined
 from rpc import daemon, metrics
 from rpc.aio import Session
 from rpc.background import Tasks, within
+from rpc.health import Health
 from rpc.server import Listener, serve
 from trust.identity import Role
 
@@ -95,7 +96,7 @@ async def _run(settings: Settings, member: Member, node: Node) -> None:
 async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor) -> None:
     app = at(create_app(member.store), node, door)
     listener = Listener(app, *settings.api_place, member.server_context(), settings.name)
-    listeners = [listener, *metrics.listeners(settings, NodeCollector([node]))]
+    listeners = [listener, *metrics.listeners(settings, Health(**looks_of(node)), NodeCollector([node]))]
     async with Session(member.credentials) as session:
         member.on_renew(session.reload)
         agents = Agents(session, settings.agent_urls, member.plc.directory)

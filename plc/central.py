@@ -1,5 +1,6 @@
 """One plc, opened: its database, its CA, its clock. The daemon, the operator's verbs and the testbed act on it."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from trust.certificates import Authority
 from trust.clock import Clock, system_clock
 from trust.errors import Code, Refusal
 from trust.identity import Identity
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +65,29 @@ class Central:
         """
         name = Identity.user(email).name
         by_account, by_address = f"account {name}", f"address {address}"
-        with self.begin() as connection:
+        with self.begin() as connection, _told(address):
             attempt(connection, by_account, ACCOUNT, self.clock.now())
             attempt(connection, by_address, ADDRESS, self.clock.now())
             who = find(connection, name)
         if not self.passwords.matches(password, who.password_hash if who else None) or who is None:
+            # A name that is no account's is not said: it may be a password, typed in the wrong place.
+            log.warning("log-in failed", extra={"account": who.email if who else "unknown", "address": address})
             raise Refusal(Code.NOT_AUTHENTICATED, "wrong e-mail or password; try again")
         with self.begin() as connection:
             forget(connection, by_account)
             take_back(connection, by_address, self.clock.now())
+        log.info("log-in", extra={"account": who.email, "address": address})
         return who
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _told(address: str) -> Iterator[None]:
+    """Have the log say that somebody tries too often."""
+    try:
+        yield
+    except Refusal as refusal:
+        log.warning("log-in refused: %s", refusal.reason, extra={"address": address})
+        raise

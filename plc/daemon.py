@@ -5,12 +5,13 @@ from threading import Event
 
 from cryptography import x509
 
-from plc.api import build
+from plc.api import build, health_of
 from plc.ca import current_list, issue, mark_stale
 from plc.central import Central
 from plc.client.values import PLC
 from plc.enrolment import purge_tokens
 from plc.forgetting import forget
+from plc.journal import Teller
 from plc.mail import Postman
 from plc.metrics import TableCollector
 from plc.reminders import remind
@@ -43,6 +44,7 @@ class Upkeep:
         self._thread = thread(self._run, "upkeep")
         with central.begin() as connection:
             mark_stale(connection)  # the last one may be of a CA that was replaced since
+            self._journal = Teller(connection)
         self.look()
 
     def start(self) -> None:
@@ -58,6 +60,7 @@ class Upkeep:
             tls.reload(self.context, self.credentials)
         now = self.central.clock.now()
         with self.central.begin() as connection:
+            self._journal.tell(connection)
             pem = current_list(connection, self.central.authority, now)
             purge(connection, now)
             purge_tokens(connection, now)
@@ -122,7 +125,9 @@ def run(settings: Settings) -> None:
     try:
         app = build(central, upkeep.store)
         listener = Listener(app, *split_host_port(settings.listen), upkeep.context, "plc")
-        numbers = metrics.listeners(settings, TableCollector(central.engine, central.clock))
+        numbers = metrics.listeners(
+            settings, health_of(central, upkeep.store), TableCollector(central.engine, central.clock)
+        )
         server.run([listener, *numbers], ready=lambda addresses: daemon.ready(*addresses[0]))
     finally:
         postman.stop()

@@ -1,5 +1,6 @@
-"""Who did what to whom: what an operator reads after something went wrong."""
+"""Who did what to whom: what an operator reads after something went wrong, and what plc's log says of it."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,10 @@ from models.plc import event
 from trust.errors import Code, Refusal
 
 PER_HOUR = 500  # changes that one user may make
+BACK = 500  # ids: of changes at once those with the higher id may be committed first
 TAKES_AWAY = ("remove-key", "revoke")  # always possible, and no more of them than of what was given before
+
+log = logging.getLogger(__name__)
 
 
 def note(connection: Connection, now: datetime, who: str, what: str, whom: str, detail: str = "") -> None:
@@ -34,3 +38,24 @@ def note_all(connection: Connection, now: datetime, who: str, what: str, whom: I
 def about(connection: Connection, whom: str) -> Sequence[Row[Any]]:
     """Everything that was done to one account or service, the oldest first."""
     return connection.execute(select(event).where(event.c.whom == whom).order_by(event.c.id)).all()
+
+
+class Teller:
+    """Has the log say what is new in the journal, whoever did it: plc's callers, or its operator in another process."""
+
+    def __init__(self, connection: Connection) -> None:
+        """What is there already is not told."""
+        self._newest = connection.scalar(select(func.max(event.c.id))) or 0
+        self._told = {row.id for row in self._lately(connection)}
+
+    def tell(self, connection: Connection) -> None:
+        """A line for each that was not told before."""
+        found = self._lately(connection)
+        for row in found:
+            if row.id not in self._told:
+                log.info("%s: %s", row.what, row.whom, extra={"by": row.who, "detail": row.detail, "at": row.at})
+        self._told = {row.id for row in found}
+        self._newest = max((self._newest, *self._told))
+
+    def _lately(self, connection: Connection) -> Sequence[Row[Any]]:
+        return connection.execute(select(event).where(event.c.id > self._newest - BACK).order_by(event.c.id)).all()

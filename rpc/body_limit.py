@@ -9,7 +9,7 @@ from structlog.contextvars import bound_contextvars
 
 from rpc import counting, problems, wellformed
 from rpc.tracing import incoming
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 MAX_BODY = 1024 * 1024  # bytes
 BODY_SECONDS = 30
@@ -88,9 +88,9 @@ class BodyLimit:
 
 
 def _tell(scope: Scope) -> None:
-    """One line for a call that a worker's step made, with the ids that are bound now."""
-    route, code = getattr(scope.get("route"), "path", counting.OTHER), scope.get(problems.CODE)
-    log.info("%s %s: %s", scope["method"], route, code or scope.get(STATUS, "broken off"))
+    """One line for a call of somebody's request or step, with the ids that are bound now."""
+    path = printable(scope["path"]) if "route" in scope else counting.OTHER
+    log.info("%s %s: %s", scope["method"], path, scope.get(problems.CODE) or scope.get(STATUS, "broken off"))
 
 
 class _Rest:

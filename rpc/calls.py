@@ -62,6 +62,14 @@ def parsed(model: type[Body], data: bytes, media_type: str) -> Body:
         raise Refusal(Code.BAD_INPUT, problems.complaints(errors)) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an endpoint gives back whose status is not always its route's."""
+
+    status: int
+    body: Any
+
+
 Endpoint = Callable[[Call], Awaitable[Any]]
 
 
@@ -109,7 +117,8 @@ class Calls:
             peer = route.guard.check(scope) if route.guard else None
             data = await _body(receive) if scope["method"] != "GET" else b""
             found = await route.endpoint(Call(scope, names, peer, data))
-            status, answer = route.status, _json(found)
+            status, found = (found.status, found.body) if isinstance(found, Answer) else (route.status, found)
+            answer = _json(found)
         except _NoRoute as wrong:
             await problems.no_route(scope, wrong.status, wrong.headers)(scope, receive, send)
             return

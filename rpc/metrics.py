@@ -1,13 +1,17 @@
 """Prometheus metrics of a daemon: ``GET /metrics`` on a plain loopback port of its own, for who shows a token.
 
+``GET /healthz`` stands there too, without a token, for whoever supervises the daemon (``dslice health``).
+
 The page is made in a thread, for what collectors read may wait: a database, a store. The token is needed because
 loopback is no wall: slivers share it with their node, and with all of a testbed.
 """
 
 import hmac
 import ipaddress
+import json
 import socket
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -19,7 +23,8 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rpc.server import Listener, application, open_route
+from rpc.health import PATH, Health
+from rpc.server import Listener, application, healthy, open_route
 from rpc.settings import DaemonSettings
 from trust.errors import Code, Refusal
 
@@ -27,16 +32,18 @@ SHORTEST = 8  # characters of a token
 _CLOSED = "this page is for who shows the token: Authorization: Bearer DSLICE_METRICS_TOKEN"
 
 
-def listeners(settings: DaemonSettings, *collectors: Collector) -> list[Listener]:
+def listeners(settings: DaemonSettings, health: Health, *collectors: Collector) -> list[Listener]:
     """The page's listener, with what these collect, where a setting asks for it; raises Refusal as ``listener``."""
     if not settings.metrics_listen:
         return []
     for collector in collectors:
         REGISTRY.register(collector)
-    return [listener(settings.metrics_listen, settings.metrics_token)]
+    return [listener(settings.metrics_listen, settings.metrics_token, health=health)]
 
 
-def listener(address: str, token: SecretStr, registry: CollectorRegistry = REGISTRY) -> Listener:
+def listener(
+    address: str, token: SecretStr, registry: CollectorRegistry = REGISTRY, health: Health | None = None
+) -> Listener:
     """A listener for ``serve`` beside the daemon's own; ``address`` is "host:port" on loopback (DSLICE_METRICS_LISTEN).
 
     Raises Refusal(BAD_INPUT) for an address that is not loopback (the token travels in the clear), or without a token.
@@ -51,10 +58,13 @@ def listener(address: str, token: SecretStr, registry: CollectorRegistry = REGIS
             raise Refusal(Code.NOT_AUTHENTICATED, _CLOSED)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
+    healthy(app, health or Health())
     return Listener(app, host, port, context=None, name="metrics")
 
 
-def serve_beside(address: str, token: SecretStr, registry: CollectorRegistry = REGISTRY) -> None:
+def serve_beside(
+    address: str, token: SecretStr, registry: CollectorRegistry = REGISTRY, health: Health | None = None
+) -> None:
     """The same page from a thread, for daemons without a server of their own (workers, beat); it ends with them.
 
     An empty address: none. Raises Refusal as ``listener``, and Refusal(BAD_INPUT) for an address in use.
@@ -62,9 +72,13 @@ def serve_beside(address: str, token: SecretStr, registry: CollectorRegistry = R
     if not address:
         return
     (host, port), shown = _loopback(address), _expected(token)
-    page = make_wsgi_app(registry)
+    page, known = make_wsgi_app(registry), health or Health()
 
     def guarded(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") == PATH:
+            status, body = known.answer()
+            start(f"{status} {HTTPStatus(status).phrase}", [("Content-Type", "application/json")])
+            return [json.dumps(body).encode()]
         if _is(environ.get("HTTP_AUTHORIZATION", ""), shown):
             answer: Iterable[bytes] = page(environ, start)
             return answer

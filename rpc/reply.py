@@ -15,6 +15,7 @@ from trust.identity import Identity, Role
 CONNECT_TIMEOUT = 10  # seconds for TCP and TLS together
 DEADLINE = 45  # seconds for a whole call (STACK: every step ends within 45 s)
 MAX_BODY = 16 * 1024 * 1024  # bytes of an answer; tickets for 5,000 nodes have 9 MB
+REQUEST = "Dslice-Request"  # header: a request's id, for the logs of all who do something for it (rpc/tracing.py)
 MAX_REQUEST = 1024 * 1024  # bytes of a request's body; servers take no more (rpc/body_limit.py)
 
 SERVICES = {Role.NODE: "the node", Role.AGENT: "the agent", Role.SVM: "svmd", Role.PLC: "plc"}

@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -21,9 +22,20 @@ from rpc.acceptor import BACKLOG, GOODBYE, OTHERS, Gate
 from rpc.body_limit import BodyLimit
 from rpc.connection import BoundedProtocol, PeerProtocol
 from rpc.guard import Guard, deny_by_default, open_route
+from rpc.health import PATH, Health
 from rpc.sockets import binding, raise_descriptor_limit
 
-__all__ = ["Guard", "Listener", "PeerProtocol", "application", "deny_by_default", "open_route", "run", "serve"]
+__all__ = [
+    "Guard",
+    "Listener",
+    "PeerProtocol",
+    "application",
+    "deny_by_default",
+    "healthy",
+    "open_route",
+    "run",
+    "serve",
+]
 
 KEEP_ALIVE = 75  # idle seconds; clients let go earlier (rpc/aio.py), so that calls do not meet a closing connection
 MIN_CONNECTIONS = 64  # even where the system lets a process have hardly more descriptors
@@ -48,6 +60,16 @@ def application(title: str, **options: Any) -> FastAPI:
     app = FastAPI(title=title, openapi_url=None, docs_url=None, redoc_url=None, **options)
     problems.install(app)
     return app
+
+
+def healthy(app: FastAPI, health: Health) -> None:
+    """Add `GET /healthz`, for everybody."""
+
+    @app.get(PATH)
+    @open_route
+    def healthz() -> JSONResponse:
+        status, body = health.answer()
+        return JSONResponse(body, status)
 
 
 def run(

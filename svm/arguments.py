@@ -10,7 +10,7 @@ from uuid import UUID
 
 import click
 
-from svm.files import known_slices
+from svm.files import known_nodes, known_slices
 from trust.errors import Code, Refusal
 from trust.names import check_slice_name
 
@@ -41,6 +41,14 @@ class SliceOrOperation(SliceName):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return str(value) if is_operation(str(value)) else super().convert(value, param, ctx)
+
+
+def complete_nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Nodes of the slice that was typed before; where none was, slices (`svm ssh SLICE NODE`)."""
+    words = [str(word) for word in ctx.params.get(param.name or "") or () if not str(word).startswith("-")]
+    name = ctx.params.get("name") or (words.pop(0) if words else None)
+    offered = known_slices(key_directory()) if name is None else known_nodes(key_directory(), name)
+    return [each for each in offered if each.startswith(incomplete) and each not in words]
 
 
 SLICE = SliceName()

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from rpc.blocking import Connection, ServerSentEvent
 from rpc.credentials import Credentials
+from rpc.reply import REQUEST
 from svm.files import write_private
 from svm.flags import Flags
 from svm.home import Home
@@ -66,6 +67,8 @@ class Svmd:
         self._clock = clock or system_clock()
         self._connection: Connection | None = None
         self._doubted = False
+        self.request_id = str(uuid4())
+        """In the logs of all daemons, beside what they did for the call (docs/protocol.md, "Calls")."""
 
     def close(self) -> None:
         """Close the connection; a later call opens it again."""
@@ -79,7 +82,8 @@ class Svmd:
 
     def start(self, request: Request) -> Started:
         """Ask for an operation, once, however often the answer is lost on the way."""
-        headers = {"Idempotency-Key": str(uuid4())}
+        self.request_id = str(uuid4())
+        headers = {"Idempotency-Key": self.request_id}
         if request.slice:
             headers["Dslice-Delegation"] = self._delegation(request.slice)
         standing = None
@@ -147,13 +151,22 @@ class Svmd:
         first = time.monotonic()
         for pause in PAUSES:
             try:
-                return _object(self._open().call(method, path, json=body, headers=headers).body)
+                return self._called(method, path, body, headers)
             except Refusal as refusal:
                 if refusal.code not in _PASSING or time.monotonic() - first > CALL_PATIENCE:
                     raise
                 self._look_again()
                 time.sleep(pause)
-        return _object(self._open().call(method, path, json=body, headers=headers).body)
+        return self._called(method, path, body, headers)
+
+    def _called(self, method: str, path: str, body: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
+        """One try, under the request's id, which a refusal names too."""
+        named = {REQUEST: self.request_id, **(headers or {})}
+        try:
+            return _object(self._open().call(method, path, json=body, headers=named).body)
+        except Refusal as refusal:
+            refusal.detail = {**refusal.detail, "request": self.request_id}
+            raise
 
     def _open(self) -> Connection:
         if self._connection is None:
@@ -170,7 +183,8 @@ class Svmd:
 
     def _stream(self, operation: str, seq: int) -> Generator[ServerSentEvent, None, None]:
         path = f"/operations/{quote(operation, safe='')}/events?brief=true"
-        yield from self._open().stream(path, {"Last-Event-ID": str(seq)} if seq else {})
+        after = {"Last-Event-ID": str(seq)} if seq else {}
+        yield from self._open().stream(path, {REQUEST: self.request_id, **after})
 
     def _delegation(self, name: str, *, standing: bool = False, heal: bool = False) -> str:
         """A delegation to svmd for one slice, signed with the user's key; it never outlives the certificate."""

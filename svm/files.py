@@ -39,6 +39,15 @@ def known_slices(directory: Path) -> list[str]:
         return []
 
 
+def known_nodes(directory: Path, name: str) -> list[str]:
+    """Addresses of a slice's nodes in the ssh_config that was written last: what completion offers."""
+    try:
+        lines = (slice_folder(directory, name) / "ssh_config").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    return [line.split()[1] for line in lines if line.startswith("Host ")]
+
+
 def forget_slice(directory: Path, name: str) -> None:
     """Remove the folder of a slice that is gone."""
     import shutil

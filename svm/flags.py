@@ -101,6 +101,9 @@ _FLAGS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         },
     ),
     (("--json", "json"), {"is_flag": True, "help": "One JSON object a line on stdout."}),
-    (("-v", "verbose"), {"is_flag": True, "help": "Where no terminal shows it: progress on stderr, every 10 s."}),
+    (
+        ("-v", "verbose"),
+        {"is_flag": True, "help": "Ids for the operator's logs; progress every 10 s where no terminal shows it."},
+    ),
     (("--debug", "debug"), {"is_flag": True, "help": "Show where an error comes from."}),
 )

@@ -24,6 +24,8 @@ def perform(svmd: Svmd, request: Request, flags: Flags, retry: Retry | None = No
     """Ask for an operation and follow it; the exit status and what was shown."""
     with _interruptible(f"the request may have reached svmd; see: svm watch {request.slice}", flags):
         started = svmd.start(request)
+    if flags.verbose:
+        say(f"operation {started.operation}, request {svmd.request_id}")
     return follow(svmd, started.operation, flags, retry=retry, title=_title(request))
 
 

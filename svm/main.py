@@ -117,7 +117,7 @@ def run(argv: list[str]) -> int:
 def _refused(refusal: Refusal, flags: Flags) -> int:
     _trace(flags)
     status = status_of_refusal(refusal.code)
-    refused(refusal, status, as_json=flags.json)
+    refused(refusal, status, as_json=flags.json, verbose=flags.verbose)
     return status
 
 

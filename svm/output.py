@@ -17,7 +17,7 @@ from typing import TextIO
 import click
 
 from svm.exit_codes import status_of_nodes
-from trust.errors import Refusal, printable
+from trust.errors import Code, Refusal, printable
 
 SAID_EVERY = 10
 """Seconds between two lines of progress, with -v."""
@@ -81,18 +81,23 @@ def rows(found: Iterable[Mapping[str, object]], text: Callable[[Mapping[str, obj
             line(text(row))
 
 
-def refused(refusal: Refusal, status: int, *, as_json: bool) -> None:
-    """A whole command refused: one line, and in JSON the summary that always stands last."""
+def refused(refusal: Refusal, status: int, *, as_json: bool, verbose: bool = False) -> None:
+    """A whole command refused: one line, and in JSON the summary that always stands last.
+
+    The request's id, by which its operator finds what svmd's log has of it, follows a fault of svmd's, and all with -v.
+    """
     if not as_json:
-        say(f"svm: {refusal.reason}")
+        request = _ids(refusal, "request").get("request")
+        shown = request and (verbose or refusal.code is Code.INTERNAL)
+        say(f"svm: {refusal.reason}" + (f" (request {request})" if shown else ""))
         return
-    json_line("error", {"code": str(refusal.code), "reason": refusal.reason, **_operation(refusal)})
-    json_line("summary", {"operation": _operation(refusal).get("operation"), "ok": 0, "failed": 0, "exit": status})
+    ids = _ids(refusal, "operation", "request")
+    json_line("error", {"code": str(refusal.code), "reason": refusal.reason, **ids})
+    json_line("summary", {"operation": ids.get("operation"), "ok": 0, "failed": 0, "exit": status})
 
 
-def _operation(refusal: Refusal) -> dict[str, object]:
-    operation = refusal.detail.get("operation")
-    return {"operation": operation} if isinstance(operation, str) else {}
+def _ids(refusal: Refusal, *names: str) -> dict[str, str]:
+    return {name: found for name in names if isinstance(found := refusal.detail.get(name), str)}
 
 
 class Report:

@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from queue import Empty, SimpleQueue
+from uuid import UUID
 
 from celery import Celery, current_app
 from kombu.exceptions import KombuError
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 BATCH = 500  # Redis commands a flush (kombu's Producer.batch)
 ATTEMPTS = 2  # a kept connection may have died with its broker; a second failure means that the broker is away
 
-Message = tuple[Kind, Queue, list[int]]
+Message = tuple[Kind, Queue, list[StepRef]]
 
 
 def publish(refs: Iterable[StepRef]) -> int:
@@ -42,18 +43,31 @@ def publish(refs: Iterable[StepRef]) -> int:
 
 def grouped(refs: Iterable[StepRef]) -> Iterator[Message]:
     """Steps of one kind and queue share messages, as many ids in each as their operations allow."""
-    alike: dict[tuple[Kind, Queue, int], list[int]] = defaultdict(list)
+    alike: dict[tuple[Kind, Queue, int], list[StepRef]] = defaultdict(list)
     for ref in refs:
-        alike[ref.kind, ref.queue, ref.batch].append(ref.id)
-    for (kind, queue, size), ids in alike.items():
-        for start in range(0, len(ids), size):
-            yield kind, queue, ids[start : start + size]
+        alike[ref.kind, ref.queue, ref.batch].append(ref)
+    for (kind, queue, size), found in alike.items():
+        for start in range(0, len(found), size):
+            yield kind, queue, found[start : start + size]
+
+
+def shown(refs: Iterable[StepRef]) -> str:
+    """What Flower shows of a message, in the place of its ids: slice, nodes and operation, and for each if several."""
+    alike: dict[tuple[str, UUID | None], list[str]] = defaultdict(list)
+    for ref in refs:
+        alike[ref.slice, ref.operation].append(ref.node or "")
+    return "; ".join(
+        " ".join(filter(None, (slice, *nodes, f"operation {operation}"))) for (slice, operation), nodes in alike.items()
+    )
 
 
 def _send(app: Celery, messages: list[Message]) -> int:
     with app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=BATCH):  # type: ignore[attr-defined]
-        for kind, queue, ids in messages:
-            app.send_task(kind, args=[ids], queue=queue, producer=producer, ignore_result=True, retry=False)
+        for kind, queue, refs in messages:
+            ids = [ref.id for ref in refs]
+            app.send_task(
+                kind, args=[ids], argsrepr=shown(refs), queue=queue, producer=producer, ignore_result=True, retry=False
+            )
     return len(messages)
 
 

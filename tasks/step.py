@@ -6,6 +6,7 @@ claim    committed before any request goes out; an id that does not come back is
 act      per step, side by side on the process's one loop, each under its own deadline
 record   by the writer, many steps in one transaction; what became due is published after its commit
 go on    with what follows at the same node, which the record has claimed for this worker
+fail     the message, after all that, when a step has failed for good: for Flower, which counts messages
 ```
 
 Each id is claimed, done and recorded by itself: one that fails or hangs never touches its neighbours, and a message
@@ -26,6 +27,7 @@ from structlog.contextvars import bound_contextvars
 
 from lifecycle.outcome import Claim, Done, Failed, Record, claim
 from models.states import Kind, Queue
+from rpc.tracing import request_of
 from tasks.context import WorkerContext, worker_context
 from tasks.metrics import RUNNING_SECONDS, STEP_SECONDS, STEPS
 from tasks.retry import again_in
@@ -42,17 +44,27 @@ ONCE = (Kind.RECONCILE, Kind.CANARY)  # beat asks again soon anyway
 WAKE_SLACK = 0.05  # seconds after a delay's end by this machine's clock; the database's decides
 
 
+class StepsFailedError(Exception):
+    """How a message ends of which a step has failed for good, as is recorded. Nothing comes of it but a word."""
+
+
 def perform(ids: Sequence[int], act: Act) -> None:
-    """Do these steps; returns when each is recorded, or left for another try."""
+    """Do these steps; returns when each is recorded, or left for another try.
+
+    Raises StepsFailedError in a worker, when one is recorded as failed.
+    """
     context = worker_context()
     context.heard = time.monotonic()
+    failed = list[str]()
     if _in_background():
-        context.background.run(partial(_perform, ids, act, context))
+        context.background.run(partial(_perform, ids, act, context, failed))
     else:
-        _perform(ids, act, context)
+        _perform(ids, act, context, failed)
+    if failed and current_task and not current_task.request.called_directly:
+        raise StepsFailedError(", ".join(failed))
 
 
-def _perform(ids: Sequence[int], act: Act, context: WorkerContext) -> None:
+def _perform(ids: Sequence[int], act: Act, context: WorkerContext, failed: list[str]) -> None:
     try:
         with context.database.begin() as connection:
             claims = claim(connection, ids, seconds=context.policy.lasting, worker=context.worker)
@@ -62,7 +74,7 @@ def _perform(ids: Sequence[int], act: Act, context: WorkerContext) -> None:
         log.warning("no claim on steps %s: %s", list(ids), type(error).__name__)
         return
     if claims:
-        context.run(_side_by_side(claims, act, context))
+        failed += context.run(_side_by_side(claims, act, context))
 
 
 def act_of(kind: Kind) -> Callable[[Act], Act]:
@@ -75,32 +87,50 @@ def act_of(kind: Kind) -> Callable[[Act], Act]:
     return filed
 
 
-async def _side_by_side(claims: Sequence[Claim], act: Act, context: WorkerContext) -> None:
-    await asyncio.gather(*(_node(claim, act, context) for claim in claims))
+async def _side_by_side(claims: Sequence[Claim], act: Act, context: WorkerContext) -> list[str]:
+    ended = await asyncio.gather(*(_node(claim, act, context) for claim in claims))
+    return [failed for failed in ended if failed]
 
 
-async def _node(claim: Claim, act: Act, context: WorkerContext) -> None:
-    """One step, and those that follow it at its node one after another."""
-    following = await _one(claim, act, context)
-    while following is not None:
-        following = await _one(following, ACTS[following.kind], context)
+async def _node(claim: Claim, act: Act, context: WorkerContext) -> str | None:
+    """One step, and those that follow it at its node one after another; which failed, if one did."""
+    step: Claim | None = claim
+    while step is not None:
+        outcome, following = await _one(step, act if step is claim else ACTS[step.kind], context)
+        if outcome == "failed":
+            return " ".join(filter(None, (step.kind, step.node)))
+        step = following
+    return None
 
 
-async def _one(claim: Claim, act: Act, context: WorkerContext) -> Claim | None:
-    """One step; the claim to go on with."""
-    about = {"operation": str(claim.operation), "step": claim.id, "kind": claim.kind, "node": claim.node}
-    with bound_contextvars(**about):
+async def _one(claim: Claim, act: Act, context: WorkerContext) -> tuple[str, Claim | None]:
+    """One step; what became of it, and the claim to go on with."""
+    with bound_contextvars(**_about(claim)):
         began = time.monotonic()
         context.writer.expect()
         result = await _attempt(claim, act, context)
         outcome, following = await _write_down(claim, result, context)
         took = time.monotonic() - began
-        log.info("step %s in %.3f s", outcome, took)
+        _tell(outcome, took, result)
     STEPS.labels(claim.kind, outcome).inc()
     STEP_SECONDS.labels(claim.kind).observe(took)
     if outcome == "done" and claim.kind is Kind.NEWVMS:
         RUNNING_SECONDS.observe(claim.asked + took)
-    return following
+    return outcome, following
+
+
+def _about(claim: Claim) -> dict[str, object]:
+    """What each line of a step's log names."""
+    ids = {"operation": str(claim.operation), "step": claim.id, "kind": claim.kind, "node": claim.node}
+    return {**ids, "slice": claim.slice.name if claim.slice else None, **request_of(claim.request)}
+
+
+def _tell(outcome: str, took: float, result: Done | Failed) -> None:
+    if isinstance(result, Done):
+        log.info("step %s in %.3f s", outcome, took)
+        return
+    level = logging.WARNING if outcome == "failed" else logging.INFO
+    log.log(level, "step %s in %.3f s: %s", outcome, took, result.reason, extra={"code": str(result.code)})
 
 
 async def _write_down(claim: Claim, result: Done | Failed, context: WorkerContext) -> tuple[str, Claim | None]:

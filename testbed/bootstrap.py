@@ -13,7 +13,19 @@ from plc.enrolment import Enrolment
 from plc.settings import Settings
 from rpc.files import replace_file
 from testbed.addresses import LOOPBACK, NODE_API_PORT
-from testbed.daemons import AGENT, SITES, SVM, Layout, Node, real_nodes, secret, simulated_groups, token_file, url
+from testbed.daemons import (
+    AGENT,
+    FLOWER,
+    SITES,
+    SVM,
+    Layout,
+    Node,
+    real_nodes,
+    secret,
+    simulated_groups,
+    token_file,
+    url,
+)
 from testbed.home import ACCOUNTS, CERTIFIED, NEWCOMER, OPERATOR, OTHER_PI, PI, USER, Home, Plan, write_private
 from trust.identity import Identity, Role
 from trust.sshkeys import new_ssh_key_pair
@@ -23,7 +35,7 @@ def prepare(layout: Layout) -> None:
     """The CA, accounts and enrolment tokens, through plc's own functions. What is there already stays."""
     os.environ.update(layout.plc().env)
     home = layout.home
-    secret(home, "flower")
+    secret(home, FLOWER)
     for spec in (layout.plc(), *layout.others()):
         Path(spec.env["DSLICE_STATE_DIR"]).mkdir(parents=True, exist_ok=True, mode=0o700)
     with Bootstrap.open(Settings.load()) as plc:

@@ -75,6 +75,7 @@ def up(folder: Path | None, detach: bool, **wanted: object) -> None:
 
 
 def _started(home: Home, begun: float) -> None:
+    from testbed.daemons import FLOWER, url
     from testbed.shell import programs, shown
 
     plan = home.plan()
@@ -84,7 +85,9 @@ def _started(home: Home, begun: float) -> None:
     chosen = "" if home == Home.find(None) else f" --home {shown(home.directory)}"
     # Who has no `dslice` in PATH yet has started this one by its path; what the lines of `env` put there is this too.
     known = shutil.which("dslice") is not None
-    click.echo(f'  eval "$({"dslice" if known else shown(programs() / "dslice")} env{chosen})"; svm getads', err=True)
+    dslice = "dslice" if known else shown(programs() / "dslice")
+    click.echo(f'  eval "$({dslice} env{chosen})"; svm getads', err=True)
+    click.echo(f"Flower: {url(plan, FLOWER)}, user {FLOWER} ({dslice} password {FLOWER}{chosen}).", err=True)
 
 
 @verb()
@@ -221,11 +224,14 @@ def mail(folder: Path | None, as_json: bool) -> None:
 
 
 @verb()
-@click.argument("email")
+@click.argument("account", metavar="EMAIL|flower")
 @home_option
-def password(email: str, folder: Path | None) -> None:
-    """Print the password of an account of this testbed."""
-    click.echo(_existing(folder).password(email))
+def password(account: str, folder: Path | None) -> None:
+    """Print the password of an account of this testbed, or Flower's, whose user is `flower`."""
+    from testbed.daemons import FLOWER, secret
+
+    home = _existing(folder)
+    click.echo(secret(home, FLOWER) if account == FLOWER else home.password(account))
 
 
 @verb()

@@ -17,7 +17,8 @@ from testbed.addresses import (
 from testbed.embedded import SUPERUSER, Postgres, Valkey, server_program
 from testbed.home import OPERATOR, Home, Plan, write_private
 
-PORTS = ("plc", "agent", "svmd", "flower")
+FLOWER = "flower"  # a service, the name of its user, and of its password's file
+PORTS = ("plc", "agent", "svmd", FLOWER)
 AGENT = "dslice.planet-lab.org"  # the name by which the howto of 2003 asks for advertisements
 SVM = "svm"
 SHOWN = "metrics-token"  # whose file, in the folder of secrets, Prometheus reads
@@ -192,7 +193,7 @@ class Layout:
         flower = {
             **shared,
             "DSLICE_FLOWER_LISTEN": self._at("flower"),
-            "DSLICE_FLOWER_AUTH": f"flower:{secret(self.home, 'flower')}",
+            "DSLICE_FLOWER_AUTH": f"{FLOWER}:{secret(self.home, FLOWER)}",
         }
         yield Spec("flower", "flower", "flower", self._at("flower"), env=flower)
 

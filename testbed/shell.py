@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed.daemons import SHOWN, url
+from testbed.daemons import FLOWER, SHOWN, url
 from testbed.home import ACCOUNTS, Home, HomeError
 
 
@@ -54,4 +54,6 @@ def process_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         address = row["address"] if len(row["nodes"]) < 2 else f"{row['nodes'][0]} … {row['nodes'][-1]}"
         if row["role"] in ("database", "broker", "mail"):
             address = Path(address).name + " (unix socket)"
+        if row["role"] == FLOWER:
+            address += f" (dslice password {FLOWER})"
         yield f"{row['name']:<10} {row['role']:<9} {row['pid'] or '-':>7}  {row['state']:<9} {address}".rstrip()

@@ -6,6 +6,7 @@ from celery import Celery
 from kombu import Queue as KombuQueue
 
 from models.states import Kind, Queue
+from tasks.step import StepsFailedError
 from workers.broker import Broker
 from workers.settings import Settings
 
@@ -33,6 +34,8 @@ REQUIRED: dict[str, Any] = {
     },
     "task_create_missing_queues": False,
     "task_default_queue": Queue.HOUSEKEEPING,
+    # A step that failed is written down: that its message ends so is for Flower, and no error of the worker's.
+    "task_annotations": {"*": {"throws": (StepsFailedError,)}},
     "enable_utc": True,
     "timezone": "UTC",
 }

@@ -16,11 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Connection
+from kombu.exceptions import KombuError
 from kombu.transport import redis
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, RedisError
 
+ASKED_SECONDS = 2
 _EVERY_SECOND = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
 
 
@@ -79,3 +82,14 @@ class Broker(AMQP):
     """Where Celery takes its connections from (`Celery(amqp=Broker)`), workers and beat alike."""
 
     Connection = SteadyConnection
+
+
+def trouble(app: Celery) -> str | None:
+    """For `/healthz`: what is wrong with the broker; None if it answers a connection of its own."""
+    options = {**app.conf.broker_transport_options, "socket_timeout": ASKED_SECONDS}
+    try:
+        with app.connection_for_read(transport_options=options, connect_timeout=ASKED_SECONDS) as connection:
+            connection.connect()
+    except (KombuError, RedisError, OSError):
+        return "the broker does not answer"
+    return None

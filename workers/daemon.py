@@ -9,6 +9,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 from celery import signals
 from celery.beat import Service
@@ -16,10 +17,12 @@ from celery.exceptions import SecurityWarning
 
 from rpc import metrics
 from rpc.daemon import ready, start
+from rpc.health import PATH, Health
 from rpc.settings import split_host_port
 from rpc.sockets import binding
 from trust.errors import Code, Refusal
 from workers.app import app
+from workers.broker import trouble
 from workers.process import Process
 from workers.republisher import Connected
 from workers.scheduler import MemoryScheduler
@@ -63,7 +66,8 @@ def _worker(settings: Settings) -> None:
     signals.task_prerun.connect(lambda **_: process.heard(), weak=False)
     signals.worker_shutting_down.connect(lambda **_: process.closing(), weak=False)
     signals.worker_shutdown.connect(lambda **_: process.stop(), weak=False)
-    metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
+    health = Health(process.looks, broker=partial(trouble, app))
+    metrics.serve_beside(settings.metrics_listen, settings.metrics_token, health=health)
     process.start()
     worker.start()
     sys.exit(worker.exitcode)
@@ -72,7 +76,8 @@ def _worker(settings: Settings) -> None:
 def _beat(settings: Settings) -> None:
     service = Service(app, scheduler_cls=MemoryScheduler, max_interval=5)
     _when_told_to_stop(sys.exit)
-    metrics.serve_beside(settings.metrics_listen, settings.metrics_token)
+    health = Health(broker=partial(trouble, app))
+    metrics.serve_beside(settings.metrics_listen, settings.metrics_token, health=health)
     signals.beat_init.connect(lambda **_: ready("beat"), weak=False)  # its schedule is made
     service.start()
 
@@ -96,10 +101,25 @@ def _flower(settings: Settings) -> None:
     # The one page of numbers that Flower (2.2.0) gives to everybody.
     Metrics.get = authenticated(Metrics.get)
     view = Flower(capp=app, options=options, **pages)
+    view.add_handlers(".*", [(PATH, _healthz(Health(broker=partial(trouble, app))))])
     _when_told_to_stop(os._exit)  # nothing of it is kept, and its threads wait for the broker
     with binding(host, port, "DSLICE_FLOWER_LISTEN"):
         ready(host, view.start_http_server())
     view.start()
+
+
+def _healthz(health: Health) -> type:
+    """Flower's page of that name, for everybody."""
+    from tornado.ioloop import IOLoop
+    from tornado.web import RequestHandler
+
+    class Healthz(RequestHandler):
+        async def get(self) -> None:
+            status, body = await IOLoop.current().run_in_executor(None, health.answer)
+            self.set_status(status)
+            self.write(body)
+
+    return Healthz
 
 
 def _when_told_to_stop(end: Callable[[int], object]) -> None:

@@ -6,6 +6,7 @@ In a pool of threads `worker_process_init` never fires, and there is one process
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from threading import Event
 
 import uvloop
@@ -13,10 +14,12 @@ import uvloop
 from lifecycle.seal import Seal
 from lifecycle.writer import Writer
 from models.database import engine
+from models.outage import database
 from plc.client import DirectoryCache
 from rpc.aio import Session
 from rpc.background import thread
 from rpc.credentials import Credentials
+from rpc.health import Look, own
 from tasks.concurrency_limit import ConcurrencyLimit
 from tasks.context import WorkerContext, set_worker_context
 from tasks.metrics import HEARD
@@ -40,6 +43,7 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = Event()
+        self._looks: Mapping[str, Look] = {}
 
     def start(self) -> None:
         """Open everything and put the worker_context in place. Waits for svmd's certificate as long as it takes."""
@@ -71,6 +75,11 @@ class Process:
         self._presence = Presence(self.database, self.worker_context)
         self._presence.start()
         HEARD.set_function(lambda: time.monotonic() - self.worker_context.heard)
+        self._looks = {"database": database(self.database), **own(credentials, self.credentials.member.store)}
+
+    def looks(self) -> Mapping[str, Look]:
+        """For `/healthz`: what a worker needs, once it has begun."""
+        return self._looks or {"start": lambda: "it waits for svmd's certificate"}
 
     def heard(self) -> None:
         """A message came."""

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from models.outage import say_when_away
+from models.outage import database, say_when_away
 from plc.api.accounts import key_routes, sign_up_routes, user_routes
 from plc.api.callers import Callers
 from plc.api.certificates import decision_routes, renewal_routes, request_routes
@@ -10,7 +10,8 @@ from plc.api.directory import list_routes, name_routes, open_routes, service_rou
 from plc.api.orders import node_routes, order_routes
 from plc.api.usage import usage_routes
 from plc.central import Central
-from rpc.server import Guard, application
+from rpc.health import Health, disk, trust
+from rpc.server import Guard, application, healthy
 from trust.store import TrustStore
 
 
@@ -19,6 +20,7 @@ def build(central: Central, store: TrustStore) -> FastAPI:
     app = application("plc")
     say_when_away(app, "plc")
     callers = Callers(central, Guard(store))
+    healthy(app, health_of(central, store))
     for routes in (open_routes, list_routes, request_routes):
         app.include_router(routes(central))
     for guarded in (
@@ -35,3 +37,9 @@ def build(central: Central, store: TrustStore) -> FastAPI:
     ):
         app.include_router(guarded(central, callers))
     return app
+
+
+def health_of(central: Central, store: TrustStore) -> Health:
+    """Whether it can sign and register."""
+    looks = {"database": database(central.engine), "revocations": trust(store)}
+    return Health(**looks, disk=disk(central.settings.state_dir))

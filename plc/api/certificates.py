@@ -1,5 +1,7 @@
 """Routes of certificates: users' requests and their decision, renewal and rotation, services' enrolment."""
 
+import logging
+
 from fastapi import APIRouter, Depends, Request
 
 from plc import certificates, enrolment
@@ -20,6 +22,8 @@ from trust.certificates import certificate_to_pem, public_key_of_request
 from trust.identity import Identity, Role
 from trust.peers import Peer
 
+log = logging.getLogger(__name__)
+
 
 def request_routes(central: Central) -> APIRouter:
     """Open: asking, and asking how it stands."""
@@ -32,7 +36,9 @@ def request_routes(central: Central) -> APIRouter:
         who = central.log_in(body.email, body.password, address_of(request))
         with central.begin() as connection:
             asked = certificates.ask(connection, who, key, central.settings, central.clock.now())
-            return _shown(central, asked)
+            shown = _shown(central, asked)
+        log.info("certificate asked for", extra={"account": who.email, "id": shown["id"], "state": shown["state"]})
+        return shown
 
     @router.post("/certificates/status")
     @open_route

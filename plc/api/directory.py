@@ -23,17 +23,10 @@ from trust.store import TrustStore
 
 
 def open_routes(central: Central) -> APIRouter:
-    """For everyone: health, who is who."""
+    """For everyone: who is who."""
     router = APIRouter()
     root = certificate_to_pem(central.authority.certificate)
     sha256 = fingerprint(central.authority.certificate)
-
-    @router.get("/healthz")
-    @open_route
-    def health() -> dict[str, str]:
-        with central.begin() as connection:
-            ca.has_issued(connection)
-        return {"status": "ok"}
 
     @router.get("/.well-known/planetlab")
     @open_route

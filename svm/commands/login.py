@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from svm.arguments import SLICE
+from svm.arguments import SLICE, complete_nodes
 from svm.files import slice_folder
 from svm.flags import current, flags
 from svm.output import json_line, say
@@ -30,7 +30,14 @@ _SET_BY_US = "Flp"
 
 
 @click.command(context_settings=REST)
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[OPTION]... SLICE NODE [CMD]...")
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="[OPTION]... SLICE NODE [CMD]...",
+    shell_complete=complete_nodes,
+)
 def ssh(words: tuple[str, ...]) -> int:
     """Log in to a slice on NODE, or run CMD there.
 

@@ -29,14 +29,10 @@ def show() -> None:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a shell's completion script.
+    """Print a shell's completion script, for plkeygen and pluserinfo too.
 
     To use it: eval "$(svm completion bash)"
     """
-    from click.shell_completion import get_completion_class
+    from svm.completion import scripts
 
-    root = click.get_current_context().find_root().command
-    found = get_completion_class(shell)
-    if found is None:
-        raise click.UsageError(f"no completion for {shell}")
-    line(found(root, {}, "svm", "_SVM_COMPLETE").source())
+    line(scripts(shell, "svm", "plkeygen", "pluserinfo"))

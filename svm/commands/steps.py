@@ -2,14 +2,14 @@
 
 import click
 
-from svm.arguments import SLICE, nodes
+from svm.arguments import SLICE, complete_nodes, nodes
 from svm.flags import current, flags
 from svm.output import NodeResult, command, hint
 from svm.request import Request
 from svm.retry import lower_commands
 from svm.session import connect, perform, remember
 
-NODES = click.argument("words", nargs=-1, metavar="[NODE]...")
+NODES = click.argument("words", nargs=-1, metavar="[NODE]...", shell_complete=complete_nodes)
 
 
 @click.command()

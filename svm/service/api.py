@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from sqlalchemy import text
 
-from models.outage import say_when_away
+from models.outage import database, say_when_away
 from rpc.aio import Session
-from rpc.server import Guard, application, open_route
+from rpc.health import Health, own
+from rpc.server import Guard, application, healthy
 from svm.service.ads import Lists, add_ads
 from svm.service.context import Service
 from svm.service.doctor import add_doctor
@@ -36,11 +36,11 @@ def create_app(service: Service, session: Session | None = None) -> FastAPI:
     add_doctor(app, service, guard, lists)
     add_operator(app, service, guard)
 
-    @app.get("/healthz")
-    @open_route
-    def healthz() -> dict[str, str]:
-        with service.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-        return {"status": "ok"}
-
+    healthy(app, health_of(service))
     return app
+
+
+def health_of(service: Service) -> Health:
+    """Whether it can take operations, and have workers told of them."""
+    looks = {"database": database(service.engine), "broker": service.broker}
+    return Health(**looks, **own(service.credentials, service.store))

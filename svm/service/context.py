@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from lifecycle.operations import StepRef
 from plc.client import AgentEntry, Directory, DirectoryCache
 from rpc.credentials import Credentials
+from rpc.health import Look
 from svm.service.watching import Watchers
 from trust.errors import Code, Refusal
 from trust.identity import Identity
@@ -25,6 +26,7 @@ class Service:
         publish: wakes the workers for committed steps; may be repeated, raises nothing.
         watchers: who waits for events of which operation.
         agents: the agents that users may name.
+        broker: what is wrong with the queue, if something is (`rpc/health.py`).
         role_silence: seconds without a sign of life after which beat or the workers count as dead.
         began: when this svmd did (monotonic), so that a start after a long pause shows nobody as dead.
     """
@@ -36,6 +38,7 @@ class Service:
     publish: Callable[[Sequence[StepRef]], object]
     watchers: Watchers
     agents: "KnownAgents"
+    broker: Look = lambda: None
     role_silence: float = 300
     began: float = field(default_factory=time.monotonic)
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.lab import FAILED, REAL, Lab, Ran, until
 
+ROOT = Path(__file__).parents[2]
 SLICE = "measured"
 
 
@@ -60,6 +61,20 @@ def total(page: dict[str, float], *parts: str) -> float:
 def test_every_daemon_has_a_page(lab: Lab, pages: dict[str, Page]) -> None:
     assert pages.keys() == {"plc", "agent", "svmd", "worker1", "beat", "sim1", *(f"n{i + 1}" for i in range(REAL))}
     assert all(read(page) for page in pages.values())
+
+
+def test_what_alerts_and_dashboard_may_ask_for_is_there(lab: Lab, pages: dict[str, Page]) -> None:
+    """What docs/metrics.md lists, of which they name nothing else (tests/unit/deploy/test_watching.py)."""
+    listed = set(re.findall(r"`(dslice_\w+)(?:\{[\w,]*\})?`", (ROOT / "docs/metrics.md").read_text()))
+    told = "".join(get(page, "/metrics")[1] for page in pages.values())
+    assert len(listed) > 20
+    assert listed - set(re.findall(r"^# TYPE (dslice_\w+) ", told, re.MULTILINE)) == set()
+
+
+def test_every_daemon_says_that_it_is_ready(lab: Lab, pages: dict[str, Page]) -> None:
+    for name, page in pages.items():
+        if name != "sim1":
+            assert lab.dslice("health", "--wait", "20", page.address).must().out == "ready\n"
 
 
 def test_a_slice_moves_the_numbers(lab: Lab, pages: dict[str, Page]) -> None:

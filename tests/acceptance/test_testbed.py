@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +122,16 @@ def test_ctrl_c_in_the_foreground_ends_all_of_it(lab: Lab, elsewhere: dict[str, 
         assert up.stderr
         said = up.stderr.readline()
         assert said.startswith("PlanetLab is up in "), said + up.stderr.read()
+        flower = next(line for line in up.stderr if line.startswith("Flower "))
+        password = subprocess.run(
+            ["dslice", "password", "flower"], env=elsewhere, capture_output=True, text=True
+        ).stdout
+        place = re.search(r"http://\S+", flower)
+        assert place
+        headers = {"Authorization": "Basic " + b64encode(f"flower:{password.strip()}".encode()).decode()}
+        asked = urllib.request.Request(f"{place[0]}/workers", headers=headers)  # noqa: S310 - http, as just said
+        with urllib.request.urlopen(asked, timeout=20) as page:  # noqa: S310
+            assert page.status == 200
         ps = subprocess.run(["dslice", "ps", "--json"], env=elsewhere, capture_output=True, text=True)
         rows = json.loads(ps.stdout)
         assert not {node for row in rows for node in row["nodes"]} & set(lab.simulated)

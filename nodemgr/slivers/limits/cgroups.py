@@ -22,6 +22,9 @@ _ALL_SLIVERS = 50  # together, on each processor: half of one process of the nod
 _NEEDED = ("memory", "pids")
 _OPTIONAL = {1: ("cpu", "cpuacct", "cpuset"), 2: ("cpu",)}  # Java believes in the first version only with all of them
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
+LEAF = "node"
+"""A group that a supervisor has made for the node manager alone: slivers' groups stand beside it, so that the next node
+manager may enter it again (docs/adr/0044-the-node-manager-and-its-slivers-in-two-units.md)."""
 # Beyond the sliver's own ceiling: the processes that stand outside for its sessions, and a way in for `kill`.
 SPARE_PROCESSES = 32
 
@@ -150,6 +153,7 @@ def available(directory: Path, root: Path = _ROOT, own: str | None = None) -> Cg
         return Cgroups(1, found) if all(kind in found for kind in _NEEDED) else None
     for unified in (root, root / "unified"):
         base = unified / paths.get("", "").lstrip("/")
+        base = base.parent if base.name == LEAF else base
         if _controllers(base / "cgroup.controllers") >= set(_NEEDED):
             return _second_version(base, name)
     return None

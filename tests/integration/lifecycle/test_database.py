@@ -4,10 +4,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DatabaseError
 
-from models.database import SCHEMAS, Schema, check, migrate
+from models.database import SCHEMAS, Schema, check, config, migrate
 from models.states import Verb
 from tests.integration.lifecycle.world import World
 
@@ -23,6 +24,22 @@ def test_check_sees_a_difference(database: Engine, database_url: str) -> None:
     with database.begin() as connection:
         connection.execute(text("ALTER TABLE svm.step DROP COLUMN publishes"))
     assert any("publishes" in difference for difference in check(database_url, "svm"))
+
+
+def test_what_is_stopped_comes_through_the_way_back_and_forth(database: Engine, database_url: str) -> None:
+    """Before svm_0008 such a sliver was leased; one that had ended said when."""
+    world = World(database)
+    world.run(Verb.CREATESLICE)
+    world.run(Verb.STOP, nodes=("127.0.1.1",))
+    with database.begin() as connection:
+        command.downgrade(config("svm", connection), "svm_0007")
+    (before,) = world.rows("SELECT state, stopped_at IS NOT NULL FROM svm.sliver WHERE node = '127.0.1.1'")
+    assert before == ("leased", True)
+    migrate(database_url, "svm")
+    assert check(database_url, "svm") == []
+    assert world.states() == {"127.0.1.1": "stopped"} | {f"127.0.1.{n}": "running" for n in (2, 3, 4)}
+    world.run(Verb.START)
+    assert set(world.states().values()) == {"running"}
 
 
 def test_two_migrations_at_once(fresh_database: Callable[..., str]) -> None:

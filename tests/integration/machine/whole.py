@@ -104,7 +104,9 @@ def at_work(whole: "Whole") -> Iterator["Whole"]:
     """The process's worker_context and queue are this one's, whatever other tests have put there."""
     before, send = context._current, publishing._send
     context.set_worker_context(whole.context)
-    publishing._send = lambda app, messages: whole.put(messages)
+    publishing._send = lambda app, messages: whole.put(
+        [(kind, queue, [ref.id for ref in refs]) for kind, queue, refs in messages]
+    )
     try:
         yield whole
     finally:

@@ -1,4 +1,7 @@
-"""docker-compose.yml read as Compose reads it, and its containers as processes of this machine."""
+"""docker-compose.yml read as Compose reads it, and its containers as processes of this machine.
+
+Where the machine can, each runs under the filter of its systemd unit, so that this is seen to hinder nothing.
+"""
 
 import os
 import re
@@ -11,7 +14,10 @@ from typing import Any
 
 import yaml
 
+from tests.integration.testbed import confined
+
 ROOT = Path(__file__).parents[3]
+UNITS = {"worker": "worker@"}  # services whose unit has another name; those of nodes have none that filters
 _VARIABLE = re.compile(r"\$\{(\w+)(?::(\?|-)([^}]*))?\}")
 
 
@@ -73,7 +79,8 @@ class Host:
         kind, *words = service["healthcheck"]["test"]
         assert kind == "CMD"
         argv = [self._here(name, service, word) for word in words]
-        argv[0] = {"python": sys.executable}[argv[0]]
+        if argv[0] == "dslice":
+            argv[:1] = [sys.executable, "-m", "testbed"]
         return subprocess.run(argv, env=self._env(name, service), capture_output=True).returncode == 0
 
     def stop(self) -> None:
@@ -89,7 +96,10 @@ class Host:
 
     def _argv(self, name: str, service: Mapping[str, Any]) -> list[str]:
         words = [self._here(name, service, word) for word in service["command"]]
-        return [sys.executable, "-m", "testbed", *words]  # the image's entry point is `dslice`
+        unit = ROOT / f"deploy/systemd/dslice-{UNITS.get(name, name)}.service"
+        filtered = unit.exists() and confined.lacking() is None
+        prefix = [sys.executable, confined.__file__, str(unit)] if filtered else []
+        return [*prefix, sys.executable, "-m", "testbed", *words]  # the image's entry point is `dslice`
 
     def _env(self, name: str, service: Mapping[str, Any]) -> dict[str, str]:
         given = {key: self._here(name, service, str(value)) for key, value in service["environment"].items()}

@@ -1,5 +1,7 @@
 """Man pages: one for each program and each verb, which man can read."""
 
+import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from admin.man import main, page_source, programs, roff, write
+from admin.pages import PAGES
+from admin.variables import KNOWN
+from svm import exit_codes
 from svm.main import VERBS
+from svm.slicefile import parse_slice_file
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,34 @@ def test_a_page_says_what_help_says(folder: Path) -> None:
     assert "svm\\-expirations \\- List when each lease of a slice ends." in page
     assert "\\-\\-table" in page
     assert ".nf\nsvm getads  " in (folder / "svm.1").read_text()
+
+
+@pytest.mark.parametrize("name", ["svm", "plkeygen", "pluserinfo", "dslice"])
+def test_a_program_s_page_says_what_its_help_has_no_room_for(folder: Path, name: str) -> None:
+    titles = [
+        line.removeprefix(".SH ") for line in (folder / f"{name}.1").read_text().splitlines() if line[:4] == ".SH "
+    ]
+    assert {"FILES", "ENVIRONMENT", "EXIT STATUS", "EXAMPLES"} <= set(titles)
+    assert len(set(titles)) == len(titles)
+
+
+def test_what_the_pages_say_is_so() -> None:
+    """Examples that are commands of ours, variables and statuses that are there, a slice file that is taken."""
+    for page, sections in PAGES.items():
+        assert page.split("-")[0] in programs()
+        for line in str(sections["EXAMPLES"]).splitlines():
+            typed = shlex.split(line.partition("; ")[2] or line, comments=True)
+            for program in set(typed[:1]) & programs().keys():
+                context = click.Context(programs()[program], resilient_parsing=True)
+                words = [word for word in typed[1:] if not word.startswith(("-", "64"))]
+                command = context.command
+                assert not isinstance(command, click.Group) or command.get_command(context, words[0]), line
+        names = re.findall(r"DSLICE_\w+", str([sections.get("ENVIRONMENT"), sections.get("FILES")]))
+        assert set(names) <= KNOWN | {"DSLICE_", "DSLICE_STATE_DIR"}
+    found = parse_slice_file(str(PAGES["svm"]["SLICE FILE"]).encode())
+    assert (found.name, found.numnodes, len(found.ips)) == ("oceanstore", 2, 3)
+    statuses = {int(term[0]) for term in PAGES["svm"]["EXIT STATUS"]}
+    assert statuses == {value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)}
 
 
 def test_nothing_in_a_text_is_taken_as_a_command_of_troff() -> None:

@@ -229,6 +229,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     "tests/acceptance/test_testbed.py::test_stop_and_start": ("or 'dslice start NAME'",),
     "tests/acceptance/test_testbed.py::test_env_makes_a_shell_that_just_works": ("; svm getads",),
     "tests/acceptance/test_testbed.py::test_ctrl_c_in_the_foreground_ends_all_of_it": (
+        "(dslice password {})",
         "start one with 'dslice up'",
         "start it with 'dslice up'",
         "database does not answer: start it with dslice up",

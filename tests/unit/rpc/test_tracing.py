@@ -7,12 +7,14 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 
 from rpc.body_limit import BodyLimit
 from rpc.guard import open_route
+from rpc.reply import REQUEST
 from rpc.server import application
-from rpc.tracing import HEADER, incoming, outgoing
+from rpc.tracing import HEADER, incoming, outgoing, request_of
 from tests.unit.rpc.asgi import ask
 from trust.errors import Code, Refusal
 
 OPERATION = "97763aea-a561-4a82-995d-7fcbe5cbd49e"
+OTHER = "0b5b4f3e-6d0c-4a3e-8f0e-2f1f7a3f9a11"
 
 
 def test_there_and_back() -> None:
@@ -22,6 +24,21 @@ def test_there_and_back() -> None:
     assert sent == {HEADER: f"{OPERATION}/7"}
     headers = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
     assert incoming({"headers": headers}) == {"operation": OPERATION, "step": 7}
+
+
+def test_a_request_s_id_goes_along() -> None:
+    with bound_contextvars(request=OTHER):
+        assert outgoing() == {REQUEST: OTHER}
+        with bound_contextvars(operation=OPERATION, step=7):
+            sent = outgoing()
+    headers = [(name.lower().encode(), value.encode()) for name, value in sent.items()]
+    assert incoming({"headers": headers}) == {"request": OTHER, "operation": OPERATION, "step": 7}
+
+
+@pytest.mark.parametrize("key", [None, "", "anything that a client calls its request", f"{OTHER} "])
+def test_a_key_that_is_no_id_stays_out_of_the_log(key: str | None) -> None:
+    assert request_of(key) == {}
+    assert request_of(OTHER) == {"request": OTHER}
 
 
 @pytest.mark.parametrize(
@@ -47,7 +64,7 @@ async def test_a_line_with_the_ids(caplog: pytest.LogCaptureFixture) -> None:
         await ask(BodyLimit(app), "PUT", "/traced/two")
     assert [(found.get("operation"), found.get("step")) for found in seen] == [(OPERATION, 7)] * 2 + [(None, None)]
     assert [record.getMessage() for record in caplog.records] == [
-        "PUT /traced/{name}: 200",
-        "PUT /traced/{name}: not-found",
+        "PUT /traced/one: 200",
+        "PUT /traced/nobody: not-found",
     ]
     assert "operation" not in get_contextvars()

@@ -81,6 +81,18 @@ def test_a_machine_without_weights_has_the_rest(second: Path, first: Path) -> No
     assert "cpu" not in opened(first, "8:pids:/node\n4:memory:/outer/node\n").places
 
 
+def test_beside_a_leaf_that_a_supervisor_made_for_the_node_manager(second: Path) -> None:
+    """As deploy/systemd has it: the next node manager finds the leaf as empty of groups as this one did."""
+    own = second / "system.slice/dslice-node.service"
+    (own / "node").mkdir()
+    (own / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    groups = opened(second, f"{V2.strip()}/node\n")
+    groups.make("ocean", CEILINGS)
+    assert groups.folders("ocean")[0].parent.parent == own
+    assert list((own / "node").iterdir()) == []
+    assert not [path for path in own.iterdir() if path.name.endswith("-node")]
+
+
 def test_a_group_that_others_share_is_left_alone(second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, *_args: object, **_kwargs: object) -> int:
         raise OSError(16, "Device or resource busy", str(self))
