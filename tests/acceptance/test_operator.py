@@ -125,7 +125,7 @@ def test_slices_and_one_slice(lab: Lab) -> None:
     assert "shown" in lab.dslice("slices").must().out
     shown = lab.dslice("slice", "shown").must()
     assert shown.lines[0].startswith(f"shown of {PI}: open, 2 of 2 running")
-    assert "svmd knows no slice 'nobody'" in lab.dslice("slice", "nobody").must(FAILED).err
+    assert "svmd knows no slice 'unheard'" in lab.dslice("slice", "unheard").must(FAILED).err
     lab.svm("deleteslice", "shown").must()
 
 
