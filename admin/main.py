@@ -23,10 +23,20 @@ VERBS = {
     "image": "admin.images.commands:image",
     "health": "admin.health:health",
     "completion": "admin.completion:completion",
+    "nodes": "admin.lab.nodes:nodes",
+    "node": "admin.lab.nodes:node",
+    "slices": "admin.lab.slices:slices",
+    "slice": "admin.lab.slices:one_slice",
+    "evict": "admin.lab.slices:evict",
+    "orphans": "admin.lab.orphans:orphans",
+    "orphan": "admin.lab.orphans:orphan",
+    "usage": "admin.lab.usage:usage",
+    "backup": "admin.lab.saving:backup",
+    "restore": "admin.lab.saving:restore",
 }
 NODE, SERVER, TESTBED = "node", "server", "testbed"
 EXTRAS = {
-    "plc": SERVER,
+    **dict.fromkeys(VERBS, SERVER),
     "enroll": NODE,
     "image": NODE,
     "tokens": SERVER,

@@ -16,6 +16,7 @@ from agent.client import ad_to_json
 from agent.intake import MAX_COUNT, MAX_LISTED, Address, Intake
 from agent.issuing import Agent, digest
 from agent.metrics import TICKETS
+from agent.nodes import add_nodes
 from agent.places import Demand
 from agent.tickets import TicketRequest
 from agent.writer import Writer
@@ -85,6 +86,7 @@ def create_app(agent: Agent) -> FastAPI:
     _add_ads(app, agent, guard)
     _add_tickets(app, agent, guard)
     _add_slices(app, agent, guard)
+    add_nodes(app, agent, guard)
 
     healthy(app, health_of(agent))
     return app

@@ -52,6 +52,8 @@ class Ad:
         disk_unpromised_mb: disk in MiB not yet promised to slivers; None where nobody counts it.
         images: digests of its images by their names; None: it has none.
         quota: what holds a sliver to its disk: `hard`, `watched` or `none`; None where the node does not say it.
+        slivers: that it holds, or has promised; None where the node does not say it, as the two that follow.
+        version, driver: of its node manager, for its operator.
     """
 
     node: str
@@ -73,6 +75,9 @@ class Ad:
     disk_unpromised_mb: int | None = None
     images: Mapping[str, str] | None = None
     quota: str | None = None
+    slivers: int | None = None
+    version: str | None = None
+    driver: str | None = None
 
     @property
     def identity(self) -> Identity:

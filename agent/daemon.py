@@ -5,6 +5,7 @@ from functools import partial
 
 import uvloop
 
+from agent import drains
 from agent.api import create_app, health_of
 from agent.issuing import Agent
 from agent.metrics import AdCollector
@@ -48,7 +49,9 @@ async def _serve(settings: Settings, member: Member, agent: Agent) -> None:
     numbers = metrics.listeners(settings, health_of(agent), AdCollector(agent.engine, agent.store.clock))
     purge = partial(asyncio.to_thread, agent.purge)
     purges = repeat(purge, PURGE_SECONDS, "cannot purge old tickets; trying again later")
-    await serve_announced(member, [listener, *numbers], settings.url, purges)
+    look = partial(asyncio.to_thread, drains.heed(member.plc.orders, agent.engine))
+    looks = repeat(look, drains.LOOK_SECONDS, "cannot ask plc which nodes are drained; trying again")
+    await serve_announced(member, [listener, *numbers], settings.url, purges, looks)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ Address = Annotated[str, Field(max_length=64), AfterValidator(_address)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 ImageName = Annotated[str, Field(pattern=IMAGE.pattern)]
 Digest = Annotated[str, Field(pattern=DIGEST.pattern)]
+Word = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
 Jti = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -89,6 +90,9 @@ class AdBody(BaseModel):
     disk_unpromised_mb: Count | None = None
     images: Annotated[dict[ImageName, Digest], Field(max_length=MAX_IMAGES)] | None = None
     quota: Annotated[str, Field(pattern=r"^[a-z]{1,16}$")] | None = None
+    slivers: Count | None = None
+    version: Word | None = None
+    driver: Word | None = None
 
     def said(self, now: datetime) -> Said:
         """The same for `agent.ads`; the advertisement's end is the agent's to set."""

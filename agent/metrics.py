@@ -1,6 +1,7 @@
 """What an agent counts, for Prometheus; refusals stand among its requests (`rpc/counting.py`), by route and code."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily
@@ -28,8 +29,9 @@ class AdCollector(Collector):
         """Called at each scrape."""
         now = self._clock.now()
         live, open_ = ad.c.expires_at > now, ticket.c.expires_at > now
+        lately = ad.c.expires_at > now - timedelta(days=1)
         ads = select(
-            func.count(),
+            func.count().filter(lately),
             func.count().filter(live),
             func.coalesce(func.sum(ad.c.slots_free).filter(live), 0),
         )

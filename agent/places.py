@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, Numeric, Subquery, ca
 from agent.ads import any_array, from_row
 from agent.allocation import Candidate, choose
 from agent.client import Ad
+from agent.drains import drained, naming
 from models.agent import ad, request, ticket
 from trust.documents import TICKET_LIFETIME
 from trust.errors import Code, Refusal
@@ -78,7 +79,10 @@ def choose_now(
     Raises Refusal as `allocate`.
     """
     there = _candidates(connection, wanted, now, only)
-    chosen = choose(there, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude, needs=wanted.needs)
+    try:
+        chosen = choose(there, numnodes=wanted.numnodes, ips=wanted.ips, exclude=wanted.exclude, needs=wanted.needs)
+    except Refusal as refusal:
+        raise naming(connection, refusal, wanted.ips, now) from refusal
     _check_share(connection, wanted, chosen, bounds.share, now)
     _check_numbers(connection, wanted, bounds.tickets, now)
     return chosen
@@ -118,7 +122,7 @@ def _candidates(
         sums["disk"],
         ad.c.images[wanted.needs.image].astext if wanted.needs.image else null(),
     )
-    found = found.outerjoin(promised, ad.c.node == promised.c.node).where(ad.c.expires_at > now)
+    found = found.outerjoin(promised, ad.c.node == promised.c.node).where(ad.c.expires_at > now, ~drained(now))
     if wanted.ips:
         found = found.where(ad.c.address == any_array(wanted.ips))
     if only is not None:

@@ -32,6 +32,7 @@ from trust.needs import NOTHING, Needs
 
 RESERVATION = 120  # seconds; more than the call to plc may take
 KEPT = TICKET_LIFETIME + RESERVATION  # seconds that an answer is kept for its Idempotency-Key
+HEARD_DAYS = 90  # that it is known when a node was heard of last
 TICKETS = "POST /tickets"
 
 
@@ -167,7 +168,7 @@ def purge(connection: Connection, now: datetime) -> None:
     """Drop what nobody can ask for any more."""
     connection.execute(delete(ticket).where(ticket.c.expires_at < now - timedelta(seconds=RESERVATION)))
     connection.execute(delete(request).where(request.c.made_at < now - timedelta(seconds=KEPT)))
-    connection.execute(delete(ad).where(ad.c.expires_at < now - timedelta(days=1)))
+    connection.execute(delete(ad).where(ad.c.expires_at < now - timedelta(days=HEARD_DAYS)))
 
 
 def _known(connection: Connection, wanted: TicketRequest, now: datetime) -> Row[*tuple[Any, ...]] | None:

@@ -49,6 +49,7 @@ MOVES: dict[str, Move] = {
     Kind.DELETE: Move((SliverState.DELETING,), SliverState.DELETED),
     "found stopped": Move((SliverState.RUNNING,), SliverState.STOPPED),
     "found running": Move((SliverState.STOPPED,), SliverState.RUNNING),
+    "remove": Move(LEASED, SliverState.EXPIRED),  # by the order of plc's operator
     "expire": Move(LIVE, SliverState.EXPIRED),
     "condemn": Move((*LIVE, SliverState.EXPIRED), SliverState.DELETING),
 }

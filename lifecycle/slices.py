@@ -50,6 +50,12 @@ _OWNED = text(f"""
             AND (y.state, y.created_at) > (x.state, x.created_at))
     ORDER BY x.name
 """)  # noqa: S608 - made of constants of this file
+_EVERYONES = text(f"""
+    {_SLICES} WHERE x.state <> 'deleted' AND (CAST(:owner AS text) IS NULL OR x.owner = :owner)
+        AND (CAST(:node AS text) IS NULL OR EXISTS (SELECT 1 FROM svm.sliver v
+            WHERE v.slice = x.id AND v.state <> 'deleted' AND (v.node = :node OR v.node_name = :node)))
+    ORDER BY x.name, x.created_at
+""")  # noqa: S608 - made of constants of this file
 _THESE = text(f"{_SLICES} WHERE x.id = ANY(:ids) ORDER BY x.name")
 
 # Without tickets and leases, which are most of a row.
@@ -162,6 +168,12 @@ def last_of(connection: Connection, name: str, owner: Identity) -> Slice | None:
 def owned(connection: Connection, owner: Identity) -> list[Slice]:
     """The owner's slices, one for each name: the open one, else the newest that is being deleted."""
     return [_slice(row) for row in connection.execute(_OWNED, {"owner": str(owner)})]
+
+
+def everyones(connection: Connection, owner: Identity | None = None, node: str | None = None) -> list[Slice]:
+    """All slices, for the operator; where that is said, of one owner, with a sliver on one node (address or name)."""
+    bound = {"owner": owner.uri if owner else None, "node": node}
+    return [_slice(row) for row in connection.execute(_EVERYONES, bound)]
 
 
 def slivers(connection: Connection, slice_row: UUID) -> list[Sliver]:

@@ -1,4 +1,4 @@
-"""Slivers that move without a step: condemned, expired, found stopped or running; by the table in `lifecycle/moves.py`.
+"""Slivers that move without a step: condemned, expired, removed, found stopped or running; after `lifecycle/moves.py`.
 
 What steps move is in `lifecycle/record.py`, under the same rule. The caller writes the events in the same transaction.
 """
@@ -47,15 +47,17 @@ _EXPIRE = text("""
 """)
 
 # Looked at again under the lock: what has changed since the node was asked is no longer what it spoke of.
-_FOUND = text("""
-    UPDATE svm.sliver AS v SET state = :to, died_at = :died_at, attempts = 0, changed_at = now(),
+_MOVE = """
+    UPDATE svm.sliver AS v SET state = :to, {and_so}, attempts = 0, changed_at = now(),
         error_code = :code, last_error = :reason
     FROM (SELECT slice, node, state AS before FROM svm.sliver
           WHERE slice = :slice AND node = :node AND state = ANY(:sources)
             AND changed_at < now() - interval '30 seconds' FOR UPDATE) AS u
     WHERE v.slice = u.slice AND v.node = u.node
     RETURNING u.before, v.state AS after
-""")
+"""
+_FOUND = text(_MOVE.format(and_so="died_at = :died_at"))
+_REMOVE = text(_MOVE.format(and_so="renew_at = NULL, expires_at = least(v.expires_at, now())"))
 
 
 def condemn(connection: Connection, slice_row: UUID, nodes: Sequence[str] | None = None) -> dict[str, SliverState]:
@@ -83,4 +85,12 @@ def learn(connection: Connection, key: Key, move: str, died: tuple[datetime, Cod
     states = {"sources": list(MOVES[move].sources), "to": MOVES[move].to}
     bound = {"slice": key[0], "node": key[1], "died_at": at, "code": code, "reason": reason}
     row = connection.execute(_FOUND, bound | states).one_or_none()
+    return (SliverState(row.before), SliverState(row.after)) if row else None
+
+
+def remove(connection: Connection, key: Key, code: Code, reason: str) -> Moved | None:
+    """Its node has removed it, by the order of plc's operator, and its lease is over: as `learn`."""
+    states = {"sources": list(MOVES["remove"].sources), "to": MOVES["remove"].to}
+    bound = {"slice": key[0], "node": key[1], "code": code, "reason": reason}
+    row = connection.execute(_REMOVE, bound | states).one_or_none()
     return (SliverState(row.before), SliverState(row.after)) if row else None

@@ -60,9 +60,21 @@ ad = Table(
     Column("disk_unpromised_mb", Integer),
     Column("images", JSONB(none_as_null=True)),
     Column("quota", Text),
+    Column("slivers", Integer),
+    Column("version", Text),
+    Column("driver", Text),
     CheckConstraint("slots_free >= 0 AND slots_free <= slots", name="slots"),
     CheckConstraint("max_leaselen > 0", name="leaselen"),
     CheckConstraint("frontdoor_port BETWEEN 1 AND 65535", name="port"),
+)
+
+# What plc's operator wants, as it was heard last: nodes that get no new slivers.
+drain = Table(
+    "drain",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("until", DateTime(timezone=True)),
 )
 
 registration = Table(

@@ -10,6 +10,8 @@ certificate_request  pending ──approve──▶ issued | ──deny, replace
                      (the operator)
 slice_name           registered ──each agent released it──▶ released ──register──▶ registered (a new slice_id)
 letter               written ──▶ sent | given up (the mail server said never)
+removal              ordered ──the node did it──▶ done | past expires_at: no lease that it was about is left
+                     (the node)
 ```
 """
 
@@ -109,12 +111,14 @@ certificate = Table(
     Column("key_sha256", Text, nullable=False),
     Column("pem", Text, nullable=False),
     Column("pi", Boolean, nullable=False),
+    Column("admin", Boolean, nullable=False, server_default=text("false")),
     _moment("issued_at"),
     _moment("not_after"),
     _moment("revoked_at", nullable=True),
     Column("revoked_reason", Text),
     CheckConstraint("role IN ('user', 'agent', 'node', 'svm', 'plc')", name="role"),
     CheckConstraint("NOT pi OR role = 'user'", name="pi_is_user"),
+    CheckConstraint("NOT admin OR role = 'user'", name="admin_is_user"),
     CheckConstraint("(revoked_at IS NULL) = (revoked_reason IS NULL)", name="revoked"),
     Index(None, "role", "name"),
     Index(None, "not_after"),
@@ -211,6 +215,60 @@ slice_agent = Table(
     ),
     Column("agent", Text, primary_key=True),
     _moment("released_at", nullable=True),
+)
+
+# Nodes that get no new slivers, as the operator wants it; the row goes when they do again.
+drain = Table(
+    "drain",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("who", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("renews", Boolean, nullable=False),
+    _moment("since"),
+    _moment("until", nullable=True),
+    CheckConstraint("until > since", name="ends_later"),
+)
+
+# Orders to remove slivers (`trust/orders.py`), for nodes to fetch. `node` NULL: all of them, and nobody says when.
+removal = Table(
+    "removal",
+    metadata,
+    Column("jti", Text, primary_key=True),
+    Column("token", Text, nullable=False),
+    Column("signer", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("node", Text),
+    Column("slice", Text, nullable=False),
+    Column("slice_id", Uuid, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("made_at"),
+    _moment("expires_at"),
+    _moment("done_at", nullable=True),
+    CheckConstraint("signer IN ('admin', 'plc')", name="signer"),
+    CheckConstraint("expires_at > made_at", name="ends_later"),
+    CheckConstraint("done_at IS NULL OR node IS NOT NULL", name="done_by_one"),
+    Index(None, "expires_at"),
+)
+
+# How long slivers were granted and used, as nodes tell it (`plc/usage.py`).
+usage = Table(
+    "usage",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("slice", Text, nullable=False),
+    Column("slice_id", Uuid, nullable=False),
+    Column("owner", Text, nullable=False),
+    _moment("began"),
+    _moment("bound"),
+    _moment("ended", nullable=True),
+    _moment("told_at"),
+    CheckConstraint("kind IN ('granted', 'used')", name="kind"),
+    CheckConstraint("ended >= began", name="ends_later"),
+    Index(None, "owner", "began"),
+    Index(None, "began"),
 )
 
 # Failed passwords and other things that one may try only so often, by what they are counted for.

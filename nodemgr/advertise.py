@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Self
 
 from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Heard, Returned
@@ -18,6 +19,7 @@ from trust.identity import Identity
 SETTLE = 0.05  # seconds: what changes together (a lease, then its sliver) is told once
 MAX_BURNT = 5_000
 TOGETHER = 1  # second within which further places that are taken are told together
+VERSION = version("dslice")
 DEADLINE = 15  # seconds for one call; well below an advertisement's life
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def advertisement(node: Node, place: Location) -> Ad:
         address=place.address,
         api=place.api,
         site=place.site,
-        slots_free=0 if node.disk_full else capacity.free(room.promised),
+        slots_free=0 if node.disk_full or node.orders.drained(node.now()) else capacity.free(room.promised),
         slots=capacity.places,
         memory_free_mb=capacity.memory_free_mb(room.promised),
         max_leaselen=capacity.longest,
@@ -56,6 +58,9 @@ def advertisement(node: Node, place: Location) -> Ad:
         simulated=node.driver.simulated,
         expires_at=node.now() + timedelta(seconds=AD_LIFETIME),
         disk_free_mb=_disk_free_mb(node),
+        slivers=node.store.taken(),
+        version=VERSION,
+        driver=node.driver.name,
         memory_mb=capacity.memory_mb,
         disk_mb=capacity.disk_mb,
         sliver_mb=capacity.sliver_mb,

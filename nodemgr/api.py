@@ -16,6 +16,8 @@ from structlog.contextvars import bind_contextvars
 from agent.client import FrontDoor
 from nodemgr.caller import Caller
 from nodemgr.node import MAX_KEYS, Node
+from nodemgr.operating import add_operating
+from nodemgr.orders import told_to
 from nodemgr.power import Order, What, obey
 from nodemgr.slicekey import SlicePair
 from nodemgr.storage.store import LeaseRow
@@ -116,6 +118,7 @@ def create_app(trust: TrustStore) -> Calls:
     for what in What:
         _add_order(calls, guard, what)
     _add_reads(calls, guard)
+    add_operating(calls, guard, NODE)
     return calls
 
 
@@ -184,7 +187,9 @@ def _add_reads(calls: Calls, guard: Guard) -> None:
     @calls.guarded("GET", "/slivers", reader)
     async def get_slivers(call: Call) -> Any:
         node, caller = _called(call, guard)
-        return {"slivers": [_sliver(lease, call) for lease in node.inventory(caller)]}
+        there = node.inventory(caller)
+        removed = told_to(caller.svm, node, there)
+        return {"slivers": [_sliver(lease, call) for lease in there]} | ({"removed": removed} if removed else {})
 
     @calls.guarded("GET", "/slivers/{slice}", reader)
     async def get_sliver(call: Call) -> Any:

@@ -71,7 +71,24 @@ class SliverReply:
     stopped: StoppedReply | None = None
 
 
-_LEASE, _SLIVER = TypeAdapter(LeaseReply), TypeAdapter(SliverReply)
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A sliver that plc's operator had the node remove, and why."""
+
+    slice: str
+    slice_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a node has for its caller, and what the operator took from it lately."""
+
+    slivers: tuple[SliverReply, ...]
+    removed: tuple[Removed, ...] = ()
+
+
+_LEASE, _SLIVER, _CONTENTS = TypeAdapter(LeaseReply), TypeAdapter(SliverReply), TypeAdapter(Contents)
 
 
 class NodeClient:
@@ -164,8 +181,11 @@ class NodeClient:
 
     async def inventory(self) -> list[SliverReply]:
         """Everything on this node that is the caller's own, or that was made through it when the caller is an svm."""
-        reply = await self._call("GET", "/slivers", None)
-        return [_SLIVER.validate_python(item) for item in _object(reply)["slivers"]]
+        return list((await self.contents()).slivers)
+
+    async def contents(self) -> Contents:
+        """The same, and for an svm what the operator had removed of it."""
+        return _CONTENTS.validate_python(_object(await self._call("GET", "/slivers", None)))
 
     async def delete(self, slice: str, slice_id: UUID, jti: str | None, delegation: str | None) -> None:
         """Burn the ticket `jti`, forget the lease, remove the sliver. Success also when nothing is there."""

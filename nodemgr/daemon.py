@@ -15,6 +15,7 @@ from nodemgr.frontdoor.forward import Here
 from nodemgr.images import Images
 from nodemgr.metrics import NodeCollector
 from nodemgr.node import Node
+from nodemgr.orders import Heed
 from nodemgr.periodic import look_after
 from nodemgr.reclaim import listening
 from nodemgr.settings import Settings
@@ -24,6 +25,7 @@ from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_ke
 from nodemgr.stops import heed_stops
 from nodemgr.storage.disk import Disk
 from nodemgr.storage.store import Store
+from nodemgr.usage import tell_usage
 from plc.client import Member
 from plc.client.service import joined
 from rpc import daemon, metrics
@@ -104,6 +106,8 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
             place = Location.of(settings.node_address, addresses[0][1], settings.node_site, door)
             advertiser = look_after(rounds, node, place, agents, settings)
             rounds.begin(heed_stops(member.plc.stops, [node], settings.stops_seconds))
+            rounds.begin(Heed(member.plc.orders, [(node, member.plc.say_done)]).run(settings.stops_seconds))
+            rounds.begin(tell_usage(node, member.plc.tell_usage, settings.usage_seconds))
             rounds.begin(_keep_ready(node, settings.ready_slivers))
             rounds.begin(_ready(*addresses[0], advertiser.told))
 

@@ -21,6 +21,7 @@ def grant(node: Node, ticket: Ticket, caller: Caller, held: LeaseRow | None) -> 
     """The lease that a ticket earns: a first one, or another for a slice that is here already."""
     if held is None and node.disk_full:
         raise Refusal(Code.OVER_CAPACITY, "the disk of this node is full; take another node")
+    (node.orders.require_renewals if held else node.orders.require_room)(node.now())
     capacity = replace(node.capacity, slots=0) if node.full else node.capacity
     holder = Held(held.slice_id, held.owner, held.needs, held.has_sliver) if held else None
     room = Room(capacity, node.store.promised(), node.disk.room_mb if node.disk else None)

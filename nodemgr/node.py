@@ -32,6 +32,7 @@ from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
 from nodemgr.granting import grant, same_lease, signed, too_many
 from nodemgr.images import Images
+from nodemgr.orders import Wanted
 from nodemgr.slicekey import SlicePair
 from nodemgr.slivers.drivers.driver import Driver, SliverSpec
 from nodemgr.specs import spec_of
@@ -71,6 +72,7 @@ class Node:
         images: what they may begin as.
         peers: front doors of all advertised nodes, kept by `neighbours.py`.
         stopped: owners whose slivers plc has stopped (`stops.py`).
+        orders: what plc's operator wants of it (`orders.py`).
         halted: slivers, by slice_id, that may have been stopped for that; True for those that are for certain.
     """
 
@@ -90,6 +92,7 @@ class Node:
     images: Images = field(default_factory=Images)
     peers: frozenset[tuple[str, int]] = frozenset()
     stopped: frozenset[Identity] = frozenset()
+    orders: Wanted = field(default_factory=Wanted)
     halted: dict[UUID, bool] = field(default_factory=dict)
     beside: Beside = field(default_factory=Beside)
     closing: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "close-sessions"))
@@ -171,6 +174,7 @@ class Node:
             generation = next_generation(lease.generation, from_generation)
             if generation is None:
                 return lease
+            self.orders.require_renewals(self.now())
             lease = replace(lease, leaselen=leaselen or lease.leaselen)
             end = lease_end(self.now(), lease.leaselen, self.capacity.longest, lease.expires_at)
             lease = signed(self, replace(lease, generation=generation, expires_at=end, via=caller.svm or lease.via))

@@ -31,7 +31,8 @@ class CommonSettings(MemberSettings):
         disk_reserve_mb: MiB on the disk that are kept for the node's own store (twice; simulated nodes keep none).
         disk_floor_mb: with fewer MiB free the disk counts as full: no new sliver, and the one that takes it is
             stopped; 0: never.
-        disk_seconds, advertise_seconds, neighbours_seconds, expiry_seconds, stops_seconds: between two rounds of each.
+        disk_seconds, advertise_seconds, neighbours_seconds, expiry_seconds, stops_seconds, usage_seconds: between two
+            rounds of each.
     """
 
     agents: str = "agent"
@@ -53,6 +54,7 @@ class CommonSettings(MemberSettings):
     neighbours_seconds: Seconds = 60
     expiry_seconds: Seconds = 1
     stops_seconds: Seconds = 20
+    usage_seconds: Seconds = 600
 
     @property
     def agent_urls(self) -> dict[Identity, str | None]:

@@ -259,15 +259,6 @@ def enable(connection: Connection, actor: Actor, email: str, now: datetime) -> A
     return load(connection, email)
 
 
-def set_admin(connection: Connection, actor: Actor, email: str, admin: bool, now: datetime) -> None:
-    """The operator of plc only."""
-    if not actor.is_operator:
-        raise Refusal(Code.NOT_ALLOWED, "only the operator of plc makes admins, with dslice plc make-admin")
-    whom = load(connection, email)
-    connection.execute(update(account).where(account.c.id == whom.id).values(is_admin=admin))
-    note(connection, now, actor.name, "make-admin" if admin else "no-admin", whom.email)
-
-
 def set_password(connection: Connection, actor: Actor, email: str, password_hash: str, now: datetime) -> None:
     """Oneself, or the operator for somebody who forgot it."""
     whom = load(connection, email)

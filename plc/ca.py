@@ -60,10 +60,11 @@ def issue(
     lifetime: int,
     addresses: Sequence[str] = (),
     pi: bool = False,
+    admin: bool = False,
 ) -> x509.Certificate:
     """Issue and record, in the caller's transaction: what is not recorded could never be revoked."""
-    made = authority.issue(identity, public_key, now=now, lifetime=lifetime, addresses=addresses, pi=pi)
-    record(connection, [(identity, public_key, made)], now=now, pi=pi)
+    made = authority.issue(identity, public_key, now=now, lifetime=lifetime, addresses=addresses, pi=pi, admin=admin)
+    record(connection, [(identity, public_key, made)], now=now, pi=pi, admin=admin)
     return made
 
 
@@ -73,6 +74,7 @@ def record(
     *,
     now: datetime,
     pi: bool = False,
+    admin: bool = False,
 ) -> None:
     """Write down certificates that were issued now, for whom and for which keys."""
     rows = [
@@ -83,6 +85,7 @@ def record(
             "key_sha256": key_sha256(public_key),
             "pem": certificate_to_pem(made),
             "pi": pi,
+            "admin": admin,
             "issued_at": now,
             "not_after": made.not_valid_after_utc,
         }

@@ -187,6 +187,7 @@ def issue_to(
         now=now,
         lifetime=settings.user_lifetime,
         pi=who.is_pi or settings.open,
+        admin=who.is_admin,
     )
 
 

@@ -64,6 +64,17 @@ def set_pi(connection: Connection, actor: Actor, email: str, pi: bool, settings:
     post(connection, told(whom.email, whom.name, whom.site), now)
 
 
+def set_admin(connection: Connection, actor: Actor, email: str, admin: bool, now: datetime) -> None:
+    """The operator of plc only. Losing the flag revokes the certificates that carry it."""
+    if not actor.is_operator:
+        raise Refusal(Code.NOT_ALLOWED, "only the operator of plc makes admins, with dslice plc make-admin")
+    whom = load(connection, email, lock=True)
+    connection.execute(update(account).where(account.c.id == whom.id).values(is_admin=admin))
+    note(connection, now, actor.name, "make-admin" if admin else "no-admin", whom.email)
+    if not admin:
+        revoke(connection, whom.identity, "no longer an admin", now, only=certificate.c.admin)
+
+
 def revoke_all(connection: Connection, actor: Actor, identity: Identity, reason: str, now: datetime) -> int:
     """Every certificate of a user (who may ask for another) or a service (which needs a new token); how many."""
     if not actor.is_operator:

@@ -116,5 +116,43 @@ Ask for a certificate without that privilege:  plkeygen
     return Letter(email, "You are no longer a PI on PlanetLab", body)
 
 
+def node_drained(
+    email: str, name: str, node: str, reason: str, slices: Sequence[str], until: datetime | None, renews: bool
+) -> Letter:
+    """To the owners of slices that have slivers there."""
+    when = f"until {_day(until)}" if until else "until further notice"
+    fate = (
+        "Slivers that are there stay, and their leases can be renewed."
+        if renews
+        else "Slivers that are there stay until their leases end, which cannot be renewed."
+    )
+    body = f"""\
+{name}, node {node} of PlanetLab takes no new slivers {when}:
+
+    {reason}
+
+{fate}
+Yours there: {", ".join(slices)}
+
+See how they stand:  svm status {slices[0]}
+"""
+    return Letter(email, f"Node {node} takes no new slivers", body)
+
+
+def slivers_removed(email: str, name: str, slice: str, nodes: Sequence[str], reason: str, whole: bool) -> Letter:
+    """To the owner of slivers that the operator has nodes remove."""
+    what = "is being deleted by PlanetLab's operator" if whole else "loses slivers by order of PlanetLab's operator"
+    where = "" if whole else f"\nNodes: {', '.join(nodes)}\n"
+    ask = f"See what is left:  svm status {slice}" if not whole else f"See what happened:  svm history {slice}"
+    body = f"""\
+{name}, your slice {slice} {what}:
+
+    {reason}
+{where}
+Their files are gone with them. {ask}
+"""
+    return Letter(email, f"{slice}: {'deleted' if whole else 'slivers removed'} by the operator", body)
+
+
 def _day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"

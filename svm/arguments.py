@@ -91,11 +91,8 @@ def nodes(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def day(text: str, now: datetime) -> datetime:
-    """A date or time to come (`2026-12-24`, `2026-12-24T18:00`), UTC if no zone is given; a date alone is its end.
-
-    Raises Refusal(BAD_INPUT).
-    """
+def past(text: str) -> datetime:
+    """A date or time, as `day`; a date alone is its beginning. Raises Refusal(BAD_INPUT)."""
     words = text.strip()
     try:
         found = datetime.fromisoformat(words)
@@ -103,9 +100,17 @@ def day(text: str, now: datetime) -> datetime:
         raise Refusal(
             Code.BAD_INPUT, f"{words[:40]!a} is not a date; write it as 2026-12-24 or 2026-12-24T18:00"
         ) from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def day(text: str, now: datetime) -> datetime:
+    """A date or time to come (`2026-12-24`, `2026-12-24T18:00`), UTC if no zone is given; a date alone is its end.
+
+    Raises Refusal(BAD_INPUT).
+    """
+    words, found = text.strip(), past(text)
     if len(words) <= len("2026-12-24"):
         found = found.replace(hour=23, minute=59, second=59)
-    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     if found <= now:
         raise Refusal(Code.BAD_INPUT, f"{words[:40]} is in the past; give a later date")
     return found

@@ -25,6 +25,7 @@ _AFTER = {
     "status": "nodes",
     "watch": "operations",
     "history": "operations",
+    "usage": "usage",
     "cancel": "operations",
     "ssh": "login",
     "ssh-config": "login",

@@ -9,7 +9,10 @@ GROUPS = {
         *("deleteslice", "clean"),
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
-    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "inventory", "watch", "history", "cancel"),
+    "See and use": (
+        *("slices", "status", "ssh", "ssh-config", "run", "cp", "inventory", "watch", "history", "cancel"),
+        "usage",
+    ),
     "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),

@@ -16,12 +16,13 @@ from sqlalchemy.exc import IntegrityError
 
 from lifecycle.inventory import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal, to_revive
 from lifecycle.keypair import behind
+from lifecycle.moves import MOVES
 from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned, start
 from lifecycle.outcome import Claim, Done
 from lifecycle.record import Change
-from lifecycle.transitions import learn
+from lifecycle.transitions import learn, remove
 from models.states import WITH_VM, Kind, SliverState
-from nodemgr.client import NodeClient, SliverReply, StoppedReply
+from nodemgr.client import NodeClient, Removed, SliverReply, StoppedReply
 from tasks.access import SliceAtNode, set_keys
 from tasks.context import WorkerContext, transaction, worker_context
 from tasks.newleases import receipt
@@ -97,6 +98,7 @@ class Differences:
             put back and it has forgotten one, or its answer to a renewal was lost; then it gives that lease again.
         stopped: VMs that do not run any more, with what the node says of that.
         started: VMs that run, though they were stopped.
+        removed: slivers that the operator had their node remove, each with his reason.
         report: what nobody asked svmd to change.
     """
 
@@ -106,6 +108,7 @@ class Differences:
     renew: tuple[Expected, ...] = ()
     stopped: tuple[tuple[Expected, StoppedReply | None], ...] = ()
     started: tuple[Expected, ...] = ()
+    removed: tuple[tuple[Expected, str], ...] = ()
     report: tuple[Finding, ...] = ()
 
 
@@ -116,18 +119,22 @@ class _Sorted:
     renew: list[Expected] = field(default_factory=list)
     stopped: list[tuple[Expected, StoppedReply | None]] = field(default_factory=list)
     started: list[Expected] = field(default_factory=list)
+    removed: list[tuple[Expected, str]] = field(default_factory=list)
     report: list[Finding] = field(default_factory=list)
 
 
-def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply]) -> Differences:
-    """The node's inventory against the rows. Pure."""
+def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply], taken: Iterable[Removed] = ()) -> Differences:
+    """The node's inventory, and what the operator took from it, against the rows. Pure."""
     known = {(row.name, row.slice_id): row for row in rows}
     there = {(item.slice, item.slice_id) for item in inventory}
+    reasons = {(one.slice, one.slice_id): one.reason for one in taken}
     found = _Sorted()
     for item in inventory:
         _sort(item, known.get((item.slice, item.slice_id)), found)
     for key, row in known.items():
-        if row.state in WITH_VM and row.settled and key not in there:
+        if key not in there and key in reasons and row.settled and row.state in MOVES["remove"].sources:
+            found.removed.append((row, reasons[key]))
+        elif row.state in WITH_VM and row.settled and key not in there:
             found.report.append(Finding(row.name, "missing", row.slice_id))
     gone = [row.slice for key, row in known.items() if row.state is SliverState.DELETING and key not in there]
     return Differences(
@@ -137,6 +144,7 @@ def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply]) -> Diffe
         renew=tuple(found.renew),
         stopped=tuple(found.stopped),
         started=tuple(found.started),
+        removed=tuple(found.removed),
         report=tuple(found.report),
     )
 
@@ -192,12 +200,12 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
         deadline=context.policy.step,
     )
     try:
-        inventory = await client.inventory()
+        contents = await client.contents()
     except Refusal as refusal:
         await context.transaction(silent, node, refusal.code, refusal.reason)
         raise
-    rows = await context.transaction(expected, node, asked, [item.slice_id for item in inventory])
-    found = compare(rows, inventory)
+    rows = await context.transaction(expected, node, asked, [item.slice_id for item in contents.slivers])
+    found = compare(rows, contents.slivers, contents.removed)
     deleted, pushed, renewed = await asyncio.gather(
         _delete(client, found.delete),
         _push(client, context, found.push, node),
@@ -208,6 +216,8 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
         await context.transaction(found_stopped, row, node, reply)
     for row in found.started:
         await context.transaction(found_running, row, node)
+    for row, reason in found.removed:
+        await context.transaction(removed, row, node, reason)
     return Done()
 
 
@@ -227,6 +237,13 @@ def found_running(connection: Connection, row: Expected, node: str) -> None:
     """Its VM runs: the answer to a start was lost, or somebody asked the node."""
     if learn(connection, (row.slice, node), "found running") is not None:
         _note(connection, row, f"{node}: its VM runs again")
+
+
+def removed(connection: Connection, row: Expected, node: str, why: str) -> None:
+    """The operator had it removed: the table and the slice's history say so, and why."""
+    reason = f"removed by PlanetLab's operator: {why}"
+    if remove(connection, (row.slice, node), Code.NOT_ALLOWED, reason) is not None:
+        _note(connection, row, f"{node}: {reason}")
 
 
 def _note(connection: Connection, row: Expected, text: str) -> None:

@@ -14,7 +14,7 @@ from testbed.addresses import (
     node_address,
     simulated_address,
 )
-from testbed.embedded import Postgres, Valkey
+from testbed.embedded import SUPERUSER, Postgres, Valkey, server_program
 from testbed.home import OPERATOR, Home, Plan, write_private
 
 FLOWER = "flower"  # a service, the name of its user, and of its password's file
@@ -290,4 +290,14 @@ def plc_environment(folder: Path | None) -> Mapping[str, str] | None:
     if not home.ca_file.exists():
         return None
     layout = Layout(home, home.plan(), Postgres(home.service("database")), Valkey(home.service("broker")))
-    return layout.plc().env
+    return {**layout.plc().env, **_backup(layout)}
+
+
+def _backup(layout: Layout) -> Mapping[str, str]:
+    """What `dslice backup` saves: the keys of slices are among the secrets."""
+    folders = {name: layout.home.service(name) for name in ("plc", "agent", "svmd")} | {"secrets": layout.home.secrets}
+    return {
+        "DSLICE_BACKUP_DATABASE_URL": layout.database.url(SUPERUSER),
+        "DSLICE_BACKUP_FOLDERS": ",".join(f"{name}={folder}" for name, folder in folders.items()),
+        "DSLICE_BACKUP_PROGRAMS": str(server_program("psql").parent),
+    }

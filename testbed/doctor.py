@@ -3,13 +3,13 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 from svm.checks import Check
 from testbed import control, leftovers
-from testbed.daemons import url
+from testbed.daemons import real_nodes, simulated_nodes, url
 from testbed.embedded import Postgres
 from testbed.home import CERTIFIED, Home, HomeError, Lock, Plan
 from trust.errors import Refusal
@@ -25,6 +25,7 @@ PROGRAMS = (
     ("ssh-keygen", "making SSH keys", "openssh-client"),
 )
 OPTIONAL = ("bwrap",)
+NAMED = 20  # nodes that are missing, in one line
 MOST_SKEW = 5  # seconds between two clocks
 CERTIFICATE_LEFT = timedelta(hours=1)
 
@@ -166,11 +167,21 @@ def _advertised(home: Home, plan: Plan) -> Iterator[Check]:
         yield Check(False, "svm getads answers", refusal)
         return
     nodes = [row for row in rows if row.get("type") == "row"]
-    wanted = plan.nodes + plan.simulated
-    advice = "" if len(nodes) >= wanted else asked.stderr.strip()[-200:] or "see the logs of the nodes that are missing"
-    yield Check(len(nodes) >= wanted, f"{len(nodes)} of {wanted} nodes are advertised", advice)
+    yield _missing(plan, {str(row["address"]) for row in nodes}, asked.stderr.strip()[-200:])
     full = [str(row["address"]) for row in nodes if row.get("disk_free_mb") == 0]
     yield Check(not full, "no node's disk is full", f"{', '.join(full)}: delete files there" if full else "")
+
+
+def _missing(plan: Plan, advertised: Collection[str], said: str) -> Check:
+    """Which nodes of the plan are not on offer."""
+    planned = (*real_nodes(plan), *simulated_nodes(plan))
+    missing = [f"{node.name} ({node.address})" for node in planned if node.address not in advertised]
+    what = f"{len(planned) - len(missing)} of {len(planned)} nodes are advertised"
+    if not missing:
+        return Check(True, what)
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    advice = f"missing: {', '.join(missing[:NAMED])}{more}; dslice nodes --silent says since when {said}".rstrip()
+    return Check(False, what, advice)
 
 
 def _orphans(home: Home) -> Iterator[Check]:

@@ -3,9 +3,10 @@
 from trust.actions import Action
 from trust.documents import Delegation, DelegationKind
 from trust.errors import Code, Refusal
-from trust.identity import Identity
+from trust.identity import Identity, Role
+from trust.peers import Peer
 
-__all__ = ["Action", "authorize"]
+__all__ = ["Action", "authorize", "require_operator"]
 
 _STANDING = frozenset({Action.RENEW})
 _HEALING = _STANDING | {Action.CREATE, Action.ACCESS, Action.READ}
@@ -29,6 +30,18 @@ def authorize(caller: Identity, owner: Identity, slice: str, action: Action, del
     if not _covers(delegation, action):
         raise Refusal(
             Code.NOT_ALLOWED, f"a standing delegation does not cover {action}; run the command as {owner.name}"
+        )
+
+
+def require_operator(peer: Peer) -> None:
+    """Returns for an admin, and for plc itself: at its machine the operator acts with its certificate.
+
+    Raises Refusal(NOT_ALLOWED) for everybody else, whoever owns what.
+    """
+    if peer.identity.role is not Role.PLC and not peer.admin:
+        raise Refusal(
+            Code.NOT_ALLOWED,
+            f"{peer.identity.name} is not an admin by its certificate; who was made one since then: plkeygen --renew",
         )
 
 

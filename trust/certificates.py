@@ -37,7 +37,7 @@ BACKDATE = 60
 # A list says when its successor is due; what services act on is its age (trust/store.py).
 CRL_LIFETIME = 3600
 ORGANIZATION = "PlanetLab"
-PI_UNIT = "PI"
+PI_UNIT, ADMIN_UNIT = "PI", "Admin"
 
 
 def new_private_key(role: Role) -> PrivateKey:
@@ -94,7 +94,7 @@ def new_request(key: PrivateKey, identity: Identity) -> str:
     """A PKCS #10 request in PEM. plc uses its public key only; the names are there for people who look at it."""
     return (
         x509.CertificateSigningRequestBuilder()
-        .subject_name(_subject(identity, pi=False))
+        .subject_name(_subject(identity))
         .add_extension(_alternative_name(identity, ()), critical=False)
         .sign(key, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
@@ -148,21 +148,23 @@ class Authority:
         lifetime: int,
         addresses: Sequence[str] = (),
         pi: bool = False,
+        admin: bool = False,
     ) -> x509.Certificate:
         """A certificate for ``lifetime`` seconds from now (never beyond the root's own end).
 
-        ``addresses`` are the IP addresses or DNS names at which a service answers; ``pi`` writes ``OU=PI``.
-        Raises Refusal(BAD_INPUT) for a key of the wrong type, a bad address, or either of the two at the wrong role.
+        ``addresses`` are the IP addresses or DNS names at which a service answers; ``pi`` writes ``OU=PI``,
+        ``admin`` ``OU=Admin``.
+        Raises Refusal(BAD_INPUT) for a key of the wrong type, a bad address, or either of them at the wrong role.
         """
         if not key_fits(identity.role, public_key):
             kind = "RSA of 2048 to 4096 bits" if identity.role is Role.USER else "ECDSA P-256"
             raise Refusal(Code.BAD_INPUT, f"a certificate for {identity} needs a key that is {kind}; make a new key")
         if identity.role is Role.USER and addresses:
             raise Refusal(Code.BAD_INPUT, "a user's certificate names no address; leave them out")
-        if identity.role is not Role.USER and pi:
-            raise Refusal(Code.BAD_INPUT, "only a user can be a PI; leave the flag out")
+        if identity.role is not Role.USER and (pi or admin):
+            raise Refusal(Code.BAD_INPUT, "only a user can be a PI or an admin; leave the flags out")
         end = min(now + timedelta(seconds=lifetime), self.certificate.not_valid_after_utc)
-        subject = _subject(identity, pi=pi)
+        subject = _subject(identity, *[PI_UNIT] * pi, *[ADMIN_UNIT] * admin)
         builder = _builder(subject, self.certificate.subject, public_key, self.key.public_key(), now, end)
         builder = _with_usage(builder, authority=False)
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -246,13 +248,15 @@ def _issuer_key(key: ec.EllipticCurvePublicKey) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
 
 
-def _subject(identity: Identity, *, pi: bool) -> x509.Name:
-    """For people to read; only ``OU=PI`` counts. A common name holds 64 characters (RFC 5280, appendix A)."""
-    unit = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, PI_UNIT)] if pi else []
+def _subject(identity: Identity, *units: str) -> x509.Name:
+    """For people to read; only ``OU=PI`` and ``OU=Admin`` count.
+
+    A common name holds 64 characters (RFC 5280, appendix A).
+    """
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANIZATION),
-            *unit,
+            *(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units),
             x509.NameAttribute(NameOID.COMMON_NAME, identity.name[:64]),
         ]
     )

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
-from trust.certificates import PI_UNIT, UNREADABLE, key_fits
+from trust.certificates import ADMIN_UNIT, PI_UNIT, UNREADABLE, key_fits
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 
@@ -26,6 +26,7 @@ class Peer:
     not_after: datetime
     pi: bool
     certificate: x509.Certificate
+    admin: bool = False
 
 
 def verify_certificate(
@@ -57,13 +58,15 @@ def authentic(certificate: bytes | x509.Certificate, *, root: x509.Certificate, 
     identity = _identity(leaf)
     if not key_fits(identity.role, leaf.public_key()):
         raise _not_authenticated(f"the certificate of {identity} has a key of the wrong type")
+    units = _units(leaf) if identity.role is Role.USER else frozenset()
     return Peer(
         identity=identity,
         serial=leaf.serial_number,
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
-        pi=identity.role is Role.USER and _is_pi(leaf),
+        pi=PI_UNIT in units,
         certificate=leaf,
+        admin=ADMIN_UNIT in units,
     )
 
 
@@ -125,9 +128,8 @@ def _identity(leaf: x509.Certificate) -> Identity:
         raise _not_authenticated(f"the certificate names no identity of ours: {error.reason}") from error
 
 
-def _is_pi(leaf: x509.Certificate) -> bool:
-    units = leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-    return any(unit.value == PI_UNIT for unit in units)
+def _units(leaf: x509.Certificate) -> frozenset[str | bytes]:
+    return frozenset(unit.value for unit in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME))
 
 
 def _not_authenticated(what: str) -> Refusal:

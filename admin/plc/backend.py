@@ -175,11 +175,9 @@ def operator(folder: Path | None) -> Iterator[LocalBackend]:
 
     Raises Refusal as ``models.outage.in_one_line``.
     """
-    in_testbed = folder is not None or not all(os.environ.get(name) for name in ON_PLC)
-    if in_testbed:
-        os.environ.update(_of_testbed(folder))
+    in_testbed = _in_testbed(folder)
     try:
-        central = Central.open(Settings.load())
+        central = Central.open(settings_here(folder))
     except Refusal as refusal:
         if in_testbed and refusal.code is Code.UNREACHABLE:
             raise Refusal(refusal.code, "this testbed's database does not answer: start it with dslice up") from refusal
@@ -188,6 +186,17 @@ def operator(folder: Path | None) -> Iterator[LocalBackend]:
         yield LocalBackend(central)
     finally:
         central.close()
+
+
+def settings_here(folder: Path | None) -> Settings:
+    """plc's settings, found as by `operator`. Raises Refusal(BAD_INPUT) where there are none."""
+    if _in_testbed(folder):
+        os.environ.update(of_testbed(folder))
+    return Settings.load()
+
+
+def _in_testbed(folder: Path | None) -> bool:
+    return folder is not None or not all(os.environ.get(name) for name in ON_PLC)
 
 
 @contextmanager
@@ -200,7 +209,7 @@ def member() -> Iterator[RemoteBackend]:
         yield RemoteBackend(plc)
 
 
-def _of_testbed(folder: Path | None) -> Mapping[str, str]:
+def of_testbed(folder: Path | None) -> Mapping[str, str]:
     """The environment that a testbed gives its plc; the testbed says so by an entry point."""
     for point in entry_points(group="dslice.plc"):
         environment: Mapping[str, str] | None = point.load()(folder)

@@ -40,8 +40,12 @@ def add_account(context: Context, email: str, name: str, site: str, title: str, 
 @click.option("--no", "take", is_flag=True, help="Take it away.")
 @click.pass_obj
 def make_admin(context: Context, email: str, take: bool) -> None:
-    """Make somebody an admin of all sites."""
-    from plc.accounts import OPERATOR, set_admin
+    """Make somebody an admin of all sites.
+
+    His next certificate says so: plkeygen --renew. Taking it away revokes those that do.
+    """
+    from plc.accounts import OPERATOR
+    from plc.deactivation import set_admin
 
     with context.operator() as backend, backend.central.begin() as connection:
         set_admin(connection, OPERATOR, email, not take, backend.central.clock.now())

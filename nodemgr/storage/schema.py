@@ -6,7 +6,20 @@ from nodemgr.storage.databasefile import DatabaseFile, Statement, cannot_write
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
-VERSION = 7
+VERSION = 8
+
+INTERVAL = """CREATE TABLE interval (
+    id       TEXT PRIMARY KEY,
+    kind     TEXT NOT NULL CHECK (kind IN ('granted', 'used')),
+    slice    TEXT NOT NULL,
+    slice_id TEXT NOT NULL,
+    owner    TEXT NOT NULL,
+    began    INTEGER NOT NULL,
+    bound    INTEGER NOT NULL,     -- the lease's end: an open one counts to it at most
+    ended    INTEGER,
+    told     INTEGER NOT NULL      -- whether plc knows it as it is
+) STRICT, WITHOUT ROWID;
+"""
 
 SCHEMA = """
 CREATE TABLE node (uri TEXT PRIMARY KEY) STRICT;
@@ -58,6 +71,7 @@ CREATE TABLE past (
     owner      TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 """
+SCHEMA += INTERVAL
 
 
 # From each version to the next.
@@ -69,6 +83,7 @@ UPGRADES = {
     5: "ALTER TABLE removal ADD COLUMN needs TEXT NOT NULL DEFAULT '{}' CHECK (needs GLOB '{*}')",
     6: "CREATE TABLE power (slice_id TEXT PRIMARY KEY, ordered_at INTEGER NOT NULL, since INTEGER,"
     " reason TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    7: INTERVAL,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from nodemgr.admission import Promised
-from nodemgr.storage.database import Database
+from nodemgr.storage.ledger import Ledger
 from nodemgr.storage.power import Power
 from nodemgr.storage.schema import prepare
 from trust.documents import SKEW
@@ -92,7 +92,7 @@ class Past:
     owner: Identity
 
 
-class Store(Database):
+class Store(Ledger):
     """The database of `node` in the file `path`, made when it is not there.
 
     Args:
@@ -146,6 +146,11 @@ class Store(Database):
         with self.transaction():
             self.note(lease)
             self._say(_PUT, *_values(lease))
+            self._count(lease)
+
+    def _count(self, lease: LeaseRow) -> None:
+        runs = lease.state == "running"
+        self._account(lease.slice, lease.slice_id, lease.owner, lease.expires_at, runs=runs)
 
     def note(self, lease: LeaseRow) -> None:
         """The same for as long as this process lives: the file keeps what it has."""
@@ -164,6 +169,7 @@ class Store(Database):
             values = (str(lease.slice_id), past.generation, _seconds(now), lease.owner.uri)
             self._say("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?)", *values)
             self._bound_past(lease.owner)
+            self._settle_account(lease.slice_id, now)
             if lease.slice_key is not None:
                 self.add_removal(lease.slice, lease.slice_id, lease.needs)
 
@@ -318,6 +324,7 @@ class Store(Database):
             self._unburn(self._useless(every, now - timedelta(seconds=KEPT)))
             gone = now - timedelta(seconds=PAST_KEPT)
             self._drop_past([slice_id for slice_id, past in self._past.items() if past.ended_at < gone])
+            self._forget_intervals(now)
         self._file.widen()
 
     def _load(self) -> None:
@@ -339,6 +346,10 @@ class Store(Database):
         for slice_id, ordered_at, since, reason in rows("SELECT * FROM power"):
             moment = None if since is None else _moment(since)
             self._power[UUID(slice_id)] = Power(ordered_at, moment, reason)
+        self._load_intervals()
+        with self.transaction(ahead=""):  # leases of an earlier version count from now on
+            for lease in self._leases.values():
+                self._count(lease)
 
 
 _COLUMNS = ", ".join(COLUMNS)

@@ -7,6 +7,8 @@ from plc.api.accounts import key_routes, sign_up_routes, user_routes
 from plc.api.callers import Callers
 from plc.api.certificates import decision_routes, renewal_routes, request_routes
 from plc.api.directory import list_routes, name_routes, open_routes, service_routes
+from plc.api.orders import node_routes, order_routes
+from plc.api.usage import usage_routes
 from plc.central import Central
 from rpc.health import Health, disk, trust
 from rpc.server import Guard, application, healthy
@@ -29,6 +31,9 @@ def build(central: Central, store: TrustStore) -> FastAPI:
         renewal_routes,
         service_routes,
         name_routes,
+        node_routes,
+        order_routes,
+        usage_routes,
     ):
         app.include_router(guarded(central, callers))
     return app

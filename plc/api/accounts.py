@@ -57,7 +57,7 @@ def user_routes(central: Central, callers: Callers) -> APIRouter:
     router = APIRouter()
 
     @router.get("/users")
-    def users(actor: Actor = Depends(callers.actor())) -> dict[str, object]:
+    def users(actor: Actor = Depends(callers.reader())) -> dict[str, object]:
         with central.begin() as connection:
             found = accounts.visible_to(connection, actor)
             return {"users": [_shown(actor, whom, keys.keys_of(connection, whom)) for whom in found]}

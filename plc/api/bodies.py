@@ -1,6 +1,6 @@
 """What callers send, strictly: nothing unknown, nothing too long. A body that does not fit is `bad-input`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -86,6 +86,47 @@ class PasswordBody(Body):
 class DecisionBody(Body):
     approve: bool
     reason: Text = ""
+
+
+class DrainBody(Body):
+    """``tell``: slices with slivers there, by their owners' e-mails."""
+
+    reason: Text
+    until: AwareDatetime | None = None
+    renews: bool = True
+    tell: Annotated[dict[Email, Annotated[list[Text], Field(min_length=1)]], Field(max_length=10_000)] = {}
+
+
+class RetirementBody(Body):
+    reason: Text
+
+
+class OrdersBody(Body):
+    """Signed by who sends them; ``free`` gives the slice's name back."""
+
+    orders: Annotated[list[Annotated[str, Field(max_length=MAX_TOKEN)]], Field(min_length=1, max_length=500)]
+    free: bool = False
+
+
+class Interval(Body):
+    """As ``plc.client.usage.Used``."""
+
+    id: Annotated[str, Field(pattern="^[0-9a-z-]{1,64}$")]
+    kind: Literal["granted", "used"]
+    slice: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{1,30}$")]
+    slice_id: UUID
+    owner: Email
+    began: AwareDatetime
+    bound: AwareDatetime
+    ended: AwareDatetime | None = None
+
+
+class UsageBody(Body):
+    intervals: Annotated[list[Interval], Field(max_length=1_000)]
+
+
+class DoneBody(Body):
+    orders: Annotated[list[Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]], Field(max_length=5_000)]
 
 
 class RegistrationBody(Body):

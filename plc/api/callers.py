@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import Depends
 
-from plc.accounts import Account, Actor, load, require_enabled
+from plc.accounts import OPERATOR, Account, Actor, load, require_admin, require_enabled
 from plc.ca import require_unrevoked
 from plc.central import Central
 from rpc.server import Guard
@@ -46,6 +46,26 @@ class Callers:
             if peer.identity.role is Role.USER:
                 return Actor.of(self._enabled(peer))
             return Actor(peer.identity.uri, is_service=True)
+
+        return dependency
+
+    def reader(self) -> Callable[..., Actor]:
+        """A user as above, or plc itself, which is its operator at plc's machine."""
+
+        def dependency(peer: Peer = Depends(self.peer(Role.USER, Role.PLC))) -> Actor:
+            return OPERATOR if peer.identity.role is Role.PLC else Actor.of(self._enabled(peer))
+
+        return dependency
+
+    def operator(self, action: Action | None = None) -> Callable[..., Actor]:
+        """An admin, whose account says so at this moment; or plc itself, which is its operator at plc's machine."""
+
+        def dependency(peer: Peer = Depends(self.peer(Role.USER, Role.PLC, action=action))) -> Actor:
+            if peer.identity.role is Role.PLC:
+                return OPERATOR
+            actor = Actor.of(self._enabled(peer))
+            require_admin(actor, "operate PlanetLab")
+            return actor
 
         return dependency
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from plc.client.orders import Enrolled, Orders
+from plc.client.usage import Total, Used
 from plc.client.values import PLC, CertificateRequest, Directory, User, Waiting
 from rpc.blocking import Connection
 from rpc.credentials import Credentials
@@ -142,6 +144,22 @@ class Plc:
         """Revoke another certificate of the caller's own identity. Idempotent."""
         self._connection.call("POST", "/certificates/revoke", {"serial": f"{serial:x}"})
 
+    def usage(
+        self, by: str, since: datetime | None = None, until: datetime | None = None, *, everyones: bool = False
+    ) -> tuple[datetime, datetime, tuple[Total, ...]]:
+        """Since when, until when, and what was granted and used in between, of the caller's own slices.
+
+        By user, site, slice or node; ``everyones``, for admins and the operator.
+        """
+        said = {"by": by, "since": since and since.isoformat(), "until": until and until.isoformat()}
+        query = urlencode({name: value for name, value in said.items() if value})
+
+        def read(body: Mapping[str, Any]) -> tuple[datetime, datetime, tuple[Total, ...]]:
+            begin, end = (datetime.fromisoformat(body[name]) for name in ("since", "until"))
+            return begin, end, tuple(Total.from_json(one) for one in body["totals"])
+
+        return self._read(f"/usage{'/everyones' if everyones else ''}?{query}", read)
+
     # For PIs (of the own site) and admins
 
     def enable(self, email: str) -> None:
@@ -168,7 +186,57 @@ class Plc:
         path = f"/requests/{quote(which, safe='@')}/decision"
         return self._post(path, {"approve": approve, "reason": reason}, CertificateRequest.from_json)
 
+    # For admins, and for the operator at plc's machine
+
+    def nodes(self) -> tuple[Enrolled, ...]:
+        """Every enrolled node."""
+        return self._read("/nodes", lambda body: tuple(Enrolled.from_json(one) for one in body["nodes"]))
+
+    def drain(
+        self, node: str, reason: str, until: datetime | None, *, renews: bool, tell: Mapping[str, Sequence[str]]
+    ) -> None:
+        """No new slivers there; ``tell``: slices that are there, by their owners' e-mails."""
+        end = until.isoformat() if until else None
+        body = {"reason": reason, "until": end, "renews": renews, "tell": {who: [*what] for who, what in tell.items()}}
+        self._connection.call("PUT", f"{_node(node)}/drain", body)
+
+    def undrain(self, node: str) -> None:
+        self._connection.call("DELETE", f"{_node(node)}/drain")
+
+    def retire(self, node: str, reason: str) -> None:
+        """Forget a drained node and revoke its certificates."""
+        self._connection.call("DELETE", _node(node), {"reason": reason})
+
+    def order(self, orders: Sequence[str], *, free: bool = False) -> None:
+        """Signed orders about one slice (`trust.orders`); ``free`` gives its name back."""
+        self._connection.call("POST", "/orders", {"orders": list(orders), "free": free})
+
+    def obeyed(self, orders: Sequence[str]) -> Mapping[str, bool]:
+        """Which of these orders (ids) their nodes have obeyed."""
+        return self._post("/orders/standing", {"orders": list(orders)}, lambda body: dict(body["obeyed"]))
+
     # For services
+
+    def orders(self, tag: str | None = None, *, everyones: bool = False) -> Orders | None:
+        """Nodes and agents: what the operator wants; None where it is still what ``tag`` came with.
+
+        A node hears of orders for itself; ``everyones``: of those for all, where one process is many nodes.
+        """
+        root = self._root or (self._credentials.root if self._credentials else None)
+        path = f"/orders?tag={quote(tag or '', safe='')}&everyones={'true' if everyones else 'false'}"
+
+        def read(body: Mapping[str, Any]) -> Orders | None:
+            return None if body["tag"] == tag else Orders.read(body, root.public_key() if root else None)
+
+        return self._read(path, read)
+
+    def tell_usage(self, intervals: Sequence[Used]) -> None:
+        """Nodes: how long slivers were granted and used. Idempotent."""
+        self._connection.call("PUT", "/usage", {"intervals": [one.to_json() for one in intervals]})
+
+    def say_done(self, orders: Sequence[str]) -> None:
+        """Nodes: these orders (ids) are obeyed. Idempotent."""
+        self._connection.call("PUT", "/orders/done", {"orders": list(orders)})
 
     def announce(self, url: str) -> None:
         """Agents and svmd: enter the base URL where this service answers into the directory."""
@@ -208,6 +276,10 @@ def _parse(body: Any, parse: Parse[Read]) -> Read:
 
 def _user(email: str) -> str:
     return f"/users/{quote(Identity.user(email).name, safe='@')}"
+
+
+def _node(name: str) -> str:
+    return f"/nodes/{quote(name, safe='')}"
 
 
 def _slice(name: str) -> str:

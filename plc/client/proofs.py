@@ -1,9 +1,10 @@
-"""Two small signed texts (JWS compact) of plc's own: the stop list, and a user's proof of holding a key.
+"""Small signed texts (JWS compact) of plc's own: the stop list, the drained nodes, a user's proof of holding a key.
 
 ======== ========================== ================= ==========================================
 text     typ                        signer, alg       claims
 ======== ========================== ================= ==========================================
 stops    dslice-stops+jwt           the CA, ES256     iat, owners (identities)
+drains   dslice-drains+jwt          the CA, ES256     iat, drains (`plc.client.orders.Drain`, as JSON)
 proof    dslice-request-proof+jwt   the key, PS256    iss (user), aud (plc), iat
 ======== ========================== ================= ==========================================
 

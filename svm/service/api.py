@@ -13,6 +13,7 @@ from svm.service.ads import Lists, add_ads
 from svm.service.context import Service
 from svm.service.doctor import add_doctor
 from svm.service.operations import add_operations
+from svm.service.operator import add_operator
 from svm.service.reads import add_reads
 from svm.service.watching import listening
 
@@ -33,6 +34,7 @@ def create_app(service: Service, session: Session | None = None) -> FastAPI:
     add_reads(app, service, guard)
     add_ads(app, service, guard, calls, lists)
     add_doctor(app, service, guard, lists)
+    add_operator(app, service, guard)
 
     healthy(app, health_of(service))
     return app

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from prometheus_client import REGISTRY
 
@@ -13,10 +14,14 @@ from nodemgr.agents import Agents
 from nodemgr.api import create_app
 from nodemgr.expiry import recover
 from nodemgr.metrics import NodeCollector
+from nodemgr.orders import Heed
 from nodemgr.periodic import look_after
 from nodemgr.settings import SimulationSettings
 from nodemgr.stops import heed_stops
+from nodemgr.usage import tell_usage
 from plc.client import Directory, DirectoryCache, Keeper, Member
+from plc.client.orders import Orders
+from plc.client.usage import Used
 from rpc import daemon, metrics, tls
 from rpc.aio import Session
 from rpc.background import Tasks
@@ -24,6 +29,7 @@ from rpc.sockets import raise_descriptor_limit
 from testbed.simulation.control import serve_control
 from testbed.simulation.population import Population, Row, SimulatedNode, read_rows
 from trust.clock import Clock, system_clock
+from trust.errors import Code, Refusal
 from trust.identity import Role
 
 ENROLLING = 8  # side by side: plc answers each in a thread of its own
@@ -95,12 +101,38 @@ async def serve(settings: SimulationSettings, population: Population, members: S
             advertisers.append(await _open(found, member, directory, rounds, stack, settings))
         nodes = [found.node for found in population.nodes]
         rounds.begin(heed_stops(members[0].plc.stops, nodes, settings.stops_seconds))
+        # Each says for itself what it has done, over a connection that it opens then.
+        heeding = [(node, partial(_say_done, member)) for node, member in zip(nodes, members, strict=True)]
+        rounds.begin(Heed(partial(_orders, members), heeding).run(settings.stops_seconds))
+        for node, member in zip(nodes, members, strict=True):
+            rounds.begin(tell_usage(node, partial(_tell, member), settings.usage_seconds))
         if settings.control_socket:
             control = await serve_control(settings.control_socket, population.misbehave)
             stack.callback(control.close)
         first = population.nodes[0].doorway
         rounds.begin(_ready(first.host, first.port, advertisers))
         await stop.wait()
+
+
+def _orders(members: Sequence[Member], tag: str | None) -> Orders | None:
+    """What the operator wants of all these, asked for by the first that is not retired."""
+    for member in members:
+        try:
+            return member.plc.orders(tag, everyones=True)
+        except Refusal as refusal:
+            if refusal.code is not Code.REVOKED or member is members[-1]:
+                raise
+    return None
+
+
+def _tell(member: Member, intervals: Sequence[Used]) -> None:
+    """Over a connection of its own: thousands of nodes would keep as many."""
+    member.plc.tell_usage(intervals)
+    member.plc.close()
+
+
+def _say_done(member: Member, orders: Sequence[str]) -> None:
+    member.plc.say_done(orders)
 
 
 async def _open(

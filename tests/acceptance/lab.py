@@ -71,12 +71,20 @@ class Lab:
     def home(self) -> Path:
         return self.folder / "home"
 
-    def up(self) -> None:
+    def up(self, real: int = REAL, simulated: int = SIMULATED, **more: str) -> None:
+        """With so many nodes; `more`: settings of every daemon."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DSLICE_", "PLANETLAB_", "SSH_"))}
         (self.folder / "user").mkdir()
         path = f"{BIN}:{os.environ['PATH']}"
-        self.env = {**kept, **SHORT, "DSLICE_HOME": str(self.home), "HOME": str(self.folder / "user"), "PATH": path}
-        self.dslice("up", "--detach", "--nodes", str(REAL), "--simulated", str(SIMULATED)).must()
+        self.env = {
+            **kept,
+            **SHORT,
+            **more,
+            "DSLICE_HOME": str(self.home),
+            "HOME": str(self.folder / "user"),
+            "PATH": path,
+        }
+        self.dslice("up", "--detach", "--nodes", str(real), "--simulated", str(simulated)).must()
         rows = self.ps()
         self.real = [row["nodes"][0] for row in rows if re.fullmatch(r"n\d+", row["name"])]
         self.simulated = [node for row in rows if row["name"].startswith("sim") for node in row["nodes"]]

@@ -131,6 +131,7 @@ class Lab:
         identity: Identity,
         *,
         pi: bool = True,
+        admin: bool = False,
         start: int = -60,
         lifetime: int = 3600,
         authority: Authority | None = None,
@@ -146,6 +147,7 @@ class Lab:
             lifetime=lifetime,
             addresses=() if user else addresses,
             pi=pi and user,
+            admin=admin,
         )
         made = Credentials(self.folder / "credentials" / f"{next(_numbers)}")
         root = certificate_to_pem(self.authority.certificate)

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, update
 from sqlalchemy.exc import DBAPIError
 
 from models.plc import account
-from plc import accounts
+from plc import accounts, deactivation
 from plc.accounts import OPERATOR as AS_OPERATOR
 from plc.accounts import Actor
 from plc.client import AccountState, Plc
@@ -170,10 +170,12 @@ def test_the_operator_alone_makes_admins_adds_accounts_and_resets_passwords(plc:
     admin = Actor("admin@example.org", is_admin=True)
     wanted = accounts.Application("own@example.org", "Own", "Princeton", "", {})
     with plc.central.begin() as connection:
-        refused(lambda: accounts.set_admin(connection, admin, email, True, now), Code.NOT_ALLOWED, "operator of plc")
+        refused(
+            lambda: deactivation.set_admin(connection, admin, email, True, now), Code.NOT_ALLOWED, "operator of plc"
+        )
         refused(lambda: accounts.set_password(connection, admin, email, "x", now), Code.NOT_ALLOWED, "theirs to change")
         refused(lambda: accounts.add(connection, admin, wanted, "x", now), Code.NOT_ALLOWED, "sign up instead")
-        accounts.set_admin(connection, AS_OPERATOR, email, True, now)
+        deactivation.set_admin(connection, AS_OPERATOR, email, True, now)
         assert accounts.load(connection, email).account_role == "enabled, admin"
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from admin.main import main
-from admin.plc.backend import _of_testbed
+from admin.plc.backend import of_testbed
 from models.plc import account
 from rpc.credentials import Credentials
 from testbed.daemons import PORTS
@@ -107,7 +107,7 @@ def test_a_testbed_knows_its_plc(tmp_path: Path) -> None:
     home.make()
     home.keep_plan(Plan(network=1, ports=dict.fromkeys(PORTS, 4000)))
     home.ca_file.write_text("")
-    environment = _of_testbed(home.directory)
+    environment = of_testbed(home.directory)
     assert environment["DSLICE_STATE_DIR"] == str(home.service("plc"))
     assert "plc@" in environment["DSLICE_DATABASE_URL"]
     down = run({"DSLICE_HOME": str(home.directory)}, ("plc", "requests"), "")

@@ -6,6 +6,8 @@ A message is found by any part of it. Messages with the same cure for the same t
 _CURES = "tests/integration/tasks/test_cures.py::"
 _SVM = "tests/integration/svm/"
 _PLC = "tests/integration/plc/"
+_OPERATOR = "tests/acceptance/test_operator.py::"
+_RESTORE = "tests/acceptance/test_restore.py::"
 _TASKS = "tests/integration/tasks/"
 
 TRIED: dict[str, tuple[str, ...]] = {
@@ -180,6 +182,32 @@ TRIED: dict[str, tuple[str, ...]] = {
     ),
     _PLC + "test_certificates.py::test_after_five_failures_one_waits": ("wait {} s and try again",),
     _PLC + "test_certificates.py::test_another_keys_proof": ("run plkeygen --refresh again",),
+    # plc's operator: nodes, slices, backups
+    _OPERATOR + "test_a_node_that_never_advertised_is_named": (
+        "dslice nodes --silent says since when",
+        "is enrolled; dslice nodes lists them",
+    ),
+    _OPERATOR + "test_slices_and_one_slice": ("; dslice slices lists all",),
+    _OPERATOR + "test_evict": (
+        "dslice slice {} lists them, dslice orphans those that no table knows",
+        "See how they stand:  svm status {}",
+        "See what is left:  svm status {}",
+    ),
+    _OPERATOR + "test_delete": ("See what happened:  svm history {}",),
+    _OPERATOR + "test_retire_and_evict": (
+        "first dslice node drain {} --reason WHY",
+        "see that beat and a worker run, then try again, or say --lost",
+    ),
+    _OPERATOR + "test_an_admin_does_it_from_anywhere_and_nobody_else": ("was made one since then: plkeygen --renew",),
+    _RESTORE + "test_what_was_made_since_is_an_orphan_which_one_command_frees": (
+        "dslice orphan free NODE SLICE --reason WHY, or --all, removes them",
+        "; dslice orphans lists them",
+        "Start the daemons, then: dslice orphans",
+    ),
+    _RESTORE + "test_it_is_put_back_while_daemons_are_down": (
+        "is no backup that dslice backup made",
+        "name the folder that dslice backup made",
+    ),
     # plc's operator, and services
     _PLC + "test_plcverbs.py::test_requests_are_listed_and_decided": (
         "dslice plc requests lists them",

@@ -9,7 +9,7 @@ import pytest
 
 from nodemgr.storage import store as tables
 from nodemgr.storage.power import Power
-from nodemgr.storage.schema import SCHEMA
+from nodemgr.storage.schema import INTERVAL, SCHEMA
 from tests.unit.nodemgr.world import CAPACITY, OTHER_USER, SLICE, World, refused
 from tests.unit.trust.factories import AGENT, NODE, NOW, SLICE_ID, USER
 from trust.documents import SKEW, TICKET_LIFETIME
@@ -22,6 +22,7 @@ BOUNDS = {
     "burnt": "SHOWN_OF_OWNER and UNSHOWN_OF_OWNER rows an owner",
     "past": "PAST_OF_OWNER rows an owner",
     "power": "of leases, and of what is in `past`",
+    "interval": "OF_OWNER rows an owner that plc knows, and what was leased since it heard last",
     "stopped": "the owners whom plc has stopped: its accounts",
 }
 
@@ -120,7 +121,7 @@ async def test_leases_and_removals_are_bounded_by_the_nodes_places(world: World)
 
 
 def test_an_older_store_is_taken_over(tmp_path, world: World) -> None:  # type: ignore[no-untyped-def]
-    old = SCHEMA.replace(",\n    owner      TEXT NOT NULL DEFAULT ''", "")
+    old = SCHEMA.replace(INTERVAL, "").replace(",\n    owner      TEXT NOT NULL DEFAULT ''", "")
     old = old.replace("CREATE INDEX burnt_owner ON burnt (owner, agent);\n", "")
     old = re.sub(r"CREATE TABLE power .*?;\n", "", old, flags=re.DOTALL)
     with sqlite3.connect(tmp_path / "old.db") as connection:

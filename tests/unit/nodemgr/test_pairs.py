@@ -101,6 +101,7 @@ async def test_a_store_from_before_is_brought_up_to_date(world: World) -> None:
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute("DROP INDEX burnt_owner")
         connection.execute("DROP TABLE power")
+        connection.execute("DROP TABLE interval")
         connection.execute("ALTER TABLE past DROP COLUMN owner")
         connection.execute("PRAGMA user_version = 1")
     connection.close()

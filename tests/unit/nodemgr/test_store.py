@@ -225,7 +225,7 @@ async def test_what_comes_together_is_one_commit_and_one_refusal_takes_only_its_
     works: list[Callable[[], None]] = [good[0], refusing, *good[1:]]
     ended = await asyncio.gather(*(store.together(work) for work in works), return_exceptions=True)
     assert [type(each) for each in ended] == [type(None), Refusal, type(None), type(None)]
-    assert (written, store.removals(), store.leases()) == ([3], [], [lease()])
+    assert (written, store.removals(), store.leases()) == ([4], [], [lease()])
     assert store.burnt("t-3", USER) == burnt("t-3")
 
 

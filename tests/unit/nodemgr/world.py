@@ -66,6 +66,7 @@ class World:
     def start(self) -> None:
         """As after a restart: nothing is known but what is on disk."""
         self.store = Store(self.folder / "node.db", NODE)
+        self.store.clock = self.clock.now
         self.node = Node(
             identity=NODE,
             credentials=self.credentials,
