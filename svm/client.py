@@ -93,21 +93,24 @@ class Svmd:
         found = self._repeated("POST", "/operations", body, headers)
         return Started(str(found["operation"]), str(found["slice"]), bool(found.get("existing")))
 
-    def events(self, operation: str) -> Iterator[dict[str, Any]]:
-        """Every event that is shown, in order, from the first to `ended`, taken up again after a broken stream."""
+    def events(self, operation: str, end: float | None = None) -> Iterator[dict[str, Any]]:
+        """Every event that is shown, in order, from the first to `ended`, taken up again after a broken stream.
+
+        Refusal(TIMEOUT) at `end` (monotonic), where that comes first.
+        """
         seq, deadline, ended = 0, time.monotonic() + STREAM_PATIENCE, False
         while not ended:
             try:
-                with closing(self._stream(operation, seq)) as stream:
+                with closing(self._stream(operation, seq, end)) as stream:
                     for sent in stream:
                         event = _event(sent)
                         seq, deadline = int(event["seq"]), time.monotonic() + STREAM_PATIENCE
-                        ended = event["type"] == "ended"
+                        self._doubted, ended = False, event["type"] == "ended"
                         yield event
             except Refusal as refusal:
                 if ended:
                     return
-                if refusal.code not in _PASSING or time.monotonic() > deadline:
+                if refusal.code not in _PASSING or time.monotonic() > min(deadline, end or deadline):
                     raise
                 self._look_again()
             if not ended:
@@ -151,12 +154,15 @@ class Svmd:
         first = time.monotonic()
         for pause in PAUSES:
             try:
-                return self._called(method, path, body, headers)
+                found = self._called(method, path, body, headers)
             except Refusal as refusal:
                 if refusal.code not in _PASSING or time.monotonic() - first > CALL_PATIENCE:
                     raise
                 self._look_again()
                 time.sleep(pause)
+            else:
+                self._doubted = False  # a process that lives for days may see svmd move more than once
+                return found
         return self._called(method, path, body, headers)
 
     def _called(self, method: str, path: str, body: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
@@ -181,10 +187,10 @@ class Svmd:
             self._doubted = True
             self.__dict__.pop("_place", None)
 
-    def _stream(self, operation: str, seq: int) -> Generator[ServerSentEvent, None, None]:
+    def _stream(self, operation: str, seq: int, end: float | None) -> Generator[ServerSentEvent, None, None]:
         path = f"/operations/{quote(operation, safe='')}/events?brief=true"
         after = {"Last-Event-ID": str(seq)} if seq else {}
-        yield from self._open().stream(path, {REQUEST: self.request_id, **after})
+        yield from self._open().stream(path, {REQUEST: self.request_id, **after}, end=end)
 
     def _delegation(self, name: str, *, standing: bool = False, heal: bool = False) -> str:
         """A delegation to svmd for one slice, signed with the user's key; it never outlives the certificate."""
