@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -67,14 +68,15 @@ class Svmd:
         self._clock = clock or system_clock()
         self._connection: Connection | None = None
         self._doubted = False
+        self._opening = Lock()
         self.request_id = str(uuid4())
         """In the logs of all daemons, beside what they did for the call (docs/protocol.md, "Calls")."""
 
     def close(self) -> None:
         """Close the connection; a later call opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     @cached_property
     def _place(self) -> Endpoint:
@@ -82,8 +84,8 @@ class Svmd:
 
     def start(self, request: Request) -> Started:
         """Ask for an operation, once, however often the answer is lost on the way."""
-        self.request_id = str(uuid4())
-        headers = {"Idempotency-Key": self.request_id}
+        id = self.request_id = str(uuid4())
+        headers = {"Idempotency-Key": id, REQUEST: id}  # not what another thread may have asked for since
         if request.slice:
             headers["Dslice-Delegation"] = self._delegation(request.slice)
         standing = None
@@ -175,10 +177,13 @@ class Svmd:
             raise
 
     def _open(self) -> Connection:
-        if self._connection is None:
-            place = self._place
-            self._connection = Connection(place.url, credentials=self.credentials, expect=place.svm)
-        return self._connection
+        with self._opening:
+            connection = self._connection
+            if connection is None:
+                place = self._place
+                connection = Connection(place.url, credentials=self.credentials, expect=place.svm)
+                self._connection = connection
+            return connection
 
     def _look_again(self) -> None:
         """Ask plc, once, whether svmd has moved since it was last asked."""
