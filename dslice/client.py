@@ -1,5 +1,6 @@
 """svmd as one user: where the key directory is, and one connection that all calls share."""
 
+import atexit
 import os
 from threading import Lock
 from types import TracebackType
@@ -118,6 +119,7 @@ def default_client() -> Client:
         home = _home(None, None, None)
     if _default is None or _default._home != home:
         _default = Client()
+        atexit.register(_default.close)
     return _default
 
 

@@ -73,13 +73,17 @@ class Slice:
         Raises PartialFailure when some nodes failed: the others run, and its `retry()` does the rest.
         """
         found = self._settled()
-        if found is None or not self._is_made(found):
-            self._do(self._creation("createslice"))
-        elif self._autorenews and not found.autorenew:
-            self.autorenew()
         there = {key.split()[1] for key in found.keys} if found else set()
-        if new := [key for key in self._keys if key.split()[1] not in there]:
-            self.add_key(new)
+        new = [key for key in self._keys if key.split()[1] not in there]
+        made = found is not None and self._is_made(found)
+        creation = None if made else self._begun(self._creation("createslice"))
+        # Beside it: keys that are wanted already go to each node with its VM.
+        access = self._begun(self._request("addkey", keys=tuple(new))) if new else None
+        for each in (creation, access):
+            if each is not None:
+                each.wait()
+        if made and self._autorenews and found is not None and not found.autorenew:
+            self.autorenew()
         return self
 
     def tickets(self) -> Operation:
@@ -188,8 +192,12 @@ class Slice:
         open_ones = facts["operations"]
         id = open_ones[-1]["operation"] if open_ones else facts["newest_operation"]
         with told():
-            verb = self._client._open().operation(id)["verb"]
-        return Operation(self._client, id, verb, self.name)
+            found = self._client._open().operation(id)
+        operation = Operation(self._client, id, found["verb"], self.name)
+        if found["outcome"] is not None:
+            for _ in operation.watch():  # what it did is known then
+                pass
+        return operation
 
     def watch(self, timeout: float | None = None) -> Iterator[Event]:
         """The events of `operation()` from the first to the last, as they happen."""
@@ -316,8 +324,10 @@ class Slice:
 
     def _do(self, request: "Request") -> Operation:
         """Ask for it, and wait for its end."""
-        operation = Operation(self._client, "", request.verb, self.name, request)
-        return operation._begin().wait()
+        return self._begun(request).wait()
+
+    def _begun(self, request: "Request") -> Operation:
+        return Operation(self._client, "", request.verb, self.name, request)._begin()
 
     def __repr__(self) -> str:
         return f"Slice({self.name!r})"
