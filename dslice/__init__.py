@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dslice.ad import Ad
 from dslice.client import Client, connect, nodes, slices
-from dslice.errors import Error, Interrupted, OperationFailed, PartialFailure
+from dslice.errors import Error, OperationFailed, PartialFailure
 from dslice.event import Event, Failure
 from dslice.node import Node, Tunnel
 from dslice.operation import Operation
@@ -31,7 +31,6 @@ __all__ = [
     "Error",
     "Event",
     "Failure",
-    "Interrupted",
     "Node",
     "Operation",
     "OperationFailed",

@@ -9,14 +9,15 @@ is cancelled waits no longer: an operation goes on, as after Ctrl-C, and command
 """
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 
 import dslice
 from dslice.ad import Ad
-from dslice.awaiting import awaited, coming, each, giving, in_thread, like
+from dslice.awaiting import awaited, each, giving, in_thread, like, streamed
 from dslice.client import default_client
-from dslice.errors import Error, Interrupted, OperationFailed, PartialFailure
+from dslice.errors import Error, OperationFailed, PartialFailure
 from dslice.event import Event, Failure
 from dslice.result import Result
 from dslice.status import Status
@@ -27,7 +28,6 @@ __all__ = [
     "Error",
     "Event",
     "Failure",
-    "Interrupted",
     "Node",
     "Operation",
     "OperationFailed",
@@ -66,7 +66,7 @@ class Operation:
         """Where it has not."""
         return self._it.failures
 
-    watch = coming(dslice.Operation.watch)
+    watch = streamed(dslice.Operation.watch)
     wait = giving(dslice.Operation.wait, lambda it: Operation(it))  # noqa: PLW0108 - its name is not there yet
     cancel = awaited(dslice.Operation.cancel)
     refresh = awaited(dslice.Operation.refresh)
@@ -83,8 +83,9 @@ class Results:
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         it = await in_thread(self._start)
-        async for result in each(lambda: it, it.close):
-            yield result
+        async with aclosing(each(lambda: it, it.close)) as coming:
+            async for result in coming:
+                yield result
 
     async def wait(self) -> list[Result]:
         """All results, in the order in which they came."""
@@ -194,7 +195,7 @@ class Slice:
     expirations = awaited(dslice.Slice.expirations)
     history = awaited(dslice.Slice.history)
     events = history
-    watch = coming(dslice.Slice.watch)
+    watch = streamed(dslice.Slice.watch)
     run = _running(dslice.Slice.run)
     put = _running(dslice.Slice.put)
     get = _running(dslice.Slice.get)

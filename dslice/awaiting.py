@@ -5,7 +5,7 @@ program does not either.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import wraps
 from threading import Event, Thread
@@ -45,7 +45,7 @@ def giving(
     return call
 
 
-def coming(
+def streamed(
     method: Callable[Concatenate[Any, P], Iterable[T]],
 ) -> Callable[Concatenate[Any, P], AsyncIterator[T]]:
     """`method`, which yields, as an asynchronous iterator."""
@@ -78,7 +78,7 @@ async def in_thread(function: Callable[[], R]) -> R:
     return await future
 
 
-async def each(make: Callable[[], Iterable[T]], close: Callable[[], None] = lambda: None) -> AsyncIterator[T]:
+async def each(make: Callable[[], Iterable[T]], close: Callable[[], None] = lambda: None) -> AsyncGenerator[T, None]:
     """What `make()` yields, from a thread of its own; `close` is called when nobody wants more of it."""
     loop = asyncio.get_running_loop()
     found: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()

@@ -62,14 +62,6 @@ class PartialFailure(OperationFailed):
     """It went well on `nodes`, which can be used, and not on those in `failures`."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while waiting for an operation, which goes on; the text says how to follow it. `operation`: its id."""
-
-    def __init__(self, reason: str, operation: str = "") -> None:
-        super().__init__(reason)
-        self.operation = operation
-
-
 @contextmanager
 def told() -> Iterator[None]:
     """What the shared client refuses is an `Error` to callers of this package."""

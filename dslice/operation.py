@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
-from dslice.errors import Error, Interrupted, OperationFailed, PartialFailure, told
+from dslice.errors import Error, OperationFailed, PartialFailure, told
 from dslice.event import Event, Failure
 from trust.errors import Code, Refusal, printable
 
@@ -50,8 +50,8 @@ class Operation:
             with told():
                 self.id = self._client._ask(self._request)
         except KeyboardInterrupt as interrupt:
-            reason = f"{self} may have reached svmd; see: svm watch {self.slice}"
-            raise Interrupted(reason) from interrupt
+            reason = f"the request may have reached svmd; see: svm watch {self.slice}"
+            raise KeyboardInterrupt(reason) from interrupt
         return self
 
     def watch(self, timeout: float | None = None) -> Iterator[Event]:
@@ -109,11 +109,12 @@ class Operation:
         """Ctrl-C ends the waiting only, and says so."""
         try:
             yield
-        except Interrupted:
-            raise
         except KeyboardInterrupt as interrupt:
-            how = f"Operation.wait() goes on waiting, and so does: svm watch {self.id}"
-            raise Interrupted(f"{self} goes on; {how}", self.id) from interrupt
+            if interrupt.args:
+                raise  # it says so
+
+            how = f"it continues; follow it with: svm watch {self.id}, or Slice({self.slice!r}).wait()"
+            raise KeyboardInterrupt(f"{self}: {how}") from interrupt
 
     def _note(self, event: dict[str, Any]) -> None:
         from svm.results import node_result, nodes_in_all, refusal_of

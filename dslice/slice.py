@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from svm.sshconfig import Host
 
 Keep = bool | Literal["on-error"]
+_TURNS = 5
+"""So often another program may be quicker."""
 _MAKING = ("createslice", "newtickets", "newleases", "newvms", "replace", "deleteslice")
 
 
@@ -72,17 +74,15 @@ class Slice:
 
         Raises PartialFailure when some nodes failed: the others run, and its `retry()` does the rest.
         """
-        found = self._settled()
+        found, creation = self._joined_or_begun()
         there = {key.split()[1] for key in found.keys} if found else set()
-        new = [key for key in self._keys if key.split()[1] not in there]
-        made = found is not None and self._is_made(found)
-        creation = None if made else self._begun(self._creation("createslice"))
+        new = tuple(key for key in self._keys if key.split()[1] not in there)
         # Beside it: keys that are wanted already go to each node with its VM.
-        access = self._begun(self._request("addkey", keys=tuple(new))) if new else None
+        access = self._begun(self._request("addkey", keys=new)) if new else None
         for each in (creation, access):
             if each is not None:
                 each.wait()
-        if made and self._autorenews and found is not None and not found.autorenew:
+        if creation is None and self._autorenews and found is not None and not found.autorenew:
             self.autorenew()
         return self
 
@@ -286,6 +286,20 @@ class Slice:
         from svm.everywhere import Everywhere
 
         return Results(Everywhere(argv, nodes, at_once or self._client.parallelism, timeout=timeout), len(nodes))
+
+    def _joined_or_begun(self) -> tuple[Status | None, Operation | None]:
+        """What is there, when nothing goes on that makes or ends it; and what makes what is lacking."""
+        for _ in range(_TURNS):
+            found = self._settled()
+            if found is not None and self._is_made(found):
+                return found, None
+            try:
+                return found, self._begun(self._creation("createslice"))
+            except Error as error:
+                if error.code != Code.BUSY:
+                    raise
+                busy = error  # another program was quicker: what it makes is joined
+        raise busy
 
     def _settled(self) -> Status | None:
         """How it stands once nothing goes on that makes or ends it; None when there is none."""
