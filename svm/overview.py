@@ -9,8 +9,9 @@ GROUPS = {
         *("deleteslice", "clean"),
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
-    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "inventory", "watch", "history", "cancel"),
+    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "watch", "history", "cancel"),
     "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
+    "Automate": ("inventory", "targets"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),
 }

@@ -49,6 +49,7 @@ WORDS = {
     "run": ["demo", "--", "true"],
     "cp": ["FILE", "demo:"],
     "inventory": ["demo"],
+    "targets": [],
     "doctor": [],
     "config": ["show"],
     "completion": ["bash"],
