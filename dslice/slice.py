@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from dslice.client import Client, default_client
 from dslice.errors import Error, bad_input, told
 from dslice.event import Event
+from dslice.keys import Keys, identity_of, key_lines
 from dslice.node import Command, Node, shell_line
 from dslice.operation import Operation
 from dslice.result import Results
 from dslice.status import Status
-from dslice.wanted import Keys, Wanted, identity_of, key_lines
 from trust.errors import Code
 
 if TYPE_CHECKING:
     from svm.request import Request
+    from svm.slicefile import SliceFile
     from svm.sshconfig import Host
 
 Keep = bool | Literal["on-error"]
@@ -59,8 +60,12 @@ class Slice:
         client: Client | None = None,
     ) -> None:
         self._client = client or default_client()
+        self._wanted: SliceFile | None = None
         with told():
-            self._wanted = None if nodes is None else Wanted.of(name, nodes, hours)
+            if nodes is not None:
+                from svm.wanted import wanted
+
+                self._wanted = wanted(name, nodes, hours)
             self._keys = key_lines(keys)
         self.name = name
         self._identity = os.fspath(identity) if identity else identity_of(keys)
@@ -325,11 +330,9 @@ class Slice:
         if self._wanted is None:
             raise bad_input(f"how many nodes shall {self.name} have? Give Slice(..., nodes=)")
         if verb == "newtickets":
-            return self._request(verb, file=self._wanted.file(), agents=self._agents)
+            return self._request(verb, file=self._wanted, agents=self._agents)
         autorenew = True if self._autorenews else None
-        return self._request(
-            verb, file=self._wanted.file(), agents=self._agents, replace=self._replace, autorenew=autorenew
-        )
+        return self._request(verb, file=self._wanted, agents=self._agents, replace=self._replace, autorenew=autorenew)
 
     def _request(self, verb: str, **members: Any) -> "Request":
         from svm.request import Request

@@ -1,9 +1,35 @@
-"""Files of SSH public keys, as users give them."""
+"""SSH public keys as users give them: in files, or themselves."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from trust.errors import Code, Refusal
+
+_TYPES = ("ssh-", "ecdsa-", "sk-")
+
+
+def key_lines(given: Iterable[str]) -> tuple[str, ...]:
+    """Each key of these files, or keys themselves, as one clean line, once. Raises Refusal(BAD_INPUT)."""
+    found: list[str] = []
+    for each in given:
+        if is_key(each):
+            from trust.keyfiles import parse_public_keys
+
+            found += [key.line for key in parse_public_keys(each.encode())]
+        else:
+            found += read_keys(str(Path(each).expanduser()))
+    return tuple(dict.fromkeys(found))
+
+
+def is_key(text: str) -> bool:
+    """Whether it is no file's name."""
+    return text.startswith(_TYPES) and " " in text
+
+
+def blob(line: str) -> str:
+    """What tells keys apart, without their comments."""
+    return line.split()[1]
 
 
 def read_keys(path: str) -> tuple[str, ...]:

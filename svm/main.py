@@ -30,6 +30,8 @@ _AFTER = {
     "ssh-config": "login",
     "run": "running",
     "cp": "copying",
+    "plan": "declared",
+    "apply": "declared",
     "inventory": "inventory",
     "targets": "inventory",
     "doctor": "doctor",

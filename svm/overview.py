@@ -10,8 +10,9 @@ GROUPS = {
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
     "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "watch", "history", "cancel"),
+    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "watch", "history", "cancel"),
     "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
-    "Automate": ("inventory", "targets"),
+    "Automate": ("plan", "apply", "inventory", "targets"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),
 }
@@ -33,6 +34,7 @@ MEANT = {
     "reboot": "restart",
     **dict.fromkeys(("resize", "scale"), "createslice"),
     **dict.fromkeys(("check", "health"), "doctor"),
+    "diff": "plan",
 }
 """Other tools' words that are near none of ours."""
 

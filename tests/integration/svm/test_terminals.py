@@ -48,6 +48,8 @@ WORDS = {
     "ssh-config": ["demo"],
     "run": ["demo", "--", "true"],
     "cp": ["FILE", "demo:"],
+    "plan": ["TOML"],
+    "apply": ["TOML"],
     "inventory": ["demo"],
     "targets": [],
     "doctor": [],
@@ -127,7 +129,9 @@ class Desk:
         self, stdout: int | None, *, json_lines: bool = False, environment: Mapping[str, str] | None = None
     ) -> Typed:
         """Every verb in a process whose stdout this is; None: it is closed."""
-        given = {"FILE": str(self.file), "KEY": str(self.key)}
+        declared = self.folder / "dslice.toml"
+        declared.write_text("[slices.demo]\nnodes = 3\nkeys = []\nautorenew = false\n")
+        given = {"FILE": str(self.file), "KEY": str(self.key), "TOML": str(declared)}
         head = ["--json"] if json_lines else []
         commands = [[*head, verb, *(given.get(word, word) for word in words)] for verb, words in WORDS.items()]
         argv = [sys.executable, "-c", TYPE_ALL, json.dumps(commands), str(self.folder / "told")]

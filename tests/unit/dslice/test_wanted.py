@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 
 from dslice import Error, Slice, connect
-from dslice.wanted import Wanted, identity_of, key_lines
+from dslice.keys import identity_of, key_lines
+from svm.slicefile import SliceFile
+from svm.wanted import wanted
 from tests.unit.svm.answering import KEY
 from trust.errors import Refusal
 
 
 def test_a_number_or_addresses() -> None:
-    assert Wanted.of("demo", 3, 12) == Wanted("demo", 3, 43_200)
-    assert Wanted.of("demo", ["10.0.0.2", "10.0.0.1"], 0.5) == Wanted("demo", 2, 1800, ("10.0.0.2", "10.0.0.1"))
+    assert wanted("demo", 3, 12) == SliceFile("demo", 3, 43_200)
+    assert wanted("demo", ["10.0.0.2", "10.0.0.1"], 0.5) == SliceFile("demo", 2, 1800, ("10.0.0.2", "10.0.0.1"))
 
 
 @pytest.mark.parametrize(
