@@ -183,9 +183,7 @@ def _of_sites(
     known = {site.casefold() for site in site_of.values()}
     for site in wanted_sites:
         if site.casefold() not in known:
-            raise _bad(
-                f"{file.name}: no node of the site {printable(site, 40)} is advertised; svm --json getads lists them"
-            )
+            raise _bad(f"{file.name}: no node of the site {printable(site, 40)} is advertised; name another")
     mine = {site.casefold() for site in wanted_sites}
     of_these = [
         node for node, site in site_of.items() if site.casefold() in mine and (not file.ips or node in file.ips)

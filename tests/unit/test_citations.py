@@ -50,8 +50,8 @@ def broken(path: str, text: str) -> Iterator[str]:
 
 
 def defined(name: str) -> bool:
-    """Whether `room.module`, or the `room.module.thing` that it defines, is there; or a group of entry points."""
-    if f'entry-points."{name}"' in (ROOT / "pyproject.toml").read_text():
+    """Whether `room.module` or the thing that it defines is there; or it is a group of entry points, or a user's file."""
+    if name == "dslice.toml" or f'entry-points."{name}"' in (ROOT / "pyproject.toml").read_text():
         return True
     words = name.split(".")
     for length in range(len(words), 0, -1):
