@@ -34,6 +34,7 @@ _AFTER = {
     "apply": "declared",
     "inventory": "inventory",
     "targets": "inventory",
+    "mcp": "mcp",
     "doctor": "doctor",
     "config": "settings",
     "completion": "settings",

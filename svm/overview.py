@@ -10,9 +10,8 @@ GROUPS = {
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
     "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "watch", "history", "cancel"),
-    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "watch", "history", "cancel"),
     "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
-    "Automate": ("plan", "apply", "inventory", "targets"),
+    "Automate": ("plan", "apply", "inventory", "targets", "mcp"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),
 }

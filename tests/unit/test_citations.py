@@ -50,7 +50,7 @@ def broken(path: str, text: str) -> Iterator[str]:
 
 
 def defined(name: str) -> bool:
-    """Whether `room.module` or the thing that it defines is there; or it is a group of entry points, or a user's file."""
+    """Whether `room.module` or what it defines is there; or it is a group of entry points, or a user's file."""
     if name == "dslice.toml" or f'entry-points."{name}"' in (ROOT / "pyproject.toml").read_text():
         return True
     words = name.split(".")

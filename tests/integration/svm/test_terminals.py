@@ -18,7 +18,8 @@ from tests.integration.svm.conftest import Running, Svm
 
 LATIN_1 = {"PYTHONIOENCODING": "latin-1"}
 NO_SPACE = "svm: cannot write the output: No space left on device\n"
-# In an order in which each has something to do. `ssh` becomes another program (test_login).
+# In an order in which each has something to do. `ssh` becomes another program (test_login); `mcp` speaks to none but an
+# assistant (tests/acceptance/test_mcp.py).
 WORDS = {
     "getads": [],
     "createslice": ["FILE"],
@@ -166,7 +167,7 @@ def refused(typed: Typed) -> set[str]:
 
 
 def test_every_verb_is_typed_here() -> None:
-    assert {*WORDS, "ssh"} == set(VERBS)
+    assert {*WORDS, "ssh", "mcp"} == set(VERBS)
 
 
 def test_a_latin_1_terminal(desk: Desk) -> None:
