@@ -1,10 +1,12 @@
 """One node of a slice: commands, files, tunnels, by the user's own OpenSSH client."""
 
+import os
 import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from dslice.slice import Slice
 
 Command = str | Sequence[str]
+"""A line for the shell of the VM, or words."""
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One file or folder, or several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +55,14 @@ class Node:
         """Run a command, a line for the shell there or words, and wait for it. A status that is not 0 is no error."""
         return next(iter(self.slice.run(command, nodes=[self.address], timeout=timeout)))
 
-    def put(self, source: str | Sequence[str], target: str = "") -> None:
+    def put(self, source: Paths, target: str = "") -> None:
         """Copy files or folders there, with their times; `target` begins at the slice's home. Error(copy-failed)."""
         _copied(next(iter(self.slice.put(source, target, nodes=[self.address]))))
 
-    def get(self, source: str | Sequence[str], target: str = ".") -> None:
+    def get(self, source: Paths, target: str | os.PathLike[str] = ".") -> None:
         """Copy files or folders from there to `target`, here. Error(copy-failed)."""
-        from svm.openssh import in_scp
-
-        words = [f"{in_scp(self.address)}:{each}" for each in ([source] if isinstance(source, str) else source)]
-        _copied(next(iter(self.slice._copy(lambda _: [*words, target], [self.address]))))
+        words = [*there(self.address, source), *here(target)]
+        _copied(next(iter(self.slice._copy(lambda _: words, [self.address]))))
 
     def ssh_config(self) -> str:
         """An entry for ssh_config(5), with the node's host key pinned, for ssh, scp, rsync and editors."""
@@ -115,6 +118,22 @@ class Tunnel:
 def shell_line(command: Command) -> str:
     """As the shell of the VM is to read it."""
     return command if isinstance(command, str) else shlex.join(command)
+
+
+def here(paths: Paths) -> list[str]:
+    """Files of this machine as scp reads them: absolute, so that a colon in a name is none of a host's."""
+    return [str(Path(each).expanduser().absolute()) for each in _each(paths)]
+
+
+def there(node: str, paths: Paths) -> list[str]:
+    """Files of a node's; they begin at the slice's home, and scp has no shell that would know `~`."""
+    from svm.openssh import in_scp
+
+    return [f"{in_scp(node)}:{'' if each == '~' else each.removeprefix('~/')}" for each in _each(paths)]
+
+
+def _each(paths: Paths) -> list[str]:
+    return [os.fspath(each) for each in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
 
 
 def _forwarding(port: int, local: int) -> list[str]:

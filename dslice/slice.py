@@ -11,11 +11,12 @@ from dslice.client import Client, default_client
 from dslice.errors import Error, bad_input, told
 from dslice.event import Event
 from dslice.keys import Keys, identity_of, key_lines
-from dslice.node import Command, Node, shell_line
+from dslice.node import Command, Node, Paths, here, shell_line, there
 from dslice.operation import Operation
 from dslice.result import Results
 from dslice.status import Status
 from trust.errors import Code
+from trust.names import check_slice_name
 
 if TYPE_CHECKING:
     from svm.request import Request
@@ -62,6 +63,7 @@ class Slice:
         self._client = client or default_client()
         self._wanted: SliceFile | None = None
         with told():
+            check_slice_name(name)
             if nodes is not None:
                 from svm.wanted import wanted
 
@@ -227,26 +229,24 @@ class Slice:
         line = shell_line(command)
         return self._everywhere(lambda node: [*argv, node, line], [host.node for host in hosts], timeout, at_once)
 
-    def put(self, source: str | Sequence[str], target: str = "", *, nodes: Sequence[str] | None = None) -> Results:
+    def put(self, source: Paths, target: str = "", *, nodes: Sequence[str] | None = None) -> Results:
         """Copy files and folders to its nodes, with their times; `target` begins at the slice's home."""
-        from svm.openssh import in_scp
-
-        sources = [source] if isinstance(source, str) else list(source)
+        sources = here(source)
         for each in sources:
             if not Path(each).exists():
                 raise bad_input(f"{each[:200]} is not there; give a file or a folder")
-        return self._copy(lambda node: [*sources, f"{in_scp(node)}:{_at_home(target)}"], nodes)
+        return self._copy(lambda node: [*sources, *there(node, target)], nodes)
 
-    def get(self, source: str | Sequence[str], target: str = ".", *, nodes: Sequence[str] | None = None) -> Results:
+    def get(
+        self, source: Paths, target: str | os.PathLike[str] = ".", *, nodes: Sequence[str] | None = None
+    ) -> Results:
         """Copy files and folders from its nodes: what comes from a node goes to `target`/NODE."""
-        from svm.openssh import in_scp
-
-        sources = [source] if isinstance(source, str) else list(source)
+        (folder,) = here(target)
 
         def words(node: str) -> list[str]:
-            folder = Path(target) / node
-            folder.mkdir(parents=True, exist_ok=True)
-            return [*(f"{in_scp(node)}:{_at_home(each)}" for each in sources), f"{folder}/"]
+            mine = Path(folder, node)
+            mine.mkdir(parents=True, exist_ok=True)
+            return [*there(node, source), f"{mine}/"]
 
         return self._copy(words, nodes)
 
@@ -356,8 +356,3 @@ class Slice:
 def _checked(keys: Keys) -> tuple[str, ...]:
     with told():
         return key_lines(keys)
-
-
-def _at_home(path: str) -> str:
-    """scp has no shell that would know `~`."""
-    return path.removeprefix("~/") if path != "~" else ""

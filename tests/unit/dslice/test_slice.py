@@ -1,5 +1,6 @@
 """A slice through a svmd that answers by itself (tests/unit/svm/answering.py)."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,20 @@ def test_a_slice_as_a_table(client: dslice.Client) -> None:
     assert html.count("<tr>") == 9
     assert "<b>demo: open, 8 of 8 running</b>" in html
     assert "<script" not in dslice.Operation(client, "7", "createslice", "<script>")._repr_html_()
+
+
+def test_rows_for_pandas(client: dslice.Client) -> None:
+    pandas = pytest.importorskip("pandas")
+    found = dslice.Slice("demo", client=client).to_pandas()
+    assert list(found.columns) == ["node", "name", "state", "ends", "error"]
+    assert list(found["node"]) == answering.NODES
+    assert isinstance(found, pandas.DataFrame)
+
+
+def test_without_pandas(client: dslice.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(dslice.Error, match="pandas is not installed; pip install pandas"):
+        dslice.Slice("demo", client=client).to_pandas()
 
 
 async def test_the_same_for_asyncio(client: dslice.Client) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from dslice import Error, Slice, connect
 from dslice.keys import identity_of, key_lines
+from dslice.node import here, there
 from svm.slicefile import SliceFile
 from svm.wanted import wanted
 from tests.unit.svm.answering import KEY
@@ -21,6 +22,7 @@ def test_a_number_or_addresses() -> None:
     ("name", "nodes", "hours", "said"),
     [
         ("Demo", 1, 1, "is not a slice name"),
+        ("../..", None, 1, "is not a slice name"),
         ("demo", 0, 1, "nodes must be a whole number above 0"),
         ("demo", -1, 1, "nodes must be a whole number above 0"),
         ("demo", [], 1, "nodes must be a whole number above 0"),
@@ -30,7 +32,7 @@ def test_a_number_or_addresses() -> None:
         ("demo", 1, 24 * 14 + 1, "the most allowed is 1209600"),
     ],
 )
-def test_what_cannot_be(name: str, nodes: int | list[str], hours: float, said: str, tmp_path: Path) -> None:
+def test_what_cannot_be(name: str, nodes: int | list[str] | None, hours: float, said: str, tmp_path: Path) -> None:
     with pytest.raises(Error, match=said) as caught:
         Slice(name, nodes=nodes, hours=hours, client=connect(tmp_path))
     assert caught.value.code == "bad-input"
@@ -61,3 +63,14 @@ def test_leaving_keeps_what_was_there_before(tmp_path: Path) -> None:
     assert Slice("demo", client=client).keep is True
     assert Slice("demo", nodes=1, client=client).keep is False
     assert Slice("demo", nodes=1, keep="on-error", client=client).keep == "on-error"
+
+
+def test_files_here_and_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert here("a:b") == [f"{tmp_path}/a:b"]
+    assert here(["~/x", Path("y")]) == ["/home/me/x", f"{tmp_path}/y"]
+    assert there("10.0.0.1", ["~/x", "~", "/etc/hosts", ""]) == [
+        f"10.0.0.1:{each}" for each in ("x", "", "/etc/hosts", "")
+    ]
+    assert there("fd00::1", "x") == ["[fd00::1]:x"]
