@@ -1,6 +1,5 @@
 """mcp: one's slices for an assistant, by the Model Context Protocol."""
 
-import tomllib
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import click
 
 from svm.flags import flags
-from svm.home import CONFIG
 from svm.session import connect
 from trust.errors import Code, Refusal
 
@@ -33,6 +31,7 @@ def mcp() -> None:
         from mcp.types import ToolAnnotations
     except ImportError:
         raise Refusal(Code.NOT_FOUND, "the package mcp is not installed; pip install 'dslice[mcp]'") from None
+    from svm.home import CONFIG
     from svm.tools import Tools
 
     svmd = connect()
@@ -59,6 +58,8 @@ def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
 
 def _allowed(path: Path) -> list[str]:
     """`mcp` in the settings. Raises Refusal(BAD_INPUT)."""
+    import tomllib
+
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8")).get("mcp", [])
     except FileNotFoundError:
