@@ -116,8 +116,7 @@ class Slice:
 
     def __enter__(self) -> Self:
         if self._wanted is None:
-            self.status()
-            return self
+            self.status()  # which says so when there is none
         return self.create()
 
     def __exit__(
@@ -324,7 +323,9 @@ class Slice:
     def _is_made(self, found: Status) -> bool:
         if self._wanted is None:
             return True
-        return found.complete and (found.wanted, found.lease) == (self._wanted.numnodes, self._wanted.leaselen)
+        held = found.running + found.facts["nodes"].get("stopped", 0)
+        wanted = (self._wanted.numnodes, self._wanted.leaselen)
+        return found.state == "open" and held >= found.wanted and (found.wanted, found.lease) == wanted
 
     def _creation(self, verb: str) -> "Request":
         if self._wanted is None:

@@ -44,6 +44,21 @@ def test_what_is_complete_is_joined(client: dslice.Client) -> None:
     assert caught.value.advice == "nodes() lists them"
 
 
+def test_a_slice_that_was_there_lets_the_keys_in(client: dslice.Client, events: list[dict[str, object]]) -> None:
+    events.append({"type": "ended", "detail": {"outcome": "failed", "code": "busy", "reason": "so it was asked for"}})
+    slice = dslice.Slice("demo", keys=answering.KEY, client=client)
+    with pytest.raises(dslice.OperationFailed, match="addkey demo: so it was asked for"), slice:
+        pass
+
+
+def test_a_stopped_vm_is_no_lacking_one(client: dslice.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {**answering.ANSWERS["/slices/demo"], "nodes": {"running": 7, "stopped": 1}}
+    monkeypatch.setitem(answering.ANSWERS, "/slices/demo", told)
+    slice = dslice.Slice("demo", nodes=8, hours=1, client=client)
+    assert slice._joined_or_begun()[1] is None
+    assert not slice.status().complete
+
+
 def test_an_operation_and_its_events(client: dslice.Client) -> None:
     operation = dslice.Slice("demo", client=client).add_key(answering.KEY)
     assert (operation.id, operation.verb, operation.slice, operation.outcome) == ("7", "addkey", "demo", "done")
