@@ -14,13 +14,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "declared.md"
 @pytest.mark.timeout(300)
 def test_the_page_and_on(lab: Lab) -> None:
     nodes = [*lab.real, *lab.simulated]
+    key, other = lab.key("id_declared"), lab.key("id_new")
     page = re.sub(r"127\.0\.1\.(\d+)", lambda found: nodes[int(found[1]) - 1], PAGE.read_text())
+    page = page.replace("id_slice", key)
     file = lab.folder / "dslice.toml"
     (told,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     file.write_text(told)
-    for name in ("id_slice", "id_new"):
-        if not (lab.folder / name).exists():
-            lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", name).must()
     for typed in commands(page):
         ran = lab.run("bash", "-c", typed.command).must()
         printed = [line for line in f"{ran.out}{ran.err}".splitlines() if line.strip()]
@@ -28,9 +27,7 @@ def test_the_page_and_on(lab: Lab) -> None:
     assert lab.svm("apply").must().out == ""
     assert sorted(lab.svm("nodelist", "probe").lines) == sorted(nodes[:2])
     # Another key, no renewal; and one slice that is to go.
-    file.write_text(
-        re.sub(r"id_slice.pub", "id_new.pub", told).replace("2030-12-24", "false").partition("[slices.probe]")[0]
-    )
+    file.write_text(told.replace(key, other).replace("2030-12-24", "false").partition("[slices.probe]")[0])
     with file.open("a") as more:
         more.write("[slices.probe]\nabsent = true\n")
     shown = [line[:14] for line in lab.svm("plan").must().lines]
@@ -61,7 +58,8 @@ def test_one_slice_that_cannot_be_had_leaves_the_others(lab: Lab) -> None:
     ]
     lab.svm("apply", "mixed.toml").must(SOME_FAILED)
     assert [line for line in lab.svm("plan", "mixed.toml").lines if "halfdone" in line] == []
-    lab.svm("deleteslice", "halfdone").must()
+    for name in ("halfdone", "toomany"):
+        lab.svm("deleteslice", name).must()
 
 
 def test_a_file_that_makes_no_sense(lab: Lab) -> None:

@@ -25,9 +25,11 @@ def shown(cell: dict[str, Any]) -> str:
 @pytest.mark.skipif(not (BIN / "jupyter-execute").exists(), reason="needs nbclient and ipykernel, of the extra dev")
 @pytest.mark.skipif(not (shutil.which("ssh") and shutil.which("unshare")), reason="needs openssh-client and util-linux")
 def test_every_cell_shows_what_it_should(lab: Lab) -> None:
-    if not (lab.folder / "id_slice").exists():
-        lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "id_slice").must()
-    text = PAGE.read_text().replace("nodes=3", f"nodes={lab.real}".replace('"', "'"))
+    text = (
+        PAGE.read_text()
+        .replace("id_slice", lab.key("id_notebook"))
+        .replace("nodes=3", f"nodes={lab.real}".replace('"', "'"))
+    )
     (lab.folder / "page.ipynb").write_text(text)
     lab.run("jupyter-execute", "--inplace", "page.ipynb").must()
     cells = [

@@ -15,10 +15,10 @@ ANSIBLE = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no", "ANSIBLE_FORKS": "3", "ANS
 @pytest.fixture
 def slices(lab: Lab) -> list[str]:
     """Two slices that share a node, and a key that opens them."""
-    lab.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "id_ansible").must()
+    key = lab.key("id_ansible")
     for name, nodes in (("alpha", lab.real[:2]), ("beta", lab.real[:1])):
         lab.create(name, nodes).must()
-        lab.svm("addkey", name, "id_ansible.pub").must()
+        lab.svm("addkey", name, f"{key}.pub").must()
     return ["alpha", "beta"]
 
 
