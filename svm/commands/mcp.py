@@ -67,5 +67,5 @@ def _allowed(path: Path) -> list[str]:
     except (OSError, ValueError) as error:
         raise Refusal(Code.BAD_INPUT, f"cannot read {path}: {error}") from error
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise Refusal(Code.BAD_INPUT, f'{path}: mcp must be a list of texts, as mcp = ["renewslice"]')
+        raise Refusal(Code.BAD_INPUT, f'{path}: mcp must be a list of texts, as mcp = ["run"]')
     return found
