@@ -1,7 +1,7 @@
 """A slice: made or joined, used, kept alive, given back."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ class Slice:
         name: lower-case letters, digits and `_`.
         nodes: how many, or the addresses of those that it may be on; None: it is there already.
         hours: the length of a lease; at most two weeks.
+        needs: what each VM is to have, by the words of docs/slice-file.md: `memory disk processes cpu image`.
         keys: SSH public keys that may log in: files, or the keys themselves.
         identity: the private key to log in with; else the file beside the first of `keys`, else what ssh finds.
         keep: what leaving a `with` block does: True keeps the slice, False deletes it, "on-error" keeps it after an
@@ -52,6 +53,7 @@ class Slice:
         *,
         nodes: int | Sequence[str] | None = None,
         hours: float = 24,
+        needs: Mapping[str, int | str] | None = None,
         keys: Keys = (),
         identity: str | os.PathLike[str] | None = None,
         keep: Keep | None = None,
@@ -67,7 +69,7 @@ class Slice:
             if nodes is not None:
                 from svm.wanted import wanted
 
-                self._wanted = wanted(name, nodes, hours)
+                self._wanted = wanted(name, nodes, hours, needs)
             self._keys = key_lines(keys)
         self.name = name
         self._identity = os.fspath(identity) if identity else identity_of(keys)
@@ -113,6 +115,28 @@ class Slice:
         with told():
             forget_slice(self._client._open().home.directory, self.name)
         return done
+
+    def shrink(self, nodes: Sequence[str]) -> Operation:
+        """Give back these of its nodes; their VMs end, with all that is in them."""
+        return self._do(self._request("shrink", nodes=tuple(nodes)))
+
+    # Stopping and starting
+
+    def stop(self, nodes: Sequence[str] = ()) -> Operation:
+        """Stop VMs, of these nodes or of all; they keep their files, places and leases."""
+        return self._do(self._request("stop", nodes=tuple(nodes)))
+
+    def start(self, nodes: Sequence[str] = ()) -> Operation:
+        """Start VMs that do not run, of these nodes or of all."""
+        return self._do(self._request("start", nodes=tuple(nodes)))
+
+    def restart(self, nodes: Sequence[str] = ()) -> Operation:
+        """Stop VMs and start them, of these nodes or of all."""
+        return self._do(self._request("restart", nodes=tuple(nodes)))
+
+    def reset(self, nodes: Sequence[str] = ()) -> Operation:
+        """Give VMs a fresh root file system, of these nodes or of all; what is in the slice's home stays."""
+        return self._do(self._request("reset", nodes=tuple(nodes)))
 
     def __enter__(self) -> Self:
         if self._wanted is None:
@@ -321,11 +345,15 @@ class Slice:
         return found
 
     def _is_made(self, found: Status) -> bool:
+
         if self._wanted is None:
             return True
         held = found.running + found.facts["nodes"].get("stopped", 0)
         wanted = (self._wanted.numnodes, self._wanted.leaselen)
-        return found.state == "open" and held >= found.wanted and (found.wanted, found.lease) == wanted
+        same = (found.wanted, found.lease) == wanted and (
+            found.facts.get("needs") or {}
+        ) == self._wanted.needs.to_json()
+        return found.state == "open" and held >= found.wanted and same
 
     def _creation(self, verb: str) -> "Request":
         if self._wanted is None:

@@ -10,12 +10,13 @@ from typing import Any
 from svm.columns import stamp
 from svm.keyfiles import blob, key_lines
 from svm.request import Request
-from svm.slicefile import MAX_BYTES, SliceFile
-from svm.wanted import wanted
+from svm.slicefile import MAX_BYTES, NEEDS, SliceFile
+from svm.wanted import has, wanted
 from trust.errors import Code, Refusal, printable
+from trust.needs import words
 
 HOURS = 24
-_KNOWN = ("nodes", "sites", "hours", "keys", "autorenew", "heal", "replace", "agents", "absent")
+_KNOWN = ("nodes", "sites", "hours", "keys", "autorenew", "heal", "replace", "agents", "absent", *NEEDS, "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _checked(name: str, table: Mapping[str, Any]) -> Declared:
     until = table.get("autorenew")
     return Declared(
         name,
-        wanted(name, nodes, taken.number("hours", HOURS)),
+        wanted(name, nodes, taken.number("hours", HOURS), taken.needs()),
         sites=taken.texts("sites"),
         keys=key_lines(keys) if "keys" in table else None,
         autorenew=_end(until) if isinstance(until, date) else taken.of("autorenew", bool, None),
@@ -127,6 +128,9 @@ class _Taken:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
             raise _bad(f"{word} must be a number above 0")
         return value
+
+    def needs(self) -> dict[str, int | str]:
+        return {word: self.table[word] for word in (*NEEDS, "image") if word in self.table}
 
     def texts(self, word: str) -> tuple[str, ...]:
         value = self.table.get(word, [])
@@ -166,6 +170,8 @@ def _making(declared: Declared, file: SliceFile, found: Mapping[str, Any] | None
         sign, text = "+", f"create it: {size}"
     elif (there["numnodes"], there["leaselen"]) != (file.numnodes, file.leaselen):
         sign, text = "~", f"make it {size} (it is {there['numnodes']}, {there['leaselen'] / 3600:g} h)"
+    elif not has(found, file):
+        sign, text = "~", f"have each VM have {words(file.needs.to_json())}"
     elif held < file.numnodes:
         sign, text = "~", f"make what is lacking: {held} of {file.numnodes} run"
     else:

@@ -64,7 +64,7 @@ class Tools:
     def plan(self, name: str, nodes: int, hours: float = 24) -> list[dict[str, Any]]:
         """Which nodes createslice would take now; nothing is taken."""
         file = wanted(name, nodes, hours)
-        return self._svmd.plan({"slice": name, "numnodes": file.numnodes, "leaselen": file.leaselen, "ips": []})
+        return self._svmd.plan({"slice": name, **file.to_json()})
 
     def createslice(self, name: str, nodes: int, hours: float = 24) -> dict[str, Any]:
         """Create a slice on so many nodes, with leases of so many hours; complete one that lacks nodes."""

@@ -38,6 +38,12 @@ def test_what_cannot_be(name: str, nodes: int | list[str] | None, hours: float, 
     assert caught.value.code == "bad-input"
 
 
+def test_what_each_vm_has(tmp_path: Path) -> None:
+    assert wanted("demo", 1, 1, {"memory": 512, "cpu": 200}).needs.to_json() == {"memory_mb": 512, "cpu": 200}
+    with pytest.raises(Error, match="'memroy' is nothing that a VM has; known are memory, disk, processes, cpu, image"):
+        Slice("demo", nodes=1, needs={"memroy": 512}, client=connect(tmp_path))
+
+
 def test_keys_are_files_or_keys(tmp_path: Path) -> None:
     file = tmp_path / "alice.pub"
     file.write_text(f"{KEY}\n")

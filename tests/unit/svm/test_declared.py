@@ -76,6 +76,16 @@ def test_what_is_another() -> None:
     assert told("nodes = 2", {**THERE, "nodes": {"running": 1, "stopped": 1}}) == []
 
 
+def test_what_each_vm_is_to_have() -> None:
+    table = "nodes = 2\nmemory = 512\nimage = 'bookworm'"
+    made = planned(table, None)[0].request.file
+    assert made is not None
+    assert made.needs.to_json() == {"memory_mb": 512, "image": "bookworm"}
+    assert told(table, {**THERE, "needs": {"memory_mb": 512, "image": "bookworm", "digest": "ab"}}) == []
+    assert [line.partition(":")[0] for line in told(table)] == ["~ createslice"]
+    assert told("nodes = 2", {**THERE, "needs": {"memory_mb": 512}}) == []
+
+
 def test_keys_are_exactly_these() -> None:
     assert [change.request.keys for change in planned(f"nodes = 2\nkeys = ['{OTHER}']")] == [(OTHER,), (KEY,)]
     assert [line.partition(":")[0] for line in told(f"nodes = 2\nkeys = ['{OTHER}']")] == ["+ addkey", "- delkey"]
@@ -137,6 +147,8 @@ def test_sites() -> None:
         ("[slices.demo]\nnodes = 1\nhours = inf", "demo: hours must be a number above 0"),
         ("[slices.demo]\nnodes = 1\nhours = 337", "the most allowed is 1209600"),
         ("[slices.demo]\nnodes = 1\nautorenew = 'on'", "demo: autorenew must be true or false, or a date"),
+        ("[slices.demo]\nnodes = 1\nmemory = 'much'", "demo: memory must be a whole number above 0"),
+        ("[slices.demo]\nnodes = 1\nmemory = 1", "demo: memory is 1; the least allowed is 16"),
         ("[slices.demo]\nnodes = 1\nheal = 1", "demo: heal must be true or false"),
         ("[slices.demo]\nnodes = 1\nsites = 'here'", "demo: sites must be a list of texts"),
         ("[slices.demo]\nnodes = 1\nkeys = ['/no/such.pub']", "demo: /no/such.pub: cannot be read"),
