@@ -148,3 +148,27 @@ def test_programs_are_typed(tmp_path: Path) -> None:
     out, _, _ = api.run(["--strict", "--cache-dir", str(tmp_path / "cache"), *map(str, files), str(wrong)])
     errors = re.findall(r"(\w+\.py):(\d+): error", out)
     assert errors == [("wrong.py", "2"), ("wrong.py", "3")], out
+
+
+def test_stopped_started_and_made_smaller(lab: Lab) -> None:
+    program = f"""
+with dslice.Slice("power", nodes={lab.real[:2]}, hours=1, needs={{"memory": 128}}) as s:
+    first, second = sorted(str(node) for node in s.nodes())
+    s.stop([first])
+    print(s[first].state, s[second].state, s.status().complete)
+    s.create()
+    print(s[first].state)
+    s.start()
+    s.restart([second])
+    print(s.status(), s.status().facts["needs"])
+    s.shrink([first])
+    print(*s.nodes())
+"""
+    ran = python(lab, program).must()
+    needs = "{'memory_mb': 128}"
+    assert ran.lines == [
+        "stopped running False",
+        "stopped",
+        f"power: open, 2 of 2 running {needs}",
+        sorted(lab.real[:2])[1],
+    ]
