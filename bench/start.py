@@ -1,4 +1,4 @@
-"""CPU of `svm` from its start to its exit, against loading the libraries that it cannot do without.
+"""CPU of `svm`, and of `import dslice`, from start to exit, against loading the libraries that it cannot do without.
 
 svmd answers at once here, with TLS; what it and the nodes take is the other benchmarks' business.
 """
@@ -23,6 +23,7 @@ def main() -> Sequence[Table]:
     with tempfile.TemporaryDirectory() as folder, answering(Path(folder)) as home:
         commands = {
             "libraries alone": [sys.executable, "-c", LIBRARIES],
+            "import dslice": [sys.executable, "-c", "import dslice"],
             "svm --help": [*SVM, "--help"],
             "svm slices": [*SVM, "slices"],
             "svm status": [*SVM, "status", "demo"],

@@ -88,17 +88,17 @@ class Connection:
             self._lock.release()
 
     def stream(
-        self, path: str, headers: Mapping[str, str] | None = None, *, idle: float = 60
+        self, path: str, headers: Mapping[str, str] | None = None, *, idle: float = 60, end: float | None = None
     ) -> Iterator[ServerSentEvent]:
         """The events of a stream until the server ends it; whoever reads on to its end has the connection for more.
 
-        Raises Refusal as ``call`` does; TIMEOUT when nothing, not even a comment, comes for ``idle`` seconds. Continue
-        after a break with the header ``Last-Event-ID``.
+        Raises Refusal as ``call`` does; TIMEOUT when nothing, not even a comment, comes for ``idle`` seconds, or
+        at ``end`` (monotonic). Continue after a break with the header ``Last-Event-ID``.
         """
         request = Request("GET", self._prefix + path, None, {"Accept": "text/event-stream", **(headers or {})})
         with contextlib.ExitStack() as stack:
             try:
-                channel, response = self._begun(request, idle, stack)
+                channel, response = self._begun(request, idle, end, stack)
                 if not (response.getheader("content-type") or "").startswith("text/event-stream"):
                     self._target.reply(response.status, _headers(response), _whole(response, self._target))
                     raise self._target.senseless("no event stream")
@@ -114,14 +114,16 @@ class Connection:
             except (http.client.HTTPException, ValueError) as error:
                 raise self._target.senseless("no event stream") from error
 
-    def _begun(self, request: "Request", idle: float, stack: contextlib.ExitStack) -> tuple["Channel", HTTPResponse]:
+    def _begun(
+        self, request: "Request", idle: float, end: float | None, stack: contextlib.ExitStack
+    ) -> tuple["Channel", HTTPResponse]:
         """A stream's head, on the connection that is there or else on a new one; `stack` closes it."""
         with self._lock:
             kept, self._kept = self._kept, None
         if kept is not None:
             stack.callback(kept.close)
             try:
-                return kept, kept.exchange(request, idle=idle)
+                return kept, kept.exchange(request, idle=idle, end=end)
             except TimeoutError:
                 raise
             except (OSError, http.client.HTTPException):
@@ -129,7 +131,7 @@ class Connection:
                     raise
         channel = self._open(self._connect_timeout)
         stack.callback(channel.close)
-        return channel, channel.exchange(request, idle=idle)
+        return channel, channel.exchange(request, idle=idle, end=end)
 
     def _keep(self, channel: "Channel") -> None:
         with self._lock:
@@ -199,6 +201,7 @@ class Wire(ssl.SSLSocket):
     """A socket whose every operation ends by one common time, so that a server cannot drip."""
 
     end: float | None = None  # monotonic; None: the socket's own timeout holds for each operation
+    idle: float | None = None  # seconds that one operation may take at most
     received = 0  # bytes since the last call began
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
@@ -217,7 +220,7 @@ class Wire(ssl.SSLSocket):
         left = self.end - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline has passed")
-        self.settimeout(left)
+        self.settimeout(left if self.idle is None else min(left, self.idle))
 
 
 class Channel(http.client.HTTPSConnection):
@@ -265,7 +268,7 @@ class Channel(http.client.HTTPSConnection):
         """The answer's head. TimeoutError at ``end`` (monotonic), or when nothing comes for ``idle`` seconds."""
         assert self.wire is not None  # noqa: S101 - callers connect first
         self.wire.settimeout(idle)
-        self.wire.end, self.wire.received, self.calls = end, 0, self.calls + 1
+        self.wire.idle, self.wire.end, self.wire.received, self.calls = idle, end, 0, self.calls + 1
         headers = {"Accept": "application/json", "User-Agent": "dslice", **request.headers}
         body = None
         if request.json is not None:

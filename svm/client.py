@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -67,14 +68,15 @@ class Svmd:
         self._clock = clock or system_clock()
         self._connection: Connection | None = None
         self._doubted = False
+        self._opening = Lock()
         self.request_id = str(uuid4())
         """In the logs of all daemons, beside what they did for the call (docs/protocol.md, "Calls")."""
 
     def close(self) -> None:
         """Close the connection; a later call opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     @cached_property
     def _place(self) -> Endpoint:
@@ -82,8 +84,8 @@ class Svmd:
 
     def start(self, request: Request) -> Started:
         """Ask for an operation, once, however often the answer is lost on the way."""
-        self.request_id = str(uuid4())
-        headers = {"Idempotency-Key": self.request_id}
+        id = self.request_id = str(uuid4())
+        headers = {"Idempotency-Key": id, REQUEST: id}  # not what another thread may have asked for since
         if request.slice:
             headers["Dslice-Delegation"] = self._delegation(request.slice)
         standing = None
@@ -93,21 +95,24 @@ class Svmd:
         found = self._repeated("POST", "/operations", body, headers)
         return Started(str(found["operation"]), str(found["slice"]), bool(found.get("existing")))
 
-    def events(self, operation: str) -> Iterator[dict[str, Any]]:
-        """Every event that is shown, in order, from the first to `ended`, taken up again after a broken stream."""
+    def events(self, operation: str, end: float | None = None) -> Iterator[dict[str, Any]]:
+        """Every event that is shown, in order, from the first to `ended`, taken up again after a broken stream.
+
+        Refusal(TIMEOUT) at `end` (monotonic), where that comes first.
+        """
         seq, deadline, ended = 0, time.monotonic() + STREAM_PATIENCE, False
         while not ended:
             try:
-                with closing(self._stream(operation, seq)) as stream:
+                with closing(self._stream(operation, seq, end)) as stream:
                     for sent in stream:
                         event = _event(sent)
                         seq, deadline = int(event["seq"]), time.monotonic() + STREAM_PATIENCE
-                        ended = event["type"] == "ended"
+                        self._doubted, ended = False, event["type"] == "ended"
                         yield event
             except Refusal as refusal:
                 if ended:
                     return
-                if refusal.code not in _PASSING or time.monotonic() > deadline:
+                if refusal.code not in _PASSING or time.monotonic() > min(deadline, end or deadline):
                     raise
                 self._look_again()
             if not ended:
@@ -151,12 +156,15 @@ class Svmd:
         first = time.monotonic()
         for pause in PAUSES:
             try:
-                return self._called(method, path, body, headers)
+                found = self._called(method, path, body, headers)
             except Refusal as refusal:
                 if refusal.code not in _PASSING or time.monotonic() - first > CALL_PATIENCE:
                     raise
                 self._look_again()
                 time.sleep(pause)
+            else:
+                self._doubted = False  # a process that lives for days may see svmd move more than once
+                return found
         return self._called(method, path, body, headers)
 
     def _called(self, method: str, path: str, body: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
@@ -169,10 +177,13 @@ class Svmd:
             raise
 
     def _open(self) -> Connection:
-        if self._connection is None:
-            place = self._place
-            self._connection = Connection(place.url, credentials=self.credentials, expect=place.svm)
-        return self._connection
+        with self._opening:
+            connection = self._connection
+            if connection is None:
+                place = self._place
+                connection = Connection(place.url, credentials=self.credentials, expect=place.svm)
+                self._connection = connection
+            return connection
 
     def _look_again(self) -> None:
         """Ask plc, once, whether svmd has moved since it was last asked."""
@@ -181,10 +192,10 @@ class Svmd:
             self._doubted = True
             self.__dict__.pop("_place", None)
 
-    def _stream(self, operation: str, seq: int) -> Generator[ServerSentEvent, None, None]:
+    def _stream(self, operation: str, seq: int, end: float | None) -> Generator[ServerSentEvent, None, None]:
         path = f"/operations/{quote(operation, safe='')}/events?brief=true"
         after = {"Last-Event-ID": str(seq)} if seq else {}
-        yield from self._open().stream(path, {REQUEST: self.request_id, **after})
+        yield from self._open().stream(path, {REQUEST: self.request_id, **after}, end=end)
 
     def _delegation(self, name: str, *, standing: bool = False, heal: bool = False) -> str:
         """A delegation to svmd for one slice, signed with the user's key; it never outlives the certificate."""

@@ -11,9 +11,9 @@ from typing import Any
 from svm.client import Svmd, moment
 from svm.exit_codes import DONE, FAILED, INTERRUPTED, SOME_FAILED, status_of_refusal
 from svm.flags import Flags
-from svm.output import NodeResult, Report, Retry, json_line, say
+from svm.output import Report, Retry, json_line, say
 from svm.request import Request
-from trust.errors import Code, Refusal
+from svm.results import node_result, nodes_in_all, refusal_of
 
 RATED_AFTER = 2  # seconds from which on a rate says something
 WIDTH = 16  # characters of the bar
@@ -42,7 +42,7 @@ def follow(
     with _interruptible(f"it continues; follow it with: svm watch {operation}", flags, operation, report):
         total, began, ended = 0, monotonic(), None
         for event in svmd.events(operation):  # to the stream's end: then its connection serves the next call
-            total = _total(event) or total
+            total = nodes_in_all(event) or total
             if event["type"] == "ended":
                 ended = event
                 continue
@@ -57,7 +57,7 @@ def follow(
 def _show(report: Report, event: Mapping[str, Any], *, as_json: bool) -> None:
     match event["type"]:
         case "node":
-            report.node(_result(event))
+            report.node(node_result(event, _renewal(event.get("detail") or {})))
         case "note" if event.get("reason") and (event.get("ok") is not False or event.get("kind") != "newtickets"):
             # A refusal of newtickets is the operation's own: its end says it.
             report.pause()
@@ -67,31 +67,11 @@ def _show(report: Report, event: Mapping[str, Any], *, as_json: bool) -> None:
                 say(str(event["reason"]))
 
 
-def _total(event: Mapping[str, Any]) -> int:
-    """How many nodes the operation is about, which its first event says."""
-    nodes = (event.get("detail") or {}).get("nodes")
-    return nodes if event["type"] == "started" and isinstance(nodes, int) else 0
-
-
 def _trouble(event: Mapping[str, Any]) -> str:
     """That a step is tried again, while it is."""
     if event["type"] != "step" or event.get("ok") is not None or not event.get("reason"):
         return ""
     return f" · trying {event['node']} again: {event['reason']}"
-
-
-def _result(event: Mapping[str, Any]) -> NodeResult:
-    detail = event.get("detail") or {}
-    return NodeResult(
-        node=str(event["node"]),
-        ok=bool(event["ok"]),
-        code=event.get("code"),
-        reason=event.get("reason"),
-        step=event.get("kind") or "",
-        note=_renewal(detail),
-        replaced=bool(detail.get("replaced")),
-        ends=(detail.get("old"), str(detail["new"])) if "new" in detail else None,
-    )
 
 
 def _renewal(detail: Mapping[str, Any]) -> str:
@@ -107,21 +87,14 @@ def _renewal(detail: Mapping[str, Any]) -> str:
 
 
 def _ended(report: Report, operation: str, event: Mapping[str, Any]) -> int:
-    detail = event.get("detail") or {}
-    outcome = detail.get("outcome")
-    if outcome == "done":
-        return report.summary(operation, status=DONE)
-    if outcome == "partial":
-        return report.summary(operation, status=SOME_FAILED)
-    code = detail.get("code") or event.get("code")
-    reason = detail.get("reason") or event.get("reason")
+    outcome, refusal = (event.get("detail") or {}).get("outcome"), refusal_of(event)
+    if outcome in ("done", "partial"):
+        return report.summary(operation, status=DONE if outcome == "done" else SOME_FAILED)
     if outcome == "cancelled":
-        refusal = Refusal(Code.CANCELLED, "cancelled; steps already under way were completed")
         return report.summary(operation, refusal, SOME_FAILED if report.ok else FAILED)
-    if code is None or report.results:
+    if refusal is None or report.results:
         return report.summary(operation, status=FAILED)
-    known = Code(code) if code in set(Code) else Code.INTERNAL
-    return report.summary(operation, Refusal(known, str(reason or "failed without a reason")), status_of_refusal(known))
+    return report.summary(operation, refusal, status_of_refusal(refusal.code))
 
 
 @contextmanager

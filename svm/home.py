@@ -34,12 +34,13 @@ class Home:
     ca_fingerprint: str | None = None
 
     @classmethod
-    def find(cls) -> Self:
-        """From the environment and config.toml; opens nothing secret and makes nothing.
+    def find(cls, directory: Path | None = None) -> Self:
+        """From the environment and config.toml; opens nothing secret and makes nothing. `directory`: another one.
 
         Raises Refusal(BAD_INPUT) for a config.toml that cannot be read.
         """
-        directory = Path(os.environ.get("PLANETLAB_HOME") or "~/.planetlab").expanduser().absolute()
+        directory = directory or Path(os.environ.get("PLANETLAB_HOME") or "~/.planetlab")
+        directory = directory.expanduser().absolute()
         written = _config(directory / CONFIG)
         found = {name: os.environ.get(f"DSLICE_{_variable(name)}") or written.get(name) for name in SETTINGS}
         ca_file = found["ca_file"]

@@ -8,39 +8,20 @@ import os
 import shlex
 import stat
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from time import monotonic
 from typing import TextIO
 
 import click
 
 from svm.exit_codes import status_of_nodes
+from svm.results import NodeResult, summary_line
 from trust.errors import Code, Refusal, printable
 
 SAID_EVERY = 10
 """Seconds between two lines of progress, with -v."""
 MAX_LINE = 400
 """Of a line with our words and a node's."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeResult:
-    """How one node ended. `node` its IP, `step` the step that ended it, `note` what is worth saying of a success.
-
-    `replaced`: it failed and another node takes its place, so it is no failure of the operation. `ends`: of a renewed
-    lease, before and after, as svmd says them.
-    """
-
-    node: str
-    ok: bool
-    code: str | None = None
-    reason: str | None = None
-    step: str = ""
-    note: str = ""
-    replaced: bool = False
-    ends: tuple[str | None, str] | None = None
 
 
 Retry = Callable[[list[NodeResult]], list[str]]
@@ -183,22 +164,6 @@ class Report:
             for hint in self._retry(failures):
                 say(hint)
         return status
-
-
-def summary_line(results: Iterable[NodeResult]) -> str:
-    """`61 ok · 3 failed: 2 unreachable, 1 over capacity`, the commonest cause first."""
-    found = list(results)
-    words = [f"{sum(result.ok for result in found)} ok"]
-    for name, replaced in (("replaced", True), ("failed", False)):
-        causes = Counter(_cause(result) for result in found if not result.ok and result.replaced is replaced)
-        if causes:
-            each = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
-            words.append(f"{causes.total()} {name}: {each}")
-    return " · ".join(words)
-
-
-def _cause(result: NodeResult) -> str:
-    return printable((result.code or "other").replace("-", " "), 40)
 
 
 def hint(report: Report, text: str) -> None:

@@ -9,11 +9,9 @@ GROUPS = {
         *("deleteslice", "clean"),
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
-    "See and use": (
-        *("slices", "status", "ssh", "ssh-config", "run", "cp", "inventory", "watch", "history", "cancel"),
-        "usage",
-    ),
+    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "watch", "history", "cancel", "usage"),
     "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
+    "Automate": ("plan", "apply", "inventory", "targets", "mcp"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),
 }
@@ -35,6 +33,7 @@ MEANT = {
     "reboot": "restart",
     **dict.fromkeys(("resize", "scale"), "createslice"),
     **dict.fromkeys(("check", "health"), "doctor"),
+    "diff": "plan",
 }
 """Other tools' words that are near none of ours."""
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from lifecycle.verbs import USER_VERBS, Takes
 from models.states import Verb
 from svm.flags import Flags
-from svm.output import NodeResult, Retry, command
+from svm.output import Retry, command
+from svm.results import NodeResult
 from trust.errors import Code
 
 LISTED = 16

@@ -32,8 +32,13 @@ def settings(environment: Mapping[str, str]) -> list[Setting]:
         of("svmd", home.svmd_url, "DSLICE_SVMD_URL", "svmd", "plc's directory says it"),
         of("ca file", home.ca_file, "DSLICE_CA_FILE", "ca_file", "pinned by plkeygen"),
         of("fingerprint", home.ca_fingerprint, "DSLICE_CA_FINGERPRINT", "ca_fingerprint", "pinned by plkeygen"),
+        Setting("mcp", _listed(keys.get("mcp")), "config.toml" if "mcp" in keys else "an assistant may read only"),
         *_who(home),
     ]
+
+
+def _listed(value: object) -> str | None:
+    return " ".join(map(str, value)) if isinstance(value, list) else None
 
 
 def _configured(home: Home) -> Mapping[str, object]:

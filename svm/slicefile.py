@@ -14,6 +14,7 @@ that is listed twice, which is as preferred as where it stands first.
 import codecs
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -27,8 +28,8 @@ MAX_LEASELEN = 1_209_600  # as trust.documents has it, which takes long to load
 """Seconds: two weeks, the howto's longest lease."""
 MAX_NODES = 100_000
 
-_NEEDS = {"memory": "memory_mb", "disk": "disk_mb", "processes": "processes", "cpu": "cpu"}
-_KNOWN = ("name", "numnodes", "leaselen", "ips", *_NEEDS, "image")
+NEEDS = {"memory": "memory_mb", "disk": "disk_mb", "processes": "processes", "cpu": "cpu"}
+_KNOWN = ("name", "numnodes", "leaselen", "ips", *NEEDS, "image")
 _BETWEEN_IPS = re.compile(r"[\s,;]+")
 _BEGINNING = re.compile(rb"(\xef\xbb\xbf)?\s*(<|$)")
 _DECIMAL = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -158,13 +159,13 @@ def _checked(found: dict[str, str]) -> SliceFile:
     ips = check_ips([word for word in _BETWEEN_IPS.split(found.get("ips", "")) if word])
     if ips and numnodes > len(ips):
         raise _bad(f"numnodes is {numnodes} but ips lists only {len(ips)}; list more or ask for fewer")
-    return SliceFile(name, numnodes, leaselen, ips, _needs(found))
+    return SliceFile(name, numnodes, leaselen, ips, needs_of(found))
 
 
-def _needs(found: dict[str, str]) -> Needs:
-    """Of the elements that are there. Raises Refusal(BAD_INPUT)."""
+def needs_of(found: Mapping[str, str]) -> Needs:
+    """Of the elements that are there, and nothing else of them. Raises Refusal(BAD_INPUT)."""
     said: dict[str, object] = {}
-    for element, name in _NEEDS.items():
+    for element, name in NEEDS.items():
         if element in found:
             least, most = BOUNDS[name]
             said[name] = number = positive(element, found[element], most)

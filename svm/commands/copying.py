@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
-from svm.commands.login import IDENTITY, identities
-from svm.commands.running import Ran, everywhere, prepared, tell_cure, unattended
+from svm.commands.login import IDENTITY
+from svm.commands.running import everywhere, prepared, tell_cure
+from svm.everywhere import Ran
 from svm.flags import current, flags
-from svm.output import NodeResult, Report
+from svm.openssh import in_scp, last_words, scp_command
+from svm.output import Report
+from svm.results import NodeResult
 from trust.errors import Code, Refusal
 from trust.names import check_slice_name
-
-CLOSED = "scp: Connection closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,7 @@ def cp(identity: str | None, words: tuple[str, ...]) -> int:
     """
     copy = parse(words)
     config, nodes = prepared(copy.slice, "scp")
-    keys = identities(["-i", identity]) if identity else []
-    base = ["scp", "-F", str(config), *keys, *unattended(), "-r", "-p", "--"]
+    base = scp_command(config, identity, current().connect_timeout)
     report = Report(as_json=current().json)
     words_of = _to(copy) if copy.to_nodes else _from(copy)
     done = everywhere(lambda node: [*base, *words_of(node)], nodes, report, lambda ran: report.node(_result(ran)))
@@ -75,7 +75,7 @@ def _to(copy: Copy) -> Callable[[str], list[str]]:
     missing = next((source for source in copy.sources if not Path(source).exists()), None)
     if missing is not None:
         raise Refusal(Code.BAD_INPUT, f"{missing[:200]} is not there")
-    return lambda node: [*copy.sources, f"{_host(node)}:{copy.target}"]
+    return lambda node: [*copy.sources, f"{in_scp(node)}:{copy.target}"]
 
 
 def _from(copy: Copy) -> Callable[[str], list[str]]:
@@ -85,19 +85,12 @@ def _from(copy: Copy) -> Callable[[str], list[str]]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Refusal(Code.BAD_INPUT, f"{str(folder)[:200]} cannot be made: {error.strerror}") from error
-        return [*(f"{_host(node)}:{source}" for source in copy.sources), f"{folder}/"]
+        return [*(f"{in_scp(node)}:{source}" for source in copy.sources), f"{folder}/"]
 
     return words
 
 
-def _host(node: str) -> str:
-    return f"[{node}]" if ":" in node else node
-
-
 def _result(ran: Ran) -> NodeResult:
-    """With the last words of ssh or scp, but for scp's own that ssh has ended."""
     if not ran.status:
         return NodeResult(ran.node, True)
-    lines = [text for text in ran.output.decode("utf-8", "replace").splitlines() if text.strip()]
-    said = [text for text in lines if text.strip() != CLOSED] or [f"scp ended with status {ran.status}"]
-    return NodeResult(ran.node, False, "copy-failed", said[-1])
+    return NodeResult(ran.node, False, "copy-failed", last_words(ran.status, ran.stdout))

@@ -10,8 +10,9 @@ from svm.arguments import day
 from svm.exit_codes import FAILED
 from svm.files import known_slices
 from svm.flags import current, flags
-from svm.output import NodeResult, Retry, command, hint, rows, say
+from svm.output import Retry, command, hint, rows, say
 from svm.request import Request
+from svm.results import NodeResult
 from svm.retry import lower_commands, whole_slice
 from svm.session import connect, perform, remember, somebody_is_there
 from svm.slicefile import SliceFile, read_slice_file

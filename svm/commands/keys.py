@@ -1,17 +1,14 @@
 """addkey, delkey, nukekeys, rekey: who may log in to a slice, and its own key pair."""
 
-import sys
-from pathlib import Path
-
 import click
 
 from svm.arguments import SLICE
 from svm.flags import current, flags
+from svm.keyfiles import read_keys
 from svm.output import Retry, command
 from svm.request import Request
 from svm.retry import again, same_again
 from svm.session import ask
-from trust.errors import Code, Refusal
 
 
 @click.command()
@@ -54,25 +51,6 @@ def rekey(name: str) -> int:
     """
     given = current()
     return ask(Request("rekey", name), lambda failures: same_again(given, failures))
-
-
-def read_keys(path: str) -> tuple[str, ...]:
-    """The public keys in the file, each as one clean line. Raises Refusal(BAD_INPUT)."""
-    from trust.keyfiles import MAX_BYTES, parse_public_keys
-
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        why = (error.strerror or "unreadable").lower()
-        raise Refusal(Code.BAD_INPUT, f"{path}: cannot be read ({why}); give a .pub file") from None
-    try:
-        return tuple(key.line for key in parse_public_keys(data))
-    except Refusal as refusal:
-        raise Refusal(refusal.code, f"{path}: {refusal.reason}") from None
 
 
 def _again(verb: str, name: str, key: str) -> Retry:

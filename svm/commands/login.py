@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ import click
 from svm.arguments import SLICE, complete_nodes
 from svm.files import slice_folder
 from svm.flags import current, flags
+from svm.openssh import PERMISSION_DENIED, SSH_FAILED, identities, key_cure, no_ssh, ssh_command, unattended
 from svm.output import json_line, say
 from svm.session import connect
 from trust.errors import Code, Refusal
@@ -19,9 +19,6 @@ from trust.names import check_slice_name
 
 REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 IDENTITY = click.option("-i", "identity", type=click.Path(), metavar="FILE", help="The private key to log in with.")
-SSH_FAILED = 255
-"""ssh's own exit status when it is the connection that failed."""
-PERMISSION_DENIED = b"Permission denied"
 
 _PLACES = ("SLICE", "NODE")
 # ssh(1): options with a value, and those that svm's configuration of the slice sets.
@@ -108,17 +105,11 @@ def _become(argv: Sequence[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def identities(options: Sequence[str]) -> list[str]:
-    """With -i among ssh's options: that key, and no other."""
-    found = [value for option, value in pairwise(options) if option == "-i"]
-    return ["-o", "IdentitiesOnly=yes", *(word for value in found for word in ("-i", value))] if found else []
-
-
 def _key_refused(base: Sequence[str], target: str) -> bool:
     """Whether a login fails for want of a key: ssh's own status for it is also that of everything else."""
     import subprocess
 
-    asked = [*base, "-o", "BatchMode=yes", "-o", f"ConnectTimeout={current().connect_timeout}", "--", target, "true"]
+    asked = [*base, *unattended(current().connect_timeout), "--", target, "true"]
     ended = subprocess.run(
         asked, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
     )
@@ -171,22 +162,8 @@ def connect_home() -> Path:
     return Home.find().directory.absolute()
 
 
-def key_cure(name: str) -> str:
-    """What helps when a front door knows none of the user's keys."""
-    return f"Let a key in with: svm addkey {name} KEYFILE; or name the right one with -i"
-
-
-def no_ssh() -> Refusal:
-    return Refusal(Code.NOT_FOUND, "no ssh on this machine; install the OpenSSH client")
-
-
 def _lists(config: Path, node: str) -> bool:
     with suppress(OSError):
         entries = config.read_text(encoding="utf-8").splitlines()
         return any(text.startswith("Host ") and node in text.split()[1:] for text in entries)
     return False
-
-
-def ssh_command(config: Path, identity: str | None = None) -> list[str]:
-    """ssh with the slice's configuration, and only that key where one is named."""
-    return ["ssh", "-F", str(config), *(identities(["-i", identity]) if identity else [])]

@@ -1,6 +1,5 @@
-"""nodelist, status, inventory: the nodes of a slice."""
+"""nodelist and status: the nodes of a slice."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -65,31 +64,6 @@ def _worries(svmd: "Svmd", found: Mapping[str, Any], now: datetime) -> list[Worr
     troubles = [trouble for trouble in told["troubles"] if trouble["slice"] == found["name"]]
     around = Around(now, svmd.credentials.certificate.not_valid_after_utc, told.get("roles", ()))
     return worries(found, troubles, around)
-
-
-@click.command()
-@click.argument("name", type=SLICE, metavar="SLICE")
-@flags
-def inventory(name: str) -> None:
-    """Print an Ansible inventory of a slice.
-
-    JSON, to be read with ansible -i FILE.
-    """
-    from svm.sshconfig import hosts, write
-
-    svmd = connect()
-    found = hosts(svmd.slice(name))
-    config = write(svmd.home.directory, name, found)
-    each = {
-        host.node: {
-            "ansible_host": host.address,
-            "ansible_port": host.port,
-            "ansible_user": name,
-            "ansible_ssh_common_args": f'-F "{config}"',
-        }
-        for host in found
-    }
-    line(json.dumps({name: {"hosts": each}}, indent=None if current().json else 2))
 
 
 def _about(found: Mapping[str, Any]) -> list[str]:

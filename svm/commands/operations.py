@@ -9,10 +9,11 @@ import click
 from svm.arguments import SLICE, SLICE_OR_OPERATION, is_operation
 from svm.columns import stamp
 from svm.flags import current, flags
-from svm.output import MAX_LINE, json_line, line, say
+from svm.output import json_line, line, say
 from svm.retry import retry_of
 from svm.session import connect
-from trust.errors import Code, Refusal, printable
+from svm.told import told
+from trust.errors import Code, Refusal
 
 
 @click.command()
@@ -47,7 +48,7 @@ def history(name: str, lines: int) -> None:
         if current().json:
             json_line("row", {"event": event["type"], **event})
         else:
-            line(_told(event))
+            line(told(event))
 
 
 @click.command()
@@ -77,31 +78,3 @@ def _newest(found: Mapping[str, Any], *, running: bool = False) -> str:
     if running or not found["newest_operation"]:
         raise Refusal(Code.NOT_FOUND, f"nothing is under way on {found['name']}; see: svm history {found['name']}")
     return str(found["newest_operation"])
-
-
-def _told(event: Mapping[str, Any]) -> str:
-    words = [stamp(datetime.fromisoformat(event["at"])), event["verb"]]
-    if event["node"]:
-        words.append(event["node"])
-    words.append(_what(event))
-    if event["after"] and event["after"] != event["before"]:
-        words.append(f"({event['before'] or 'new'} → {event['after']})")
-    if event["actor"] != "user":
-        words.append(f"[{event['actor']}]")
-    return printable(" ".join(words), MAX_LINE)
-
-
-def _what(event: Mapping[str, Any]) -> str:
-    detail = event["detail"] or {}
-    if event["type"] == "started":
-        return "asked for"
-    if event["type"] == "ended":
-        ended = f"ended: {detail.get('outcome')}"
-        return (
-            f"{ended}, {event['reason'] or detail.get('reason')}" if event["reason"] or detail.get("reason") else ended
-        )
-    if event["type"] == "note":
-        return event["reason"] or "noted"
-    verdict = {True: "ok", False: "failed", None: "again"}[event["ok"]]
-    kind = f"{event['kind']} {verdict}" if event["kind"] else verdict
-    return f"{kind}: {event['reason']}" if event["reason"] else kind

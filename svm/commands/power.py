@@ -5,8 +5,8 @@ import click
 from svm.arguments import SLICE, nodes
 from svm.commands.steps import NODES
 from svm.flags import current, flags
-from svm.output import NodeResult
 from svm.request import Request
+from svm.results import NodeResult
 from svm.retry import same_nodes
 from svm.session import connect, perform, remember
 

@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from svm.arguments import SLICE
-from svm.commands.login import IDENTITY, PERMISSION_DENIED, REST, SSH_FAILED, key_cure, no_ssh, ssh_command
+from svm.commands.login import IDENTITY, REST
+from svm.everywhere import Everywhere, Ran
 from svm.exit_codes import status_of_nodes
 from svm.flags import current, flags
-from svm.output import NodeResult, Report, json_line, line, say
+from svm.openssh import PERMISSION_DENIED, SSH_FAILED, key_cure, require, ssh_command, unattended
+from svm.output import Report, json_line, line, say
+from svm.results import NodeResult
 from svm.session import connect
 from trust.errors import Code, Refusal
 
@@ -30,7 +32,7 @@ def run(identity: str | None, name: str, words: tuple[str, ...]) -> int:
     if not words:
         raise click.UsageError("no command given; write it after --")
     config, nodes = prepared(name, "ssh")
-    base = [*ssh_command(config, identity), *unattended(), "--"]
+    base = [*ssh_command(config, identity), *unattended(current().connect_timeout), "--"]
     report = Report(as_json=current().json)
     return _show(name, everywhere(lambda node: [*base, node, *words], nodes, report), report)
 
@@ -38,36 +40,19 @@ def run(identity: str | None, name: str, words: tuple[str, ...]) -> int:
 def prepared(name: str, program: str) -> tuple[Path, list[str]]:
     """The ssh_config, and the slice's nodes that can be logged in to, of which there is one; `program` is here.
     Refusal(NOT_FOUND)."""
-    from shutil import which
-
     from svm.sshconfig import hosts, write
 
     svmd = connect()
     found = hosts(svmd.slice(name))
     if not found:
         raise Refusal(Code.NOT_FOUND, f"{name} has no running VM; see: svm status {name}")
-    if which(program) is None:
-        raise no_ssh()
+    require(program)
     return write(svmd.home.directory, name, found), [host.node for host in found]
-
-
-def unattended() -> list[str]:
-    """Options of ssh where nobody can be asked."""
-    return ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={current().connect_timeout}"]
 
 
 def _command(words: tuple[str, ...]) -> tuple[str, ...]:
     """The user's command, without the `--` that may stand before it."""
     return words[1:] if words[:1] == ("--",) else words
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a command did on one node; `output` is stdout and stderr together."""
-
-    node: str
-    status: int
-    output: bytes
 
 
 def everywhere(
@@ -77,43 +62,30 @@ def everywhere(
     ended: Callable[[Ran], None] | None = None,
 ) -> list[Ran]:
     """Run `argv(node)` for each node, so many at once as the flags say; in the nodes' order. `ended` hears of each."""
-    from concurrent.futures import ThreadPoolExecutor, as_completed
-
     done: list[Ran] = []
-    with ThreadPoolExecutor(min(current().parallelism, len(nodes))) as pool:
-        waiting = [pool.submit(_run_on, argv(node), node) for node in nodes]
-        for future in as_completed(waiting):
-            done.append(future.result())
-            if ended is not None:
-                ended(done[-1])
-            report.progress(f"{len(done)} of {len(nodes)} nodes")
+    for ran in Everywhere(argv, nodes, current().parallelism, merged=True):
+        done.append(ran)
+        if ended is not None:
+            ended(ran)
+        report.progress(f"{len(done)} of {len(nodes)} nodes")
     report.pause()
     return sorted(done, key=lambda ran: nodes.index(ran.node))
 
 
 def tell_cure(name: str, done: Sequence[Ran]) -> None:
     """What to type when a key was refused anywhere."""
-    if any(PERMISSION_DENIED in ran.output for ran in done if ran.status):
+    if any(PERMISSION_DENIED in ran.stdout for ran in done if ran.status):
         say(key_cure(name))
 
 
 def _show(name: str, done: Sequence[Ran], report: Report) -> int:
     if report.as_json:
         return _as_json(done, report)
-    for output in dict.fromkeys(ran.output for ran in done):
-        _show_group([ran for ran in done if ran.output == output], output)
+    for output in dict.fromkeys(ran.stdout for ran in done):
+        _show_group([ran for ran in done if ran.stdout == output], output)
     status = _say_statuses(done)
     tell_cure(name, [ran for ran in done if ran.status == SSH_FAILED])
     return status
-
-
-def _run_on(argv: Sequence[str], node: str) -> Ran:
-    import subprocess
-
-    ended = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    return Ran(node, ended.returncode, ended.stdout)
 
 
 def _show_group(ran: Sequence[Ran], output: bytes) -> None:
@@ -133,7 +105,7 @@ def _say_statuses(done: Sequence[Ran]) -> int:
 
 def _as_json(done: Sequence[Ran], report: Report) -> int:
     for ran in done:
-        text = ran.output.decode("utf-8", "replace")
+        text = ran.stdout.decode("utf-8", "replace")
         json_line("row", {"node": ran.node, "status": ran.status, "output": text})
         report.results.append(NodeResult(ran.node, ran.status == 0, None if ran.status == 0 else _cause(ran.status)))
     return report.summary(None)

@@ -12,8 +12,9 @@ from svm.exit_codes import FAILED
 from svm.files import forget_slice, known_slices
 from svm.flags import current, flags
 from svm.health import running
-from svm.output import NodeResult, json_line, line, rows, say
+from svm.output import json_line, line, rows, say
 from svm.request import Request
+from svm.results import NodeResult
 from svm.retry import LEFT_TO_ITSELF, same_again
 from svm.session import ask, connect, perform, somebody_is_there
 

@@ -4,8 +4,9 @@ import click
 
 from svm.arguments import SLICE, complete_nodes, nodes
 from svm.flags import current, flags
-from svm.output import NodeResult, command, hint
+from svm.output import command, hint
 from svm.request import Request
+from svm.results import NodeResult
 from svm.retry import lower_commands
 from svm.session import connect, perform, remember
 

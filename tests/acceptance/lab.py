@@ -140,6 +140,11 @@ class Lab:
         (self.folder / f"{name}.xml").write_text(text)
         return f"{name}.xml"
 
+    def key(self, name: str) -> str:
+        """A new pair of SSH keys, NAME and NAME.pub; its name, which no other test may take."""
+        self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", name).must()
+        return name
+
     def create(self, name: str, ips: Sequence[str], user: str = PI, leaselen: int = 3600) -> Ran:
         """`svm createslice` on exactly these nodes."""
         return self.svm("createslice", self.slice_file(name, len(ips), ips, leaselen), user=user)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -130,9 +131,12 @@ def test_a_stream_that_breaks_off(lab: Lab, node: Credentials, svm: Credentials,
         assert caught.value.code is Code.UNREACHABLE
 
 
-def test_a_stream_that_falls_silent(lab: Lab, node: Credentials, svm: Credentials, streams: FastAPI) -> None:
+@pytest.mark.parametrize(("idle", "within"), [(0.7, None), (60, 0.7), (0.7, 60)])
+def test_a_stream_that_falls_silent(
+    lab: Lab, node: Credentials, svm: Credentials, streams: FastAPI, idle: float, within: float | None
+) -> None:
     with serving(lab.listener(streams, node)) as (url,), Connection(url, credentials=svm, expect=NODE) as connection:
-        events = connection.stream("/endless", idle=0.7)
+        events = connection.stream("/endless", idle=idle, end=within and time.monotonic() + within)
         assert next(events).data == "hello"
         with pytest.raises(Refusal) as caught:
             next(events)

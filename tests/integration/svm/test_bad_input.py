@@ -54,8 +54,11 @@ NAMED = (
     "ssh-config NAME",
     "run NAME -- hostname",
     "inventory NAME",
+    "inventory --list NAME",
+    "targets NAME",
 )
 UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion", "help", "cp"}
+UNNAMED |= {"plan", "apply", "mcp"}
 
 Says = Callable[..., str]
 

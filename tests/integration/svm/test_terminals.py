@@ -18,7 +18,8 @@ from tests.integration.svm.conftest import Running, Svm
 
 LATIN_1 = {"PYTHONIOENCODING": "latin-1"}
 NO_SPACE = "svm: cannot write the output: No space left on device\n"
-# In an order in which each has something to do. `ssh` becomes another program (test_login).
+# In an order in which each has something to do. `ssh` becomes another program (test_login); `mcp` speaks to none but an
+# assistant (tests/acceptance/test_mcp.py).
 WORDS = {
     "getads": [],
     "createslice": ["FILE"],
@@ -48,7 +49,10 @@ WORDS = {
     "ssh-config": ["demo"],
     "run": ["demo", "--", "true"],
     "cp": ["FILE", "demo:"],
+    "plan": ["TOML"],
+    "apply": ["TOML"],
     "inventory": ["demo"],
+    "targets": [],
     "doctor": [],
     "config": ["show"],
     "completion": ["bash"],
@@ -126,7 +130,9 @@ class Desk:
         self, stdout: int | None, *, json_lines: bool = False, environment: Mapping[str, str] | None = None
     ) -> Typed:
         """Every verb in a process whose stdout this is; None: it is closed."""
-        given = {"FILE": str(self.file), "KEY": str(self.key)}
+        declared = self.folder / "dslice.toml"
+        declared.write_text("[slices.demo]\nnodes = 3\nkeys = []\nautorenew = false\n")
+        given = {"FILE": str(self.file), "KEY": str(self.key), "TOML": str(declared)}
         head = ["--json"] if json_lines else []
         commands = [[*head, verb, *(given.get(word, word) for word in words)] for verb, words in WORDS.items()]
         argv = [sys.executable, "-c", TYPE_ALL, json.dumps(commands), str(self.folder / "told")]
@@ -161,7 +167,7 @@ def refused(typed: Typed) -> set[str]:
 
 
 def test_every_verb_is_typed_here() -> None:
-    assert {*WORDS, "ssh"} == set(VERBS)
+    assert {*WORDS, "ssh", "mcp"} == set(VERBS)
 
 
 def test_a_latin_1_terminal(desk: Desk) -> None:
@@ -198,7 +204,7 @@ def test_a_full_device_is_one_clear_line(desk: Desk) -> None:
     silent = {verb for verb, (_, err) in typed.told.items() if NO_SPACE not in err}
     # These have nothing to say on stdout here.
     quiet = {"newtickets", "newleases", "newvms", "cancel", "clean", "autorenew", "delegate", "undelegate", "heal"}
-    assert silent <= {*quiet, "getads"}
+    assert silent <= {*quiet, "getads", "plan", "apply"}
     for verb, (status, err) in typed.told.items():
         if verb not in silent:
             assert (status, err.count(NO_SPACE), err.endswith(NO_SPACE)) == (1, 1, True), (verb, err)

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[3]
 FOLDERS = (
     "admin",
     "agent",
+    "dslice",
     "lifecycle",
     "models",
     "nodemgr",

@@ -136,6 +136,9 @@ TRIED: dict[str, tuple[str, ...]] = {
         "it continues; follow it with: svm watch {}",
         "no operation {}; see: svm watch SLICE",
     ),
+    "tests/acceptance/test_python.py::test_ctrl_c_ends_the_waiting_only": (
+        "it continues; follow it with: svm watch {}, or Slice({}).wait()",
+    ),
     _SVM + "test_following.py::test_cancel": ("steps already under way are being completed: svm watch {}",),
     _SVM + "test_following.py::test_svmd_is_away": (
         "'s database does not answer; try again in a minute",

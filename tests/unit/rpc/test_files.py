@@ -17,6 +17,7 @@ ROOT = Path(files.__file__).parent.parent
 PRODUCT = (
     "admin",
     "agent",
+    "dslice",
     "lifecycle",
     "models",
     "nodemgr",

@@ -41,6 +41,8 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "/ads": {"ads": [{"address": node} for node in NODES]},
     "/operations": {"operation": "7", "slice": "demo", "existing": False},
 }
+_EVENT: dict[str, Any] = {"operation": "7", "at": "2026-01-01T00:00:00+00:00", "actor": "user", "detail": {}}
+_EVENT |= dict.fromkeys(("node", "kind", "before", "after", "ok", "code", "reason"))
 EVENTS: list[dict[str, Any]] = [
     {"type": "started", "detail": {"nodes": len(NODES)}},
     *({"type": "node", "node": node, "ok": True, "kind": "newvms"} for node in NODES),
@@ -54,7 +56,7 @@ class _Svmd(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if "/events" not in self.path:
             return self._answer("application/json", json.dumps(ANSWERS[self.path]))
-        sent = (json.dumps({"seq": seq, **event}) for seq, event in enumerate(EVENTS, 1))
+        sent = (json.dumps({**_EVENT, "seq": seq, **event}) for seq, event in enumerate(EVENTS, 1))
         return self._answer("text/event-stream", "".join(f"data: {data}\n\n" for data in sent))
 
     def do_POST(self) -> None:

@@ -4,7 +4,8 @@ import click
 import pytest
 
 from svm.commands.copying import Copy, parse
-from svm.commands.login import identities, split
+from svm.commands.login import split
+from svm.openssh import identities
 from trust.errors import Refusal
 
 

@@ -12,7 +12,8 @@ from svm.columns import left
 from svm.exit_codes import status_of_nodes, status_of_refusal
 from svm.flags import Flags
 from svm.following import progress
-from svm.output import NodeResult, Report, colourful, refused, summary_line
+from svm.output import Report, colourful, refused
+from svm.results import NodeResult, summary_line
 from svm.retry import lower_commands, same_again, whole_slice
 from trust.errors import Code, Refusal, printable
 
