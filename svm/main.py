@@ -31,6 +31,7 @@ _AFTER = {
     "run": "running",
     "cp": "copying",
     "inventory": "nodes",
+    "web": "web",
     "doctor": "doctor",
     "config": "settings",
     "completion": "settings",

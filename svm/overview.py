@@ -9,7 +9,9 @@ GROUPS = {
         *("deleteslice", "clean"),
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
-    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "inventory", "watch", "history", "cancel"),
+    "See and use": (
+        *("slices", "status", "ssh", "ssh-config", "run", "cp", "inventory", "web", "watch", "history", "cancel"),
+    ),
     "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),
@@ -32,6 +34,7 @@ MEANT = {
     "reboot": "restart",
     **dict.fromkeys(("resize", "scale"), "createslice"),
     **dict.fromkeys(("check", "health"), "doctor"),
+    **dict.fromkeys(("ui", "gui", "dashboard", "browser"), "web"),
 }
 """Other tools' words that are near none of ours."""
 
