@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lifecycle.verbs import VERBS
 from models.states import Verb
 from rpc.problems import STATUS
+from svm.output import say
 from svm.web import creating, live, pages, sites
 from svm.web.asking import Asking
 from svm.web.changes import change
@@ -142,6 +143,12 @@ def create_app(asking: Asking, door: Door) -> ASGIApp:
         status = error.status_code if isinstance(error, HTTPException) else 500
         return web.refused(Refusal(Code.NOT_FOUND, "there is no such page; see your slices"), asked, status)
 
+    async def surprised(asked: Asked, error: Exception) -> Response:
+        reason = f"internal error ({type(error).__name__}); load the page again, or see svm --debug web"
+        say(f"{asked.method} {asked.url.path}: {reason}")
+        return await asyncio.to_thread(web.refused, Refusal(Code.INTERNAL, reason), asked)
+
+    app.add_exception_handler(Exception, surprised)
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(HTTPException, no_route)
     return Guarded(app, web)

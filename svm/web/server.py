@@ -32,7 +32,7 @@ def serve(flags: Flags, *, port: int, browser: bool) -> None:
         door = Door(f"{HOST}:{listening.getsockname()[1]}")
         config = uvicorn.Config(
             create_app(asking, door),
-            log_level="error",
+            log_level="error" if flags.debug else "critical",
             access_log=False,
             server_header=False,
             lifespan="off",

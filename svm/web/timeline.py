@@ -11,9 +11,9 @@ from typing import Any
 
 WIDTH, LABEL = 1000, 150
 """Of the drawing, in its own units, and of the column with the nodes' names."""
-ROW = 24
-NOW_AT = 0.35
-"""Where now stands, as a part of the line, unless a range is asked for."""
+ROW = 19
+NOW_AT = (0.08, 0.35)
+"""Where now stands, as a part of the line, at least and at most, unless a range is asked for."""
 SQUEEZED = 16
 """How wide an idle gap is, and a gap is idle that would take a quarter of what is shown."""
 IDLE = 0.25
@@ -55,7 +55,10 @@ class Scale:
 
 @dataclass(slots=True)
 class Bar:
-    """One row. `ending` begins where its last day does, None when autorenew goes on; `marks` are (x, kind, text)."""
+    """One row; `marks` are (x, kind, text).
+
+    `ending` is where its last day, or last fifth, begins; None when autorenew goes on.
+    """
 
     label: str
     state: str
@@ -120,11 +123,12 @@ def _scale(
     last = end.timestamp() if end else max([at + leaselen / 20, *ends])
     first = min(first, at - 60) if begin is None else first
     last = max(last, first + 60)
-    middle = LABEL + (WIDTH - LABEL) * NOW_AT
     if begin is not None or end is not None or not first < at < last:
         moments = [moment for moment in (*past, *ends, at) if first < moment < last]
         return Scale(tuple(_pieces(first, last, sorted(set(moments)), LABEL, WIDTH)))
     past = [moment for moment in past if first < moment < at]
+    part = min(NOW_AT[1], max(NOW_AT[0], (at - first) / (last - first)))
+    middle = round(LABEL + (WIDTH - LABEL) * part, 1)
     return Scale((*_pieces(first, at, past, LABEL, middle), Piece(at, last, middle, WIDTH)))
 
 
@@ -159,16 +163,18 @@ def _bar(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any], scale: Sc
     renewed = bool(found["autorenew"]) and first["state"] in ("leased", "running")
     until = found.get("autorenew_until") or found.get("standing_until")
     goes_on = renewed and (not until or _seconds(until) > end)
+    held = first["state"] in ("leased", "running", "expired")
+    begin = end - length if held else _seconds(first["changed_at"])
     last_day = end - min(LAST_DAY.total_seconds(), length / 5)
     return Bar(
         label=first["node"] if len(group) == 1 else f"{len(group):,} nodes",
         state=first["state"],
         count=len(group),
-        x0=scale.x(end - length),
+        x0=scale.x(begin),
         x1=scale.x(end),
         end=first["expires_at"],
         renew=scale.x(_seconds(first["renew_at"])) if renewed and first["renew_at"] else None,
-        ending=None if goes_on else scale.x(last_day),
+        ending=None if goes_on or not held else scale.x(last_day),
     )
 
 

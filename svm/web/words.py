@@ -42,7 +42,7 @@ def remaining(text: str | None, now: str, leaselen: int) -> Markup:
     return Markup('<span class="{}" title="{}">{}</span>').format(kind, exact(text), plain)
 
 
-def length(seconds: int) -> str:
+def lasting(seconds: int) -> str:
     """Seconds in the largest unit that divides them: `14 days`."""
     for size, name in LEASE_UNITS:
         if seconds % size == 0 and seconds >= size:
@@ -93,7 +93,7 @@ FILTERS = {
     "when": when,
     "exact": exact,
     "remaining": remaining,
-    "length": length,
+    "lasting": lasting,
     "number": number,
     "outcome": outcome,
     "linked": linked,
