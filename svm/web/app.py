@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -102,12 +101,13 @@ class Web:
             svmd.cancel(operation)
         return RedirectResponse(f"/operations/{operation}", 303)
 
-    def events(self, of: Callable[..., Callable[[], Any]], every: float, *names: str) -> Callable[[Asked], Response]:
+    def events(self, of: Callable[..., Callable[[], str]], every: float, *names: str) -> Callable[[Asked], Response]:
         """An endpoint that says when a page has changed."""
 
         def endpoint(asked: Asked) -> Response:
             look = of(self.asking, *(asked.path_params[name] for name in names))
-            return StreamingResponse(live.changes(look, every), media_type="text/event-stream")
+            known = asked.headers.get("last-event-id") or asked.query_params.get("known", "")
+            return StreamingResponse(live.changes(look, every, known), media_type="text/event-stream")
 
         return endpoint
 

@@ -4,9 +4,10 @@ A slice's changes are told by its newest event in svmd, an operation's by svmd's
 """
 
 import asyncio
+import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from svm.web.asking import Asking
@@ -21,36 +22,47 @@ AT_LATEST = 30
 AFTER_TROUBLE = 5
 
 
-def of_slices(asking: Asking) -> Callable[[], Any]:
+def of_slices(asking: Asking) -> Callable[[], str]:
     """What changes when the page of all slices does."""
 
-    def look() -> Any:
+    def look() -> str:
         with asking.svmd() as svmd:
-            return hash(json.dumps(svmd.slices()))
+            return tag_of_slices(svmd.slices())
 
     return look
 
 
-def of_slice(asking: Asking, name: str) -> Callable[[], Any]:
+def of_slice(asking: Asking, name: str) -> Callable[[], str]:
     """What changes when a slice's page does: its newest event."""
 
-    def look() -> Any:
+    def look() -> str:
         with asking.svmd() as svmd:
-            return [(event["operation"], event["seq"]) for event in svmd.history(name, 1)]
+            return tag_of_slice(svmd.history(name, 1))
 
     return look
 
 
-def of_operation(asking: Asking, operation: str) -> Callable[[], Any]:
+def of_operation(asking: Asking, operation: str) -> Callable[[], str]:
     """What changes when an operation's page does."""
     followed = asking.followed(operation)
-    return lambda: (followed.version, followed.over)
+    return lambda: str(followed.version)
 
 
-async def changes(look: Callable[[], Any], every: float) -> AsyncIterator[bytes]:
-    """A `changed` for each time that `look` sees something else than before."""
+def tag_of_slices(found: Sequence[Mapping[str, Any]]) -> str:
+    """Of the list of slices, as `GET /slices` has it; what doctor adds to each does not count."""
+    plain = [{name: value for name, value in each.items() if name != "operations"} for each in found]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]
+
+
+def tag_of_slice(events: Sequence[Mapping[str, Any]]) -> str:
+    """Of a slice's history, which is oldest first."""
+    return f"{events[-1]['operation']}-{events[-1]['seq']}" if events else "none"
+
+
+async def changes(look: Callable[[], str], every: float, known: str) -> AsyncIterator[bytes]:
+    """A `changed` for each time that `look` sees something else than before; `known`: what the page shows."""
     yield b"retry: 1000\n\n"
-    known, told = None, time.monotonic()
+    told = time.monotonic()
     while True:
         try:
             seen = await asyncio.to_thread(look)
@@ -58,8 +70,8 @@ async def changes(look: Callable[[], Any], every: float) -> AsyncIterator[bytes]
             seen, pause = "trouble", max(every, AFTER_TROUBLE)
         else:
             pause = every
-        if (known is not None and seen != known) or time.monotonic() - told > AT_LATEST:
+        if seen != known or time.monotonic() - told > AT_LATEST:
             told = time.monotonic()
-            yield b"event: changed\ndata: \n\n"
+            yield f"id: {seen}\nevent: changed\ndata: \n\n".encode()
         known = seen
         await asyncio.sleep(pause)

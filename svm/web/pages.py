@@ -12,6 +12,7 @@ from svm.arguments import day
 from svm.health import Around, advice, renewal_end, worries
 from svm.retry import retry_of
 from svm.web.asking import Asking
+from svm.web.live import tag_of_slice, tag_of_slices
 from svm.web.timeline import timeline
 from trust.errors import Refusal, printable
 
@@ -41,26 +42,36 @@ def slices(asking: Asking, _query: Query) -> Page:
         told = svmd.doctor()
     around = _around(asking, told["now"], told)
     rows = []
+    troubles: dict[str, list[dict[str, Any]]] = {}
+    for trouble in told["troubles"]:
+        troubles.setdefault(trouble["slice"], []).append(trouble)
     for found in told["slices"]:
-        mine = [trouble for trouble in told["troubles"] if trouble["slice"] == found["name"]]
-        bad = [asdict(worry) for worry in worries(found, mine, around)]
+        bad = [asdict(worry) for worry in worries(found, troubles.get(found["name"], ()), around)]
         rows.append({**found, "renewal_end": _iso(renewal_end(found)), "worries": bad})
     known = {found["name"] for found in told["slices"]}
     gone = [{**each, "cure": advice(each, None)} for each in told["troubles"] if each["slice"] not in known]
     return Page(
         "slices.html",
-        {"now": told["now"], "slices": rows, "left_behind": gone, "agents": [a for a in told["agents"] if not a["ok"]]},
+        {
+            "now": told["now"],
+            "tag": tag_of_slices(told["slices"]),
+            "slices": rows,
+            "left_behind": gone,
+            "agents": [a for a in told["agents"] if not a["ok"]],
+        },
     )
 
 
 def slice_page(asking: Asking, name: str, query: Query) -> Page:
     """One slice."""
     with asking.svmd() as svmd:
-        found, told, events = svmd.slice(name), svmd.doctor(), svmd.history(name, HISTORY)
+        events = svmd.history(name, HISTORY)  # first, so that the tag is never newer than what is shown
+        found, told = svmd.slice(name), svmd.doctor()
     troubles = [trouble for trouble in told["troubles"] if trouble["slice"] == name]
     bad = worries(found, troubles, _around(asking, found["now"], told))
     data = {
         "now": found["now"],
+        "tag": tag_of_slice(events),
         "slice": {key: value for key, value in found.items() if key != "slivers"},
         "renewal_end": _iso(renewal_end(found)),
         "worries": [asdict(worry) for worry in bad],
@@ -75,7 +86,8 @@ def slice_page(asking: Asking, name: str, query: Query) -> Page:
 def history(asking: Asking, name: str, query: Query) -> Page:
     """A slice's timeline in a range, and its events."""
     with asking.svmd() as svmd:
-        found, events = svmd.slice(name), svmd.history(name, LONG_HISTORY)
+        events = svmd.history(name, LONG_HISTORY)
+        found = svmd.slice(name)
     failed = query.get("only") == "failed"
     begin, end = (_moment(query.get(word)) for word in ("from", "to"))
     shown = [event for event in events if not failed or event.get("ok") is False]
@@ -84,6 +96,7 @@ def history(asking: Asking, name: str, query: Query) -> Page:
         "history.html",
         {
             "now": found["now"],
+            "tag": tag_of_slice(events),
             "slice": {"name": name, "leaselen": found["leaselen"]},
             "timeline": timeline(found, events, begin, end, failed=failed),
             "events": list(reversed(shown))[:MANY],
@@ -100,6 +113,7 @@ def operation(asking: Asking, name: str, query: Query) -> Page:
     followed = asking.followed(name)
     ended = found["outcome"] is not None
     followed.wait_for(lambda it: False if ended else it.version > 0)
+    tag = str(followed.version)
     nodes, notes, total = followed.snapshot()
     failures = [one.result() for one in nodes if one.state == "failed"]
     hints = retry_of(found["verb"], found["slice"], asking.flags) if failures else None
@@ -109,6 +123,7 @@ def operation(asking: Asking, name: str, query: Query) -> Page:
     states = Counter(one.state for one in nodes)
     data = {
         "operation": found,
+        "tag": tag,
         "total": total,
         "states": states,
         "waiting": max(0, total - len(nodes)),

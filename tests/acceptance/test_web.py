@@ -137,7 +137,7 @@ def test_a_form_that_is_wrong_comes_back_with_what_is_wrong(web: Served) -> None
 def test_it_ends_with_its_terminal(lab: Lab) -> None:
     ours, theirs = pty.openpty()
     environment = lab._shell("pi@testbed.example", {})
-    command = [BIN / "python", "-c", IN_A_TERMINAL, str(theirs), BIN / "svm"]
+    command = [str(BIN / "python"), "-c", IN_A_TERMINAL, str(theirs), str(BIN / "svm")]
     process = subprocess.Popen(command, env=environment, pass_fds=[theirs])
     os.close(theirs)
     said = b""
