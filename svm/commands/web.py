@@ -18,8 +18,9 @@ def web(no_browser: bool, port: int) -> None:
     try:
         from svm.web.server import serve
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("jinja2", "markupsafe", "starlette", "uvicorn"):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("jinja2", "markupsafe", "starlette", "uvicorn"):
             raise
-        reason = f"{error.name} is missing, which svm web needs; install it with: pip install 'dslice[web]'"
+        reason = f"{missing} is not installed here: pip install 'dslice[web]'"
         raise Refusal(Code.NOT_FOUND, reason) from None
     serve(current(), port=port, browser=not no_browser)

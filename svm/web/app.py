@@ -144,7 +144,7 @@ def create_app(asking: Asking, door: Door) -> ASGIApp:
         return web.refused(Refusal(Code.NOT_FOUND, "there is no such page; see your slices"), asked, status)
 
     async def surprised(asked: Asked, error: Exception) -> Response:
-        reason = f"internal error ({type(error).__name__}); load the page again, or see svm --debug web"
+        reason = f"internal error ({type(error).__name__}); load the page again, or use --debug to see more"
         say(f"{asked.method} {asked.url.path}: {reason}")
         return await asyncio.to_thread(web.refused, Refusal(Code.INTERNAL, reason), asked)
 

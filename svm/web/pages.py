@@ -130,16 +130,18 @@ def operation(asking: Asking, name: str, query: Query) -> Page:
         "nodes": [asdict(one) for one in shown],
         "notes": notes,
         "hints": hints(failures) if hints else [],
-        "again": _is_plain(found["verb"]) and found["outcome"] in ("partial", "failed"),
+        "again": _again(found["verb"]) if found["outcome"] in ("partial", "failed") else None,
         "page": at,
         "pages": of,
     }
     return Page("operation.html", data)
 
 
-def _is_plain(verb: str) -> bool:
-    """Whether the verb takes a slice and nothing else, so that a button can ask for it again."""
-    return verb in ("renewslice", "deleteslice", "rekey", "nukekeys", "newleases", "newvms")
+def _again(verb: str) -> str | None:
+    """The action of a button that asks for the rest, where a verb takes nothing but a slice, or its own file."""
+    if verb in ("createslice", "newtickets"):
+        return "repair"
+    return verb if verb in ("renewslice", "rekey", "nukekeys", "newleases", "newvms") else None
 
 
 def _nodes(found: Mapping[str, Any], troubles: Sequence[Mapping[str, Any]], query: Query) -> dict[str, Any]:

@@ -81,8 +81,8 @@ def linked(text: str, name: str) -> Markup:
     """A cure in which `svm watch NAME` and the like can be read as commands."""
     shown = escape(printable(text, None))
     for verb in ("watch", "heal", "renewslice", "delegate", "autorenew", "deleteslice", "newvms", "rekey", "history"):
-        for tail in (f" {name} on", f" {name}"):
-            wanted = escape(f"svm {verb}{tail}")
+        for words in ((verb, name, "on"), (verb, name)):
+            wanted = escape(command(*words))
             if wanted in shown:
                 shown = Markup(str(shown).replace(wanted, f"<code>{wanted}</code>"))  # noqa: S704 - both are escaped
                 break

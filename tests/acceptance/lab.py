@@ -71,12 +71,12 @@ class Lab:
     def home(self) -> Path:
         return self.folder / "home"
 
-    def up(self) -> None:
+    def up(self, simulated: int = SIMULATED) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DSLICE_", "PLANETLAB_", "SSH_"))}
         (self.folder / "user").mkdir()
         path = f"{BIN}:{os.environ['PATH']}"
         self.env = {**kept, **SHORT, "DSLICE_HOME": str(self.home), "HOME": str(self.folder / "user"), "PATH": path}
-        self.dslice("up", "--detach", "--nodes", str(REAL), "--simulated", str(SIMULATED)).must()
+        self.dslice("up", "--detach", "--nodes", str(REAL), "--simulated", str(simulated)).must()
         rows = self.ps()
         self.real = [row["nodes"][0] for row in rows if re.fullmatch(r"n\d+", row["name"])]
         self.simulated = [node for row in rows if row["name"].startswith("sim") for node in row["nodes"]]

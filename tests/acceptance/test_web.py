@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.browsing import Served, served
-from tests.acceptance.lab import BIN, DONE, INTERRUPTED, NOT_ALLOWED, USAGE, Lab, interrupt, until
+from tests.acceptance.lab import BIN, DONE, INTERRUPTED, NOT_ALLOWED, OTHER_PI, USAGE, Lab, interrupt, until
 
 SLICE = "webdata"
 IN_A_TERMINAL = """
@@ -97,6 +97,7 @@ def test_every_page_is_data_too(lab: Lab, web: Served) -> None:
     operation = found["operations"][0]["operation"]
     assert {each["node"] for each in found["nodes"]} == set(lab.simulated[:2])
     node = lab.simulated[0]
+    lab.svm("createslice", lab.slice_file("webother", 1, [node]), user=OTHER_PI).must()
     pages = ("/slices", f"/slices/{SLICE}/history", f"/operations/{operation}", "/nodes", f"/nodes/{node}", "/new")
     told = {path: json.loads(web.ask("GET", f"{path}?format=json").text) for path in pages}
     assert SLICE in [each["name"] for each in told["/slices"]["slices"]]
@@ -106,6 +107,7 @@ def test_every_page_is_data_too(lab: Lab, web: Served) -> None:
     assert [each["slice"] for each in told[f"/nodes/{node}"]["slivers"]] == [SLICE]
     for path in pages:
         assert web.ask("GET", path).status == 200
+    lab.svm("deleteslice", "webother", user=OTHER_PI).must()
 
 
 def test_what_is_not_there_says_so(web: Served) -> None:

@@ -29,7 +29,7 @@ BAD = set(NODES[:40])
 
 
 def sliver(node: str) -> dict[str, Any]:
-    told = {"node": node, "name": f"n{node.replace('.', '-')}", "state": "running", "expires_at": END}
+    told: dict[str, Any] = {"node": node, "name": f"n{node.replace('.', '-')}", "state": "running", "expires_at": END}
     told |= {"renew_at": None, "last_error": None, "changed_at": NOW, "attempts": 0, "frontdoor": None}
     return told | ({"state": "leased", "last_error": "no answer within 10 s"} if node in BAD else {})
 
@@ -81,7 +81,10 @@ class Client:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        asyncio.run(self._app(scope, receive, send))
+        async def answered() -> None:
+            await self._app(scope, receive, send)
+
+        asyncio.run(answered())
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
 
 
