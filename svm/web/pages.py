@@ -67,6 +67,7 @@ def slice_page(asking: Asking, name: str, query: Query) -> Page:
     with asking.svmd() as svmd:
         events = svmd.history(name, HISTORY)  # first, so that the tag is never newer than what is shown
         found, told = svmd.slice(name), svmd.doctor()
+    found["slivers"].sort(key=in_order)
     troubles = [trouble for trouble in told["troubles"] if trouble["slice"] == name]
     bad = worries(found, troubles, _around(asking, found["now"], told))
     data = {
@@ -88,6 +89,7 @@ def history(asking: Asking, name: str, query: Query) -> Page:
     with asking.svmd() as svmd:
         events = svmd.history(name, LONG_HISTORY)
         found = svmd.slice(name)
+    found["slivers"].sort(key=in_order)
     failed = query.get("only") == "failed"
     begin, end = (_moment(query.get(word)) for word in ("from", "to"))
     shown = [event for event in events if not failed or event.get("ok") is False]
@@ -98,7 +100,7 @@ def history(asking: Asking, name: str, query: Query) -> Page:
             "now": found["now"],
             "tag": tag_of_slice(events),
             "slice": {"name": name, "leaselen": found["leaselen"]},
-            "timeline": timeline(found, events, begin, end, failed=failed),
+            "timeline": timeline(found, events, begin, end, failed=failed, most=MANY),
             "events": list(reversed(shown))[:MANY],
             "left_out": max(0, len(shown) - MANY),
             "query": {word: query.get(word, "") for word in ("from", "to", "only")},
@@ -196,6 +198,15 @@ def _key(line: str) -> dict[str, str]:
 
 def _around(asking: Asking, now: str, told: Mapping[str, Any]) -> Around:
     return Around(datetime.fromisoformat(now), asking.certificate_end, told.get("roles", ()))
+
+
+def in_order(row: Mapping[str, Any]) -> tuple[int, str, list[int]]:
+    """IPv4 addresses as numbers have it, then others."""
+    address = str(row.get("node") or "")
+    parts = address.split(".")
+    if all(part.isdecimal() for part in parts):
+        return 0, "", [int(part) for part in parts]
+    return 1, address, []
 
 
 def paged(rows: Sequence[Any], query: Query) -> tuple[Sequence[Any], int, int]:

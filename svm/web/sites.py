@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from svm.web.asking import Asking
-from svm.web.pages import MANY, Page, Query, paged
+from svm.web.pages import MANY, Page, Query, in_order, paged
 from trust.errors import Code, Refusal
 
 
@@ -16,7 +16,7 @@ def nodes(asking: Asking, query: Query) -> Page:
     site, only = query.get("site"), query.get("only", "")
     chosen = [ad for ad in ads if (site is None or ad["site"] == site) and _fits(ad, only)]
     listed = site is not None or bool(only) or len(ads) <= MANY
-    shown, at, of = paged(sorted(chosen, key=lambda ad: (ad["site"], _numbers(ad["address"]))), query)
+    shown, at, of = paged(sorted(chosen, key=lambda ad: (ad["site"], in_order({"node": ad["address"]}))), query)
     return Page(
         "nodes.html",
         {
@@ -67,9 +67,3 @@ def _takes(ad: Mapping[str, Any]) -> bool:
 
 def _fits(ad: Mapping[str, Any], only: str) -> bool:
     return only not in ("free", "full") or (only == "free") is _takes(ad)
-
-
-def _numbers(address: str) -> tuple[int, ...]:
-    """IPv4 addresses in their order."""
-    parts = address.split(".")
-    return tuple(int(part) if part.isdecimal() else 0 for part in parts)

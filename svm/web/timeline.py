@@ -18,7 +18,7 @@ SQUEEZED = 16
 """How wide an idle gap is, and a gap is idle that would take a quarter of what is shown."""
 IDLE = 0.25
 BARS = 48
-"""Above that many, nodes with the same state and end (to the minute) share a bar; and so many rows are drawn."""
+"""Above that many, nodes with the same state and end (to the minute) share a bar; and so many rows are drawn at most."""
 LAST_DAY = timedelta(days=1)
 MARKED = {"renew", "replace", "delete", "newvms"}
 _STEPS = (60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 2 * 86_400, 7 * 86_400)
@@ -78,6 +78,7 @@ def timeline(
     end: datetime | None = None,
     *,
     failed: bool = False,
+    most: int = BARS,
 ) -> dict[str, Any]:
     """What a template draws of a slice (as svmd tells it) and its history between these times.
 
@@ -90,18 +91,18 @@ def timeline(
     if failed:
         slivers = [s for s in slivers if s["last_error"] or s["state"] == "expired" or s["node"] in bad]
     scale = _scale(slivers, told, now, found["leaselen"], begin, end)
-    bars = _bars(slivers, found, scale)
+    bars = _bars(slivers, found, scale, most)
     _mark(bars, told, scale)
-    shown = bars[:BARS]
+    shown = bars[:most]
     return {
         "width": WIDTH,
         "label": LABEL,
         "row": ROW,
         "height": ROW * (len(shown) + 1) + 8,
         "bars": [asdict(bar) for bar in shown],
-        "left_out": sum(bar.count for bar in bars[BARS:]),
+        "left_out": sum(bar.count for bar in bars[most:]),
         "now": scale.x(now.timestamp()),
-        "ticks": _ticks(scale),
+        "ticks": _ticks(scale, scale.x(now.timestamp())),
         "gaps": [(piece.x0, piece.x1, _length(piece.end - piece.begin)) for piece in scale.pieces if piece.idle],
         "begin": _iso(scale.pieces[0].begin),
         "end": _iso(scale.pieces[-1].end),
@@ -149,10 +150,10 @@ def _pieces(first: float, last: float, moments: Sequence[float], x0: float, x1: 
     return pieces
 
 
-def _bars(slivers: Sequence[Mapping[str, Any]], found: Mapping[str, Any], scale: Scale) -> list[Bar]:
+def _bars(slivers: Sequence[Mapping[str, Any]], found: Mapping[str, Any], scale: Scale, most: int) -> list[Bar]:
     alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for each in slivers:
-        apart = len(slivers) <= BARS or each["last_error"]
+        apart = len(slivers) <= most or each["last_error"]
         alike.setdefault((each["state"], each["node"] if apart else each["expires_at"][:16]), []).append(each)
     return [_bar(group, found, scale) for group in alike.values()]
 
@@ -192,8 +193,8 @@ def _mark(bars: Sequence[Bar], told: Iterable[Mapping[str, Any]], scale: Scale) 
         bar.marks.append((scale.x(at), kind, text))
 
 
-def _ticks(scale: Scale) -> list[tuple[float, str]]:
-    """(x, text) of round times, UTC, far enough apart to be read."""
+def _ticks(scale: Scale, now: float) -> list[tuple[float, str]]:
+    """(x, text) of round times, UTC, far enough apart to be read, beside each other and beside `now`."""
     ticks: list[tuple[float, str]] = []
     for piece in scale.pieces:
         if piece.idle or piece.x1 - piece.x0 < 1:
@@ -203,7 +204,8 @@ def _ticks(scale: Scale) -> list[tuple[float, str]]:
         at = (piece.begin // step + 1) * step
         while at < piece.end:
             x = scale.x(at)
-            if (not ticks or x - ticks[-1][0] >= _TICKS_APART * 0.8) and x < WIDTH - _TICKS_APART / 3:
+            apart = not ticks or x - ticks[-1][0] >= _TICKS_APART * 0.8
+            if apart and x < WIDTH - _TICKS_APART / 3 and not now - _TICKS_APART < x < now:
                 moment = datetime.fromtimestamp(at, UTC)
                 ticks.append((x, f"{moment:%d %b}" if step >= _STEPS[-3] else f"{moment:%d %b %H:%M}"))
             at += step
