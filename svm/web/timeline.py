@@ -18,7 +18,7 @@ SQUEEZED = 16
 """How wide an idle gap is, and a gap is idle that would take a quarter of what is shown."""
 IDLE = 0.25
 BARS = 48
-"""Above that many, nodes with the same state and end (to the minute) share a bar; and so many rows are drawn at most."""
+"""Above that many, nodes with the same state and end (to the minute) share a bar; and so many rows are drawn."""
 LAST_DAY = timedelta(days=1)
 MARKED = {"renew", "replace", "delete", "newvms"}
 _STEPS = (60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 2 * 86_400, 7 * 86_400)
