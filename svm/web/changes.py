@@ -1,10 +1,13 @@
 """What a button asks for: from a form to a request, by one table. Decides; `asking` does."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from svm.arguments import day
+from lifecycle.verbs import USER_VERBS
+from models.states import Verb
+from svm.arguments import day, nodes
 from svm.request import Request
 from svm.slicefile import SliceFile
 from svm.web.asking import Asking
@@ -59,8 +62,47 @@ def _keys(verb: str) -> Callable[[Found, Form], Request]:
     return request
 
 
+def _at_nodes(verb: str) -> Callable[[Found, Form], Request]:
+    """On the node that the form names, else on all that it fits."""
+
+    def request(found: Found, form: Form) -> Request:
+        return Request(verb, found["name"], nodes=nodes(form.get("node", "").split()))
+
+    return request
+
+
 def _plain(verb: str, **more: Any) -> Callable[[Found, Form], Request]:
     return lambda found, _form: Request(verb, found["name"], **more)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A verb for single nodes: its button, the states that it fits, and what it takes away."""
+
+    label: str
+    states: tuple[str, ...]
+    loses: str = ""
+
+
+ORDERS = {
+    verb: order
+    for verb, order in {
+        "newleases": Order("Redeem the ticket", ("ticketed",)),
+        "newvms": Order("Make the VM", ("leased",)),
+        "start": Order("Start", ("stopped",)),
+        "stop": Order("Stop", ("running",)),
+        "restart": Order("Restart", ("running",)),
+        "reset": Order("Reset", ("running", "stopped"), "Everything but the slice's home there is lost."),
+        "shrink": Order("Give the node up", ("leased", "running", "stopped"), "The VM there is deleted."),
+    }.items()
+    if verb in set(Verb) and Verb(verb) in USER_VERBS
+}
+"""By verb, of those that there are."""
+
+
+def orders(state: str) -> list[dict[str, Any]]:
+    """The buttons for a sliver in this state."""
+    return [{"verb": verb, **asdict(order)} for verb, order in ORDERS.items() if state in order.states]
 
 
 ACTIONS: dict[str, Callable[[Found, Form], Request]] = {
@@ -70,8 +112,7 @@ ACTIONS: dict[str, Callable[[Found, Form], Request]] = {
     "heal": _plain("heal", heal=True, standing_heal=True),
     "heal-off": _plain("heal", heal=False),
     "repair": _repair,
-    "newleases": _plain("newleases"),
-    "newvms": _plain("newvms"),
+    **{verb: _at_nodes(verb) for verb in ORDERS},
     "addkey": _keys("addkey"),
     "delkey": _keys("delkey"),
     "nukekeys": _plain("nukekeys"),

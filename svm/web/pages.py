@@ -12,6 +12,7 @@ from svm.arguments import day
 from svm.health import Around, advice, renewal_end, worries
 from svm.retry import retry_of
 from svm.web.asking import Asking
+from svm.web.changes import ORDERS
 from svm.web.live import tag_of_slice, tag_of_slices
 from svm.web.timeline import timeline
 from trust.errors import Refusal, printable
@@ -79,6 +80,7 @@ def slice_page(asking: Asking, name: str, query: Query) -> Page:
         "keys": [_key(line) for line in found["keys"]],
         "operations": _operations(found, events),
         "timeline": timeline(found, events),
+        "orders": {verb: order.label for verb, order in ORDERS.items() if not order.loses},
         "login": next((s["node"] for s in found["slivers"] if s["state"] == "running"), None),
     }
     return Page("slice.html", data | _nodes(found, troubles, query))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from svm.web.asking import Asking
+from svm.web.changes import orders
 from svm.web.pages import MANY, Page, Query, in_order, paged
 from trust.errors import Code, Refusal
 
@@ -43,7 +44,8 @@ def node(asking: Asking, address: str, _query: Query) -> Page:
     ad = next((ad for ad in ads if ad["address"] == address), None)
     if ad is None and not slivers["slivers"]:
         raise Refusal(Code.NOT_FOUND, f"no agent advertises {address[:60]!a}, and you have nothing there")
-    return Page("node.html", {"address": address, "ad": ad, "now": slivers["now"], "slivers": slivers["slivers"]})
+    mine = [{**each, "orders": orders(each["state"])} for each in slivers["slivers"]]
+    return Page("node.html", {"address": address, "ad": ad, "now": slivers["now"], "slivers": mine})
 
 
 def sites(ads: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -253,8 +253,8 @@ def test_a_node_that_fails_its_log_and_what_mends_it(page: "Page", lab: Lab) -> 
     assert page.locator(".cell").count() == 1
     page.get_by_role("button", name="Redeem tickets").click()
     done(page, "newleases")
-    page.goto("/slices/webfails")
-    page.get_by_role("button", name="Start VMs").click()
+    page.goto(f"/nodes/{bad}")  # for this node alone
+    page.get_by_role("button", name="Make the VM: webfails").click()
     done(page, "newvms")
     page.goto("/slices/webfails/history?only=failed")
     assert page.locator(".timeline .row").count() == 1
