@@ -22,7 +22,6 @@ MANY = 200
 HISTORY = 300
 LONG_HISTORY = 1000
 """Events, the newest ones."""
-_FINE = ("running",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def _nodes(found: Mapping[str, Any], troubles: Sequence[Mapping[str, Any]], quer
     for trouble in troubles:
         ails.setdefault(trouble["node"], []).append(str(trouble["what"]))
     rows = [{**each, "troubles": ails.get(each["node"], [])} for each in found["slivers"]]
-    wrong = [row for row in rows if row["state"] not in _FINE or row["last_error"] or row["troubles"]]
+    wrong = [row for row in rows if _is_wrong(row)]
     show = query.get("show") or ("all" if len(rows) <= MANY else "wrong")
     chosen = rows if show == "all" else wrong if show == "wrong" else [row for row in rows if row["state"] == show]
     shown, at, of = paged(chosen, query)
@@ -168,6 +167,12 @@ def _nodes(found: Mapping[str, Any], troubles: Sequence[Mapping[str, Any]], quer
         "page": at,
         "pages": of,
     }
+
+
+def _is_wrong(row: Mapping[str, Any]) -> bool:
+    """Whether a node is not as somebody wants it; one that was told to stop is."""
+    fine = row["state"] == "running" or (row["state"] == "stopped" and not row.get("died_at"))
+    return not fine or bool(row["last_error"] or row["troubles"])
 
 
 def _operations(found: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -161,10 +161,10 @@ def _bars(slivers: Sequence[Mapping[str, Any]], found: Mapping[str, Any], scale:
 def _bar(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any], scale: Scale) -> Bar:
     first = group[0]
     end, length = _seconds(first["expires_at"]), found["leaselen"]
-    renewed = bool(found["autorenew"]) and first["state"] in ("leased", "running")
+    renewed = bool(found["autorenew"]) and first["state"] in ("leased", "running", "stopped")
     until = found.get("autorenew_until") or found.get("standing_until")
     goes_on = renewed and (not until or _seconds(until) > end)
-    held = first["state"] in ("leased", "running", "expired")
+    held = first["state"] in ("leased", "running", "stopped", "expired")
     begin = end - length if held else _seconds(first["changed_at"])
     last_day = end - min(LAST_DAY.total_seconds(), length / 5)
     return Bar(

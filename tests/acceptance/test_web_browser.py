@@ -306,3 +306,24 @@ def test_the_end_of_svm_web_is_said(browser: "Browser", lab: Lab) -> None:
         page.wait_for_url("**/slices")
     page.locator("#link").get_by_text("svm web").wait_for()
     context.close()
+
+
+def test_a_vm_is_stopped_started_and_given_up(page: "Page", lab: Lab) -> None:
+    if lab.svm("stop", "--help").status:
+        pytest.skip("this svm has no verb stop")
+    one, other = lab.simulated[9:11]
+    lab.create("webpower", [one, other]).must()
+    for button, verb in (("Stop", "stop"), ("Start", "start"), ("Restart", "restart")):
+        page.goto(f"/nodes/{one}")
+        page.get_by_role("button", name=f"{button}: webpower").click()
+        done(page, verb)
+    page.goto(f"/nodes/{other}")
+    page.locator("summary").filter(has_text="Give the node up").click()
+    page.get_by_role("button", name="Give the node up: webpower").click()
+    done(page, "shrink")
+    page.goto("/slices/webpower")
+    page.get_by_role("button", name="Stop all").click()
+    done(page, "stop")
+    page.goto("/slices/webpower")
+    page.locator(".cell.s-stopped").wait_for()
+    lab.svm("deleteslice", "webpower").must()
