@@ -1,6 +1,5 @@
 """The application: every address, each answered by one function of `pages`, `sites`, `creating` or `changes`."""
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as Asked
@@ -83,13 +83,13 @@ class Web:
         """A button on a slice's page."""
         name, action = asked.path_params["name"], asked.path_params["action"]
         form = await _form(asked)
-        operation, verb = await asyncio.to_thread(change, self.asking, name, action, form)
+        operation, verb = await run_in_threadpool(change, self.asking, name, action, form)
         at_nodes = bool(VERBS[Verb(verb)].chain)
         return RedirectResponse(f"/operations/{operation}" if at_nodes else f"/slices/{name}", 303)
 
     async def create(self, asked: Asked) -> Response:
         """The form of a new slice."""
-        made = await asyncio.to_thread(creating.create, self.asking, await _form(asked))
+        made = await run_in_threadpool(creating.create, self.asking, await _form(asked))
         if isinstance(made, Page):
             return self.drawn(made, asked)
         return RedirectResponse(f"/operations/{made}", 303)
@@ -137,7 +137,7 @@ def create_app(asking: Asking, door: Door) -> ASGIApp:
 
     async def refused(asked: Asked, error: Exception) -> Response:
         assert isinstance(error, Refusal)  # noqa: S101 - it is registered for these
-        return await asyncio.to_thread(web.refused, error, asked)
+        return await run_in_threadpool(web.refused, error, asked)
 
     async def no_route(asked: Asked, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -146,7 +146,7 @@ def create_app(asking: Asking, door: Door) -> ASGIApp:
     async def surprised(asked: Asked, error: Exception) -> Response:
         reason = f"internal error ({type(error).__name__}); load the page again, or use --debug to see more"
         say(f"{asked.method} {asked.url.path}: {reason}")
-        return await asyncio.to_thread(web.refused, Refusal(Code.INTERNAL, reason), asked)
+        return await run_in_threadpool(web.refused, Refusal(Code.INTERNAL, reason), asked)
 
     app.add_exception_handler(Exception, surprised)
     app.add_exception_handler(Refusal, refused)

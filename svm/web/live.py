@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
 from svm.web.asking import Asking
 from trust.errors import Refusal
 
@@ -44,8 +46,14 @@ def of_slice(asking: Asking, name: str) -> Callable[[], str]:
 
 def of_operation(asking: Asking, operation: str) -> Callable[[], str]:
     """What changes when an operation's page does."""
-    followed = asking.followed(operation)
-    return lambda: str(followed.version)
+
+    def look() -> str:
+        followed = asking.followed(operation)
+        if followed.failed is not None:
+            raise followed.failed
+        return str(followed.version)
+
+    return look
 
 
 def tag_of_slices(found: Sequence[Mapping[str, Any]]) -> str:
@@ -65,7 +73,7 @@ async def changes(look: Callable[[], str], every: float, known: str) -> AsyncIte
     told = time.monotonic()
     while True:
         try:
-            seen = await asyncio.to_thread(look)
+            seen = await run_in_threadpool(look)
         except Refusal:
             seen, pause = "trouble", max(every, AFTER_TROUBLE)
         else:

@@ -36,7 +36,7 @@ class Page:
 Query = Mapping[str, str]
 
 
-def slices(asking: Asking, _query: Query) -> Page:
+def slices(asking: Asking, query: Query) -> Page:
     """All slices of the user."""
     with asking.svmd() as svmd:
         told = svmd.doctor()
@@ -55,7 +55,9 @@ def slices(asking: Asking, _query: Query) -> Page:
         {
             "now": told["now"],
             "tag": tag_of_slices(told["slices"]),
-            "slices": rows,
+            "slices": [row for row in rows if row["worries"]] if query.get("show") == "wrong" else rows,
+            "show": query.get("show", "all"),
+            "counts": {"all": len(rows), "wrong": sum(bool(row["worries"]) for row in rows)},
             "left_behind": gone,
             "agents": [a for a in told["agents"] if not a["ok"]],
         },

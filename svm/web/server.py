@@ -37,7 +37,7 @@ def serve(flags: Flags, *, port: int, browser: bool) -> None:
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE,
-            http="httptools" if _has("httptools") else "h11",
+            ws="none",
         )
         server = uvicorn.Server(config)
         signal.signal(signal.SIGHUP, server.handle_exit)
@@ -74,9 +74,3 @@ def _listening(port: int) -> socket.socket:
         raise Refusal(
             Code.BAD_INPUT, f"cannot listen on {HOST}:{port} ({why}); leave --port out for a free one"
         ) from None
-
-
-def _has(module: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(module) is not None

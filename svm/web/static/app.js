@@ -11,6 +11,7 @@ async function refresh(address = location.href) {
   try {
     const answer = await fetch(address, { headers: { Accept: "text/html" } });
     if (answer.status === 401) return say("svm web has ended; run it again");
+    if (answer.status === 404) return say("what this page shows is no longer there");
     if (!answer.ok && answer.status !== 400) return say("could not be read just now; trying again");
     text = await answer.text();
   } catch {
