@@ -113,12 +113,12 @@ def history(asking: Asking, name: str, query: Query) -> Page:
 
 def operation(asking: Asking, name: str, query: Query) -> Page:
     """One operation and its nodes' logs."""
+    followed = asking.followed(name)
+    tag = str(followed.version)  # before anything is read, so that it is never newer than what is shown
     with asking.svmd() as svmd:
         found = svmd.operation(name)
-    followed = asking.followed(name)
     ended = found["outcome"] is not None
     followed.wait_for(lambda it: False if ended else it.version > 0)
-    tag = str(followed.version)
     nodes, notes, total = followed.snapshot()
     failures = [one.result() for one in nodes if one.state == "failed"]
     hints = retry_of(found["verb"], found["slice"], asking.flags) if failures else None

@@ -1,11 +1,16 @@
 """What an operation's events add up to."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from svm.flags import Flags
+from svm.web.asking import Asking
 from svm.web.followed import Followed
+from svm.web.pages import operation
 from trust.errors import Code, Refusal
 
 AT = "2026-01-10T12:00:00+00:00"
@@ -53,3 +58,37 @@ def test_events_that_cannot_be_read_are_said() -> None:
     followed.wait_for(lambda _: False)
     with pytest.raises(Refusal, match="another user's"):
         followed.snapshot()
+
+
+class EndsMeanwhile(Asking):
+    """An operation that ends after svmd has said that it runs, and before the page is drawn."""
+
+    def __init__(self) -> None:
+        self.flags = Flags()
+        self.told = threading.Event()
+        self.one = Followed(self.events)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        yield EVENTS[0]
+        self.told.wait(30)
+        yield from EVENTS[1:]
+
+    def followed(self, operation: str) -> Followed:
+        return self.one
+
+    @contextmanager
+    def svmd(self) -> Iterator[Any]:
+        yield self
+
+    def operation(self, operation: str) -> dict[str, Any]:
+        self.told.set()
+        self.one.wait_for(lambda _: False)
+        return {"operation": operation, "verb": "renewslice", "slice": "demo", "outcome": None}
+
+
+def test_a_page_that_shows_less_than_was_told_asks_again() -> None:
+    asking = EndsMeanwhile()
+    page = operation(asking, "7", {})
+    assert asking.one.over
+    assert page.data["operation"]["outcome"] is None
+    assert page.data["tag"] != str(asking.one.version)
