@@ -55,7 +55,19 @@ NAMED = (
     "run NAME -- hostname",
     "inventory NAME",
 )
-UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion", "help", "cp"}
+UNNAMED = {
+    "getads",
+    "doctor",
+    "createslice",
+    "newtickets",
+    "clean",
+    "slices",
+    "config",
+    "completion",
+    "help",
+    "cp",
+    "web",
+}
 
 Says = Callable[..., str]
 
