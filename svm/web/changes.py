@@ -12,6 +12,7 @@ from svm.request import Request
 from svm.slicefile import SliceFile
 from svm.web.asking import Asking
 from trust.errors import Code, Refusal
+from trust.needs import Needs
 
 Form = Mapping[str, str]
 Found = Mapping[str, Any]
@@ -40,7 +41,8 @@ def _autorenew(found: Found, form: Form) -> Request:
 
 def _repair(found: Found, _form: Form) -> Request:
     """createslice with what the slice was made of: it makes what is lacking, on other nodes where one fails."""
-    file = SliceFile(found["name"], found["numnodes"], found["leaselen"], tuple(found["ips"]))
+    needs = Needs.from_json({name: said for name, said in found["needs"].items() if name != "digest"})
+    file = SliceFile(found["name"], found["numnodes"], found["leaselen"], tuple(found["ips"]), needs)
     return Request("createslice", found["name"], file=file, agents=tuple(found["agents"]), replace=True)
 
 

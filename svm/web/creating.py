@@ -52,12 +52,15 @@ class Wanted:
 
 def new(asking: Asking, query: Query) -> Page:
     """The form, as far as it is filled in; nothing is taken."""
-    return _page(asking, check(query, datetime.now(UTC)), shown=bool(query.get("name")))
+    wanted = check(query, datetime.now(UTC))
+    _refuse_one_that_is_there(asking, wanted)
+    return _page(asking, wanted, shown=bool(query.get("name")))
 
 
 def create(asking: Asking, form: Mapping[str, str]) -> str | Page:
     """Ask for it: the operation, or the form again with what is wrong. Raises Refusal."""
     wanted = check(form, datetime.now(UTC))
+    _refuse_one_that_is_there(asking, wanted)
     if wanted.file is None:
         page = _page(asking, wanted, shown=True)
         return Page(page.template, page.data, 400)
@@ -76,6 +79,17 @@ def create(asking: Asking, form: Mapping[str, str]) -> str | Page:
     if keys:  # from now on they are wanted; nodes that are not ready yet get them last
         asking.start(Request("addkey", wanted.file.name, keys=tuple(dict.fromkeys(keys))))
     return started.operation
+
+
+def _refuse_one_that_is_there(asking: Asking, wanted: Wanted) -> None:
+    """createslice would change it, and give back nodes that are too many."""
+    if wanted.file is None:
+        return
+    with asking.svmd() as svmd:
+        names = {found["name"] for found in svmd.slices()}
+    if wanted.file.name in names:
+        wanted.errors["name"] = f"you have a slice {wanted.file.name} already: its page renews, mends or deletes it"
+        wanted.file = None
 
 
 def check(given: Mapping[str, str], now: datetime) -> Wanted:

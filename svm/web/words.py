@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from svm.columns import left
 from svm.output import command
 from trust.errors import printable
+from trust.needs import words as needs
 
 LEASE_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -90,6 +91,7 @@ def linked(text: str, name: str) -> Markup:
 
 
 FILTERS = {
+    "needs": needs,
     "when": when,
     "exact": exact,
     "remaining": remaining,

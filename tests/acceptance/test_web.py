@@ -136,6 +136,12 @@ def test_a_form_that_is_wrong_comes_back_with_what_is_wrong(web: Served) -> None
     assert len(re.findall(r'class="wrong"[^>]*>[^<]', found.text)) == 3
 
 
+def test_a_slice_that_is_there_is_not_made_again_smaller(lab: Lab, web: Served) -> None:
+    found = web.ask("POST", "/new", f"name={SLICE}&numnodes=1&length=1&unit=days")
+    assert (found.status, "already" in found.text) == (400, True)
+    assert len(lab.svm("nodelist", SLICE).must().lines) == 2
+
+
 def test_it_ends_with_its_terminal(lab: Lab) -> None:
     ours, theirs = pty.openpty()
     environment = lab._shell("pi@testbed.example", {})

@@ -38,7 +38,7 @@ def slice_(name: str) -> dict[str, Any]:
     told = {"name": name, "state": "open", "numnodes": MANY, "leaselen": 1_209_600, "nodes": {"running": MANY - 40}}
     told |= {"now": NOW, "created_at": NOW, "first_end": END, "autorenew": True, "heal": False, "keys": []}
     told |= {"autorenew_until": None, "standing_until": None, "operations": [], "newest_operation": OPERATION}
-    return told | {"owner": "pi@a.example", "ips": [], "agents": []}
+    return told | {"owner": "pi@a.example", "ips": [], "agents": [], "needs": {}}
 
 
 def ad(node: str) -> dict[str, Any]:
