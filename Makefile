@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test check bench faults man wheel deb lock clean
+.PHONY: install demo test check bench faults man screens wheel deb lock clean
 
 install: $(STAMP)
 
@@ -37,6 +37,10 @@ bench: install
 # Break the real stack on purpose, case by case, and print what was lost or doubled. CASES="--only redis", or --short.
 faults: install
 	$(BIN)/python -m tests.faults $(CASES)
+
+# The pictures of docs/web.md and the README again, from a testbed of their own and Debian's Chromium.
+screens: install
+	$(BIN)/python -m tests.acceptance.screens
 
 # `man svm`, `man svm-createslice` … within the installation.
 man: install

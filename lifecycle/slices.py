@@ -59,12 +59,18 @@ _EVERYONES = text(f"""
 _THESE = text(f"{_SLICES} WHERE x.id = ANY(:ids) ORDER BY x.name")
 
 # Without tickets and leases, which are most of a row.
-_SLIVERS = text(f"""
-    SELECT v.node, v.node_name, {_STATE} AS effective, v.generation, v.expires_at, v.renew_at, v.key_generation,
+_COLUMNS = f"""
+    v.node, v.node_name, {_STATE} AS effective, v.generation, v.expires_at, v.renew_at, v.key_generation,
         v.frontdoor_address, v.frontdoor_port, v.host_key, v.attempts, v.error_code, v.last_error, v.changed_at,
         v.died_at
-    FROM svm.slice x JOIN svm.sliver v ON {_ITS}
+"""
+_SLIVERS = text(f"""
+    SELECT {_COLUMNS} FROM svm.slice x JOIN svm.sliver v ON {_ITS}
     WHERE x.id = :slice AND v.state <> 'deleted' ORDER BY v.slice <> x.id, v.position, v.node
+""")  # noqa: S608 - made of constants of this file
+_AT_NODE = text(f"""
+    SELECT x.name AS slice, {_COLUMNS} FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
+    WHERE v.node = :node AND v.state <> 'deleted' AND x.owner = :owner ORDER BY x.name
 """)  # noqa: S608 - made of constants of this file
 
 
@@ -179,6 +185,12 @@ def everyones(connection: Connection, owner: Identity | None = None, node: str |
 def slivers(connection: Connection, slice_row: UUID) -> list[Sliver]:
     """All nodes of a slice, in order of allocation, without those already deleted (for status, ssh-config)."""
     return [_sliver(row) for row in connection.execute(_SLIVERS, {"slice": slice_row})]
+
+
+def at_node(connection: Connection, node: str, owner: Identity) -> list[tuple[str, Sliver]]:
+    """The owner's slivers at one node, each with its slice's name."""
+    rows = connection.execute(_AT_NODE, {"node": node, "owner": str(owner)})
+    return [(row.slice, _sliver(row)) for row in rows]
 
 
 def lacking(connection: Connection, slice_row: UUID) -> Lack:

@@ -36,6 +36,7 @@ _AFTER = {
     "inventory": "inventory",
     "targets": "inventory",
     "mcp": "mcp",
+    "web": "web",
     "doctor": "doctor",
     "config": "settings",
     "completion": "settings",

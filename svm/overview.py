@@ -9,7 +9,9 @@ GROUPS = {
         *("deleteslice", "clean"),
     ),
     "Step by step": ("newtickets", "newleases", "newvms"),
-    "See and use": ("slices", "status", "ssh", "ssh-config", "run", "cp", "watch", "history", "cancel", "usage"),
+    "See and use": (
+        *("slices", "status", "ssh", "ssh-config", "run", "cp", "web", "watch", "history", "cancel", "usage"),
+    ),
     "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
     "Automate": ("plan", "apply", "inventory", "targets", "mcp"),
     "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
@@ -34,6 +36,7 @@ MEANT = {
     **dict.fromkeys(("resize", "scale"), "createslice"),
     **dict.fromkeys(("check", "health"), "doctor"),
     "diff": "plan",
+    **dict.fromkeys(("ui", "gui", "dashboard", "browser"), "web"),
 }
 """Other tools' words that are near none of ours."""
 

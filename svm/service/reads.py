@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from lifecycle import events, operations, slices
 from rpc.server import Guard
-from svm.service.bodies import event_json, operation_json, slice_json, sliver_json
+from svm.service.bodies import Address, event_json, operation_json, slice_json, sliver_json
 from svm.service.context import Service
 from trust.errors import Refusal
 from trust.identity import Identity, Role
@@ -17,7 +17,7 @@ from trust.peers import Peer
 
 
 def add_reads(app: FastAPI, service: Service, guard: Guard) -> None:
-    """`GET /slices`, `GET /slices/{name}`, `GET /slices/{name}/history`."""
+    """`GET /slices`, `GET /slices/{name}`, `GET /slices/{name}/history`, `GET /slivers`."""
     users = Depends(guard.role(Role.USER))
 
     @app.get("/slices")
@@ -50,6 +50,13 @@ def add_reads(app: FastAPI, service: Service, guard: Guard) -> None:
             found = even_if_gone(connection, check_slice_name(name), peer.identity)
             told = events.history(connection, found.id, limit=limit)
         return {"events": [{**event_json(event), "verb": verb} for event, verb in told]}
+
+    @app.get("/slivers")
+    def get_slivers(node: Address, peer: Annotated[Peer, users]) -> dict[str, Any]:
+        with service.engine.connect() as connection:
+            found = slices.at_node(connection, node, peer.identity)
+            now = connection.execute(select(func.now())).scalar_one().isoformat()
+        return {"now": now, "slivers": [{"slice": name, **sliver_json(each)} for name, each in found]}
 
 
 def even_if_gone(connection: Connection, name: str, caller: Identity) -> slices.Slice:

@@ -58,7 +58,7 @@ NAMED = (
     "targets NAME",
 )
 UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion", "help", "cp"}
-UNNAMED |= {"plan", "apply", "mcp"}
+UNNAMED |= {"plan", "apply", "mcp", "web"}
 
 Says = Callable[..., str]
 

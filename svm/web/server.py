@@ -1,0 +1,76 @@
+"""The server's run: a free port on loopback, the link, the browser, until Ctrl-C or the end of the terminal."""
+
+import asyncio
+import os
+import signal
+import socket
+import webbrowser
+from contextlib import closing
+
+import click
+import uvicorn
+
+from svm.flags import Flags
+from svm.home import Home
+from svm.output import json_line, say
+from svm.web.app import create_app
+from svm.web.asking import Asking
+from svm.web.door import Door
+from trust.errors import Code, Refusal
+
+HOST = "127.0.0.1"
+GRACE = 1
+"""Seconds that open pages have when it ends."""
+
+
+def serve(flags: Flags, *, port: int, browser: bool) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP. Raises Refusal when there is no certificate or the port is taken."""
+    asking = Asking(Home.find(), flags)
+    with asking.svmd() as svmd:
+        svmd.slices()  # what is wrong with the setup is said here, in the terminal
+    with _listening(port) as listening, closing(asking):
+        door = Door(f"{HOST}:{listening.getsockname()[1]}")
+        config = uvicorn.Config(
+            create_app(asking, door),
+            log_level="error" if flags.debug else "critical",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE,
+            ws="none",
+        )
+        server = uvicorn.Server(config)
+        signal.signal(signal.SIGHUP, server.handle_exit)
+        asyncio.run(_run(server, listening, door, flags, browser=browser))
+
+
+async def _run(server: uvicorn.Server, listening: socket.socket, door: Door, flags: Flags, *, browser: bool) -> None:
+    opened = browser and await asyncio.to_thread(_open, door.link)
+    if flags.json:
+        json_line("row", {"link": door.link})
+    elif opened:
+        say(f"your browser shows {door.origin}/; Ctrl-C ends it")
+    else:
+        click.echo(door.link)
+        say("open this link in a browser of this machine: it works once; Ctrl-C ends it")
+    await server.serve([listening])
+
+
+def _open(link: str) -> bool:
+    """Whether a browser has it: one of a desktop, not one that would take over this terminal."""
+    if not any(os.environ.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")):
+        return False
+    try:
+        return webbrowser.open(link)
+    except webbrowser.Error:
+        return False
+
+
+def _listening(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        why = (error.strerror or "failed").lower()
+        raise Refusal(
+            Code.BAD_INPUT, f"cannot listen on {HOST}:{port} ({why}); leave --port out for a free one"
+        ) from None
