@@ -287,12 +287,13 @@ class Slice:
         from svm.sshconfig import find, hosts, write
 
         with told():
-            found = hosts(self._client._slice(self.name))
+            details = self._client._slice(self.name)
+            found = hosts(details)
             if not found:
                 raise Error(str(Code.NOT_FOUND), f"{self.name} has no running VM; create() makes them")
             require("ssh")
             config = write(self._client._open().home.directory, self.name, found)
-            return config, found if nodes is None else [find(found, self.name, word) for word in nodes]
+            return config, found if nodes is None else [find(details, self.name, word) for word in nodes]
 
     def _ssh_words(self, config: Path) -> list[str]:
         """ssh into this slice, where nobody can be asked."""

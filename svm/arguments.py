@@ -84,7 +84,7 @@ def nodes(words: Sequence[str]) -> tuple[str, ...]:
             address = str(ipaddress.ip_address(path.name))
         except ValueError:
             raise Refusal(
-                Code.BAD_INPUT, f"{word[:60]!a} is not a node: give its IP address, as svm status prints it"
+                Code.BAD_INPUT, f"{word[:60]!a} is not a node: give its IP address or name, as svm status prints them"
             ) from None
         if address not in found:
             found.append(address)

@@ -6,11 +6,13 @@ Everything heavy (TLS, signing) is imported when a verb calls for it, so that he
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
+from svm.arguments import nodes
 from svm.flags import Flags, current
 from svm.output import Retry
 from trust.errors import Refusal
@@ -29,6 +31,15 @@ def connect(flags: Flags | None = None) -> Svmd:
     svmd = Svmd(Home.find(), flags or current())
     click.get_current_context().call_on_close(svmd.close)
     return svmd
+
+
+def nodes_of(svmd: Svmd, slice_name: str, words: Sequence[str]) -> tuple[str, ...]:
+    """Addresses from `words` (`svm.arguments.nodes`), which may be names of the slice's nodes too. Raises Refusal."""
+    try:
+        return nodes(words)
+    except Refusal:
+        named = {sliver["name"]: sliver["node"] for sliver in svmd.slice(slice_name)["slivers"]}
+        return nodes([named.get(word, word) for word in words])
 
 
 def perform(svmd: Svmd, request: Request, retry: Retry | None = None) -> tuple[int, Report]:

@@ -38,11 +38,15 @@ def hosts(details: Mapping[str, Any]) -> list[Host]:
     return [_host(sliver) for sliver in details["slivers"] if sliver["state"] == "running" and sliver["frontdoor"]]
 
 
-def find(found: Iterable[Host], slice_name: str, word: str) -> Host:
+def find(details: Mapping[str, Any], slice_name: str, word: str) -> Host:
     """The host that `word` names: IP, node name or alias. Raises Refusal(NOT_FOUND)."""
-    for host in found:
+    for host in hosts(details):
         if word in (host.node, host.name, alias(slice_name, host)):
             return host
+    for sliver in details["slivers"]:
+        if sliver["state"] == "stopped" and word in (sliver["node"], sliver["name"], f"{slice_name}.{sliver['name']}"):
+            cure = f"svm start {slice_name} {sliver['node']} starts it"
+            raise Refusal(Code.NOT_FOUND, f"the VM of {slice_name} on {word[:60]} is stopped: {cure}")
     raise Refusal(
         Code.NOT_FOUND, f"{word[:60]} is not a node with a running VM of {slice_name}; see: svm nodelist {slice_name}"
     )

@@ -145,13 +145,14 @@ def _prepared(name: str, node: str) -> tuple[Path, str]:
     kept = slice_folder(connect_home(), name) / CONFIG
     try:
         svmd = connect()
-        found = hosts(svmd.slice(name))
+        details = svmd.slice(name)
+        found = hosts(details)
     except Refusal as refusal:
         if refusal.code not in (Code.UNREACHABLE, Code.TIMEOUT) or not _lists(kept, node):
             raise
         say(f"svm: {refusal.reason}\nsvm: using what svmd said last")
         return kept, node
-    host = find(found, name, node)
+    host = find(details, name, node)
     return write(svmd.home.directory, name, found), host.node
 
 

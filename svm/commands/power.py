@@ -2,13 +2,13 @@
 
 import click
 
-from svm.arguments import SLICE, nodes
+from svm.arguments import SLICE
 from svm.commands.steps import NODES
 from svm.flags import current, flags
 from svm.request import Request
 from svm.results import NodeResult
 from svm.retry import same_nodes
-from svm.session import connect, perform, remember
+from svm.session import connect, nodes_of, perform, remember
 
 
 @click.command()
@@ -66,7 +66,7 @@ def _order(verb: str, name: str, words: tuple[str, ...]) -> int:
     def retry(failures: list[NodeResult]) -> list[str]:
         return same_nodes(verb, name, failures, given)
 
-    status, report = perform(svmd, Request(verb, name, nodes=nodes(words)), retry)
+    status, report = perform(svmd, Request(verb, name, nodes=nodes_of(svmd, name, words)), retry)
     if report.ok:
         remember(svmd, name)
     return status

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from svm.arguments import SLICE, nodes
+from svm.arguments import SLICE
 from svm.columns import stamp, table
 from svm.exit_codes import FAILED
 from svm.files import forget_slice, known_slices
@@ -16,7 +16,7 @@ from svm.output import json_line, line, rows, say
 from svm.request import Request
 from svm.results import NodeResult
 from svm.retry import LEFT_TO_ITSELF, same_again
-from svm.session import ask, connect, perform, somebody_is_there
+from svm.session import connect, nodes_of, perform, somebody_is_there
 
 
 @click.command()
@@ -49,10 +49,12 @@ def shrink(name: str, words: tuple[str, ...]) -> int:
 
     Their VMs end, with all that is in them. createslice with a smaller numnodes chooses the nodes itself.
     """
-    given = nodes(words)
+    svmd = connect()
+    given = nodes_of(svmd, name, words)
     if not given:
         raise click.UsageError("name the nodes that are to go")
-    return ask(Request("shrink", name, nodes=given), lambda _failures: [LEFT_TO_ITSELF])
+    status, _ = perform(svmd, Request("shrink", name, nodes=given), lambda _failures: [LEFT_TO_ITSELF])
+    return status
 
 
 @click.command()

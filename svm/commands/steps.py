@@ -2,13 +2,13 @@
 
 import click
 
-from svm.arguments import SLICE, complete_nodes, nodes
+from svm.arguments import SLICE, complete_nodes
 from svm.flags import current, flags
 from svm.output import command, hint
 from svm.request import Request
 from svm.results import NodeResult
 from svm.retry import lower_commands
-from svm.session import connect, perform, remember
+from svm.session import connect, nodes_of, perform, remember
 
 NODES = click.argument("words", nargs=-1, metavar="[NODE]...", shell_complete=complete_nodes)
 
@@ -27,8 +27,9 @@ def newleases(name: str, words: tuple[str, ...]) -> int:
     def retry(failures: list[NodeResult]) -> list[str]:
         return lower_commands(name, failures, given, only_leases=True)
 
-    request = Request("newleases", name, nodes=nodes(words))
-    status, report = perform(connect(), request, retry)
+    svmd = connect()
+    request = Request("newleases", name, nodes=nodes_of(svmd, name, words))
+    status, report = perform(svmd, request, retry)
     hint(report, f"next: {command('newvms', name)}")
     return status
 
@@ -43,8 +44,8 @@ def newvms(name: str, words: tuple[str, ...]) -> int:
     On the nodes given, or on all that wait for it.
     """
     given = current()
-    request = Request("newvms", name, nodes=nodes(words))
     svmd = connect()
+    request = Request("newvms", name, nodes=nodes_of(svmd, name, words))
     status, report = perform(svmd, request, lambda failures: lower_commands(name, failures, given))
     if report.ok:
         remember(svmd, name)

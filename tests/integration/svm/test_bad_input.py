@@ -123,7 +123,7 @@ def test_a_node_that_is_not_in_the_slice(refused: Says, svm: Svm, demo: Path) ->
     for words in ("newleases demo 10.9.8.7", "newvms demo 127.0.1.1 10.9.8.7", "ssh demo 10.9.8.7"):
         assert "10.9.8.7 is not a node " in refused(1, *words.split())
     for words in ("newleases demo nowhere", "newvms demo /x/leases/nowhere"):
-        assert "is not a node: give its IP address" in refused(2, *words.split())
+        assert "is not a node: give its IP address or name" in refused(2, *words.split())
 
 
 def test_a_second_slice_of_the_same_name_while_it_lives(refused: Says, svm: Svm, demo: Path, tmp_path: Path) -> None:

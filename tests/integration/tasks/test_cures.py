@@ -227,6 +227,8 @@ def test_a_vm_that_was_stopped(typist: Typist) -> None:
     typist.svm("createslice", "FILE")
     address = next(iter(typist.farm.states(typist.name)))
     assert typist.svm("stop", typist.name, address).status == 0
+    refused = typist.svm("ssh", typist.name, address)
+    assert (refused.status, refused.commands()) == (1, [["start", typist.name, address]])
     assert not typist.is_well()
     assert " stopped " in typist.svm("status", typist.name).out
     said = typist.svm("createslice", "FILE")

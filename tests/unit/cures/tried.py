@@ -57,7 +57,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "starts it, with its files and keys",
         "has no VM on this node; svm newvms makes it",
     ),
-    _CURES + "test_a_vm_that_was_stopped": ("of them stopped: svm start {} starts them",),
+    _CURES + "test_a_vm_that_was_stopped": ("of them stopped: svm start {} starts them", "svm start {} {} starts it"),
     _CURES + "test_start_before_newvms": ("it has no VM yet: svm newvms {} {} makes it",),
     _CURES + "test_a_slice_of_another_size": (
         "use that file to go on; svm createslice FILE changes it",
@@ -100,7 +100,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "see: svm status {}",
         "see: svm nodelist {}",
         "see: svm history {}",
-        "as svm status prints it",
+        "as svm status prints them",
         "svm status {} lists them",
     ),
     _TASKS + "test_faults.py::test_delete_of_an_unreached_node_is_finished_later": (

@@ -50,13 +50,20 @@ def test_the_real_ssh_reads_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["127.0.1.1", "n1", "demo.n1"])
 def test_a_host_by_any_of_its_names(word: str) -> None:
-    assert find(hosts(DETAILS), "demo", word).node == "127.0.1.1"
+    assert find(DETAILS, "demo", word).node == "127.0.1.1"
 
 
 def test_a_node_that_is_not_in_the_slice() -> None:
     with pytest.raises(Refusal, match="not a node with a running VM of demo") as caught:
-        find(hosts(DETAILS), "demo", "127.0.1.2")
+        find(DETAILS, "demo", "127.0.1.2")
     assert caught.value.code is Code.NOT_FOUND
+
+
+@pytest.mark.parametrize("word", ["127.0.1.3", "n3", "demo.n3"])
+def test_a_vm_that_is_stopped_names_what_starts_it(word: str) -> None:
+    details = {"slivers": [*DETAILS["slivers"], sliver("127.0.1.3", "n3", "stopped")]}
+    with pytest.raises(Refusal, match=r"is stopped: svm start demo 127\.0\.1\.3 starts it"):
+        find(details, "demo", word)
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,6 @@ def test_nouns_in_singular_or_plural() -> None:
         (["run", "demo", "--"], "no command given"),
         (["nodelist", "../x"], "is not a slice name"),
         (["deleteslice", "root"], "a login that systems reserve"),
-        (["newleases", "demo", "node7"], "is not a node"),
         (["createslice", "/no/such/file.xml"], "cannot be read"),
         (["addkey", "demo", "/no/such/key.pub"], "cannot be read"),
         (["watch", "No Such"], "is not a slice name"),
