@@ -27,7 +27,7 @@ def hop(lab: Lab, first: str, last: str) -> Ran:
 
 def steal(lab: Lab, node: str, name: str) -> str:
     """The private key as anybody in the VM reads it."""
-    config = ssh(lab, "rekey_key", node, "cat /etc/ssh/ssh_config").must().out
+    config = ssh(lab, "rekey_key", node, "cat /etc/ssh/ssh_config /etc/ssh/ssh_config.d/*; true").must().out
     place = re.search(r"IdentityFile (/\S+)", config)
     assert place
     path = lab.folder / name

@@ -122,11 +122,11 @@ def test_ctrl_c_in_the_foreground_ends_all_of_it(lab: Lab, elsewhere: dict[str, 
         assert up.stderr
         said = up.stderr.readline()
         assert said.startswith("PlanetLab is up in "), said + up.stderr.read()
-        flower = next(line for line in up.stderr if line.startswith("Flower "))
+        flower = next(line for line in up.stderr if line.startswith("Flower: "))
         password = subprocess.run(
             ["dslice", "password", "flower"], env=elsewhere, capture_output=True, text=True
         ).stdout
-        place = re.search(r"http://\S+", flower)
+        place = re.search(r"http://[^\s,]+", flower)
         assert place
         headers = {"Authorization": "Basic " + b64encode(f"flower:{password.strip()}".encode()).decode()}
         asked = urllib.request.Request(f"{place[0]}/workers", headers=headers)  # noqa: S310 - http, as just said

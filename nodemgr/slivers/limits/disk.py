@@ -84,10 +84,14 @@ class Disks:
         self._overcommit = overcommit
         self._templates = directory / _TEMPLATES
         _require_loop_devices()
-        self._templates.mkdir(mode=0o700, exist_ok=True)
-        for unfinished in self._templates.glob("*.new"):
-            unfinished.unlink()
-        self._try()
+        try:
+            self._templates.mkdir(mode=0o700, exist_ok=True)
+            for unfinished in self._templates.glob("*.new"):
+                unfinished.unlink()
+            self._try()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # a disk that is full now shows nothing
+                raise
 
     def make(self, image: Path, mb: int) -> None:
         """A new empty disk in the place of whatever `image` is; on disk when this returns.
@@ -149,13 +153,13 @@ class Disks:
     def _try(self) -> None:
         """Make, attach and mount one: a container may show loop devices that it must not use."""
         probe = self._templates / "probe.new"
-        _copy(self._template(SMALLEST_MB), probe)
         try:
+            _copy(self._template(SMALLEST_MB), probe)
             with self.attached(probe) as device:
                 alone = [program("unshare"), "--mount", "--propagation", "private", "--"]
                 run_helper([*alone, *mount_command(device, self._templates)], "this node mounts no disks for slivers")
         finally:
-            probe.unlink()
+            probe.unlink(missing_ok=True)
 
 
 def mount_command(device: str, target: Path) -> list[str]:

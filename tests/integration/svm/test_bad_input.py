@@ -58,7 +58,7 @@ NAMED = (
     "targets NAME",
 )
 UNNAMED = {"getads", "doctor", "createslice", "newtickets", "clean", "slices", "config", "completion", "help", "cp"}
-UNNAMED |= {"plan", "apply", "mcp", "web"}
+UNNAMED |= {"plan", "apply", "mcp", "usage", "web"}
 
 Says = Callable[..., str]
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -83,19 +84,19 @@ def test_a_notification_wakes_at_once(svmd: Running, lab: Lab, monkeypatch: pyte
     assert types(list(events))[-1] == "ended"
 
 
-def test_without_notifications_it_looks_by_itself(
-    svmd: Running, lab: Lab, database: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_notifications_it_looks_by_itself(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a database of its own, for whoever listens there listens no more afterwards."""
     monkeypatch.setattr(streaming, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(watching, "RECONNECT_SECONDS", 3600)
-    with database.begin() as connection:
-        connection.execute(text(KILL))
-    svmd.worker.idle = True
-    pi = lab.user()
-    events = stream(svmd, pi, create(svmd, pi))
-    assert types(list(islice(events, 1))) == ["started"]
-    svmd.worker.resume()
-    assert types(list(events))[-1] == "ended"
+    with own_database(tmp_path) as (_, database), running(lab, database) as svmd:
+        monkeypatch.setattr(watching, "RECONNECT_SECONDS", 3600)
+        with database.begin() as connection:
+            assert connection.execute(text(KILL)).all()
+        svmd.worker.idle = True
+        pi = lab.user()
+        events = stream(svmd, pi, create(svmd, pi))
+        assert types(list(islice(events, 1))) == ["started"]
+        svmd.worker.resume()
+        assert types(list(events))[-1] == "ended"
 
 
 async def test_after_a_lost_connection_everyone_looks_again(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,23 +159,29 @@ def test_comments_keep_a_quiet_stream_alive(svmd: Running, lab: Lab, monkeypatch
 
 def test_a_stream_outlives_a_restart_of_postgresql(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "LOOK_SECONDS", 0.1)
-    server = Postgres(tmp_path / "postgres", scratch=True)
+    with own_database(tmp_path) as (server, database), running(lab, database) as svmd:
+        svmd.worker.idle = True
+        pi = lab.user()
+        events = stream(svmd, pi, create(svmd, pi))
+        assert types(list(islice(events, 1))) == ["started"]
+        server.stop()
+        with svmd.connection(pi) as connection, pytest.raises(Refusal, match="database does not answer") as refused:
+            connection.call("GET", "/slices")
+        assert refused.value.code is Code.UNREACHABLE
+        server.start()
+        svmd.worker.resume()
+        assert types(list(events))[-1] == "ended"
+
+
+@contextmanager
+def own_database(folder: Path) -> Iterator[tuple[Postgres, Engine]]:
+    """A server that nobody else uses, and its migrated database."""
+    server = Postgres(folder / "postgres", scratch=True)
     server.start()
     try:
         migrate(server.url("svm"), "svm")
         database = engine(server.url("svm"))
-        with running(lab, database) as svmd:
-            svmd.worker.idle = True
-            pi = lab.user()
-            events = stream(svmd, pi, create(svmd, pi))
-            assert types(list(islice(events, 1))) == ["started"]
-            server.stop()
-            with svmd.connection(pi) as connection, pytest.raises(Refusal, match="database does not answer") as refused:
-                connection.call("GET", "/slices")
-            assert refused.value.code is Code.UNREACHABLE
-            server.start()
-            svmd.worker.resume()
-            assert types(list(events))[-1] == "ended"
+        yield server, database
         database.dispose()
     finally:
         server.stop()

@@ -53,6 +53,7 @@ WORDS = {
     "apply": ["TOML"],
     "inventory": ["demo"],
     "targets": [],
+    "usage": [],
     "doctor": [],
     "config": ["show"],
     "completion": ["bash"],
@@ -62,7 +63,7 @@ WORDS = {
     "deleteslice": ["demo"],
 }
 # No agent is there and no node listens; the slice has all its nodes, and nothing goes on.
-REFUSED = {"getads", "newtickets", "cancel", "doctor", "run", "cp"}
+REFUSED = {"getads", "newtickets", "cancel", "doctor", "run", "cp", "usage"}
 # One process types them all, and waits for each operation, which goes on when nobody can be told of it.
 TYPE_ALL = """
 import contextlib, io, json, os, sys
@@ -204,7 +205,7 @@ def test_a_full_device_is_one_clear_line(desk: Desk) -> None:
     silent = {verb for verb, (_, err) in typed.told.items() if NO_SPACE not in err}
     # These have nothing to say on stdout here.
     quiet = {"newtickets", "newleases", "newvms", "cancel", "clean", "autorenew", "delegate", "undelegate", "heal"}
-    assert silent <= {*quiet, "getads", "plan", "apply"}
+    assert silent <= {*quiet, "getads", "plan", "apply", "usage"}
     for verb, (status, err) in typed.told.items():
         if verb not in silent:
             assert (status, err.count(NO_SPACE), err.endswith(NO_SPACE)) == (1, 1, True), (verb, err)

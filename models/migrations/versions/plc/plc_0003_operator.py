@@ -76,13 +76,13 @@ def _usage() -> None:
         sa.PrimaryKeyConstraint("node", "id", name=op.f("pk_usage")),
         schema="plc",
     )
-    op.create_index(op.f("ix_usage_owner"), "usage", ["owner", "began"], unique=False, schema="plc")
+    op.create_index(op.f("ix_usage_owner_began"), "usage", ["owner", "began"], unique=False, schema="plc")
     op.create_index(op.f("ix_usage_began"), "usage", ["began"], unique=False, schema="plc")
 
 
 def downgrade() -> None:
     op.drop_index(op.f("ix_usage_began"), table_name="usage", schema="plc")
-    op.drop_index(op.f("ix_usage_owner"), table_name="usage", schema="plc")
+    op.drop_index(op.f("ix_usage_owner_began"), table_name="usage", schema="plc")
     op.drop_table("usage", schema="plc")
     op.drop_index(op.f("ix_removal_expires_at"), table_name="removal", schema="plc")
     op.drop_table("removal", schema="plc")
