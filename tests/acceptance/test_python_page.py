@@ -3,6 +3,7 @@
 The page's nodes are 127.0.1.1 to 127.0.1.3, which are real, and simulated ones from 127.0.1.4 on.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.lab import Lab
+from tests.acceptance.lab import Lab, until
 from tests.acceptance.test_howto_page import missing
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
@@ -45,6 +46,7 @@ def blocks(page: str) -> Iterator[Block]:
 @pytest.mark.skipif(not (shutil.which("ssh") and shutil.which("unshare")), reason="needs openssh-client and util-linux")
 def test_the_page_is_true(lab: Lab) -> None:
     nodes = [*lab.real, *lab.simulated]
+    until(lambda: all(ad["slots_free"] == ad["slots"] for ad in map(json.loads, lab.svm("--json", "getads").lines)))
     key, other = lab.key("id_python"), lab.key("id_other")
 
     def here(text: str) -> str:

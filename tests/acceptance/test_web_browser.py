@@ -250,6 +250,8 @@ def test_a_node_that_fails_its_log_and_what_mends_it(page: "Page", lab: Lab) -> 
         lab.fault(bad, "ok")
     page.get_by_role("link", name="To the slice").click()
     page.get_by_role("link", name="something wrong 1").click()
+    page.wait_for_url("**show=wrong*")
+    page.locator(".cell").first.wait_for()
     assert page.locator(".cell").count() == 1
     page.get_by_role("button", name="Redeem tickets").click()
     done(page, "newleases")
