@@ -293,6 +293,8 @@ def test_nodes_by_site_and_by_room(page: "Page", lab: Lab) -> None:
     page.goto("/nodes")
     assert page.locator("#list tbody tr").count() == len(lab.real) + len(lab.simulated)
     page.locator("#sites").get_by_role("link").first.click()
+    page.wait_for_url(re.compile(r"/nodes\?"))
+    page.locator("#list tbody tr").first.wait_for()
     assert 0 < page.locator("#list tbody tr").count() < len(lab.real) + len(lab.simulated)
     page.get_by_role("link", name="without").click()
     page.get_by_text("No node fits").wait_for()

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admin.images import store as module
-from admin.images.building import command
 from admin.images.digest import digest_of
 from admin.images.sources import entries, safe
 from admin.images.store import Store
@@ -419,36 +418,3 @@ def test_name_and_digest_count(store: Store, tmp_path: Path) -> None:
 
 
 # mmdebstrap
-
-
-def sources(folder: Path, **files: str) -> Path:
-    (folder / "sources.list.d").mkdir()
-    for name, text in files.items():
-        path = folder / name.replace("__", "/").replace("_", ".")
-        path.write_text(text)
-    return folder
-
-
-DEB822 = "Types: deb\nURIs: http://deb.example.org/debian\nSuites: bookworm bookworm-updates\n"
-ONE_LINE = "# mine\ndeb [arch=amd64 signed-by=/k.gpg] https://u.example.org/ubuntu noble main\n"
-
-
-@pytest.mark.parametrize(
-    ("suite", "mirrors"),
-    [
-        ("bookworm", ["{}/sources.list.d/debian.sources"]),
-        ("noble", ["{}/sources.list"]),
-        ("trixie", ["https://u.example.org/ubuntu"]),
-        ("book", ["https://u.example.org/ubuntu"]),
-    ],
-)
-def test_the_machines_own_sources(tmp_path: Path, suite: str, mirrors: list[str]) -> None:
-    apt = sources(tmp_path, sources_list=ONE_LINE, sources_list_d__debian_sources="")
-    (apt / "sources.list.d/debian.sources").write_text(DEB822)
-    (apt / "sources.list.d/debian.sources.disabled").write_text("Suites: trixie")
-    words = command(suite, Path("/x.tar"), apt)
-    assert words[words.index("--") + 1 :] == [suite, "/x.tar", *(each.format(apt) for each in mirrors)]
-
-
-def test_a_machine_without_sources(tmp_path: Path) -> None:
-    assert command("bookworm", Path("/x.tar"), tmp_path)[-2:] == ["bookworm", "/x.tar"]
