@@ -76,10 +76,11 @@ def _claim(directory: Path, registry: Path, place: int) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         claimed = {int(claim.name): Path(os.readlink(claim)) for claim in registry.iterdir()}
-        own = sorted(number for number, folder in claimed.items() if folder == directory)
+        wanted = zlib.crc32(os.fsencode(directory)) % _BLOCKS
+        own = [number for number, folder in claimed.items() if folder == directory]
+        own.sort(key=lambda number: (number - wanted) % _BLOCKS)
         if place < len(own):
             return own[place]
-        wanted = zlib.crc32(os.fsencode(directory)) % _BLOCKS
         for number in ((wanted + offset) % _BLOCKS for offset in range(_BLOCKS)):
             claim = registry / str(number)
             if not claim.exists():  # never claimed, or its folder is gone
