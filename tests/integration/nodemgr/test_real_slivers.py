@@ -249,8 +249,20 @@ async def test_a_sliver_that_takes_a_port_again_and_again_is_ended(place: Place)
 async def test_a_port_that_a_stranger_holds_is_named(place: Place) -> None:
     place.stop()
     with (
-        closing(socket.create_server((place.address, place.door))),
+        closing(stranger_at(place.address, place.door)),
         pytest.raises(AssertionError, match="is in use by"),
     ):
         place.start()
     assert f"{place.address}:{place.door} is in use by " in place.log
+
+
+def stranger_at(address: str, port: int) -> socket.socket:
+    """Somebody who listens there, once whoever had it has let it go."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return socket.create_server((address, port))
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
