@@ -2,15 +2,11 @@
 
 import bz2
 import gzip
-import io
 import os
 import stat
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,48 +17,9 @@ from admin.images.digest import digest_of
 from admin.images.sources import entries, safe
 from admin.images.store import Store
 from admin.images.tree import Tree
-from nodemgr.images import ABOUT, NODES, ROOT, Images, kept, users
-from nodemgr.slivers.drivers.simulated import SimulatedDriver
-from nodemgr.storage.store import Burnt
-from nodemgr.storage.store import Store as NodeStore
-from tests.unit.nodemgr.test_store import lease
-from tests.unit.trust.factories import AGENT, NODE, NOW, SLICE_ID, USER
+from nodemgr.images import ABOUT, ROOT, kept
+from tests.unit.admin.images import HELLO, Member, add, tar_of
 from trust.errors import Code, Refusal
-from trust.needs import Needs
-
-Member = tuple[str, bytes | str, int]
-HELLO: Sequence[Member] = (
-    ("./", "folder", 0o755),
-    ("./bin", "folder", 0o755),
-    ("./bin/hello", b"#!/bin/sh\necho hello\n", 0o4755),
-    ("./etc/motd", b"hi\n", 0o600),
-    ("./bin/hi", "-> hello", 0o777),
-    ("./etc/out", "-> /etc/passwd", 0o777),
-    ("./bin/same", "== ./bin/hello", 0o755),
-    ("./tmp", "folder", 0o1777),
-)
-
-
-def tar_of(path: Path, members: Iterable[Member], mode: str = "w", **more: Any) -> Path:
-    """A tar of folders, files (bytes), links (`-> target`), second names (`== path`) and devices (`dev`)."""
-    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
-        for name, what, bits in members:
-            member = tarfile.TarInfo(name)
-            member.mode, member.mtime = bits, 1_000_000
-            for field, value in more.items():
-                setattr(member, field, value)
-            content = b""
-            if isinstance(what, bytes):
-                content, member.size = what, len(what)
-            elif what == "folder":
-                member.type = tarfile.DIRTYPE
-            elif what.startswith("dev"):
-                member.type, member.devmajor, member.devminor = tarfile.CHRTYPE, 1, 3
-            else:
-                member.type = tarfile.SYMTYPE if what.startswith("->") else tarfile.LNKTYPE
-                member.linkname = what[3:]
-            tar.addfile(member, io.BytesIO(content))
-    return path
 
 
 def seen(root: Path) -> dict[str, str]:
@@ -72,15 +29,6 @@ def seen(root: Path) -> dict[str, str]:
     return {
         name: f"{modes[name]} {path.readlink()}" if path.is_symlink() else modes[name] for name, path in found.items()
     }
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "images")
-
-
-def add(store: Store, source: Path, name: str = "hello") -> module.Added:
-    return store.add(name, lambda: entries(source, store.folder), datetime.now(UTC))
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
@@ -333,88 +281,3 @@ def test_what_is_no_image_is_passed_over(store: Store, tmp_path: Path) -> None:
 
 
 # At the nodes
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[NodeStore]:
-    made = NodeStore(tmp_path / "node.db", NODE)
-    made.burn(Burnt("t-1", USER, AGENT, SLICE_ID, NOW))
-    yield made
-    made.close()
-
-
-@pytest.mark.parametrize("how", ["lease", "removal", "stopped"])
-def test_an_image_in_use_stays(store: Store, tmp_path: Path, node: NodeStore, how: str) -> None:
-    image = add(store, tar_of(tmp_path / "hello.tar", HELLO)).image
-    needs = Needs(image="hello", digest=image.digest)
-    Images(store.folder).register("n1", node.path)
-    node.add_removal("going", SLICE_ID, needs) if how == "removal" else node.put(lease(needs=needs))
-    if how == "stopped":
-        node.close()
-    with pytest.raises(Refusal, match=r"hello is in use by (going|oceanstore) on n1: try again") as refusal:
-        store.remove("hello")
-    assert refusal.value.code is Code.BUSY
-    assert store.images() == [image]
-    assert add(store, tmp_path / "hello.tar", "other").image.digest == image.digest
-    store.remove("other")
-    if how != "stopped":
-        node.removed("going")
-        for held in node.leases():
-            node.forget(held, NOW)
-        store.remove("hello")
-        assert store.images() == []
-
-
-def test_a_node_that_is_gone_or_cannot_be_read(store: Store, tmp_path: Path) -> None:
-    add(store, tar_of(tmp_path / "hello.tar", HELLO))
-    images = Images(store.folder)
-    images.register("gone", tmp_path / "gone.db")
-    assert list(users(store.folder, "hello")) == []
-    assert list((store.folder / NODES).iterdir()) == []
-    (tmp_path / "damaged.db").write_text("no database")
-    images.register("damaged", tmp_path / "damaged.db")
-    with pytest.raises(Refusal) as refusal:
-        store.remove("hello")
-    assert refusal.value.code is Code.BUSY
-    assert [image.name for image in store.images()] == ["hello"]
-
-
-def test_what_a_node_offers_follows_the_folder(store: Store, tmp_path: Path) -> None:
-    images, driver = Images(store.folder), SimulatedDriver(tmp_path / "slivers")
-    assert images.offered(driver) == {}
-    one = add(store, tar_of(tmp_path / "hello.tar", HELLO)).image
-    assert {name: found.digest for name, found in images.offered(driver).items()} == {"hello": one.digest}
-    assert images.offered(driver)["hello"].root == store.folder / "hello" / ROOT
-    driver.images = False  # as of one whose slivers see the node's own root
-    assert images.offered(driver) == {}
-    driver.images = True
-    store.remove("hello")
-    assert images.offered(driver) == {}
-    assert Images(None).offered(driver) == {}
-    assert Images(tmp_path / "nowhere").offered(driver) == {}
-    (tmp_path / "file").write_text("")
-    assert Images(tmp_path / "file").offered(driver) == {}
-
-
-def test_a_folder_that_the_node_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(_: object) -> list[str]:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("os.listdir", closed)
-    assert Images(tmp_path).offered(SimulatedDriver(tmp_path / "slivers")) == {}
-
-
-def test_name_and_digest_count(store: Store, tmp_path: Path) -> None:
-    images, driver = Images(store.folder), SimulatedDriver(tmp_path / "slivers")
-    digest = add(store, tar_of(tmp_path / "hello.tar", HELLO)).image.digest
-    assert images.find(Needs(memory_mb=99), driver) is None
-    found = images.find(Needs(image="hello", digest=digest), driver)
-    assert found
-    assert found.name == "hello"
-    for wrong in (Needs(image="other", digest=digest), Needs(image="hello", digest="ab" * 32), Needs(image="hello")):
-        with pytest.raises(Refusal) as refusal:
-            images.find(wrong, driver)
-        assert refusal.value.code is Code.OVER_CAPACITY
-
-
-# mmdebstrap
