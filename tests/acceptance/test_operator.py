@@ -91,6 +91,9 @@ def test_drain_and_undrain(lab: Lab) -> None:
     assert row["node"] == first
     assert row["drain"] is not None
     until(lambda: lab.svm("createslice", "--dry-run", lab.slice_file("four", 4)).status != DONE)
+    until(
+        lambda: "drained: " in lab.svm("createslice", lab.slice_file("four", 4)).err
+    )  # the node hears before its agent
     refused = lab.svm("createslice", lab.slice_file("four", 4)).must(FAILED)
     assert "drained: " in refused.err + refused.out
 
