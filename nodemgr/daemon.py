@@ -19,7 +19,7 @@ from nodemgr.orders import Heed
 from nodemgr.periodic import look_after
 from nodemgr.reclaim import listening
 from nodemgr.settings import Settings
-from nodemgr.slivers.drivers.choice import open_driver
+from nodemgr.slivers.drivers.choice import open_driver, take_ids
 from nodemgr.slivers.drivers.driver import Driver, Likeness
 from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_key
 from nodemgr.stops import heed_stops
@@ -47,6 +47,7 @@ def run(settings: Settings) -> None:
     """The same, with these settings."""
     # Slivers' folders and sessions get the usual modes, whatever the shell that started this had; secrets name theirs.
     os.umask(0o022)
+    take_ids(settings.sliver_driver)
     with (
         joined(settings, Role.NODE, settings.name, [settings.node_address]) as member,
         closing(Store(settings.state_dir / "node.db", member.identity, settings.disk_reserve_mb << 20)) as store,
