@@ -3,7 +3,8 @@ is shown to them belongs to nobody there. It can be read and run, replaced and r
 
 So what has to be root's is made anew in the base: all folders, empty, so that something can be put into each; the
 programs with the rights of their owner or group, and what `sudo` wants to be root's; and dpkg's own files. The base is
-the slivers' root's then, and the node's own files are seen where it has none.
+the slivers' root's then, and the node's own files are seen where it has none. Before apt unpacks a new version of a
+package, it has a script put copies of root's in the place of the files that are there of it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,19 @@ _GROUPS = {
 _SUDO = ("/usr/libexec/sudo", "/usr/lib/sudo")
 # The node's own may be secret, and cannot be read.
 _SUDOERS = "Defaults env_reset\nroot ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n"
+_OWN = "usr/local/lib/slice/own"
+_OWN_TEXT = """\
+#!/bin/sh
+# dpkg keeps a second name of each file that it replaces, which nobody may make of a file that is not the sliver's own.
+# So what the node has of packages that are to be unpacked now (apt.conf(5), Pre-Install-Pkgs) is copied first.
+copy='for path; do cp --preserve=mode,timestamps "$path" "$path.own" && mv -f "$path.own" "$path"; done'
+while read -r package; do
+    dpkg --listfiles "$(dpkg-deb --field "$package" Package)"
+done 2>/dev/null | tr '\\n' '\\0' |
+    xargs -0 -r /bin/sh -c 'copy=$1; shift; find "$@" -maxdepth 0 -type f -uid 65534 -exec sh -c "$copy" sh {} +
+        true' sh "$copy" 2>/dev/null
+"""
+_APT = {"etc/apt/apt.conf.d/00slice": f'DPkg::Pre-Install-Pkgs {{ "/{_OWN}"; }};\n', _OWN: _OWN_TEXT}
 
 
 def complete(base: Path, folders: Sequence[Path], dpkg: Path, owner: int) -> None:
@@ -51,6 +65,9 @@ def complete(base: Path, folders: Sequence[Path], dpkg: Path, owner: int) -> Non
                 shutil.copy(path, base / path.relative_to("/"), follow_symlinks=False)
     if os.path.exists("/usr/bin/sudo") and not (base / "etc/sudoers").exists():
         replace_file(base / "etc/sudoers", _SUDOERS.encode(), 0o440, durable=False)
+    for name, text in _APT.items():
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(base / name, text.encode(), 0o755 if name == _OWN else 0o644, durable=False)
     _give(base, owner)
 
 

@@ -8,11 +8,14 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers.drivers.driver import Image
+from admin.images.sources import entries
+from admin.images.store import Store
+from nodemgr.images import Images
 from nodemgr.slivers.limits import hostranges
 from tests.integration.slivers.conftest import Node, open_node, run_async
 from tests.integration.slivers.test_enemy import keeper
@@ -327,7 +330,10 @@ def test_an_image_is_what_it_begins_as(node: Node, tmp_path: Path) -> None:
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/mark").write_text("of the image\n")
-    spec = dataclasses.replace(node.spec("ocean"), image=Image("small", "0" * 64, root))
+    store = Store(tmp_path / "images")
+    store.add("small", lambda: entries(root, store.folder), datetime.now(UTC))
+    image = Images(store.folder).offered(node.driver)["small"]
+    spec = dataclasses.replace(node.spec("ocean"), image=image)
     node.made.append("ocean")
     run_async(node.driver.create(spec))
     assert (
