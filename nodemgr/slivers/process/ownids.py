@@ -44,13 +44,21 @@ def enter() -> None:
     Raises:
         Refusal: INTERNAL, with what this machine lacks for it; nothing has changed then.
     """
-    uid, gid = os.geteuid(), os.getegid()
-    numbers = (uid, _first("subuid", uid), gid, _first("subgid", uid), IDS)
-    for tool in ("newuidmap", "newgidmap"):
-        program(tool)
+    numbers = available()
     _try(numbers)
     _enter(numbers)
     outside.cache_clear()
+
+
+def available() -> tuple[int, ...]:
+    """The user, the first of its subordinate users, its group, the first of its subordinate groups, how many of both.
+
+    Refusal(INTERNAL) when there are none, or nothing can map them.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    for tool in ("newuidmap", "newgidmap"):
+        program(tool)
+    return uid, _first("subuid", uid), gid, _first("subgid", uid), IDS
 
 
 def _first(name: str, uid: int) -> int:
