@@ -49,6 +49,11 @@ class PlainUser:
     home: Path
     files: Path
 
+    @property
+    def first(self) -> int:
+        """Of its subordinate users and groups."""
+        return self.number + _BLOCK // 2
+
     @classmethod
     @contextmanager
     def made(cls, *, ids: bool = True) -> Iterator[PlainUser]:
@@ -73,7 +78,7 @@ class PlainUser:
         (made.files / "stage").mkdir(parents=True)
         words = Path("/etc/passwd").read_text() + f"tester:x:{number}:{number}::{made.home}:/bin/sh\n"
         (made.files / "passwd").write_text(words)
-        (made.files / "subuid").write_text(f"tester:{number + _BLOCK // 2}:{_BLOCK // 2}\n" if ids else "")
+        (made.files / "subuid").write_text(f"tester:{made.first}:{_BLOCK // 2}\n" if ids else "")
         if made.run(["true"]).returncode:
             pytest.skip("this machine shows a test no /etc of its own, or has too few user ids")
         return made
