@@ -132,8 +132,8 @@ def test_a_package_is_installed_and_removed(ocean: Node) -> None:
 NEWER = """
 set -e
 mkdir -p ~/newer/DEBIAN ~/newer/usr/bin
-printf 'Package: mawk\\nVersion: 9:9\\nArchitecture: all\\nMaintainer: me <me@example.org>\\nDescription: newer\\n' \\
-    >~/newer/DEBIAN/control
+printf '%s\\n' 'Package: mawk' 'Version: 9:9' 'Provides: awk' 'Architecture: all' 'Maintainer: me <me@example.org>' \\
+    'Description: newer' >~/newer/DEBIAN/control
 printf '#!/bin/sh\\necho newer\\n' >~/newer/usr/bin/mawk; chmod 755 ~/newer/usr/bin/mawk
 dpkg-deb --root-owner-group --build ~/newer ~/newer.deb
 """
