@@ -15,11 +15,14 @@ import pwd
 import subprocess
 from pathlib import Path
 
+from nodemgr.slivers.process import mounts
 from nodemgr.slivers.process.launch import program
 from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT
 from trust.errors import Code, Refusal
 
 IDS = 1 << 16
+_POWERLESS = "this machine lets the root of a user's own namespace do nothing"
+_UBUNTU = "on Ubuntu, as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
 _ETC = Path("/etc")
 _NEW_USER = 0x1000_0000  # linux/sched.h
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
@@ -79,14 +82,17 @@ def _first(name: str, uid: int) -> int:
 
 
 def _try(numbers: tuple[int, ...]) -> None:
-    """Do it in a child: there is no way back out of a namespace that could not be mapped."""
+    """Do it, and a first mount, in a child: there is no way back out of a namespace that could not be mapped."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         try:
             _enter(numbers)
+            mounts.apart(lambda _: None)
         except Refusal as refusal:
             os.write(write, refusal.reason.encode())
+        except OSError as error:
+            os.write(write, f"{_POWERLESS}: {error}; {_UBUNTU}".encode())
         finally:
             os._exit(0)
     os.close(write)

@@ -13,7 +13,7 @@ import pytest
 
 from admin.images.sources import entries
 from admin.images.store import Store
-from tests.integration.slivers.plainuser import PlainUser
+from tests.integration.rootless.plainuser import PlainUser
 
 # The driver is opened by tests in the process that runs them; it takes the ids before anything else.
 _PYTEST = """
@@ -43,7 +43,7 @@ def user() -> Iterator[PlainUser]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("module", CONTRACT)
 def test_the_contract_holds(user: PlainUser, module: str) -> None:
-    file = str(Path(__file__).with_name(f"{module}.py"))
+    file = str(Path(__file__).parents[1] / f"slivers/{module}.py")
     options = ["-rs", f"--basetemp={user.home}/{module}", file]
     done = user.run([sys.executable, "-c", _PYTEST, *options], {"DSLICE_TEST_DRIVERS": "machine"})
     assert done.returncode == 0, done.stdout[-20_000:]
