@@ -1,0 +1,43 @@
+"""Ends a test process that pytest-timeout cannot end, and says where each of its threads stands.
+
+pytest-timeout raises in the main thread once. A test whose other threads, or whose clearing up, wait for ever outlives
+that, and so does a process that is done and does not exit: with several processes the whole run would wait for it.
+"""
+
+import faulthandler
+import os
+from collections.abc import Generator
+
+import pytest
+
+GRACE_SECONDS = 120  # beyond a test's own timeout, for clearing up
+END_SECONDS = 180  # from the end of the last test to the end of the process
+
+_until = GRACE_SECONDS
+_errors: int | None = None
+
+
+def _arm(seconds: float) -> None:
+    """From now on, in place of what was before."""
+    global _until, _errors
+    _until = int(seconds)
+    if _errors is None:
+        _errors = os.dup(2)
+    faulthandler.dump_traceback_later(_until, exit=True, file=_errors)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    marker = item.get_closest_marker("timeout")
+    own = marker.args[0] if marker and marker.args else float(item.config.getini("timeout"))
+    _arm(own + GRACE_SECONDS)
+    try:
+        return (yield)
+    finally:
+        _arm(END_SECONDS)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact() -> None:
+    """A test has failed: pytest puts out its own alarm, and ours with it."""
+    _arm(_until)

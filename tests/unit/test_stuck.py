@@ -1,0 +1,55 @@
+"""A test process that nothing else ends is ended, and says where it stood."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CONFTEST = """
+from tests import stuck
+from tests.stuck import pytest_exception_interact, pytest_runtest_protocol
+
+stuck.GRACE_SECONDS = stuck.END_SECONDS = 1
+"""
+CLEARING_UP = """
+import threading, time, pytest
+
+@pytest.fixture
+def never():
+    yield
+    threading.Event().wait()
+
+def test_it(never):
+    time.sleep(1000)
+"""
+AT_THE_END = """
+import threading
+
+def test_it():
+    threading.Thread(target=threading.Event().wait).start()
+"""
+
+
+def run(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(test)
+    (folder / "conftest.py").write_text(CONFTEST)
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "."]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    return subprocess.run(
+        [*argv, "-o", "timeout=1", "test_it.py"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_test_that_has_failed_and_does_not_clear_up(tmp_path: Path) -> None:
+    done = run(tmp_path, CLEARING_UP)
+    assert done.returncode == 1
+    assert "Timeout (0:00:02)!" in done.stderr
+    assert "in never\n" in done.stderr
+
+
+def test_a_run_that_is_done_and_does_not_exit(tmp_path: Path) -> None:
+    done = run(tmp_path, AT_THE_END)
+    assert "1 passed" in done.stdout
+    assert done.returncode == 1
+    assert "in _shutdown\n" in done.stderr
