@@ -13,31 +13,41 @@ import pytest
 GRACE_SECONDS = 120  # beyond a test's own timeout, for clearing up
 END_SECONDS = 180  # from the end of the last test to the end of the process
 
-_until = GRACE_SECONDS
-_errors: int | None = None
+
+class Alarm:
+    """The one of this process: faulthandler has no more."""
+
+    def __init__(self) -> None:
+        self._seconds: float = GRACE_SECONDS
+        self._errors: int | None = None
+
+    def set(self, seconds: float) -> None:
+        """From now on, in place of what was before."""
+        self._seconds = seconds
+        self.again()
+
+    def again(self) -> None:
+        """The same time from now on."""
+        if self._errors is None:
+            self._errors = os.dup(2)  # pytest puts another in its place while a test runs
+        faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._errors)
 
 
-def _arm(seconds: float) -> None:
-    """From now on, in place of what was before."""
-    global _until, _errors
-    _until = int(seconds)
-    if _errors is None:
-        _errors = os.dup(2)
-    faulthandler.dump_traceback_later(_until, exit=True, file=_errors)
+alarm = Alarm()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     marker = item.get_closest_marker("timeout")
     own = marker.args[0] if marker and marker.args else float(item.config.getini("timeout"))
-    _arm(own + GRACE_SECONDS)
+    alarm.set(own + GRACE_SECONDS)
     try:
         return (yield)
     finally:
-        _arm(END_SECONDS)
+        alarm.set(END_SECONDS)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact() -> None:
     """A test has failed: pytest puts out its own alarm, and ours with it."""
-    _arm(_until)
+    alarm.again()

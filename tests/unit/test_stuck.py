@@ -9,7 +9,7 @@ CONFTEST = """
 from tests import stuck
 from tests.stuck import pytest_exception_interact, pytest_runtest_protocol
 
-stuck.GRACE_SECONDS = stuck.END_SECONDS = 1
+stuck.GRACE_SECONDS = 9
 """
 CLEARING_UP = """
 import threading, time, pytest
@@ -24,9 +24,15 @@ def test_it(never):
 """
 AT_THE_END = """
 import threading
+from tests.stuck import alarm
+
+def never():
+    threading.main_thread().join()
+    alarm.set(1)
+    threading.Event().wait()
 
 def test_it():
-    threading.Thread(target=threading.Event().wait).start()
+    threading.Thread(target=never).start()
 """
 
 
@@ -44,7 +50,7 @@ def run(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
 def test_a_test_that_has_failed_and_does_not_clear_up(tmp_path: Path) -> None:
     done = run(tmp_path, CLEARING_UP)
     assert done.returncode == 1
-    assert "Timeout (0:00:02)!" in done.stderr
+    assert "Timeout (0:00:10)!" in done.stderr
     assert "in never\n" in done.stderr
 
 
