@@ -13,7 +13,12 @@ from xdist.scheduler import LoadScopeScheduling
 from models.database import migrate
 from testbed.embedded import Postgres, Valkey
 from tests.leftovers import pytest_configure  # noqa: F401 - pytest finds it here
-from tests.stuck import pytest_exception_interact, pytest_runtest_protocol  # noqa: F401 - and these
+from tests.stuck import (  # noqa: F401 - and these
+    pytest_collection,
+    pytest_exception_interact,
+    pytest_runtest_logreport,
+    pytest_runtest_protocol,
+)
 from tests.told import pytest_sessionstart  # noqa: F401 - and this
 
 _numbers = count(1)

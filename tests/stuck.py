@@ -12,6 +12,7 @@ import pytest
 
 GRACE_SECONDS = 120  # beyond a test's own timeout, for clearing up
 END_SECONDS = 180  # from the end of the last test to the end of the process
+SILENT_SECONDS = 900  # of all the processes that run tests, beside the one that waits for them
 
 
 class Alarm:
@@ -36,6 +37,11 @@ class Alarm:
 alarm = Alarm()
 
 
+def pytest_collection() -> None:
+    """The run begins."""
+    alarm.set(SILENT_SECONDS)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     marker = item.get_closest_marker("timeout")
@@ -51,3 +57,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_exception_interact() -> None:
     """A test has failed: pytest puts out its own alarm, and ours with it."""
     alarm.again()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Another process has sent this, of those that run tests for this one."""
+    if hasattr(report, "node"):
+        alarm.set(SILENT_SECONDS)

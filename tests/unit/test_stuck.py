@@ -7,9 +7,11 @@ from pathlib import Path
 
 CONFTEST = """
 from tests import stuck
-from tests.stuck import pytest_exception_interact, pytest_runtest_protocol
+from tests.stuck import (
+    pytest_collection, pytest_exception_interact, pytest_runtest_logreport, pytest_runtest_protocol
+)
 
-stuck.GRACE_SECONDS = 9
+stuck.GRACE_SECONDS = stuck.SILENT_SECONDS = 9
 """
 CLEARING_UP = """
 import threading, time, pytest
@@ -36,14 +38,24 @@ def test_it():
 """
 
 
-def run(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
+BESIDE = """
+import faulthandler, signal, threading
+
+def test_it():
+    faulthandler.cancel_dump_traceback_later()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    threading.Event().wait()
+"""
+
+
+def run(folder: Path, test: str, *more: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(test)
     (folder / "conftest.py").write_text(CONFTEST)
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "."]
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     return subprocess.run(
-        [*argv, "-o", "timeout=1", "test_it.py"], cwd=folder, env=environment, capture_output=True, text=True
+        [*argv, "-o", "timeout=1", *more, "test_it.py"], cwd=folder, env=environment, capture_output=True, text=True
     )
 
 
@@ -59,3 +71,10 @@ def test_a_run_that_is_done_and_does_not_exit(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout
     assert done.returncode == 1
     assert "in _shutdown\n" in done.stderr
+
+
+def test_a_process_that_says_nothing_any_more(tmp_path: Path) -> None:
+    """It cannot even end itself; the one that waits for it does."""
+    done = run(tmp_path, BESIDE, "-n", "1")
+    assert done.returncode == 1
+    assert "Timeout (0:00:09)!" in done.stderr
