@@ -28,7 +28,7 @@ from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings
 from nodemgr.slivers.limits.disk import IMAGE, Disks, mount_command
 from nodemgr.slivers.process import mounts
 from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program
-from nodemgr.slivers.process.processes import Process
+from nodemgr.slivers.process.processes import Process, namespace
 from nodemgr.slivers.process.session import AT_HOME, NamespaceDoor, Terminal
 from nodemgr.slivers.process.spawn import run_helper
 from nodemgr.slivers.process.userids import user_namespace
@@ -61,6 +61,8 @@ class MachineDriver(KeeperDriver):
         # Whatever root makes of the programs with which a session gives up its rights: no mount, no namespace.
         self._session_filter = seccomp.available(mounts=False)
         super().__init__(directory)
+        if self._shared:
+            self._end_out_of_reach()
 
     @property
     def quota(self) -> str:  # type: ignore[override]
@@ -80,6 +82,14 @@ class MachineDriver(KeeperDriver):
 
     def give_uid(self) -> int | None:
         return self._shared or super().give_uid()
+
+    def _end_out_of_reach(self) -> None:
+        """Slivers of the same user's that were made without its subordinate ids cannot be entered with them: they end
+        here, and are started again like any other that does not run when its node starts."""
+        for slice, keeper in self._recorded().items():
+            if namespace(keeper.pid, "user") is None:
+                log.warning("the sliver of %s was made without subordinate ids and is started anew", slice)
+                keeper.kill()
 
     def furnish(self, sliver: SliverFolder, names: etc.Names) -> None:
         if not hostranges.is_ours(sliver.owner()):

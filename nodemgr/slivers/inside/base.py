@@ -149,8 +149,8 @@ def _place() -> Path:
     if user is None:
         return BASES
     with contextlib.suppress(KeyError):
-        return Path(pwd.getpwuid(user).pw_dir, ".cache/dslice/bases")
-    return Path.home() / ".cache/dslice/bases"
+        return Path(pwd.getpwuid(user).pw_dir, ".local/share/dslice/bases")
+    return Path.home() / ".local/share/dslice/bases"
 
 
 def use(layers: Sequence[Layer]) -> None:

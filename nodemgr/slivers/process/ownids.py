@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import os
 import pwd
+import struct
 import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from nodemgr.slivers.process import mounts
@@ -25,6 +29,7 @@ _POWERLESS = "this machine lets the root of a user's own namespace do nothing"
 _UBUNTU = "on Ubuntu, as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
 _ETC = Path("/etc")
 _NEW_USER = 0x1000_0000  # linux/sched.h
+_NS_GET_PARENT, _NS_GET_OWNER_UID = 0xB702, 0xB704  # linux/nsfs.h
 _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 # Waits until the namespace is there, and then fills in its maps: newuidmap(1) is setuid root.
 _MAP = 'read -r _ && newuidmap "$1" 0 "$2" 1 1 "$3" "$6" && newgidmap "$1" 0 "$4" 1 1 "$5" "$6"'
@@ -41,15 +46,20 @@ def outside() -> int | None:
     return user if (inside, number) == (0, 1) and user else None
 
 
-def enter() -> None:
+def enter(slivers: Iterable[int] = ()) -> None:
     """Become root of such a namespace; on the main thread, before there are others.
+
+    Args:
+        slivers: processes of an earlier node manager's slivers. They can be entered and ended from that one's namespace
+            alone, which is there as long as one of them is: so it is entered again.
 
     Raises:
         Refusal: INTERNAL, with what this machine lacks for it; nothing has changed then.
     """
-    numbers = available()
-    _try(numbers)
-    _enter(numbers)
+    if not any(map(_enter_again, slivers)):
+        numbers = available()
+        _try(numbers)
+        _enter(numbers)
     outside.cache_clear()
 
 
@@ -103,27 +113,46 @@ def _try(numbers: tuple[int, ...]) -> None:
         raise Refusal(Code.INTERNAL, reason)
 
 
+def _enter_again(sliver: int) -> bool:
+    """Enter the namespace in which that of a sliver was made, if this user made both; whether it was."""
+    with ExitStack() as opened, contextlib.suppress(OSError):
+        own = os.open(f"/proc/{sliver}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        opened.callback(os.close, own)
+        around = fcntl.ioctl(own, _NS_GET_PARENT)
+        opened.callback(os.close, around)
+        (maker,) = struct.unpack("I", fcntl.ioctl(around, _NS_GET_OWNER_UID, bytes(4)))
+        if maker == os.geteuid():
+            with _as_root():
+                return bool(ctypes.CDLL(None).setns(around, _NEW_USER) == 0)
+    return False
+
+
+@contextlib.contextmanager
+def _as_root() -> Iterator[None]:
+    """Be root once another namespace is entered; the signal for the parent's death, which is lost with that, stays."""
+    libc, death = ctypes.CDLL(None), ctypes.c_int()
+    libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(death))
+    yield
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, death.value)
+
+
 def _enter(numbers: tuple[int, ...]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    death = ctypes.c_int()
-    libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(death))  # which is lost with other rights
-    words = [str(number) for number in (os.getpid(), *numbers)]
     helper = subprocess.Popen(
-        ["/bin/sh", "-c", _MAP, "sh", *words],
+        ["/bin/sh", "-c", _MAP, "sh", *map(str, (os.getpid(), *numbers))],
         env=HELPER_ENVIRONMENT,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    failed = libc.unshare(_NEW_USER)
-    why = os.strerror(ctypes.get_errno())
-    _, said = helper.communicate(b"" if failed else b"\n")
-    if failed:
-        raise Refusal(Code.INTERNAL, f"this machine lets its users make no user namespaces: {why}")
-    if helper.returncode:
-        raise Refusal(
-            Code.INTERNAL, f"this user's subordinate ids cannot be used: {said.decode(errors='replace').strip()[-200:]}"
-        )
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    libc.prctl(_PR_SET_PDEATHSIG, death.value)
+    with _as_root():
+        failed = libc.unshare(_NEW_USER)
+        why = os.strerror(ctypes.get_errno())
+        _, said = helper.communicate(b"" if failed else b"\n")
+        if failed:
+            raise Refusal(Code.INTERNAL, f"this machine lets its users make no user namespaces: {why}")
+        if helper.returncode:
+            words = said.decode(errors="replace").strip()[-200:]
+            raise Refusal(Code.INTERNAL, f"this user's subordinate ids cannot be used: {words}")

@@ -3,6 +3,7 @@ run by such a user."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tarfile
@@ -18,8 +19,9 @@ from tests.integration.rootless.plainuser import PlainUser
 # The driver is opened by tests in the process that runs them; it takes the ids before anything else.
 _PYTEST = """
 import sys
+from pathlib import Path
 from nodemgr.slivers.drivers.choice import take_ids
-take_ids("machine")
+take_ids("machine", Path("/nonexistent"))
 import pytest
 sys.exit(pytest.main(["-p", "no:cacheprovider", *sys.argv[1:]]))
 """
@@ -59,7 +61,7 @@ from nodemgr.slivers.drivers.choice import open_driver, take_ids
 from trust.errors import Refusal
 logging.basicConfig(format="%(message)s")
 try:
-    take_ids(sys.argv[1])
+    take_ids(sys.argv[1], Path(sys.argv[2]))
     print(open_driver(sys.argv[1], Path(sys.argv[2])).name)
 except Refusal as refusal:
     print("refused:", refusal.reason)
@@ -109,3 +111,47 @@ def test_an_image_of_such_a_user_has_the_ids_and_the_digest_that_root_gives_it(u
     )
     assert user.run([*image, "remove", "small"], {"DSLICE_IMAGES": str(folder)}).returncode == 0
     assert not (folder / "small").exists()
+
+
+_NODE_MANAGER = """
+import asyncio, os, sys, uuid
+from pathlib import Path
+from nodemgr.slivers.drivers.choice import open_driver, take_ids
+from nodemgr.slivers.drivers.driver import SliverSpec
+from trust.sshkeys import new_ssh_key_pair
+
+name, folder, *work = sys.argv[1:]
+take_ids(name, Path(folder))
+driver = open_driver(name, Path(folder))
+for each in work:
+    if each == "create":
+        spec = SliverSpec("ocean", uuid.uuid4(), "ocean", 256, 100, *new_ssh_key_pair("ocean"))
+        asyncio.run(driver.create(spec))
+    elif each in ("start", "delete"):
+        asyncio.run(getattr(driver, each)("ocean"))
+    else:
+        session = driver.enter("ocean", ["/bin/sh", "-c", each], pty=None)
+        print(open(session.stdout).read().strip())
+        session.wait()
+"""
+
+
+def node_manager(user: PlainUser, driver: str, folder: str, *work: str) -> list[str]:
+    """One that does this and ends; what its sessions say."""
+    done = user.run([sys.executable, "-W", "ignore", "-c", _NODE_MANAGER, driver, f"{user.home}/{folder}", *work])
+    assert done.returncode == 0, done.stdout
+    return done.stdout.splitlines()
+
+
+def test_another_node_manager_finds_them_running(user: PlainUser) -> None:
+    node_manager(user, "machine", "again", "create", "sudo touch /run/kept; (setsid sleep 611 >/dev/null 2>&1 &)")
+    said = node_manager(user, "machine", "again", "ls /run/kept; sudo id -u; pgrep -c -f '^sleep 611'", "delete")
+    assert said[-3:] == ["/run/kept", "0", "1"]
+    assert os.listdir(user.home / "again") == [".ssh"]
+
+
+def test_slivers_from_before_there_were_ids_are_started_anew(user: PlainUser) -> None:
+    node_manager(user, "unshare", "before", "create", "echo kept >~/kept")
+    said = node_manager(user, "machine", "before", "start", "cat ~/kept; id -u", "delete")
+    assert any("was made without subordinate ids and is started anew" in line for line in said)
+    assert said[-2:] == ["kept", "0"]
