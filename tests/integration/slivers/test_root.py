@@ -290,7 +290,7 @@ def test_its_end_leaves_nothing(node: Node) -> None:
     node.root_says(
         "ocean",
         "useradd -m dave; su dave -c 'mkdir -p ~/a/b; chmod 0 ~/a/b ~/a'; mkdir -m 0 /srv/shut; mkfifo /etc/fifo;"
-        " cp /bin/true /usr/bin/mine; chmod 4755 /usr/bin/mine; mv /usr/share/man /usr/share/men;"
+        " cp /bin/true /usr/bin/mine; chmod 4755 /usr/bin/mine; mv /usr/lib/locale /usr/lib/other;"
         " setsid sleep 511 >/dev/null 2>&1 </dev/null &",
     )
     mounted = Path("/proc/self/mountinfo").read_text()
