@@ -49,7 +49,8 @@ class Seen:
             return ""
         until = f" until {stamp(self.node.drain.until)}" if self.node.drain.until else ""
         renewals = "" if self.node.drain.renews else ", no renewals"
-        return f"{self.node.drain.reason}{until}{renewals}"
+        others = ", replaced" if self.node.drain.replaces else ""
+        return f"{self.node.drain.reason}{until}{renewals}{others}"
 
     def fields(self) -> dict[str, Any]:
         """For programs; what is not known is null."""
@@ -123,9 +124,10 @@ def node() -> None:
 @click.argument("which", metavar="NODE")
 @click.option("--until", metavar="DATE", help="Take new slivers again then (2026-12-24, 2026-12-24T18:00; UTC).")
 @click.option("--no-renew", is_flag=True, help="Renew no lease there either: slivers end with their leases.")
+@click.option("--replace", is_flag=True, help="Slices that heal get other nodes; theirs here end when those run.")
 @reason_option
 @operators
-def drain(here: Here, which: str, until: str | None, no_renew: bool, reason: str) -> None:
+def drain(here: Here, which: str, until: str | None, no_renew: bool, replace: bool, reason: str) -> None:
     """Let a node take no new slivers.
 
     Agents leave it out, and it refuses by itself. Owners of slivers there get a letter.
@@ -136,11 +138,12 @@ def drain(here: Here, which: str, until: str | None, no_renew: bool, reason: str
     with here.reach() as reach:
         found = enrolled(reach, which)
         tell = _owners(reach, found)
-        reach.plc.drain(found.name, reason, end, renews=not no_renew, tell=tell)
+        reach.plc.drain(found.name, reason, end, renews=not no_renew, tell=tell, replaces=replace)
     letters = f"{len(tell)} owner{'' if len(tell) == 1 else 's'} of slivers there get{'s' * (len(tell) == 1)} a letter"
     until_when = f" until {stamp(end)}" if end else ""
-    fields = {"node": found.name, "until": _text(end), "renews": not no_renew, "told": sorted(tell)}
-    told(here, f"{found.name} takes no new slivers{until_when}; {letters}.", **fields)
+    others = "slices that heal get other nodes within minutes; " if replace else ""
+    fields = {"node": found.name, "until": _text(end), "renews": not no_renew, "replaces": replace}
+    told(here, f"{found.name} takes no new slivers{until_when}; {others}{letters}.", **fields, told=sorted(tell))
 
 
 @node.command()
