@@ -30,10 +30,12 @@ def upgrade(url: str) -> None:
     finally:
         found.dispose()
     if workers:
+        which = "1 worker" if workers == 1 else f"{workers} workers"
+        still, them = ("runs", "it") if workers == 1 else ("run", "them")
         raise Refusal(
             Code.BUSY,
-            f"{workers} worker{'' if workers == 1 else 's'} of an earlier version still run: stop them, then start svmd"
-            f" and workers of this version (docs/operating.md, New versions)",
+            f"{which} of an earlier version still {still}: stop {them}, then start svmd and workers of this version"
+            f" (docs/operating.md, New versions)",
         )
     migrate(url, "svm")
 

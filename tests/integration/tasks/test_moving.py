@@ -45,8 +45,10 @@ def at(farm: Farm, address: str) -> SimulatedNode:
 
 
 def emptied(farm: Farm, *addresses: str, replaces: bool = True) -> None:
-    """What the node and its agent have heard of plc."""
+    """What nodes and their agent have heard of plc: these are drained, and no others."""
     drains = {}
+    for one in farm.lab.population.nodes:
+        one.node.orders.drain = None
     for address in addresses:
         one = at(farm, address)
         drains[one.row.name] = one.node.orders.drain = Drain(one.row.name, "new disk", True, None, replaces)
@@ -64,7 +66,8 @@ def moved(farm: Farm, name: str) -> list[Operation]:
     """A round that asks all nodes, and one that acts on what they said; the replacements that came of it, ended."""
     reconciled(farm)
     reconcile_all()
-    found = farm.rows("SELECT id FROM svm.operation WHERE slice_name = :n AND verb = 'replace' ORDER BY 1", n=name)
+    query = "SELECT id FROM svm.operation WHERE slice_name = :n AND verb = 'replace' ORDER BY started_at"
+    found = farm.rows(query, n=name)
     return [farm.ended(row.id) for row in found]
 
 
@@ -117,21 +120,23 @@ def test_the_old_one_stays_while_there_is_no_other(farm: Farm, owner: Credential
 
 
 def test_a_successor_that_fails_gives_way_to_the_next(farm: Farm, owner: Credentials) -> None:
-    """It stands before the old one in the way of nothing: that stays until one runs."""
+    """And the old one stays until one runs."""
     name, (old, *others) = healing(farm, owner)
     farm.fault("all", "refuse")
     for address in (old, *others):
         farm.fault(address, "ok")
-    emptied(farm, old)
-    (operation,) = moved(farm, name)
-    assert operation.outcome is Outcome.FAILED
+
+    def replaced() -> Outcome | None:
+        """As beat asks for it, but with the patience of somebody who waits."""
+        return farm.run(Verb.REPLACE, name, owner, nodes=(old,), replace=True, stays=True).outcome
+
+    assert replaced() is Outcome.FAILED
     states = farm.states(name)
     assert states[old] == "running"
-    assert {state for address, state in states.items() if address not in (old, *others)} <= {"ticketed", "deleting"}
+    assert {state for address, state in states.items() if address not in (old, *others)} == {"ticketed", "deleting"}
     (last,) = farm.rows("SELECT node FROM svm.sliver WHERE replaces = :n AND state = 'ticketed'", n=old)
     farm.fault("all", "ok")
-    again(farm)
-    assert moved(farm, name)[-1].outcome is Outcome.DONE
+    assert replaced() is Outcome.DONE
     states = farm.states(name)
     assert (states[old], states[last.node]) == ("deleting", "running")
     assert list(states.values()).count("running") == 3

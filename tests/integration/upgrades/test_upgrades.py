@@ -150,7 +150,7 @@ def test_svmd_changes_no_table_under_a_worker(database: Engine) -> None:
     url = database.url.render_as_string(hide_password=False)
     with database.connect() as worker:
         enter(worker)
-        with pytest.raises(Refusal, match="1 worker of an earlier version still run: stop them") as caught:
+        with pytest.raises(Refusal, match="1 worker of an earlier version still runs: stop it") as caught:
             upgrade(url)
         assert caught.value.code is Code.BUSY
         assert outdated(worker, "svm") is True
