@@ -4,6 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Event, Thread
@@ -18,8 +19,10 @@ from rpc.credentials import Credentials
 from rpc.files import replace_file
 from trust.certificates import PrivateKey, fingerprint, key_from_pem, key_to_pem, new_private_key, new_request
 from trust.clock import Clock
+from trust.documents import SKEW
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.revocation import RESIGN_SECONDS, RevocationList
 from trust.store import TrustStore
 
 CRL_SECONDS = 20  # between two looks at the revocation list (docs/protocol.md, "Identities")
@@ -75,7 +78,7 @@ class Member:
         invitation = Token.parse(token) if token else None
         if not _usable(credentials, wanted, invitation, clock):
             if invitation is None:
-                raise _not_enrolled(wanted, directory)
+                raise _not_enrolled(wanted, credentials)
             enrol(credentials, wanted, plc_url, addresses, invitation, clock)
         kept_fresh = store is not None and store.revocations is not None
         member = cls(credentials, plc_url, clock, store)
@@ -135,13 +138,16 @@ class Member:
 
     def refresh(self) -> None:
         """Fetch the revocation list now; a plc that does not answer is logged and asked again later."""
-        known = self.store.revocations
+        known, trouble = self.store.revocations, self.store.clock_trouble
         try:
             pem = self.background.crl()
             newest = self.store.update(pem)
         except Refusal as refusal:
             log.warning("no new revocation list: %s", refusal.reason)
             return
+        self.store.clock_trouble = _clock_trouble(newest, self.store.clock.now())
+        if self.store.clock_trouble and not trouble:
+            log.warning("%s", self.store.clock_trouble)
         if newest is not known:
             self._keep(pem)
 
@@ -258,10 +264,21 @@ def _usable(credentials: Credentials, wanted: Identity, token: Token | None, clo
     return credentials.certificate.not_valid_after_utc > clock.now()
 
 
-def _not_enrolled(wanted: Identity, directory: Path) -> Refusal:
+def _clock_trouble(newest: RevocationList, now: datetime) -> str | None:
+    """By the list with which plc has just answered: it signs one each minute."""
+    age = newest.age(now)
+    off, which = (-age, "behind") if age < 0 else (age - RESIGN_SECONDS, "ahead of")
+    return f"the clock is {off} s {which} plc's: set it (chrony, systemd-timesyncd)" if off > SKEW else None
+
+
+def _not_enrolled(wanted: Identity, credentials: Credentials) -> Refusal:
+    has = "has no valid certificate in"
+    if credentials.exists():
+        end = credentials.certificate.not_valid_after_utc
+        has = f"has a certificate that ended at {end:%Y-%m-%d %H:%M} UTC by this machine's clock in"
     return Refusal(
         Code.NOT_AUTHENTICATED,
-        f"{wanted} has no valid certificate in {directory}: get a token on plc's machine with "
+        f"{wanted} {has} {credentials.directory}: get a token on plc's machine with "
         f"'dslice plc token {wanted.role} {wanted.name} ADDRESS'",
     )
 

@@ -141,6 +141,7 @@ def test_the_operator_sees_and_drains_them(lab: Lab, nodes: dict[str, str]) -> N
     assert "drained: " in lab.svm("createslice", named).must(FAILED).err
     for name in NODES.values():
         lab.dslice("node", "undrain", name).must()
+    until(lambda: lab.svm("createslice", "--dry-run", lab.slice_file("four", 4)).status == DONE)
 
 
 def test_a_client_of_an_earlier_version_goes_on(lab: Lab, earlier: dict[str, Path], nodes: dict[str, str]) -> None:
@@ -171,9 +172,8 @@ def test_svmd_of_this_version_waits_until_workers_of_an_earlier_one_are_gone(
             refused = lab.dslice("start", "svmd").must(FAILED)
             assert "1 worker of an earlier version still runs: stop it, then start svmd" in refused.err
             lab.dslice("stop", "svmd")
-        lab.dslice("start", "worker1")  # it waits for svmd, which may come later
-        lab.dslice("start", "svmd").must()
-        lab.dslice("start", "beat").must()
+        for name in ("svmd", "worker1", "beat"):
+            lab.dslice("start", name).must()
         lab.create("epsilon", lab.simulated).must()
         lab.svm("deleteslice", "epsilon").must()
     finally:
