@@ -241,12 +241,19 @@ def enrol(
     if token.identity != wanted:
         raise Refusal(Code.BAD_INPUT, f"this token is for {token.identity}, not for {wanted}")
     credentials.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    root = root_with_fingerprint(plc_url, token.ca_fingerprint)
+    root = _root(plc_url, token)
     key = _key_to_come(credentials.directory, wanted.role)
     with Plc(plc_url, ca_pem=root, clock=clock) as plc:
         certificate = plc.enrol(token.secret, new_request(key, wanted), addresses)
     credentials.save(key_pem=key_to_pem(key), certificate_pem=certificate, ca_pem=root)
     (credentials.directory / KEY_TO_COME).unlink(missing_ok=True)
+
+
+def _root(plc_url: str, token: Token) -> str:
+    try:
+        return root_with_fingerprint(plc_url, token.ca_fingerprint)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"{refusal.reason}, or correct DSLICE_PLC_URL ({plc_url})") from refusal
 
 
 def _usable(credentials: Credentials, wanted: Identity, token: Token | None, clock: Clock) -> bool:
