@@ -1,13 +1,14 @@
 """docs/operating.md, "New versions": a testbed of the last version, started by this one, and put back again."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.lab import FAILED, Lab, Ran
-from tests.acceptance.test_earlier_versions import LAST, has, program
-from tests.integration.upgrades.make import code_of
+from tests.acceptance.lab import FAILED, Lab, Ran, until
+from tests.acceptance.test_earlier_versions import LAST, daemon, has, program
+from tests.integration.upgrades.make import ROOT, code_of
 
 pytestmark = pytest.mark.skipif(not has(LAST), reason="the git history is not here")
 
@@ -69,3 +70,26 @@ def test_a_backup_made_before_leads_back(lab: Lab, before: Path) -> None:
     assert len(lab.svm("renewslice", "kept").must().successes) == 2
     assert "new" in was(lab, before, "orphans").out
     lab.svm("deleteslice", "kept").must()
+
+
+def test_a_node_of_this_version_works_beside_the_last(lab: Lab, before: Path) -> None:
+    """Nodes may stay newer."""
+    told = was(lab, before, "env").must().out
+    plc = dict(re.findall(r"^export (DSLICE_\w+)=(\S+)$", told, re.MULTILINE))["DSLICE_PLC_URL"]
+    known = set(lab.svm("getads").must().lines)
+    address = f"{min(known).rpartition('.')[0]}.200"
+    settings = {
+        "DSLICE_NAME": "newer",
+        "DSLICE_NODE_ADDRESS": address,
+        "DSLICE_PLC_URL": plc,
+        "DSLICE_STATE_DIR": str(lab.folder / "newer"),
+        "DSLICE_AGENTS": "dslice.planet-lab.org",
+        "DSLICE_SLIVER_DRIVER": "simulated",
+        "DSLICE_ADVERTISE_SECONDS": "1",
+        "DSLICE_ENROLL_TOKEN": was(lab, before, "plc", "token", "node", "newer", address).must().out.split()[-1],
+    }
+    with daemon(ROOT, "nodemgr", settings, lab.folder / "newer.log"):
+        until(lambda: address in lab.svm("getads").must().lines)
+        assert lab.create("beside", [address, min(known)]).must().successes
+        assert len(lab.svm("renewslice", "beside").must().successes) == 2
+        lab.svm("deleteslice", "beside").must()
