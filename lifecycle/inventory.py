@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from lifecycle.deletion import close_slices, lock_slices
 from lifecycle.record import Change, advance
@@ -72,21 +72,27 @@ _FIND = text("""
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(slice_name text, what text, slice_id uuid)
     ON CONFLICT (node, slice_name, what) DO UPDATE SET seen_at = now(), slice_id = excluded.slice_id
 """)
-# Not what its owner had stopped. One try in `silent` seconds, however it ended.
-_HEAL = """
-    SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes, min(n.leaving) AS why
-    FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id JOIN svm.node n ON n.node = v.node
-    WHERE x.state = 'open' AND x.heal AND x.standing_heals AND x.standing_until > now()
-      AND v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at > now()
-      AND (v.state <> 'stopped' OR v.died_at IS NOT NULL) AND {which}
-      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL
-          AND o.verb NOT IN ('addkey', 'delkey', 'nukekeys'))
-      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.verb = 'replace'
-          AND o.ended_at > now() - make_interval(secs => :silent))
-    GROUP BY x.id ORDER BY x.id LIMIT 100
-"""
-_OF_SILENT = text(_HEAL.format(which="n.silent_since < now() - make_interval(secs => :silent)"))
-_OF_LEAVING = text(_HEAL.format(which="n.silent_since IS NULL AND n.leaving IS NOT NULL"))
+
+
+def _to_replace(which: str) -> TextClause:
+    """VMs of slices that heal on nodes of which this is true, but for those that their owner had stopped. A slice is
+    tried once in `seconds`, however that ended."""
+    return text(f"""
+        SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes, min(n.leaving) AS why
+        FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id JOIN svm.node n ON n.node = v.node
+        WHERE x.state = 'open' AND x.heal AND x.standing_heals AND x.standing_until > now()
+          AND v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at > now()
+          AND (v.state <> 'stopped' OR v.died_at IS NOT NULL) AND {which}
+          AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL
+              AND o.verb NOT IN ('addkey', 'delkey', 'nukekeys'))
+          AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.verb = 'replace'
+              AND o.ended_at > now() - make_interval(secs => :seconds))
+        GROUP BY x.id ORDER BY x.id LIMIT 100
+    """)  # noqa: S608 - made of constants of this file
+
+
+_OF_SILENT = _to_replace("n.silent_since < now() - make_interval(secs => :seconds)")
+_OF_LEAVING = _to_replace("n.silent_since IS NULL AND n.leaving IS NOT NULL")
 
 # What ended once may end again: not where beat has started it a while ago.
 _REVIVE = text("""
@@ -214,12 +220,12 @@ def silent(connection: Connection, node: str, code: str, reason: str) -> None:
 
 def to_heal(connection: Connection, seconds: int) -> list[ToMend]:
     """Nodes that have been silent for so long, whose slivers others replace."""
-    return [_to_mend(row) for row in connection.execute(_OF_SILENT, {"silent": seconds})]
+    return [_to_mend(row) for row in connection.execute(_OF_SILENT, {"seconds": seconds})]
 
 
 def to_move(connection: Connection, seconds: int) -> list[ToMend]:
     """Nodes that answer and are to be empty: their slivers stay until others run; tried again after so long."""
-    return [_to_mend(row) for row in connection.execute(_OF_LEAVING, {"silent": seconds})]
+    return [_to_mend(row) for row in connection.execute(_OF_LEAVING, {"seconds": seconds})]
 
 
 def to_revive(connection: Connection, seconds: int) -> list[ToMend]:

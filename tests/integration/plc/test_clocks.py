@@ -56,10 +56,14 @@ def test_it_is_well_again_once_it_is_set(plc: Running, enrolled: Member) -> None
 
 
 def test_a_certificate_that_has_ended_by_this_clock_alone(plc: Running, enrolled: Member) -> None:
-    folder = enrolled.credentials.directory
-    known = {"directory": folder, "plc_url": plc.url, "role": Role.NODE, "name": enrolled.identity.name}
     refused(
-        lambda: Member.join(**known, clock=SystemClock(30 * 86_400)),
+        lambda: Member.join(
+            directory=enrolled.credentials.directory,
+            plc_url=plc.url,
+            role=Role.NODE,
+            name=enrolled.identity.name,
+            clock=SystemClock(30 * 86_400),
+        ),
         Code.NOT_AUTHENTICATED,
         "has a certificate that ended at",
     )

@@ -85,7 +85,7 @@ def save_schema(server: Postgres, name: str, schema: str, revision: int, commit:
         told(folder, MIGRATE, url, schema, name)
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         connection.execute(rows(schema, revision).encode())
-    dump = [server_program("pg_dump"), "--inserts", "--no-owner", "--no-privileges", "--no-comments", "-n", schema]
+    dump = [str(server_program("pg_dump")), "--inserts", "--no-owner", "--no-privileges", "--no-comments", "-n", schema]
     found = subprocess.run([*dump, url.replace("+psycopg", "")], stdout=subprocess.PIPE, check=True).stdout.decode()
     keep(name, (line for line in found.splitlines() if line and not line.startswith(NOISE)))
 
