@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from testbed.home import Home, Plan
 from tests.acceptance.lab import FAILED, Lab, Ran, until
 from tests.acceptance.test_earlier_versions import LAST, daemon, has, program
 from tests.integration.upgrades.make import ROOT, code_of
+from tests.networks import network
 
 pytestmark = pytest.mark.skipif(not has(LAST), reason="the git history is not here")
 
@@ -28,6 +30,13 @@ def lab(before: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
     """Of the last version, with a slice and a backup."""
     made = Lab(tmp_path_factory.mktemp("upgrade"))
     made.prepare()
+    with network() as number:
+        Home(made.home).make()
+        Home(made.home).keep_plan(Plan(network=number))
+        yield from used(made, before)
+
+
+def used(made: Lab, before: Path) -> Iterator[Lab]:
     try:
         was(made, before, *UP).must()
         made.svm("createslice", made.slice_file("kept", 2)).must()
