@@ -279,14 +279,13 @@ def _clock_trouble(newest: RevocationList, now: datetime) -> str | None:
 
 
 def _not_enrolled(wanted: Identity, credentials: Credentials) -> Refusal:
-    has = "has no valid certificate in"
+    found = f"{wanted} has no valid certificate in {credentials.directory}: "
     if credentials.exists():
         end = credentials.certificate.not_valid_after_utc
-        has = f"has a certificate that ended at {end:%Y-%m-%d %H:%M} UTC by this machine's clock in"
+        found = f"{wanted}'s certificate ended at {end:%Y-%m-%d %H:%M} UTC; if this machine's clock is right, "
     return Refusal(
         Code.NOT_AUTHENTICATED,
-        f"{wanted} {has} {credentials.directory}: get a token on plc's machine with "
-        f"'dslice plc token {wanted.role} {wanted.name} ADDRESS'",
+        f"{found}get a token on plc's machine with 'dslice plc token {wanted.role} {wanted.name} ADDRESS'",
     )
 
 

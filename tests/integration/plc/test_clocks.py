@@ -65,5 +65,5 @@ def test_a_certificate_that_has_ended_by_this_clock_alone(plc: Running, enrolled
             clock=SystemClock(30 * 86_400),
         ),
         Code.NOT_AUTHENTICATED,
-        "has a certificate that ended at",
+        "UTC; if this machine's clock is right, get a token",
     )
