@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from lifecycle.deletion import empty_slices
-from lifecycle.transitions import MAY_LAST
+from lifecycle.transitions import MAY_LAST, expire
 from trust.identity import Identity
 
 AT_ONCE = 500  # rows that one transaction forgets, so that nobody waits long for it
@@ -69,7 +69,26 @@ _FORGET_NODES = text("""
     findings AS (DELETE FROM svm.finding f USING gone WHERE f.node = gone.node)
     SELECT node FROM gone
 """)
-_FORGET = (_FORGET_HOUSEKEEPING, _FORGET_OPERATIONS, _FORGET_SLICES, _FORGET_NODES)
+_FORGET_DELIVERIES = text("""
+    DELETE FROM svm.delivery WHERE id IN (
+        SELECT id FROM svm.delivery WHERE made_at < now() - interval '30 days'
+        ORDER BY made_at LIMIT :most FOR UPDATE SKIP LOCKED)
+""")
+# With their secrets; what they are still to be told goes out for three days.
+_FORGET_HOOKS = text("""
+    DELETE FROM svm.hook WHERE id IN (
+        SELECT h.id FROM svm.hook h JOIN svm.slice x ON x.id = h.slice
+        WHERE x.state = 'deleted' AND x.ended_at < now() - interval '7 days'
+        ORDER BY h.id LIMIT :most FOR UPDATE OF h SKIP LOCKED)
+""")
+_FORGET = (
+    _FORGET_HOUSEKEEPING,
+    _FORGET_OPERATIONS,
+    _FORGET_SLICES,
+    _FORGET_NODES,
+    _FORGET_DELIVERIES,
+    _FORGET_HOOKS,
+)
 
 
 def purgeable_ids(connection: Connection, owner: Identity | None) -> list[UUID]:
@@ -79,6 +98,7 @@ def purgeable_ids(connection: Connection, owner: Identity | None) -> list[UUID]:
 
 def purge(connection: Connection, owner: Identity | None) -> list[str]:
     """Purge them; their names. plc gets the names back in a step of its own (`tasks/release.py`)."""
+    expire(connection)  # what ends a slice is told in the same transaction, by the same clock
     found = list(connection.scalars(_LOCK, {"owner": str(owner) if owner else None}))
     # Looked at again under the lock: an operation may have begun while this waited.
     still = set(purgeable_ids(connection, owner))

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, text
 
 from lifecycle.outcome import Claim, Done, Failed, Granted, Record, claim
 from lifecycle.record import record
+from lifecycle.seal import Seal
 from lifecycle.steps import StepRef
 from models.database import engine
 from models.states import Kind
@@ -305,6 +306,7 @@ def running(
         publish=worker.publish,
         watchers=Watchers(),
         agents=KnownAgents(lambda: Directory(PLC, "", None, SVM, agents)),
+        seal=Seal(bytes(32)),
         role_silence=role_silence,
     )
     listener = Listener(create_app(service), "127.0.0.1", port, server_context(credentials), "svmd")
