@@ -5,8 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from lifecycle import hooks
 from lifecycle.deletion import empty_slices
-from lifecycle.transitions import MAY_LAST, expire
+from lifecycle.transitions import MAY_LAST, RAN_OUT
 from trust.identity import Identity
 
 AT_ONCE = 500  # rows that one transaction forgets, so that nobody waits long for it
@@ -22,6 +23,11 @@ _PURGEABLE = f"""
 """  # noqa: S608 - made of constants
 FIND = text(f"SELECT x.id {_PURGEABLE} ORDER BY x.name")
 _LOCK = text(f"SELECT x.id {_PURGEABLE} ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED")
+
+# Whose leases have run out since that was last written down (`lifecycle.transitions.expire`), which tells it.
+_NOT_YET_TOLD = text("""
+    SELECT DISTINCT slice FROM svm.sliver WHERE slice = ANY(:ids) AND state IN ('leased', 'running', 'stopped')
+""")
 
 _PURGE = text("""
     UPDATE svm.slice SET state = 'deleted', ended_at = now() WHERE id = ANY(:ids) RETURNING id, name
@@ -98,11 +104,11 @@ def purgeable_ids(connection: Connection, owner: Identity | None) -> list[UUID]:
 
 def purge(connection: Connection, owner: Identity | None) -> list[str]:
     """Purge them; their names. plc gets the names back in a step of its own (`tasks/release.py`)."""
-    expire(connection)  # what ends a slice is told in the same transaction, by the same clock
     found = list(connection.scalars(_LOCK, {"owner": str(owner) if owner else None}))
     # Looked at again under the lock: an operation may have begun while this waited.
     still = set(purgeable_ids(connection, owner))
     ids = [id for id in found if id in still]
+    hooks.ended(connection, list(connection.scalars(_NOT_YET_TOLD, {"ids": ids})), RAN_OUT)
     empty_slices(connection, ids)
     return sorted(row.name for row in connection.execute(_PURGE, {"ids": ids}))
 

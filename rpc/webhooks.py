@@ -30,6 +30,7 @@ PREFIX = "whsec_"  # of a secret, as Standard Webhooks writes it
 SECRET_BYTES = 32
 GONE = 410  # the answer that says: never again
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+_LOCAL = (ipaddress.IPv6Network("64:ff9b:1::/48"), ipaddress.IPv6Network("fec0::/10"))  # RFC 8215, RFC 3879
 _ALLOW = "the operator of svmd can allow it (DSLICE_HOOKS_ALLOW)"
 
 
@@ -64,7 +65,7 @@ def why_not(address: Address, allowed: Sequence[Network]) -> str | None:
     plain = _plain(address)
     if any(plain in network for network in allowed):
         return None
-    if not plain.is_global or plain.is_multicast or (plain.version == 6 and plain.is_site_local):
+    if not plain.is_global or plain.is_multicast or any(plain in network for network in _LOCAL):
         return f"{address} is a loopback, private or reserved address"
     return f"{address} is an address of svmd's own machine" if _is_ours(plain) else None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.states import HookState
 from svm.arguments import SLICE
 from svm.columns import stamp, table
 from svm.exit_codes import FAILED
@@ -18,7 +19,7 @@ from trust.errors import Code, Refusal
 if TYPE_CHECKING:
     from svm.client import Svmd
 
-STATES = ("ending", "ended", "failed", "healed")
+STATES = tuple(map(str, HookState))
 TEST_SECONDS = 60  # for a test to arrive, before its user is told where to look
 
 
@@ -54,12 +55,10 @@ def hook(name: str, what: str, url: str | None, states: str | None) -> int | Non
 
 def _states(text: str | None) -> tuple[str, ...]:
     """Those of a list with commas; all where none is given. Raises Refusal(BAD_INPUT)."""
-    words = [word.strip() for word in text.split(",")] if text is not None else list(STATES)
+    words, known = [word.strip() for word in text.split(",")] if text is not None else list(STATES), ",".join(STATES)
     for word in words:
         if word not in STATES:
-            raise Refusal(
-                Code.BAD_INPUT, f"{word[:40]!a} is nothing that a hook is told; give some of {','.join(STATES)}"
-            )
+            raise Refusal(Code.BAD_INPUT, f"{word[:40]!a} is nothing that a hook is told of; give some of {known}")
     return tuple(dict.fromkeys(words))
 
 
@@ -101,19 +100,14 @@ def _test(svmd: "Svmd", name: str, url: str) -> int | None:
     """Have it told, and wait until something has come of that."""
     delivery, end = svmd.test_hook(name, url), time.monotonic() + TEST_SECONDS
     while time.monotonic() < end:
-        for each in svmd.hooks(name):
-            last = each["last"]
-            if last is None or last["delivery"] != delivery:
+        for last in (each["last"] for each in svmd.hooks(name) if each["last"]):
+            if last["delivery"] != delivery or not (last["sent_at"] or last["last_error"]):
                 continue
             if last["sent_at"]:
-                _done(
-                    {"url": url, "ok": True, "status": last["status"]},
-                    f"Success on {url}: it answered {last['status']}",
-                )
+                _done({"url": url, "ok": True, "status": last["status"]}, f"Success on {url}: {last['status']}")
                 return None
-            if last["last_error"]:
-                _done({"url": url, "ok": False, "reason": last["last_error"]}, f"Error on {url}: {last['last_error']}")
-                return FAILED
+            _done({"url": url, "ok": False, "reason": last["last_error"]}, f"Error on {url}: {last['last_error']}")
+            return FAILED
         time.sleep(1)
     raise Refusal(Code.TIMEOUT, f"nothing has come of it within {TEST_SECONDS} s; see: svm hook {name} list")
 

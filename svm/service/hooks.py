@@ -87,7 +87,7 @@ def _open(connection: Connection, name: str, peer: Peer) -> UUID:
 
 def _json(hook: hooks.Hook) -> dict[str, Any]:
     """With what it was last told: `last` is None where there was nothing yet."""
-    times = ("at", "sent_at", "given_up_at", "next_try_at")
+    times = ("at", "sent_at", "given_up_at", *(() if hook.sent_at or hook.given_up_at else ("next_try_at",)))
     last = {name: getattr(hook, name) for name in ("delivery", "about", *times, "status", "last_error", "attempts")}
     shown = {name: _plain(value) for name, value in last.items()} if hook.delivery else None
     return {"url": hook.url, "states": list(hook.states), "made_at": hook.made_at.isoformat(), "last": shown}

@@ -5,6 +5,7 @@ of svmd's, and a link does nothing else. GET changes nothing, for mail scanners 
 """
 
 import logging
+from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
@@ -27,7 +28,6 @@ from trust.actions import Action
 from trust.documents import verify_delegation
 from trust.errors import Code, Refusal
 
-GONE = 410
 Word = Annotated[str, Path(max_length=200)]
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def _page(body: str, status: int = 200) -> Response:
 
 
 def _on_over(_request: Request, error: Exception) -> Response:
-    return _page(pages.line(str(error)), GONE)
+    return _page(pages.line(str(error)), HTTPStatus.GONE)
 
 
 def _on_refusal(_request: Request, refusal: Exception) -> Response:
@@ -135,9 +135,10 @@ def _on_refusal(_request: Request, refusal: Exception) -> Response:
 
 def _on_nothing(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
-    return _page(pages.line(pages.UNKNOWN), error.status_code)
+    said = pages.UNKNOWN if error.status_code == HTTPStatus.NOT_FOUND else pages.NO_CALL
+    return _page(pages.line(said), error.status_code)
 
 
 def _on_no_database(_request: Request, error: Exception) -> Response:
     log.error("no database for a link: %s", error)
-    return _page(pages.line(pages.TROUBLE), 503)
+    return _page(pages.line(pages.TROUBLE), HTTPStatus.SERVICE_UNAVAILABLE)

@@ -29,7 +29,8 @@ HEADERS = {
 
 UNKNOWN = "This link is not whole. Copy all of it from the letter, or type svm renewslice with the slice's name."
 FORGOTTEN = "This link is from a letter that is long forgotten. svm slices shows your slices."
-TROUBLE = "This cannot be looked up now. Try again in a minute: nothing was changed."
+NO_CALL = "This page is opened, and its button pressed; there is nothing else that it does."
+TROUBLE = "This cannot be looked up now. Try again in a minute."
 
 
 def asks(offer: Offer) -> str:
@@ -49,7 +50,7 @@ def asks(offer: Offer) -> str:
 
 def used(offer: Offer, operation: Operation | None) -> str:
     """After the button: how the renewal stands."""
-    return line(f"{used_before(offer)} {_outcome(offer, operation)}", f"{offer.name} is extended")
+    return line(f"{used_before(offer)} {_outcome(offer, operation)}", offer.name)
 
 
 def used_before(offer: Offer) -> str:
@@ -75,7 +76,7 @@ def no_permission(offer: Offer) -> str:
     )
 
 
-def line(text: str, title: str = "dslice") -> str:
+def line(text: str, title: str = "Nothing was changed") -> str:
     """A page that says one thing."""
     return _html(escape(title), f"<p>{escape(text)}</p>")
 
