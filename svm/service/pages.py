@@ -30,7 +30,7 @@ HEADERS = {
 UNKNOWN = "This link is not whole. Copy all of it from the letter, or type svm renewslice with the slice's name."
 FORGOTTEN = "This link is from a letter that is long forgotten. svm slices shows your slices."
 NO_CALL = "This page is opened, and its button pressed; there is nothing else that it does."
-TROUBLE = "This cannot be looked up now. Try again in a minute."
+TROUBLE = "svmd's database does not answer; try again in a minute."
 
 
 def asks(offer: Offer) -> str:
@@ -65,8 +65,9 @@ def deleted(offer: Offer) -> str:
 def too_late(offer: Offer, link: Link) -> str:
     over = f"This link worked until {stamp(link.deadline)}, when the first lease of {offer.name} ended."
     if not offer.nodes:
-        return f"{over} None is left: svm createslice with the slice's file makes it anew."
-    return f"{over} {_nodes(offer.nodes)} last longer: svm renewslice {offer.name} renews them."
+        return f"{over} None is left: svm createslice with the same file makes their VMs anew."
+    longer = f"{offer.nodes} others last" if offer.nodes > 1 else "One lasts"
+    return f"{over} {longer} longer: svm renewslice {offer.name}."
 
 
 def no_permission(offer: Offer) -> str:

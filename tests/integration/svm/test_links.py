@@ -28,7 +28,7 @@ from rpc.server import Listener
 from rpc.tls import client_context, page_context
 from svm.service.api import create_app
 from svm.service.links import create_pages
-from tests.integration.svm.conftest import Lab, Running, Svm, failing, served
+from tests.integration.svm.conftest import Lab, Running, Svm, failing, served, succeed
 from trust.certificates import Authority, certificate_to_pem
 from trust.errors import Code
 from trust.identity import Identity, Role
@@ -124,6 +124,14 @@ def week(tmp_path: Path) -> Path:
     return path
 
 
+def test_what_the_page_and_the_letter_say_can_be_typed(pages: Pages, link: Link, svm: Svm) -> None:
+    said = pages.ask("GET", pages.path(link)).said
+    assert "svm renewslice demo. To have it renew itself: svm autorenew demo on." in said
+    assert svm("renewslice", "demo") == 0
+    assert svm("autorenew", "demo", "on") == 0
+    assert pages.rows("SELECT autorenew FROM svm.slice") == [(True,)]
+
+
 def test_looking_changes_nothing_and_the_button_extends(pages: Pages, link: Link) -> None:
     path = pages.path(link)
     for _ in range(2):
@@ -188,16 +196,17 @@ def test_pressed_twice_at_once_it_acts_once(pages: Pages, link: Link) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_after_the_deadline(pages: Pages, link: Link, method: str) -> None:
+def test_after_the_deadline(pages: Pages, link: Link, svm: Svm, method: str) -> None:
     past = replace(link, deadline=link.deadline - timedelta(hours=21))
     pages.execute("UPDATE svm.notice SET deadline = deadline - interval '21 hours'")
     answer = pages.ask(method, pages.path(past))
     assert answer.status == 410
-    assert "when the first lease of demo ended. 3 nodes last longer: svm renewslice demo renews them." in answer.said
+    assert "when the first lease of demo ended. 3 others last longer: svm renewslice demo." in answer.said
+    assert svm("renewslice", "demo") == 0
     pages.execute("UPDATE svm.sliver SET expires_at = now() - interval '1 hour'")
     answer = pages.ask(method, pages.path(past))
-    assert "None is left: svm createslice with the slice's file makes it anew." in answer.said
-    assert pages.renewals() == 0
+    assert "None is left: svm createslice with the same file makes their VMs anew." in answer.said
+    assert pages.rows("SELECT actor FROM svm.operation WHERE verb = 'renewslice'") == [("user",)]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -212,7 +221,7 @@ def test_a_slice_that_was_deleted(pages: Pages, link: Link, svm: Svm, week: Path
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_links_that_are_not_ours(pages: Pages, link: Link, method: str) -> None:
+def test_links_that_are_not_ours(pages: Pages, link: Link, svm: Svm, method: str) -> None:
     good = pages.path(link)
     other = replace(link, slice=link.slice.__class__(int=link.slice.int ^ 1))
     later = replace(link, deadline=link.deadline + timedelta(days=300))
@@ -233,11 +242,13 @@ def test_links_that_are_not_ours(pages: Pages, link: Link, method: str) -> None:
         assert answer.status in (400, 404), wrong
         assert "<form" not in answer.text
     answer = pages.ask(method, good[:-1])
-    assert "This link is not whole. Copy all of it from the letter" in answer.said
+    assert "This link is not whole. Copy all of it from the letter, or type svm renewslice" in answer.said
     answer = pages.ask(method, pages.path(other))  # signed, but no such letter was written
     assert answer.status == 410
-    assert "from a letter that is long forgotten" in answer.said
+    assert "from a letter that is long forgotten. svm slices shows your slices." in answer.said
     assert pages.renewals() == 0
+    assert svm("slices") == 0
+    assert svm("renewslice", "demo") == 0
 
 
 def test_without_the_owner_s_permission(pages: Pages, link: Link, svm: Svm) -> None:
@@ -279,12 +290,17 @@ def test_while_something_else_is_under_way_the_link_stays_good(
     assert "all 3 nodes of demo were renewed" in pages.ask("GET", pages.path(link)).said
 
 
-def test_what_could_not_be_extended_is_said(pages: Pages, link: Link, svmd: Running) -> None:
+def test_what_could_not_be_extended_is_said(pages: Pages, link: Link, svmd: Running, svm: Svm) -> None:
     svmd.worker.results = failing(Kind.RENEW, {"127.0.1.2": Failed(Code.UNREACHABLE, "no answer")})
     assert pages.ask("POST", pages.path(link)).status == 303
     said = pages.after_the_end(link)
     assert "The leases of 2 of 3 nodes of demo were renewed." in said
     assert "For the others: svm renewslice demo." in said
+    svmd.worker.results = succeed
+    assert svm("renewslice", "demo") == 0
+    pages.execute("DELETE FROM svm.operation")  # forgotten after a year
+    assert "svm status demo shows how it stands." in pages.after_the_end(link)
+    assert svm("status", "demo") == 0
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD", "OPTIONS"])
