@@ -25,7 +25,7 @@ _SAID = Struct(">16sQB")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LOOK = text("""
-    SELECT n.used_at, n.operation, x.name, x.owner, x.state, x.leaselen, x.autorenew, now() AS now,
+    SELECT n.used_at, n.operation, x.name, x.owner, x.state, x.leaselen, now() AS now,
         CASE WHEN x.by_link_until > now() THEN x.by_link WHEN x.standing_until > now() THEN x.standing END AS permit,
         v.nodes, v.first_end
     FROM svm.notice n JOIN svm.slice x ON x.id = n.slice CROSS JOIN LATERAL (
@@ -85,7 +85,6 @@ class Offer:
     owner: Identity
     state: SliceState
     leaselen: int
-    autorenew: bool
     nodes: int
     first_end: datetime | None
     used_at: datetime | None

@@ -32,7 +32,12 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.add_column("notice", sa.Column("tried_at", sa.DateTime(timezone=True)), schema="svm")
     op.add_column("notice", sa.Column("sent_at", sa.DateTime(timezone=True)), schema="svm")
-    op.execute("UPDATE svm.notice SET sent_at = made_at")
+    op.execute("""
+        UPDATE svm.notice n SET sent_at = made_at WHERE NOT EXISTS (SELECT 1 FROM svm.delivery d
+            WHERE d.slice = n.slice AND d.hook IS NULL AND d.about = n.about AND d.sent_at IS NULL
+              AND d.given_up_at IS NULL AND CAST(d.body->>'deadline' AS timestamptz) = n.deadline
+              AND CAST(d.body->>'days' AS int) = n.days)
+    """)
     op.drop_table("delivery", schema="svm")
     op.drop_table("hook", schema="svm")
     op.drop_column("notice", "operation", schema="svm")
