@@ -86,7 +86,7 @@ def _show(found: Mapping[str, Any]) -> None:
     line(f"autorenew on{_until(renewal_end(found))}" if found["autorenew"] else "autorenew off")
     standing = found["standing_until"]
     line(f"standing delegation{_until(datetime.fromisoformat(standing))}" if standing else "no standing delegation")
-    if by_link:
+    if by_link and not (standing and datetime.fromisoformat(standing) >= datetime.fromisoformat(by_link)):
         line(f"links in letters may renew{_until(datetime.fromisoformat(by_link))}")
 
 
