@@ -1,7 +1,7 @@
 """Hooks: where a slice's owner is told by HTTP of what happens to it (docs/letters.md, "Hooks").
 
-Told is in the transaction in which it happens: see who calls `ended`, `lost` and `operations_ended` here, and
-`lifecycle/notices.py` for what is about to end. How it goes out: `lifecycle/outbox.py`, `tasks/deliver.py`.
+What happens is written into the outbox in the same transaction: by whoever calls `ended`, `lost` or `operations_ended`
+here, and by `lifecycle/notices.py` when something is about to end. `tasks/deliver.py` sends it.
 """
 
 from collections.abc import Collection, Iterable, Sequence

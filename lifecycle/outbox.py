@@ -19,7 +19,7 @@ from trust.identity import Identity
 
 CLAIM_SECONDS = 120  # nobody else takes what was taken for this long
 GIVEN_UP_DAYS = 3  # after this it is not tried again: nobody takes it there
-AT_ONCE = 50
+AT_ONCE = 20  # few enough that a slow server takes them all before anybody else does
 
 # A hook is told of one state once an hour; what happens meanwhile joins what waits. FOR KEY SHARE: a hook that is being
 # taken away gets nothing any more.
@@ -29,7 +29,8 @@ _POST = text("""
     FROM svm.hook h CROSS JOIN LATERAL (SELECT greatest(now(), max(p.due_at) + interval '1 hour') AS due
         FROM svm.delivery p WHERE p.hook = h.id AND p.about = :about) p
     WHERE h.slice = :slice AND :about = ANY(h.states) ORDER BY h.id FOR KEY SHARE OF h
-    ON CONFLICT (hook, about) WHERE attempts = 0 DO UPDATE SET body = excluded.body, events = d.events + 1
+    ON CONFLICT (hook, about) WHERE attempts = 0 DO UPDATE SET body = excluded.body, made_at = now(),
+        events = d.events + 1
 """)
 _POST_NOW = text("""
     INSERT INTO svm.delivery AS d (slice, hook, about, body)

@@ -245,9 +245,7 @@ def _end_if_empty(counters: OperationCounters) -> None:
 
 
 def _ended(counters: OperationCounters) -> Ended:
-    return Ended(
-        **{name: getattr(counters, name) for name in Ended.__dataclass_fields__},
-    )
+    return Ended(**{name: getattr(counters, name) for name in Ended.__dataclass_fields__})
 
 
 def _new_step(step: NewStep, counters: OperationCounters) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -19,23 +20,25 @@ from rpc.webhooks import Message, Sender
 from tasks.context import transaction, worker_context
 from trust.errors import Refusal
 
+GOING_ON = 30  # seconds in which one look begins more webhooks; those that hang take half of it
+
 log = logging.getLogger(__name__)
 
 
 @shared_task(name="deliver")
 def deliver() -> None:
     """One look. A server that is away loses nothing: what it does not take is tried again, later and later."""
-    if worker_context().policy.smtp_url:
+    end, context = time.monotonic() + GOING_ON, worker_context()
+    if context.policy.smtp_url:
         _letters(transaction(take, letters=True))
-    told = transaction(take, letters=False)
-    if told:
-        worker_context().run(_hooks(told))
+    while time.monotonic() < end and (told := transaction(take, letters=False)):
+        context.run(_hooks(told))
 
 
 def _letters(due: Sequence[Delivery]) -> None:
-    policy = worker_context().policy
     if not due:
         return
+    policy = worker_context().policy
     for one, fate, reason in hand_over(policy.smtp_url, [(one, partial(letter, one)) for one in due]):
         # What is refused for one letter alone does not keep the others from going out.
         _record(one, fate, reason)

@@ -22,7 +22,7 @@ from lifecycle.operations import LETTER, OperationRequest, Started, Verb
 from models.states import SliceState
 from rpc.problems import STATUS
 from rpc.server import application, open_route
-from svm.service import pages
+from svm.service import linkpage
 from svm.service.context import Service
 from trust.actions import Action
 from trust.documents import verify_delegation
@@ -53,9 +53,9 @@ def create_pages(service: Service) -> FastAPI:
             link = _read(service, word)
             offer = _known(connection, link)
             if offer.used_at is not None:
-                return _page(pages.used(offer, _operation(connection, offer.operation)))
-            _require_good(offer, link)
-        return _page(pages.asks(offer))
+                return _page(linkpage.used(offer, _operation(connection, offer.operation)))
+            _permit(offer, link)
+        return _page(linkpage.asks(offer))
 
     @app.post(PATH + "{word}")
     @open_route
@@ -65,7 +65,7 @@ def create_pages(service: Service) -> FastAPI:
             started = _begin(connection, service, link)
         log.info("operation asked for by a link", extra={"operation": str(started.operation), "slice": started.slice})
         after.add_task(service.publish, started.publish)
-        return RedirectResponse(word, 303, headers=pages.HEADERS)
+        return RedirectResponse(word, 303, headers=linkpage.HEADERS)
 
     return app
 
@@ -75,14 +75,12 @@ def _begin(connection: Connection, service: Service, link: Link) -> Started:
     service.store.require_fresh(Action.RENEW)
     first, offer = links.use(connection, link), _known(connection, link)
     if not first:
-        raise OverError(pages.used_before(offer))
-    _require_good(offer, link)
+        raise OverError(linkpage.used_before(offer))
+    permit = _permit(offer, link)
     row = operations.lock_named(connection, offer.name)
     if row is None or row.id != link.slice:
-        raise OverError(pages.deleted(offer))
-    if offer.permit is None:
-        raise OverError(pages.no_permission(offer))
-    verify_delegation(offer.permit, store=service.store, audience=service.identity)
+        raise OverError(linkpage.deleted(offer))
+    verify_delegation(permit, store=service.store, audience=service.identity)
     wanted = OperationRequest(Verb.RENEWSLICE, offer.name, offer.owner, actor=LETTER)
     started = operations.start(connection, wanted)
     links.asked(connection, link, started.operation)
@@ -92,25 +90,26 @@ def _begin(connection: Connection, service: Service, link: Link) -> Started:
 def _read(service: Service, word: str) -> Link:
     link = Link.read(word, service.seal)
     if link is None:
-        raise Refusal(Code.NOT_FOUND, pages.UNKNOWN)
+        raise Refusal(Code.NOT_FOUND, linkpage.UNKNOWN)
     return link
 
 
 def _known(connection: Connection, link: Link) -> Offer:
     offer = links.look(connection, link)
     if offer is None:
-        raise OverError(pages.FORGOTTEN)
+        raise OverError(linkpage.FORGOTTEN)
     return offer
 
 
-def _require_good(offer: Offer, link: Link) -> None:
-    """Raises OverError for a slice that is gone, and for a link whose time is over."""
+def _permit(offer: Offer, link: Link) -> str:
+    """The owner's permission. Raises OverError without it, for a slice that is gone and for a link that is too late."""
     if offer.state is not SliceState.OPEN:
-        raise OverError(pages.deleted(offer))
+        raise OverError(linkpage.deleted(offer))
     if link.deadline <= offer.now:
-        raise OverError(pages.too_late(offer, link))
+        raise OverError(linkpage.too_late(offer, link))
     if offer.permit is None:
-        raise OverError(pages.no_permission(offer))
+        raise OverError(linkpage.no_permission(offer))
+    return offer.permit
 
 
 def _operation(connection: Connection, id: UUID | None) -> operations.Operation | None:
@@ -121,24 +120,24 @@ def _operation(connection: Connection, id: UUID | None) -> operations.Operation 
 
 
 def _page(body: str, status: int = 200) -> Response:
-    return HTMLResponse(body, status, headers=pages.HEADERS)
+    return HTMLResponse(body, status, headers=linkpage.HEADERS)
 
 
 def _on_over(_request: Request, error: Exception) -> Response:
-    return _page(pages.line(str(error)), HTTPStatus.GONE)
+    return _page(linkpage.line(str(error)), HTTPStatus.GONE)
 
 
 def _on_refusal(_request: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)  # noqa: S101 - registered for this type only
-    return _page(pages.line(refusal.reason), STATUS[refusal.code])
+    return _page(linkpage.line(refusal.reason), STATUS[refusal.code])
 
 
 def _on_nothing(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
-    said = pages.UNKNOWN if error.status_code == HTTPStatus.NOT_FOUND else pages.NO_CALL
-    return _page(pages.line(said), error.status_code)
+    said = linkpage.UNKNOWN if error.status_code == HTTPStatus.NOT_FOUND else linkpage.NO_CALL
+    return _page(linkpage.line(said), error.status_code)
 
 
 def _on_no_database(_request: Request, error: Exception) -> Response:
     log.error("no database for a link: %s", error)
-    return _page(pages.line(pages.TROUBLE), HTTPStatus.SERVICE_UNAVAILABLE)
+    return _page(linkpage.line(linkpage.TROUBLE), HTTPStatus.SERVICE_UNAVAILABLE)

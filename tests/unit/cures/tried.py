@@ -27,7 +27,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "The same from the command line: <code>svm renewslice {}</code>",
         "To have it renew itself:  svm autorenew {} on",
     ),
-    _SVM + "test_links.py::test_after_the_deadline": (" longer: svm renewslice {}.",),
+    _SVM + "test_links.py::test_after_the_deadline": ("To renew them: svm renewslice {}.",),
     _SVM + "test_links.py::test_links_that_are_not_ours": (
         "or type svm renewslice with the slice's name",
         "svm slices shows your slices",
@@ -52,7 +52,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "its {}: svm createslice with the same file makes its VM anew",
         "holds no lease to renew: svm createslice FILE makes it anew",
         "nodes have ended: svm createslice FILE makes their VMs anew",
-        "None is left: svm createslice with the same file makes their VMs anew",
+        "No lease is left: svm createslice with the same file makes the VMs anew",
     ),
     _CURES + "test_newvms_before_newleases": ("it has no lease yet: svm newleases {} {}",),
     _CURES + "test_a_node_that_failed_for_a_while": (

@@ -65,9 +65,8 @@ def deleted(offer: Offer) -> str:
 def too_late(offer: Offer, link: Link) -> str:
     over = f"This link worked until {stamp(link.deadline)}, when the first lease of {offer.name} ended."
     if not offer.nodes:
-        return f"{over} None is left: svm createslice with the same file makes their VMs anew."
-    longer = f"{offer.nodes} others last" if offer.nodes > 1 else "One lasts"
-    return f"{over} {longer} longer: svm renewslice {offer.name}."
+        return f"{over} No lease is left: svm createslice with the same file makes the VMs anew."
+    return f"{over} Leases that last longer: {offer.nodes}. To renew them: svm renewslice {offer.name}."
 
 
 def no_permission(offer: Offer) -> str:
