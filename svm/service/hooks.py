@@ -15,6 +15,7 @@ from rpc.server import Guard
 from rpc.webhooks import MOST_URL, check_url
 from svm.service.authorization import require_pi
 from svm.service.context import Service
+from svm.service.reads import even_if_gone
 from trust.actions import Action
 from trust.errors import Code, Refusal
 from trust.identity import Role
@@ -49,7 +50,7 @@ def add_hooks(app: FastAPI, service: Service, guard: Guard) -> None:
     @app.get("/slices/{name}/hooks")
     def get_hooks(name: str, peer: Annotated[Peer, users]) -> dict[str, Any]:
         with service.engine.connect() as connection:
-            found = slices.find(connection, check_slice_name(name), peer.identity)
+            found = even_if_gone(connection, check_slice_name(name), peer.identity)
             return {"hooks": [_json(hook) for hook in hooks.listed(connection, found.id)]}
 
     @app.put("/slices/{name}/hooks")

@@ -177,8 +177,9 @@ def test_the_secret_is_sealed(typed: Typed, database: Engine) -> None:
     assert secret.strip().encode() not in bytes(sealed)
 
 
-def test_a_slice_that_is_gone_takes_none(typed: Typed) -> None:
+def test_a_slice_that_is_gone_takes_none_and_shows_what_its_hooks_were_told(typed: Typed) -> None:
     typed(0, "hook", "demo", "add", URL)
     typed(0, "deleteslice", "demo")
-    for words in (("add", URL), ("test", URL), ("list",)):
+    for words in (("add", URL), ("test", URL)):
         assert typed(1, "hook", "demo", *words)[1].startswith("svm: no slice demo")
+    assert "ended: waits" in typed(0, "hook", "demo", "list")[0]
