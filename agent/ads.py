@@ -102,7 +102,7 @@ WITH said AS MATERIALIZED (
         'frontdoor', json_build_object('address', address, 'port', frontdoor_port, 'host_key', host_key),
         'disk_free_mb', disk_free_mb, 'memory_mb', memory_mb, 'disk_mb', disk_mb, 'sliver_mb', sliver_mb,
         'most_processes', most_processes, 'disk_unpromised_mb', disk_unpromised_mb, 'images', images,
-        'quota', quota)) AS text), -1) AS said
+        'quota', quota, 'driver', driver)) AS text), -1) AS said
     FROM agent.ad WHERE expires_at > :now
 )
 SELECT string_agg(said || ',"expires_at":' || to_json(expires_at) || '}', ',' ORDER BY place),

@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 from agent.client import FrontDoor
 from nodemgr.advertise import Location
@@ -19,7 +20,7 @@ from nodemgr.orders import Heed
 from nodemgr.periodic import look_after
 from nodemgr.reclaim import listening
 from nodemgr.settings import Settings
-from nodemgr.slivers.drivers.choice import open_driver
+from nodemgr.slivers.drivers.choice import open_driver, take_ids
 from nodemgr.slivers.drivers.driver import Driver, Likeness
 from nodemgr.slivers.drivers.simulated import SimulatedDriver, simulated_host_key
 from nodemgr.stops import heed_stops
@@ -47,6 +48,7 @@ def run(settings: Settings) -> None:
     """The same, with these settings."""
     # Slivers' folders and sessions get the usual modes, whatever the shell that started this had; secrets name theirs.
     os.umask(0o022)
+    take_ids(settings.sliver_driver, _slivers(settings))
     with (
         joined(settings, Role.NODE, settings.name, [settings.node_address]) as member,
         closing(Store(settings.state_dir / "node.db", member.identity, settings.disk_reserve_mb << 20)) as store,
@@ -67,8 +69,12 @@ def run(settings: Settings) -> None:
         asyncio.run(_run(settings, member, node))
 
 
+def _slivers(settings: Settings) -> Path:
+    return settings.state_dir / "slivers"
+
+
 def _driver(settings: Settings) -> Driver:
-    folder = settings.state_dir / "slivers"
+    folder = _slivers(settings)
     if settings.sliver_driver == "simulated":
         return SimulatedDriver(folder)
     return open_driver(settings.sliver_driver, folder)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nodemgr.slivers.drivers.driver import Driver, Image
+from nodemgr.slivers.limits import hostranges
 from trust.errors import Code, Refusal
 from trust.needs import DIGEST, IMAGE, Needs
 
@@ -62,10 +63,20 @@ def kept(folder: Path) -> list[Kept]:
 
 def _images(folder: Path) -> Mapping[str, Image]:
     try:
-        return {each.name: Image(each.name, each.digest, folder / each.name / ROOT) for each in kept(folder)}
+        found = [Image(each.name, each.digest, folder / each.name / ROOT) for each in kept(folder)]
+        return {each.name: each for each in found if _is_theirs(each)}
     except OSError as error:
         log.warning("there are no images for this node: %s cannot be read (%s)", folder, error.strerror)
         return NO_IMAGES
+
+
+def _is_theirs(image: Image) -> bool:
+    """Whether it belongs to slivers' root, where nothing shifts the ids of its files."""
+    first = hostranges.shared()
+    if first is None or image.root.stat().st_uid == first:
+        return True
+    log.warning("the image %s is not of this user's subordinate ids: remove it, and add it again", image.name)
+    return False
 
 
 def _read(folder: Path) -> Kept | None:

@@ -1,12 +1,15 @@
 """`dslice doctor`: what this machine lacks, and what is wrong with the testbed that runs on it."""
 
+import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+from nodemgr.slivers.process import ownids
 from svm.checks import Check
 from testbed import control, leftovers
 from testbed.daemons import real_nodes, simulated_nodes, url
@@ -16,7 +19,8 @@ from trust.errors import Refusal
 
 # What each program is for, and the Debian package that has it.
 PROGRAMS = (
-    ("bwrap", "slivers (without it they are made with unshare)", "bubblewrap"),
+    ("bwrap", "slivers without root inside (else unshare makes them)", "bubblewrap"),
+    ("newuidmap", "root inside slivers where the node manager is not root", "uidmap"),
     ("unshare", "slivers, and PostgreSQL as root", "util-linux"),
     ("nsenter", "logging in to slivers", "util-linux"),
     ("setpriv", "logging in to slivers", "util-linux"),
@@ -24,7 +28,7 @@ PROGRAMS = (
     ("scp", "copying files to nodes", "openssh-client"),
     ("ssh-keygen", "making SSH keys", "openssh-client"),
 )
-OPTIONAL = ("bwrap",)
+OPTIONAL = ("bwrap", "newuidmap")
 NAMED = 20  # nodes that are missing, in one line
 MOST_SKEW = 5  # seconds between two clocks
 CERTIFICATE_LEFT = timedelta(hours=1)
@@ -32,7 +36,7 @@ CERTIFICATE_LEFT = timedelta(hours=1)
 
 def examine(home: Home) -> list[Check]:
     """Programs and the kernel first, then the testbed in `home` if there is one."""
-    checks = [*_programs(), _namespaces()]
+    checks = [*_programs(), _namespaces(), _root_inside()]
     if not (home.directory / "plan.json").exists():
         return [*checks, Check(True, f"no testbed in {home.directory}")]
     checks += _certificates(home)
@@ -63,6 +67,17 @@ def _namespaces() -> Check:
     why = tried.stderr.strip().splitlines()[-1:] or ["refused"]
     advice = f"{why[0]}; allow them (sysctl kernel.unprivileged_userns_clone=1), or use --sliver simulated"
     return Check(False, what, advice)
+
+
+def _root_inside() -> Check:
+    """What slivers have here (docs/slivers.md, "Drivers")."""
+    if os.geteuid() == 0:
+        return Check(True, "root inside slivers: they may have ids of their own")
+    try:
+        ownids.available()
+    except Refusal as refusal:
+        return Check(True, "no root inside slivers", refusal.reason)
+    return Check(True, "root inside slivers, by this user's subordinate ids")
 
 
 def _certificates(home: Home) -> Iterator[Check]:
@@ -168,6 +183,9 @@ def on_offer(home: Home, plan: Plan) -> Iterator[Check]:
         return
     nodes = [row for row in rows if row.get("type") == "row"]
     yield _missing(plan, {str(row["address"]) for row in nodes}, asked.stderr.strip()[-200:])
+    kinds = Counter((row.get("driver"), row.get("quota")) for row in nodes if not row.get("simulated"))
+    for (driver, quota), number in sorted(kinds.items(), key=str):
+        yield Check(True, f"slivers of {number} nodes: {driver}, their disks {quota}")
     full = [str(row["address"]) for row in nodes if row.get("disk_free_mb") == 0]
     yield Check(not full, "no node's disk is full", f"{', '.join(full)}: delete files there" if full else "")
 

@@ -1,7 +1,9 @@
 """`dslice image …`: root file systems that the slivers of this machine's nodes may begin as (docs/images.md)."""
 
+import os
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from admin.images.sources import entries
 from admin.images.store import Added, Store
 from admin.plc.context import Group, json_option, row
 from nodemgr.images import Kept
+from nodemgr.slivers.process import ownids
 from rpc.settings import DaemonSettings
 from trust.errors import Code, Refusal
 
@@ -47,6 +50,7 @@ def add(name: str, source: Path) -> None:
     SOURCE is a tar (plain, gzip, bzip2 or xz) or a folder.
     """
     store = _store()
+    _take_ids()
     _say(store.add(name, lambda: entries(source, store.folder), datetime.now(UTC)))
 
 
@@ -68,6 +72,7 @@ def build(name: str, suite: str) -> None:
         tar = Path(scratch, "root.tar")
         if subprocess.run([program, *command(suite, tar)], check=False).returncode:
             raise Refusal(Code.BAD_INPUT, f"mmdebstrap could not make {suite}; what it says above tells why")
+        _take_ids()
         _say(store.add(name, lambda: entries(tar, store.folder), datetime.now(UTC)))
 
 
@@ -87,7 +92,9 @@ def remove(name: str) -> None:
 
     Refused while a node of this machine has a lease or a sliver of it.
     """
-    _store().remove(name)
+    store = _store()
+    _take_ids()
+    store.remove(name)
 
 
 def _store() -> Store:
@@ -97,9 +104,16 @@ def _store() -> Store:
     return Store(Path(folder))
 
 
+def _take_ids() -> None:
+    """Who is not root gives an image's files to the subordinate ids that its slivers have, if there are any."""
+    if os.geteuid() != 0:
+        with suppress(Refusal):
+            ownids.enter()
+
+
 def _say(added: Added) -> None:
     if added.left_out:
-        click.echo(f"{added.left_out} devices were left out: root alone can make them.", err=True)
+        click.echo(f"{added.left_out} devices were left out: the machine's root alone can make them.", err=True)
     click.echo(_line(added.image))
 
 

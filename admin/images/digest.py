@@ -25,16 +25,17 @@ class Tree:
     files: int
 
 
-def digest_of(root: Path, *, owner: int | None = None) -> Tree:
+def digest_of(root: Path, *, first: int = 0, owner: int | None = None) -> Tree:
     """Of the tree at `root`, the root folder itself included.
 
     Args:
+        first: the user and group that count as root's; the others are the numbers after it.
         owner: a user whose files count as root's: who is not root cannot give files to anybody else.
     """
     whole, seen, files = hashlib.sha256(), _Contents(), 0
     for path, found in _walk(os.fsencode(root)):
         name = os.path.relpath(path, os.fsencode(root))
-        ids = (0, 0) if found.st_uid == owner else (found.st_uid, found.st_gid)
+        ids = (0, 0) if found.st_uid == owner else (found.st_uid - first, found.st_gid - first)
         fields = [_kind(found), name, b"%o" % stat.S_IMODE(found.st_mode), b"%d" % ids[0], b"%d" % ids[1]]
         for each in (*fields, seen.of(path, found)):
             whole.update(each + b"\0")

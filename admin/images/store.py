@@ -15,6 +15,7 @@ from admin.images.digest import digest_of
 from admin.images.sources import Entry
 from admin.images.tree import Tree
 from nodemgr.images import ABOUT, ROOT, Kept, kept, users
+from nodemgr.slivers.limits import hostranges
 from rpc.files import sync_folder, write_file
 from trust.errors import Code, Refusal
 from trust.needs import IMAGE
@@ -114,18 +115,19 @@ class Store:
 
 def _write(fresh: Path, name: str, entries: Iterable[Entry], now: datetime) -> Added:
     """An image's folder, on disk. Refusal(DISK_FULL) when it cannot be."""
-    root, as_root = fresh / ROOT, os.geteuid() == 0
+    root, first = fresh / ROOT, hostranges.shared()
+    as_root = os.geteuid() == 0
     try:
         root.mkdir(mode=0o755)
         root.chmod(0o755)  # whatever the umask
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            tree = Tree(descriptor, as_root=as_root)
+            tree = Tree(descriptor, first=(first or 0) if as_root else None, devices=as_root and first is None)
             tree.write(entries)
             _sync(descriptor)
         finally:
             os.close(descriptor)
-        found = digest_of(root, owner=None if as_root else os.geteuid())
+        found = digest_of(root, first=first or 0, owner=None if as_root else os.geteuid())
         about = Kept(name, found.digest, found.size, found.files, now.replace(microsecond=0))
         write_file(fresh / ABOUT, about.to_json().encode())
         sync_folder(fresh)

@@ -23,14 +23,16 @@ class Tree:
     """Written below the folder that `root` is a descriptor of.
 
     Args:
-        as_root: whether files get the ids that their source says, and devices are made; else they are the caller's,
-            and `left_out` counts devices.
+        first: the user and group that root's files are given to, and the others' to the numbers after it; None: all are
+            the caller's.
+        devices: whether they are made; `left_out` counts them else.
     """
 
-    def __init__(self, root: int, *, as_root: bool) -> None:
+    def __init__(self, root: int, *, first: int | None, devices: bool) -> None:
         self.left_out = 0
         self._root = root
-        self._as_root = as_root
+        self._first = first
+        self._devices = devices
         self._folders: dict[Parts, Entry] = {}
 
     def write(self, entries: Iterable[Entry]) -> None:
@@ -74,7 +76,7 @@ class Tree:
             case Kind.PIPE:
                 os.mkfifo(name, 0o600, dir_fd=folder)
                 self._finish_name(entry, folder, name)
-            case Kind.CHARACTERS | Kind.BLOCKS if self._as_root:
+            case Kind.CHARACTERS | Kind.BLOCKS if self._devices:
                 os.mknod(name, 0o600 | _DEVICES[entry.kind], os.makedev(*entry.device), dir_fd=folder)
                 self._finish_name(entry, folder, name)
             case _:
@@ -88,15 +90,16 @@ class Tree:
             self._finish(file.fileno(), entry)
 
     def _finish(self, descriptor: int, entry: Entry) -> None:
-        if self._as_root:
-            os.fchown(descriptor, entry.uid, entry.gid)
+        if self._first is not None:
+            os.fchown(descriptor, self._first + entry.uid, self._first + entry.gid)
         os.fchmod(descriptor, entry.mode)  # after its owner, which takes the setuid bit away
         os.utime(descriptor, (entry.mtime, entry.mtime))
 
     def _finish_name(self, entry: Entry, folder: int, name: str) -> None:
         """Of what must not be opened."""
-        if self._as_root:
-            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+        if self._first is not None:
+            ids = (self._first + entry.uid, self._first + entry.gid)
+            os.chown(name, *ids, dir_fd=folder, follow_symlinks=False)
         if entry.kind is not Kind.LINK:
             os.chmod(name, entry.mode, dir_fd=folder)
         os.utime(name, (entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)

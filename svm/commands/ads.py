@@ -11,7 +11,7 @@ from svm.output import rows
 from svm.session import connect
 from trust.errors import printable
 
-HEADS = ("NODE", "SITE", "PLACES", "MEMORY", "DISK", "QUOTA", "IMAGES")
+HEADS = ("NODE", "SITE", "PLACES", "MEMORY", "DISK", "QUOTA", "DRIVER", "IMAGES")
 
 
 @click.command()
@@ -38,7 +38,8 @@ def _long(ad: Mapping[str, Any]) -> tuple[str, ...]:
     places, memory = f"{ad['slots_free']} of {ad['slots']}", _mib(ad["memory_free_mb"], ad.get("memory_mb"))
     disk = _mib(free if unpromised is None else unpromised, ad.get("disk_mb"))
     site, quota = printable(str(ad["site"]), 64), printable(str(ad.get("quota") or "-"), 16)
-    return address, site, places, memory, disk, quota, images or "-"
+    driver = printable(str(ad.get("driver") or "-"), 16)
+    return address, site, places, memory, disk, quota, driver, images or "-"
 
 
 def _mib(free: int | None, of: int | None) -> str:

@@ -11,11 +11,30 @@ from nodemgr.slivers.drivers.bubblewrap import BubblewrapDriver
 from nodemgr.slivers.drivers.driver import Driver
 from nodemgr.slivers.drivers.machine import MachineDriver
 from nodemgr.slivers.drivers.unshare import UnshareDriver
+from nodemgr.slivers.inside.folder import first_pids
+from nodemgr.slivers.process import ownids
 from nodemgr.slivers.process.spawn import HELPER_ENVIRONMENT
 from trust.errors import Code, Refusal
 
 log = logging.getLogger(__name__)
 _DRIVERS = {driver.name: driver for driver in (MachineDriver, BubblewrapDriver, UnshareDriver)}
+
+
+def take_ids(name: str, directory: Path) -> None:
+    """Have this process become root of its user's subordinate ids where that driver can use them and it is not root; on
+    the main thread, before there are others. `directory` as `open_driver` has it.
+
+    Raises:
+        Refusal: INTERNAL when `machine` was asked for by its name, and there are none.
+    """
+    if name not in ("auto", "machine") or os.geteuid() == 0:
+        return
+    try:
+        ownids.enter(first_pids(directory))
+    except Refusal as refusal:
+        if name != "auto":
+            raise
+        log.warning("slivers have no root of their own here: %s", refusal.reason)
 
 
 def open_driver(name: str, directory: Path) -> Driver:

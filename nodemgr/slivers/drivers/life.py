@@ -27,7 +27,7 @@ from nodemgr.slivers.inside import etc, folder
 from nodemgr.slivers.inside.folder import Record, SliverFolder
 from nodemgr.slivers.inside.keyring import leave_session_keyring
 from nodemgr.slivers.inside.view import Entry, Folders, entries
-from nodemgr.slivers.limits import hostuids, ports
+from nodemgr.slivers.limits import hostranges, hostuids, ports
 from nodemgr.slivers.process.hangup import HANGUP_SECONDS, finish, hang_up
 from nodemgr.slivers.process.processes import Process, members, namespace
 from nodemgr.slivers.process.session import Door, KeeperSession, enter
@@ -157,9 +157,10 @@ class LocalDriver(Furnisher):
         return await asyncio.to_thread(self._end_holders, port)
 
     def write_host_files(self, known_hosts: str, ssh_config: str, hosts: str) -> None:
-        replace_file(self._ssh / "hosts", hosts.encode(), 0o644)
-        replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644)
-        replace_file(self._ssh / "ssh_config", etc.ssh_config(ssh_config).encode(), 0o644)
+        owner = hostranges.shared()  # ssh(1) reads no configuration of anybody but its user and root
+        replace_file(self._ssh / "hosts", hosts.encode(), 0o644, owner)
+        replace_file(self._ssh / "ssh_known_hosts", known_hosts.encode(), 0o644, owner)
+        replace_file(self._ssh / "ssh_config", etc.ssh_config(ssh_config).encode(), 0o644, owner)
 
     def enter(
         self,

@@ -28,7 +28,7 @@ from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings
 from nodemgr.slivers.limits.disk import IMAGE, Disks, mount_command
 from nodemgr.slivers.process import mounts
 from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program
-from nodemgr.slivers.process.processes import Process
+from nodemgr.slivers.process.processes import Process, namespace
 from nodemgr.slivers.process.session import AT_HOME, NamespaceDoor, Terminal
 from nodemgr.slivers.process.spawn import run_helper
 from nodemgr.slivers.process.userids import user_namespace
@@ -51,7 +51,7 @@ class MachineDriver(KeeperDriver):
     tools = ("unshare", "nsenter", "setpriv", "prlimit", "setsid", "mount", "hostname", "chroot", "env", "cat")
 
     def __init__(self, directory: Path) -> None:
-        self._ranges = hostranges.available(directory)
+        self._ranges, self._shared = hostranges.available(directory), hostranges.shared()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._base = base.prepare()
@@ -61,6 +61,8 @@ class MachineDriver(KeeperDriver):
         # Whatever root makes of the programs with which a session gives up its rights: no mount, no namespace.
         self._session_filter = seccomp.available(mounts=False)
         super().__init__(directory)
+        if self._shared:
+            self._end_out_of_reach()
 
     @property
     def quota(self) -> str:  # type: ignore[override]
@@ -78,6 +80,17 @@ class MachineDriver(KeeperDriver):
     def host_uids(self) -> Iterable[int]:
         return self._ranges
 
+    def give_uid(self) -> int | None:
+        return self._shared or super().give_uid()
+
+    def _end_out_of_reach(self) -> None:
+        """Slivers of the same user's that were made without its subordinate ids cannot be entered with them: they end
+        here, and are started again like any other that does not run when its node starts."""
+        for slice, keeper in self._recorded().items():
+            if namespace(keeper.pid, "user") is None:
+                log.warning("the sliver of %s was made without subordinate ids and is started anew", slice)
+                keeper.kill()
+
     def furnish(self, sliver: SliverFolder, names: etc.Names) -> None:
         if not hostranges.is_ours(sliver.owner()):
             super().furnish(sliver, names)
@@ -90,7 +103,8 @@ class MachineDriver(KeeperDriver):
     def write_key(
         self, sliver: SliverFolder, private: str, public: str, host_uid: int | None, *, durable: bool = True
     ) -> list[Path]:
-        owner = machine.USER if hostranges.is_ours(host_uid) else host_uid  # shifted, as all that is shown of ours
+        shift = self._shared or 0  # else it is shifted as all that is shown of ours
+        owner = machine.USER + shift if hostranges.is_ours(host_uid) else host_uid
         return super().write_key(sliver, private, public, owner, durable=durable)
 
     def make_home(self, sliver: SliverFolder, record: Record) -> None:
@@ -157,7 +171,7 @@ class MachineDriver(KeeperDriver):
         name, first = sliver.path.name, sliver.owner()
         if first is None:
             raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; delete it")
-        etc.write_first_process(sliver.etc, None, machine.first_process(Path(image) if image else None))
+        etc.write_first_process(sliver.etc, self._shared, machine.first_process(Path(image) if image else None))
         join, shown = self._bounded(name, limits, ())
 
         def started(host: int) -> T:
@@ -166,7 +180,7 @@ class MachineDriver(KeeperDriver):
                 parts = self._parts(sliver, image, self._mounted_volume(sliver), shown, first)
                 script = machine.script(*words, fresh=parts.fresh)
                 parts.make()
-                with built(parts, users, host) as finish:
+                with built(parts, None if self._shared else users, host) as finish:
                     if self._filter:
                         seccomp.load(self._filter)  # of this thread alone, which ends with this
                     return start([*join, *as_host_user(first), *enter, *script], self.mark + name, b"", finish)
@@ -214,7 +228,7 @@ class MachineDriver(KeeperDriver):
             parts = Parts(self._base, trial.path, binds, first)
             parts.make()
             with user_namespace(parts.first, SPARE_PROCESSES) as (_, users):
-                mounts.apart(lambda host: _mounted_once(parts, users, host))
+                mounts.apart(lambda host: _mounted_once(parts, None if self._shared else users, host))
         finally:
             shutil.rmtree(trial.path, ignore_errors=True)
 
@@ -238,6 +252,6 @@ class MachineDoor(NamespaceDoor):
         return [*self.entry(terminal), *login, *self.limits, *AT_HOME, *argv]
 
 
-def _mounted_once(parts: Parts, users: int, host: int) -> None:
+def _mounted_once(parts: Parts, users: int | None, host: int) -> None:
     with built(parts, users, host):
         pass

@@ -295,6 +295,7 @@ def _connect(url: str) -> docker.DockerClient:
 
     with _refusing(f"podman does not answer at {url} (start podman.socket, or set DSLICE_PODMAN_URL)"):
         client = docker.DockerClient(base_url=url)
+        client.api.headers["Connection"] = "close"  # else the package keeps one for each of 25 paths
         about = client.api.get(f"http+docker://localhost{_API}/info").json()
     runtime = about["host"]["ociRuntime"]["name"]
     if runtime != "runc":

@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -26,6 +27,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodemgr.slivers.inside import lent
+from nodemgr.slivers.limits import hostranges
+from nodemgr.slivers.process import ownids
 from rpc.files import replace_file
 
 log = logging.getLogger(__name__)
@@ -93,11 +97,16 @@ _PROFILE = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\ne
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A folder of the node's that slivers see at `target`, each with its own changes, which are kept as `name`."""
+    """A folder of the node's that slivers see at `target`, each with its own changes, which are kept as `name`.
+
+    Args:
+        beneath: a folder whose files are seen where `source` has none; in slivers they are nobody's.
+    """
 
     name: str
     source: Path
     target: str
+    beneath: Path | None = None
 
 
 def image_layers(root: Path) -> list[Layer]:
@@ -105,25 +114,43 @@ def image_layers(root: Path) -> list[Layer]:
     return [Layer("root", root, "")]
 
 
-def prepare(bases: Path = BASES) -> list[Layer]:
+def prepare(bases: Path | None = None) -> list[Layer]:
     """What slivers without an image stand on, made now unless it is there; lowest in the tree first.
 
     OSError: the disk is full, or a file of /etc cannot be read.
     """
+    bases, shared = bases or _place(), hostranges.shared()
+    own = [path for name in _TOP if (path := Path("/", name)).is_dir() and not path.is_symlink()] + [Path("/usr")]
     bases.mkdir(mode=0o700, parents=True, exist_ok=True)
     skeleton = bases / _fingerprint()
     if not skeleton.is_dir():
         fresh = bases / f"new-{uuid.uuid4().hex}"
         try:
             _build(fresh)
+            if shared is not None:
+                lent.complete(fresh, own, _DPKG, shared)
             with contextlib.suppress(FileExistsError):  # another node manager was faster
                 fresh.rename(skeleton)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     _remove_unused(bases, skeleton)
-    own = [path for name in _TOP if (path := Path("/", name)).is_dir() and not path.is_symlink()]
-    own += [Path("/usr"), *([_DPKG] if _DPKG.is_dir() else [])]
-    return [Layer("root", skeleton, ""), *(Layer("-".join(path.parts[1:]), path, str(path)[1:]) for path in own)]
+    own += [_DPKG] if shared is None and _DPKG.is_dir() else []
+    return [Layer("root", skeleton, ""), *(_layer(path, None if shared is None else skeleton) for path in own)]
+
+
+def _layer(path: Path, skeleton: Path | None) -> Layer:
+    name, target = "-".join(path.parts[1:]), str(path)[1:]
+    return Layer(name, path, target) if skeleton is None else Layer(name, skeleton / target, target, beneath=path)
+
+
+def _place() -> Path:
+    """Of a node manager that is not root, below its user's home, whatever `HOME` says."""
+    user = ownids.outside()
+    if user is None:
+        return BASES
+    with contextlib.suppress(KeyError):
+        return Path(pwd.getpwuid(user).pw_dir, ".local/share/dslice/bases")
+    return Path.home() / ".local/share/dslice/bases"
 
 
 def use(layers: Sequence[Layer]) -> None:

@@ -43,6 +43,14 @@ _RSYNC = """\
 #!/bin/sh
 exec /usr/bin/rsync --no-super "$@"
 """
+# For the programs that whoever expects a machine types.
+_NO_ROOT = """\
+#!/bin/sh
+echo "${0##*/}: slivers of this node have no root inside and no packages of their own; those of nodes with the driver" \
+    "machine do: svm getads --long" >&2
+exit 1
+"""
+_NEED_ROOT = ("sudo", "apt", "apt-get")
 
 # What every hosts(5) begins with.
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -125,6 +133,8 @@ def write_etc(folder: Path, names: Names) -> None:
     put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
     put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
     put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
+    for name in _NEED_ROOT:
+        put(folder / "slice/bin" / name, _NO_ROOT.encode(), 0o755)
     for name in _COPIED:
         if os.path.isfile(f"/etc/{name}"):
             put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)

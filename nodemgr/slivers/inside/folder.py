@@ -23,7 +23,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +207,15 @@ class SliverFolder:
 
 def _owner_name(host_uid: int | None) -> str:
     return "own" if host_uid is None else str(host_uid)
+
+
+def first_pids(directory: Path) -> Iterator[int]:
+    """Those of the slivers in there that run."""
+    for path in directory.glob("[a-z]*"):
+        with suppress(Refusal):
+            keeper = SliverFolder.called(path).keeper()
+            if keeper is not None and keeper.alive:
+                yield keeper.pid
 
 
 def sweep(directory: Path) -> None:

@@ -92,8 +92,11 @@ class Parts:
 
 
 @contextmanager
-def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[int], None]]:
+def built(parts: Parts, user_namespace: int | None, host: int) -> Iterator[Callable[[int], None]]:
     """Mount it all and make it this thread's root (`mounts.take_root`); within `mounts.apart`, whose `host` it is.
+
+    By whose map the files' owners are shifted, is `user_namespace`; None where only the host's root could do that, and
+    what slivers stand on is their root's own.
 
     What it gives mounts what needs a pid namespace, and takes the pid of the first process there. When the block ends
     well the root file system counts as made: it is the sliver's from then on, who may do with it what it likes.
@@ -112,31 +115,41 @@ def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[in
         for bind in parts.shown:
             shifted = user_namespace if bind.target.startswith("/etc/") else None
             found[bind.target[1:]] = mounts.tree(bind.source, RDONLY | NOSUID | NODEV, shifted)
+        if user_namespace is None:  # nobody else makes devices that can be opened
+            found |= {f"dev/{name}": mounts.tree(Path("/dev", name), NOSUID | NOEXEC) for name in _DEVICES}
         trees = {target: opened.enter_context(each) for target, each in found.items()}
         root, *others = [opened.enter_context(_overlay(parts, layer, stage, user_namespace)) for layer in parts.layers]
         for layer, other in zip(parts.layers[1:], others, strict=True):
             _attach(other, root, layer.target)
+        if user_namespace is None:  # nobody but the host's root may mount a /proc where there is none in sight
+            with mounts.tree(Path("/proc"), 0, below=True) as shown:
+                _attach(shown, root, "proc")
         mounts.take_root(root, host)
-        _mount_devices(root, parts.first)
+        _mount_devices(root, parts.first, made=user_namespace is not None)
         _mount_tmpfs(root, "sys", NOSUID | NODEV | NOEXEC, "mode=755,size=16k")
         late = {target: trees.pop(target) for target in list(trees) if target.startswith("proc/")}
         for target, each in trees.items():
             if target.startswith("sys/"):
                 _make_in_sys(root, target.removeprefix("sys/"))
             _attach(each, root, target)
-        yield lambda first: _mount_proc(root, first, late)
+        yield lambda first: _mount_proc(root, first, late, hosts=user_namespace is None)
         os.close(os.open(_SEEDED, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=changes))
 
 
-def _mount_proc(root: int, first: int, late: Mapping[str, int]) -> None:
+def _mount_proc(root: int, first: int, late: Mapping[str, int], *, hosts: bool) -> None:
     """The /proc of the pid namespace of a first process, by a process that is there for that only. Its switches can be
-    read only."""
+    read only. `hosts`: the host's is there, and goes."""
     with mounts.within(root, "proc") as folder:
         if os.path.islink("proc") or not os.path.samestat(os.stat("proc"), os.fstat(folder)):
             raise _without("proc")
     inside = [program("nsenter"), "--preserve-credentials", "-p", "-t", str(first), "--"]
     command = [*inside, program("mount"), "-n", "-c", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "proc"]
     run_helper(command, "the sliver has no /proc")
+    if hosts:
+        with mounts.tree(Path("proc"), NOSUID | NODEV | NOEXEC) as own:
+            for _ in range(2):
+                mounts.take_away(root, "proc")
+            _attach(own, root, "proc")
     with mounts.tree(Path("proc/sys"), RDONLY | NOSUID | NODEV | NOEXEC) as switches:
         for target, each in ({"proc/sys": switches} | dict(late)).items():
             _attach(each, root, target)
@@ -155,22 +168,28 @@ def _without(target: str) -> Refusal:
 
 
 @contextmanager
-def _overlay(parts: Parts, layer: Layer, stage: str, user_namespace: int) -> Iterator[int]:
+def _overlay(parts: Parts, layer: Layer, stage: str, user_namespace: int | None) -> Iterator[int]:
     """An overlay over `layer`, mounted below `stage`. By relative paths: its options can be read inside
     (/proc/self/mountinfo)."""
-    lower, place = f"{stage}/{layer.name}.base", f"{stage}/{layer.name}"
-    os.mkdir(lower)
+    place, below = f"{stage}/{layer.name}", []
     os.mkdir(place)
-    with mounts.tree(layer.source, RDONLY, user_namespace) as found, mounts.folder(lower) as there:
-        mounts.attach(found, there)
+    for kind, source in (("base", layer.source), ("beneath", layer.beneath)):
+        if source is not None:
+            below.append(f"{place}.{kind}")
+            os.mkdir(below[-1])
+            shown = mounts.tree(source, RDONLY, user_namespace, below=user_namespace is None)
+            with shown as found, mounts.folder(below[-1]) as there:
+                mounts.attach(found, there)
     os.chdir(parts.volume / "root" / layer.name)
-    mounts.mount("root", place, "overlay", NODEV, f"lowerdir={lower},upperdir=upper,workdir=work,redirect_dir=on")
+    kept = "userxattr" if user_namespace is None else "redirect_dir=on"
+    mounts.mount("root", place, "overlay", NODEV, f"lowerdir={':'.join(below)},upperdir=upper,workdir=work,{kept}")
     with mounts.folder(place) as found:
         yield found
 
 
-def _mount_devices(root: int, first: int) -> None:
-    """/dev with what every program may use, /run and /dev/shm. In memory, and the sliver's root's."""
+def _mount_devices(root: int, first: int, *, made: bool) -> None:
+    """/dev with what every program may use, /run and /dev/shm. In memory, and the sliver's root's; the devices are the
+    host's own, and mounted later, unless they can be `made`."""
     owner = f"uid={first},gid={first}"
     _mount_tmpfs(root, "run", NOSUID | NODEV, f"mode=755,size={RUN_BYTES},{owner}")
     with mounts.within(root, "run") as folder:
@@ -178,7 +197,10 @@ def _mount_devices(root: int, first: int) -> None:
     _mount_tmpfs(root, "dev", NOSUID | NOEXEC, f"mode=755,size={_DEV_BYTES},nr_inodes=4096,{owner}")
     with mounts.within(root, "dev") as folder:
         for name, (major, minor) in _DEVICES.items():
-            mounts.device(folder, name, major, minor, first)
+            if made:
+                mounts.device(folder, name, major, minor, first)
+            else:
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder))
         for name, target in _DEVICE_LINKS.items():
             os.symlink(target, name, dir_fd=folder)
         for name in ("pts", "shm"):

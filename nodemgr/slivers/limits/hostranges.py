@@ -3,37 +3,52 @@ of them is anybody's else.
 
 A node manager claims blocks of such ranges as it needs them, for the whole machine: by links in `REGISTRY`, each to the
 folder of the node manager that has it, so that two testbeds of root never give the same; a claim ends with its folder.
+
+A node manager that is root by its subordinate ids alone (`ownids`) has one range, which all of its slivers share.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodemgr.slivers.limits.hostuids import mapped
+from nodemgr.slivers.process import ownids
 from rpc.files import sync_folder
 from trust.errors import Code, Refusal
 
-IDS = 1 << 16
+IDS = ownids.IDS
 REGISTRY = Path("/var/lib/dslice/host-ids")
 # For containers (systemd's list of ids); above what people and useradd's subordinate ids take on most machines.
 _ALL = range(0x00080000, 0x6FFF0000, IDS)
 _BLOCK = 16  # ranges
 _BLOCKS = len(_ALL) // _BLOCK
+_SHARED = range(1, 1 + IDS, IDS)
+
+
+def _given() -> range:
+    """Those that may be given here."""
+    return _ALL if ownids.outside() is None else _SHARED
 
 
 def root_of(uid: int) -> int:
     """The host user of the sliver's root, given that of any of its users; another host user is left alone."""
-    return uid - uid % IDS if is_ours(uid) else uid
+    return uid - (uid - _given().start) % IDS if is_ours(uid) else uid
 
 
 def is_ours(uid: int | None) -> bool:
     """Whether a host user is of such a range."""
-    return uid is not None and _ALL.start <= uid < _ALL.stop
+    return uid is not None and _given().start <= uid < _given().stop
+
+
+def shared() -> int | None:
+    """The root of all slivers, where they have one range together."""
+    return None if ownids.outside() is None else _SHARED.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +67,16 @@ class HostRanges:
             place += 1
 
 
-def available(directory: Path, registry: Path = REGISTRY) -> HostRanges:
-    """Those of this node manager.
+def available(directory: Path, registry: Path = REGISTRY) -> Iterable[int]:
+    """The first ids of those of this node manager.
 
     Raises:
         Refusal: INTERNAL when there can be none, and why.
     """
     if os.geteuid() != 0:
-        raise Refusal(Code.INTERNAL, "slivers with a root of their own need a node manager that runs as root")
+        raise Refusal(Code.INTERNAL, "slivers with a root of their own need root, or its user's subordinate ids")
+    if (first := shared()) is not None:
+        return itertools.repeat(first)
     if not mapped(Path("/proc/self/uid_map").read_text(encoding="ascii"), range(_ALL.start, _ALL.stop)):
         raise Refusal(
             Code.INTERNAL,

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from nodemgr.slivers.process import ownids
 from trust.errors import Code, Refusal
 
 # Unused by distributions (systemd's list of ids: 1879048192–2147483647); a container may not have it mapped.
@@ -38,7 +39,7 @@ def available(directory: Path) -> range | None:
     Raises:
         Refusal: INTERNAL when a sliver's root would be the host's own.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or ownids.outside() is not None:
         return None
     uid_map = Path("/proc/self/uid_map").read_text(encoding="ascii")
     for ids in (_PREFERRED, _FALLBACK):

@@ -74,7 +74,7 @@ def program(name: str) -> str:
     path = shutil.which(name, path=HELPER_ENVIRONMENT["PATH"])
     if path is None:
         raise Refusal(
-            Code.INTERNAL, f"this node has no {name}; install it (Debian: bubblewrap, util-linux) and try again"
+            Code.INTERNAL, f"this node has no {name}; install it (Debian: bubblewrap, uidmap, util-linux) and try again"
         )
     return path
 

@@ -29,7 +29,7 @@ _DETACH = 2
 # The same numbers on every machine.
 _OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
 _TREE_CLONE = 1
-_EMPTY_PATH = 0x1000
+_EMPTY_PATH, _RECURSIVE = 0x1000, 0x8000
 _FROM_AND_TO_DESCRIPTOR = 0x44  # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
 _AT_CWD = -100
 _IDMAP = 0x100000
@@ -67,18 +67,19 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str =
 
 
 @contextlib.contextmanager
-def tree(source: Path, flags: int, user_namespace: int | None = None) -> Iterator[int]:
+def tree(source: Path, flags: int, user_namespace: int | None = None, *, below: bool = False) -> Iterator[int]:
     """A mount of `source` that is nowhere yet.
 
     Args:
-        source: a folder; what is mounted below it is not seen.
+        source: a folder or a file.
+        below: whether what is mounted below it is seen, too; who is not the host's root may not take that away.
         flags: RDONLY, NOSUID, NODEV, NOEXEC.
         user_namespace: by whose map the files' owners are shifted.
 
     Raises:
         OSError: EINVAL where this kernel or file system cannot shift.
     """
-    flag = _TREE_CLONE | os.O_CLOEXEC
+    flag = _TREE_CLONE | os.O_CLOEXEC | (_RECURSIVE if below else 0)
     found = _check(_libc.syscall(_OPEN_TREE, _AT_CWD, os.fsencode(source), flag), source)
     try:
         shifted = 0 if user_namespace is None else _IDMAP
@@ -97,6 +98,12 @@ def tree(source: Path, flags: int, user_namespace: int | None = None) -> Iterato
 def attach(found: int, folder: int) -> None:
     """Mount what `tree` gave on a folder that is open."""
     _check(_libc.syscall(_MOVE_MOUNT, found, b"", folder, b"", _FROM_AND_TO_DESCRIPTOR), "move_mount")
+
+
+def take_away(root: int, path: str) -> None:
+    """Unmount what is mounted last at a place below `root`. OSError."""
+    with within(root, path) as found:
+        _check(_libc.umount2(os.fsencode(place(found)), _DETACH), path)
 
 
 @contextlib.contextmanager

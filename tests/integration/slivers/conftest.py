@@ -22,11 +22,12 @@ import pytest
 from nodemgr.slivers.drivers.choice import open_driver
 from nodemgr.slivers.drivers.driver import Driver, SliverSpec
 from nodemgr.slivers.drivers.podman import PodmanDriver
+from nodemgr.slivers.limits import hostranges
 from trust.errors import Refusal
 from trust.sshkeys import new_ssh_key_pair
 
 T = TypeVar("T")
-DRIVERS = ("machine", "bubblewrap", "unshare", "podman")
+DRIVERS = tuple(os.environ.get("DSLICE_TEST_DRIVERS", "machine bubblewrap unshare podman").split())
 
 
 def run_async(work: Coroutine[object, object, T]) -> T:
@@ -52,6 +53,11 @@ class Node:
     def uid(self) -> int:
         """The login's, inside."""
         return 1000 if self.has_root else 0
+
+    @property
+    def shares_host_users(self) -> bool:
+        """Whether its slivers' users are the same ones of the host: where the node manager is not the host's root."""
+        return os.geteuid() != 0 or hostranges.shared() is not None
 
     def home(self, slice: str) -> Path:
         """The login's home on this host."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -88,7 +89,7 @@ def test_a_sliver_whose_folder_is_gone_is_ended(node: Node) -> None:
 
 def test_a_host_user_is_not_given_twice(node: Node) -> None:
     node.make("ocean")
-    if (node.folder / "ocean/home").stat().st_uid == os.geteuid():
+    if node.shares_host_users:
         pytest.skip("this node has one host user for all its slivers")
     (node.folder / "ocean/sliver.json").write_bytes(b"")
     node.make("lake")
@@ -144,6 +145,7 @@ def descriptors_left(number: int) -> Iterator[None]:
 
 
 def opened() -> int:
+    gc.collect()  # what failed refers to itself in some libraries, and to its connection
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -176,7 +178,7 @@ def test_starting_leaks_no_descriptor_and_no_process_when_they_run_out(node: Nod
             except (OSError, Refusal):
                 failed += 1
         run_async(node.driver.stop("ocean"))
-        assert opened() == before
+        assert opened() <= before
     assert failed
     run_async(node.driver.create(spec))
     assert node.says("ocean", "cat ~/file") == "kept"

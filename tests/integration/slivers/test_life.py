@@ -199,6 +199,17 @@ def test_memory_is_limited(node: Node) -> None:
     assert node.says("ocean", "perl -e '$x = \"a\" x (20 << 20); print length $x'") == str(20 << 20)
 
 
+def test_where_there_is_no_root_sudo_says_so(node: Node) -> None:
+    node.make("ocean")
+    if node.has_root:
+        assert node.says("ocean", "sudo id -u") == "0"
+        return
+    for command in ("sudo", "apt-get"):
+        said = node.run("ocean", f"{command} install tree")
+        assert said.returncode == 1
+        assert f"{command}: slivers of this node have no root inside" in said.stderr
+
+
 def test_the_slice_key_and_host_files_are_seen_inside(node: Node) -> None:
     spec = node.make("ocean")
     hosts = f"{LOCALHOST}127.0.9.1\tocean-n-1\n127.0.9.2\tn2.site.example\n"

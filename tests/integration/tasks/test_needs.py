@@ -172,7 +172,7 @@ def test_as_it_is_typed(typist: Typist, lab: Lab) -> None:
     assert "each sliver has memory 2,000 MiB, cpu 200" in typist.svm("status", typist.name).out
     assert '"needs": {"memory_mb": 2000, "cpu": 200}' in typist.svm("--json", "status", typist.name).out
     said = typist.svm("getads", "--long").out
-    assert said.split("\n")[0].split() == ["NODE", "SITE", "PLACES", "MEMORY", "DISK", "QUOTA", "IMAGES"]
+    assert said.split("\n")[0].split() == ["NODE", "SITE", "PLACES", "MEMORY", "DISK", "QUOTA", "DRIVER", "IMAGES"]
     assert "of 16,384 MiB" in said
     assert "(simulated)" in said
 

@@ -107,7 +107,7 @@ def test_ids_and_devices_are_kept_for_root(store: Store, tmp_path: Path) -> None
 def test_who_is_not_root_gets_a_tree_of_its_own_and_no_devices(tmp_path: Path) -> None:
     tar = tar_of(tmp_path / "hello.tar", [*HELLO, ("./dev/null", "dev", 0o666)], uid=7)
     with opened(tmp_path / "root") as descriptor:
-        tree = Tree(descriptor, as_root=False)
+        tree = Tree(descriptor, first=None, devices=False)
         tree.write(entries(tar, tmp_path))
     assert tree.left_out == 1
     owners = {path.lstat().st_uid for path in (tmp_path / "root").rglob("*")}

@@ -134,6 +134,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "plc took too long to register the slice's name; try again",
         "is being created at this moment: try again",
     ),
+    _TASKS + "test_needs.py::test_as_it_is_typed": ("slivers of this node have no root inside",),
     _TASKS + "test_needs.py::test_asked_for_less_it_is_made": ("svm getads --long shows what there is",),
     _TASKS + "test_needs.py::test_a_slice_that_holds_nodes_keeps_its_needs": (
         "use that file to go on, or svm deleteslice {} first",
@@ -307,7 +308,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     # No command of ours helps here, but the same one after what the message says
     "tests/unit/svm/test_slicefile.py::test_not_xml": ("correct it and try again",),
     "tests/integration/slivers/test_life.py::test_a_dead_sliver_is_started_again_by_create": (
-        "bubblewrap, util-linux) and try again",
+        "bubblewrap, uidmap, util-linux) and try again",
     ),
 }
 
