@@ -36,7 +36,8 @@ def main() -> Sequence[Table]:
     with tempfile.TemporaryDirectory() as folder, testbed(folder, "--nodes", "1") as stage, ExitStack() as stack:
         servers = [prepared(stage, "sessions")]
         if Path(SSHD).exists():
-            servers.append(stack.enter_context(sshd(Path(folder))))
+            key = Path(servers[0][servers[0].index("-i") + 1])
+            servers.append(stack.enter_context(sshd(Path(folder), key)))
         rows = [row(name, measure, servers, ROUNDS) for name, measure in MEASURES.items()]
         rows += copied(Path(folder) / "files", servers)
     return [
@@ -113,9 +114,9 @@ MEASURES: dict[str, Callable[[list[str]], float]] = {
 
 
 @contextmanager
-def sshd(folder: Path) -> Iterator[list[str]]:
-    """A server of the machine's own; the command line that logs in to it."""
-    key, host_key, config = folder / "key", folder / "host_key", folder / "sshd_config"
+def sshd(folder: Path, key: Path) -> Iterator[list[str]]:
+    """A server of the machine's own that lets this key in; the command line that logs in to it."""
+    host_key, config = folder / "host_key", folder / "sshd_config"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)], check=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

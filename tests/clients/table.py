@@ -42,7 +42,7 @@ def _tried(client: Client) -> object:
 
 def table() -> str:
     """As Markdown: a line for each client, a column for each thing that people do."""
-    lines = ["", *DEEDS.values()], ["---", *(":---:" for _ in DEEDS)]
+    lines = ["client", *DEEDS.values()], ["---", *(":---:" for _ in DEEDS)]
     rows = [[client.name, *("•" if client.does(deed) else "" for deed in DEEDS)] for client in EVERYONE]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (*lines, *rows))
 
