@@ -38,11 +38,13 @@ NGINX = """
 set -e
 mkdir -p ~/web; echo high tide >~/web/index.html
 printf 'pid %s/pid; error_log stderr; daemon on; events {}\\n' ~ >~/nginx.conf
-printf 'http { access_log off; server { listen unix:%s/socket; root %s/web; } }\\n' ~ ~ >>~/nginx.conf
-nginx -c ~/nginx.conf
+printf 'http { access_log off; client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f;' >>~/nginx.conf
+printf 'uwsgi_temp_path u; scgi_temp_path s; server { listen unix:%s/socket; root %s/web; } }\\n' ~ ~ >>~/nginx.conf
+nginx -p ~ -c ~/nginx.conf
 curl -s --unix-socket ~/socket http://localhost/
-nginx -c ~/nginx.conf -s quit
+nginx -p ~ -c ~/nginx.conf -s quit
 """
+GDB = "{ sleep 60 >/dev/null 2>&1 & } && gdb -q -batch -p $! -ex 'info proc' 2>&1; kill $!"
 CC = f"printf '{C}' >t.c && printf 't: t.c\\n\\tgcc -o t t.c\\n' >Makefile && make -s && ./t"
 TMUX = "tmux new-session -d 'echo high >wave; sleep 60' && sleep 1 && cat wave; tmux kill-server"
 SCREEN = "screen -dm sh -c 'echo high >wave; sleep 60'; sleep 1; cat wave; screen -X quit"
@@ -57,7 +59,7 @@ PROGRAMS = (
     Program("initdb", "postgresql", POSTGRES, "^42$"),
     Program("mpiexec", "openmpi-bin", "mpiexec --oversubscribe -n 2 hostname", r"^(\S+)\n\1$"),
     Program("nginx", "nginx-light", NGINX, "^high tide$"),
-    Program("gdb", "gdb", "sleep 60 & gdb -q -batch -p $! -ex 'info proc' 2>&1; kill $!", "process [0-9]+"),
+    Program("gdb", "gdb", GDB, "process [0-9]+"),
     Program("strace", "strace", "strace -f -e trace=execve true 2>&1", r"exited with 0"),
     Program("tmux", "tmux", TMUX, "^high$"),
     Program("screen", "screen", SCREEN, "^high$"),
