@@ -26,7 +26,7 @@ from trust.sshkeys import parse_public_key
 
 MIB = 1 << 20
 # Keys are exchanged anew after a gigabyte by default, at either end.
-MUCH = 1100 * MIB if ALL else 8 * MIB
+MUCH = 1100 * MIB if ALL else 4 * MIB
 SESSIONS = 20
 
 
@@ -90,7 +90,7 @@ def test_by_way_of_another(client: Any, door: Door) -> None:
 @who("alive")
 def test_signs_of_life_keep_a_silent_session(client: Any, door: Door) -> None:
     """Whoever does not answer the client's is taken for lost after a second or two."""
-    assert done(client.alive(door, "sleep 4; echo here")) == b"here\n"
+    assert done(client.alive(door, "sleep 3; echo here")) == b"here\n"
 
 
 @who("device")
@@ -125,5 +125,5 @@ def test_the_server_wants_new_keys(client: Any, front: Door, monkeypatch: pytest
 
 def test_the_client_wants_new_keys(door: Door) -> None:
     argv = OpenSSH().argv(door, "-oRekeyLimit=1M")
-    said = os.urandom(8 * MIB)
+    said = os.urandom(4 * MIB)
     assert done([*argv, "cat"], said) == said

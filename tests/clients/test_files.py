@@ -19,7 +19,7 @@ from tests.clients.installed import ALL
 from tests.clients.table import who
 
 MIB = 1 << 20
-BIG, SMALL = (64 * MIB, 1_000) if ALL else (16 * MIB, 100)
+BIG, SMALL = (64 * MIB, 1_000) if ALL else (4 * MIB, 100)
 DIGESTS = "cd {place} && find . -type f -exec sha256sum {{}} + | sort | sha256sum"
 
 

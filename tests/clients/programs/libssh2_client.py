@@ -49,7 +49,7 @@ def put(sftp: Any, here: Path, there: str) -> None:
             continue
         file = sftp.open(f"{there}/{each.name}", LIBSSH2_FXF_CREAT | LIBSSH2_FXF_WRITE, 0o644)
         with file, each.open("rb") as source:
-            for block in iter(lambda source=source: source.read(BLOCK), b""):
+            while block := source.read(BLOCK):
                 file.write(block)
 
 

@@ -52,7 +52,7 @@ def put(sftp: Any, here: Path, there: str) -> None:
             put(sftp, each, f"{there}/{each.name}")
             continue
         with sftp.open(f"{there}/{each.name}", os.O_CREAT | os.O_WRONLY, 0o644) as file, each.open("rb") as source:
-            for block in iter(lambda source=source: source.read(BLOCK), b""):
+            while block := source.read(BLOCK):
                 file.write(block)
 
 
