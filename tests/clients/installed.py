@@ -23,7 +23,7 @@ SLOW = {
     "clush": "clustershell", "crontab": "cron", "curl": "curl", "javac": "default-jdk-headless", "gcc": "gcc",
     "gdb": "gdb", "make": "make", "nginx": "nginx-light", "node": "nodejs", "npm": "npm", "mpiexec": "openmpi-bin",
     "pdsh": "pdsh", "initdb": "postgresql", "rclone": "rclone", "screen": "screen", "sshfs": "sshfs",
-    "strace": "strace", "tmux": "tmux", "unzip": "unzip",
+    "strace": "strace", "tmux": "tmux",
 }  # fmt: skip
 PYTHON = ("asyncssh", "fabric", "ssh-python", "ssh2-python")
 NODE = ("ssh2",)
