@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test check bench faults man screens wheel deb lock clean
+.PHONY: install demo test check bench faults clients man screens wheel deb lock clean
 
 install: $(STAMP)
 
@@ -38,6 +38,11 @@ bench: install
 faults: install
 	$(BIN)/python -m tests.faults $(CASES)
 
+# Every SSH client that people bring, at the front door and at a real sshd (docs/clients.md). As root: it installs them.
+clients: install
+	$(BIN)/python -m tests.clients.installed
+	DSLICE_CLIENTS=all $(BIN)/pytest tests/clients -rs --durations=10
+
 # The pictures of docs/web.md and the README again, from a testbed of their own and Debian's Chromium.
 screens: install
 	$(BIN)/python -m tests.acceptance.screens
@@ -60,4 +65,4 @@ lock:
 		--no-header --extra dev pyproject.toml -o requirements.txt
 
 clean:
-	rm -rf .venv .dslice dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .clients .dslice dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

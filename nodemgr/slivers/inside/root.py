@@ -193,7 +193,8 @@ def _mount_devices(root: int, first: int, *, made: bool) -> None:
     owner = f"uid={first},gid={first}"
     _mount_tmpfs(root, "run", NOSUID | NODEV, f"mode=755,size={RUN_BYTES},{owner}")
     with mounts.within(root, "run") as folder:
-        _mkdir(folder, "lock", 0o1777, first)
+        for name in ("lock", "screen"):  # the second is where Debian's GNU screen keeps its sockets
+            _mkdir(folder, name, 0o1777, first)
     _mount_tmpfs(root, "dev", NOSUID | NOEXEC, f"mode=755,size={_DEV_BYTES},nr_inodes=4096,{owner}")
     with mounts.within(root, "dev") as folder:
         for name, (major, minor) in _DEVICES.items():

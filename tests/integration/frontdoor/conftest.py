@@ -121,9 +121,9 @@ def impatience() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    folder = tmp_path_factory.mktemp("node")
+@contextlib.contextmanager
+def front_door(folder: Path) -> Iterator[Node]:
+    """A node's front door over one sliver, of `SLICE`, with the user's key in it."""
     driver = open_driver(os.environ.get("DSLICE_TEST_DRIVER", "auto"), folder / "slivers")
     table = Table()
     clock = SystemClock()
@@ -144,6 +144,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             assert not thread.is_alive(), thread.name
 
 
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with front_door(tmp_path_factory.mktemp("node")) as made:
+        yield made
+
+
 SSHD = """\
 ListenAddress 127.0.0.1:{port}
 HostKey {folder}/sshd_key
@@ -156,12 +162,18 @@ Subsystem sftp internal-sftp
 """
 
 
-@pytest.fixture(scope="module")
-def sshd(node: Node) -> Iterator[Node]:
-    """A real sshd on loopback, which lets the same user key in as whoever runs these tests: what users are used to."""
+def sshd_program() -> str:
+    """Where the machine's own sshd is; without one the test is skipped."""
     program = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
     if program is None:
         pytest.skip("no sshd here to compare with; apt-get install openssh-server")
+    return program
+
+
+@contextlib.contextmanager
+def real_sshd(node: Node) -> Iterator[Node]:
+    """A real sshd on loopback, which lets the same user key in as whoever runs these tests: what users are used to."""
+    program = sshd_program()
     key = new_key(node.folder, "sshd_key")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -176,6 +188,12 @@ def sshd(node: Node) -> Iterator[Node]:
         assert b"listening" in daemon.stderr.readline()
         yield dataclasses.replace(node, port=port, login=getpass.getuser())
         daemon.terminate()
+
+
+@pytest.fixture(scope="module")
+def sshd(node: Node) -> Iterator[Node]:
+    with real_sshd(node) as made:
+        yield made
 
 
 @pytest.fixture(params=["node", "sshd"])
@@ -228,3 +246,15 @@ def slice_name(node: Node) -> Iterator[str]:
     node.server.close_sessions(name, keys=None)
     node.table.entries.pop(name, None)
     run_async(node.driver.delete(name))
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The user's own agent, with one key that is nowhere else."""
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        environment = os.environ | {"SSH_AUTH_SOCK": str(tmp_path / "agent")}
+        subprocess.run(["ssh-add", "-q", str(new_key(tmp_path, "only-mine"))], env=environment, check=True)
+        yield environment
+        process.terminate()

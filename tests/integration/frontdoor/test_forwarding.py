@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nodemgr.frontdoor import lending, limits
-from tests.integration.frontdoor.conftest import Node, new_key
+from tests.integration.frontdoor.conftest import Node
 from tests.integration.frontdoor.test_streams import eventually
 from trust.errors import Refusal
 
@@ -192,18 +192,6 @@ def test_what_home_says_last_arrives_although_it_hangs_up(door: Node, tmp_path: 
         with door.start("-N", "-oLogLevel=INFO", f"-R0:127.0.0.1:{home.getsockname()[1]}", "--") as client:
             port = _allocated(client)
             assert int(door.ssh(f'python3 -c "{reader}" {port}').stdout) == size
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The user's own agent, with one key that is nowhere else."""
-    with subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        environment = os.environ | {"SSH_AUTH_SOCK": str(tmp_path / "agent")}
-        subprocess.run(["ssh-add", "-q", str(new_key(tmp_path, "only-mine"))], env=environment, check=True)
-        yield environment
-        process.terminate()
 
 
 def test_the_users_agent_is_inside_while_the_session_is(door: Node, agent: dict[str, str]) -> None:

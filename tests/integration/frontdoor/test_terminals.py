@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import pty
-import re
-import select
-import signal
-import struct
-import subprocess
 import termios
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.integration.frontdoor.conftest import SLICE, Node
+from tests.integration.frontdoor.screen import Screen
 from tests.integration.frontdoor.test_streams import eventually
 
 
-class Screen:
-    """The user's terminal: what they type and what they see."""
-
-    def __init__(self, node: Node, *words: str, rows: int = 31, columns: int = 97, quiet: bool = True) -> None:
-        self._master, slave = pty.openpty()
-        self._slave = slave
-        self.size(rows, columns)
-        level = [] if quiet else ["-oLogLevel=INFO"]
-        argv = ["ssh", "-tt", *level, *node.options(), f"{node.login}@{node.address}", *words]
-        self.client = subprocess.Popen(
-            argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=os.environ | {"TERM": "vt220"}
-        )
-        self.seen = ""
-
-    def size(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def until(self, pattern: str) -> str:
-        """Wait until `pattern` is on the screen; what stood there up to it is gone from `seen`."""
-        end = time.monotonic() + 30
-        while not (found := re.search(pattern, self.seen)):
-            assert time.monotonic() < end, f"{pattern!r} not in {self.seen!r}"
-            if select.select([self._master], [], [], 1)[0]:
-                with contextlib.suppress(OSError):
-                    self.seen += os.read(self._master, 65536).decode(errors="replace")
-        self.seen = self.seen[found.end() :]
-        return found.group(0)
-
-    def close(self) -> None:
-        self.client.kill()
-        self.client.wait()
-        os.close(self._master)
-        os.close(self._slave)
+def opened(node: Node, *words: str, quiet: bool = True) -> Screen:
+    """OpenSSH's client in a terminal."""
+    level = [] if quiet else ["-oLogLevel=INFO"]
+    return Screen(["ssh", "-tt", *level, *node.options(), f"{node.login}@{node.address}", *words])
 
 
 @pytest.fixture
 def screen(node: Node) -> Iterator[Screen]:
-    made = Screen(node)
+    made = opened(node)
     try:
         made.until(rf"{SLICE}@{SLICE}-n1:~[{'$' if node.uid else '#'}] ")
         yield made
@@ -83,7 +42,6 @@ def test_a_resized_window_is_known_inside(screen: Screen) -> None:
     screen.type("trap 'stty size' WINCH; echo trap-$((1+1))\n")
     screen.until("trap-2")
     screen.size(50, 120)
-    screen.client.send_signal(signal.SIGWINCH)
     screen.until("50 120")
 
 
@@ -111,15 +69,15 @@ def test_control_d_ends_the_shell(screen: Screen) -> None:
 
 def test_the_clients_erase_key_is_the_terminals(node: Node) -> None:
     """The modes that ssh sends with pty-req are set on the sliver's terminal."""
-    screen = Screen(node, "stty -a")
-    attributes = termios.tcgetattr(screen._slave)
+    screen = opened(node, "stty -a")
+    attributes = termios.tcgetattr(screen.terminal)
     assert attributes[6][termios.VERASE] == b"\x7f"
     assert "erase = ^?" in screen.until(r"erase = \S\S")
     screen.close()
 
 
 def test_a_background_process_does_not_hold_up_the_end(node: Node) -> None:
-    screen = Screen(node, "nohup sleep 600 >/dev/null 2>&1 & echo left-$((1+1)); sleep 0.2")
+    screen = opened(node, "nohup sleep 600 >/dev/null 2>&1 & echo left-$((1+1)); sleep 0.2")
     screen.until("left-2")
     assert screen.client.wait(30) == 0
     assert node.ssh("pkill -x sleep").returncode == 0
@@ -132,7 +90,7 @@ JOB = "sh -c 'echo job-$$- >/dev/tty; exec sleep 600'"
 
 @pytest.mark.parametrize("line", [f"{JOB} >/dev/null 2>&1 &", f"{JOB} & disown", f"({JOB} &)"])
 def test_logging_out_leaves_the_background_job_and_waits_for_nothing(door: Node, line: str) -> None:
-    screen = Screen(door, "exec /bin/bash --norc -i")
+    screen = opened(door, "exec /bin/bash --norc -i")
     screen.type(f"PS1=ready-$((1+1))'>'; {line}\n")
     job = screen.until(r"job-\d+-").split("-")[1]
     screen.type("echo up-$((1+1))\n")
@@ -149,7 +107,7 @@ def test_without_a_terminal_the_pipes_are_waited_for_as_sshd_does(door: Node) ->
 
 
 def test_a_terminal_hears_that_its_lease_ends_and_why_it_is_closed(node: Node) -> None:
-    screen = Screen(node, "cat", quiet=False)
+    screen = opened(node, "cat", quiet=False)
     before = node.table.entries[SLICE]
     try:
         screen.until("$")
@@ -167,7 +125,7 @@ def test_a_terminal_hears_that_its_lease_ends_and_why_it_is_closed(node: Node) -
 
 
 def test_all_output_before_the_end_arrives(node: Node) -> None:
-    screen = Screen(node, "seq 1 20000; echo the-$((1+1))-end")
+    screen = opened(node, "seq 1 20000; echo the-$((1+1))-end")
     screen.until("\r\n19999\r\n20000\r\nthe-2-end")
     screen.close()
 
