@@ -33,10 +33,14 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Side by side (`pytest -n 3 --dist loadscope`) a folder's tests stay together: they share what it starts once."""
+    """Side by side (`pytest -n 3 --dist loadscope`) a folder's tests stay together: they share what it starts once.
+
+    Those of podman stay apart: they take as long as all other slivers', and share nothing with them.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0].rpartition("/")[0]
+        folder = nodeid.partition("::")[0].rpartition("/")[0]
+        return f"{folder}[podman]" if "[podman" in nodeid else folder
 
 
 @pytest.hookimpl(tryfirst=True)
