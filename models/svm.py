@@ -133,6 +133,7 @@ sliver = Table(
     Column("error_code", Text),
     Column("last_error", Text),
     _time("died_at"),  # of one that is stopped, when its VM ended by itself; NULL: its owner had it stopped
+    _time("heard_at"),  # of what happened in it and its node told, the last that the history has
     _now("changed_at"),
     _one_of("state", SliverState),
     CheckConstraint("state <> 'ticketed' OR (ticket IS NOT NULL AND expires_at IS NOT NULL)", name="ticketed_whole"),

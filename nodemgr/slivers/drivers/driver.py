@@ -59,6 +59,14 @@ class SliverSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """Something that happened in a sliver and that its owner should hear of: a clause, as `its boot began`."""
+
+    slice: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Likeness:
     """What prepared slivers have before they are anybody's; the words are those of `SliverSpec`."""
 
@@ -204,6 +212,9 @@ class Driver(Protocol):
 
     async def bound_memory(self) -> None:
         """One look at what slivers have in memory, where no control group bounds it; to be called every second."""
+
+    async def news(self) -> Sequence[News]:
+        """What has happened since this was last asked, each thing once, the oldest first."""
 
     async def end_holders(self, port: int) -> Sequence[str]:
         """End the processes inside slivers that hold a TCP port of this host; the slices whose they were."""

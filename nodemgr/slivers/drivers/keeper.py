@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import Likeness
 from nodemgr.slivers.drivers.life import LocalDriver
+from nodemgr.slivers.inside import sysfs
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Bind, Entry
 from nodemgr.slivers.limits import cgroups, resident, seccomp
@@ -105,6 +106,7 @@ class KeeperDriver(LocalDriver):
         """The command prefix with which the sliver in folder `name` is born in a group of its own; the view with what
         tells its share."""
         own = [Bind(write_meminfo(self.directory / name, ceilings.memory_mb), "/proc/meminfo")]
+        own += sysfs.shown(self.directory / name)
         if self._cgroups is None:
             return (), [*view, *own]
         join = self._cgroups.make(name, ceilings)

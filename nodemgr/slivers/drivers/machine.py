@@ -126,6 +126,12 @@ class MachineDriver(KeeperDriver):
             return found
         return MachineDoor(found.slice, found.keeper, found.host_uid, found.join, found.limits, self._session_filter)
 
+    def boot_door(self, record: Record, keeper: Process) -> NamespaceDoor:
+        found = self.door(record, keeper)
+        if not isinstance(found, MachineDoor):
+            return found
+        return RootDoor(found.slice, found.keeper, found.host_uid, found.join, found.limits, found.filter)
+
     async def reset(self, slice: str) -> None:
         await self._work(slice, lambda: self._reset(slice))
 
@@ -164,7 +170,7 @@ class MachineDriver(KeeperDriver):
             with user_namespace(first, limits.processes + SPARE_PROCESSES) as (holder, users):
                 enter = [program("nsenter"), "--preserve-credentials", "-U", "-t", str(holder), "--"]
                 parts = self._parts(sliver, image, self._mounted_volume(sliver), shown, first)
-                script = machine.script(*words, fresh=parts.fresh)
+                script = machine.script(*words, etc.machine_id(sliver.etc), fresh=parts.fresh)
                 parts.make()
                 with built(parts, users, host) as finish:
                     if self._filter:
@@ -236,6 +242,17 @@ class MachineDoor(NamespaceDoor):
     ) -> list[str]:
         login = ["/bin/sh", "-c", machine.LOGIN, "sh"]
         return [*self.entry(terminal), *login, *self.limits, *AT_HOME, *argv]
+
+
+@dataclass(frozen=True, slots=True)
+class RootDoor(MachineDoor):
+    """The same for root, at the start of the sliver."""
+
+    def command(
+        self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
+    ) -> list[str]:
+        bounded = ["/usr/bin/setpriv", *machine.BOUNDS, "--"]
+        return [*self.entry(terminal), *bounded, *self.limits, *AT_HOME, *argv]
 
 
 def _mounted_once(parts: Parts, users: int, host: int) -> None:

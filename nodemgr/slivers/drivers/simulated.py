@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, Pty, Session, SliverSpec
+from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, News, Pty, Session, SliverSpec
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
@@ -112,6 +112,9 @@ class SimulatedDriver:
 
     async def bound_memory(self) -> None:
         """Nothing runs."""
+
+    async def news(self) -> Sequence[News]:
+        return ()
 
     async def end_holders(self, port: int) -> Sequence[str]:
         del port

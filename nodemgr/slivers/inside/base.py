@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BASES = Path("/var/lib/dslice/bases")
 _CLOCK_SECONDS = 86_400  # that the clock may have been put right by
-_VERSION = 1  # of what this module makes
+_VERSION = 2  # of what this module makes
 _DPKG = Path("/var/lib/dpkg")
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PEOPLE = range(1000, 65534)
@@ -66,7 +66,10 @@ _LINKS = {
     "etc/ssh/ssh_config.d/slice.conf": "/etc/slice/hosts/ssh_config",
 }
 # Made by the installation, not brought by a package, and the same for everybody.
-_COPIED = ("ld.so.cache", "ld.so.conf", "shells", "timezone", "environment", "ca-certificates.conf", "locale.gen")
+_COPIED = (
+    *("ld.so.cache", "ld.so.conf", "shells", "timezone", "environment", "ca-certificates.conf", "locale.gen"),
+    "os-release",
+)
 _COPIED_TREES = ("alternatives", "ssl/certs", "pki/tls", "pki/ca-trust", "crypto-policies", "profile.d", "ld.so.conf.d")
 _APT = ("sources.list", "sources.list.d", "apt.conf.d", "preferences.d", "trusted.gpg", "trusted.gpg.d", "keyrings")
 _CREDENTIALS = re.compile(rb"://[^/\s]*@|password", re.IGNORECASE)

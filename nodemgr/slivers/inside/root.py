@@ -194,8 +194,9 @@ def _make_in_sys(root: int, path: str) -> None:
         made = Path(mounts.place(folder))
         for name in path.split("/"):
             made /= name
-            made.mkdir(exist_ok=True)
-            made.chmod(0o755)
+            if not made.exists():  # else it is the kernel's, shown there already
+                made.mkdir()
+                made.chmod(0o755)
 
 
 def _mount_tmpfs(root: int, target: str, flags: int, options: str) -> None:
