@@ -121,10 +121,9 @@ def impatience() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    folder = tmp_path_factory.mktemp("node")
-    driver = open_driver(os.environ.get("DSLICE_TEST_DRIVER", "auto"), folder / "slivers")
+@contextlib.contextmanager
+def opened(folder: Path, driver: Driver) -> Iterator[Node]:
+    """The front door of a node with this driver; slices that are added are deleted at the end."""
     table = Table()
     clock = SystemClock()
     server = FrontDoorServer(driver, table, folder / "host_key", "127.0.0.1", 0, clock, login_seconds=PATIENCE)
@@ -133,7 +132,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     (folder / "config").write_text(CONFIG.format(known_hosts=folder / "known_hosts"))
     made = Node(folder, driver, table, server, address, port)
     new_key(folder, "user_key")
-    add_slice(made, SLICE)
     yield made
     server.stop()
     for slice in list(table.entries):
@@ -142,6 +140,14 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         if thread.name.startswith(("front-door", "session")):
             thread.join(10)
             assert not thread.is_alive(), thread.name
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    folder = tmp_path_factory.mktemp("node")
+    with opened(folder, open_driver(os.environ.get("DSLICE_TEST_DRIVER", "auto"), folder / "slivers")) as made:
+        add_slice(made, SLICE)
+        yield made
 
 
 SSHD = """\
