@@ -90,6 +90,23 @@ class Pty:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator allows slivers, where a driver can give it.
+
+    Args:
+        disk_reserve_mb: MiB of the node's disk that are promised to no sliver's.
+        disk_overcommit: how many times the rest may be promised.
+        user_namespaces: whether they may make user namespaces, and so containers.
+    """
+
+    disk_reserve_mb: int = 256
+    disk_overcommit: float = 1
+    user_namespaces: bool = False
+
+
+TERMS = Terms()
+
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -145,6 +162,10 @@ class Driver(Protocol):
     def quota(self) -> str:
         """How far a sliver's files are bounded: `hard` (the kernel stops at its disk's size), `watched` (it is stopped
         when the node's disk is full) or `none`."""
+
+    @property
+    def owed_mb(self) -> int:
+        """MiB that disks of slivers' own may still take of the node's."""
 
     @property
     def images(self) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from nodemgr.slivers.drivers.driver import Likeness, News
+from nodemgr.slivers.drivers.driver import TERMS, Likeness, News, Terms
 from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside import sysfs
 from nodemgr.slivers.inside.folder import Record
@@ -36,11 +36,12 @@ class KeeperDriver(LocalDriver):
 
     tools: tuple[str, ...] = ()
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, terms: Terms = TERMS) -> None:
         for tool in self.tools:
             program(tool)
+        self.terms = terms
         self._cgroups = cgroups.available(directory)
-        self._filter = seccomp.available()
+        self._filter = seccomp.available(user_namespaces=terms.user_namespaces)
         # The program that makes the sliver's own user namespace is under it already; a switch closes others.
         self._first_filter = seccomp.available(user_namespaces=True)
         super().__init__(directory)
@@ -62,7 +63,7 @@ class KeeperDriver(LocalDriver):
             prefix, view = staged(view, record.host_uid)
             command = self.keeper_command(hostname(record.hostname), view, nameless=False)
             keeper = launch([*join, *prefix, *command], self.mark + record.slice, self._first_filter)
-            close_user_namespaces(keeper.pid, record.host_uid)
+            self._close(keeper.pid, record.host_uid)
         except BaseException:
             self.end_unrecorded((), record.slice)
             raise
@@ -78,11 +79,15 @@ class KeeperDriver(LocalDriver):
             self.end_unrecorded((), name)
             raise
         try:
-            close_user_namespaces(first.process.pid, host_uid)
+            self._close(first.process.pid, host_uid)
         except BaseException:
             self.end_first(first)
             raise
         return first
+
+    def _close(self, first: int, host_uid: int | None) -> None:
+        if not self.terms.user_namespaces:
+            close_user_namespaces(first, host_uid)
 
     def name_first(self, first: Nameless, record: Record) -> None:
         if self._cgroups and (group := self._cgroups.name(first.process.pid)):

@@ -37,14 +37,14 @@ read -r _
 exec unshare --mount --propagation unchanged --ipc --uts --cgroup -- "$@"
 """
 
-# Arguments: the hostname, `fresh` or nothing, the slice or nothing, what ~/.ssh/authorized_keys says of it, and the
-# machine-id.
+# Arguments: the hostname, `fresh` or nothing, the slice or nothing, what ~/.ssh/authorized_keys says of it, the
+# machine-id, and `closed` or nothing, whether there are user namespaces.
 SCRIPT = f"""
 set -e
 umask 022
 host=$1 fresh=$2 slice=$3 keys=$4 mark=
 hostname "$host"
-echo 0 >/proc/sys/user/max_user_namespaces
+[ ! "$6" ] || echo 0 >/proc/sys/user/max_user_namespaces
 
 if [ "$fresh" ]; then
     echo "$host" >etc/hostname
@@ -168,10 +168,10 @@ def first_process(image: Path | None) -> Path:
     return own if own.is_file() and own.is_relative_to(os.path.realpath(image)) else host
 
 
-def script(hostname: str, slice: str, machine_id: str, *, fresh: bool) -> list[str]:
+def script(hostname: str, slice: str, machine_id: str, *, fresh: bool, closed: bool) -> list[str]:
     """The command that makes the other namespaces and the first process; with an empty `slice` it reads that later."""
     keys = etc.AUTHORIZED_KEYS.replace("{slice}", "%s")
-    words = [hostname, "fresh" if fresh else "", slice, keys, machine_id]
+    words = [hostname, "fresh" if fresh else "", slice, keys, machine_id, "closed" if closed else ""]
     shell = ["/bin/sh", "-c"]
     return [program("unshare"), "--pid", "--fork", "--", *shell, WAIT, "sh", *shell, SCRIPT, "sh", *words]
 

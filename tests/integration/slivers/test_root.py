@@ -341,37 +341,3 @@ def test_an_image_is_what_it_begins_as(node: Node, tmp_path: Path) -> None:
     assert (root / "etc/mark").read_text() == "of the image\n"
     run_async(node.driver.reset("ocean"))
     assert node.says("ocean", "cat /etc/mark") == "of the image"
-
-
-def loops(node: Node) -> list[str]:
-    return [
-        line for line in subprocess.check_output(["losetup", "-a"], text=True).splitlines() if str(node.folder) in line
-    ]
-
-
-def test_a_disk_of_its_own_holds_everything_and_no_more(node: Node) -> None:
-    if node.driver.quota != "hard":
-        pytest.skip("no loop devices here")
-    spec = dataclasses.replace(node.spec("ocean"), disk_mb=48)
-    node.made.append("ocean")
-    run_async(node.driver.create(spec))
-    for place in ("~ocean", "/usr", "/var/log", "/tmp"):
-        done = node.root(
-            "ocean", f"dd if=/dev/zero of={place}/big bs=1M count=200; stat -c %s {place}/big; rm {place}/big"
-        )
-        assert "No space left on device" in done.stderr
-        assert 45 << 20 <= int(done.stdout) <= 50 << 20
-    node.root_says("ocean", CHANGE)
-    node.says("ocean", "echo kept >~/kept")
-    run_async(node.driver.stop("ocean"))
-    run_async(node.driver.start("ocean"))
-    assert node.says("ocean", "cat ~/kept /etc/kept; sudo -n id -u") == "kept\nkept\n0"
-    assert len(loops(node)) == 1
-    assert 0 < run_async(node.driver.disk_kib("ocean")) < 60 << 10
-    run_async(node.driver.reset("ocean"))
-    assert node.says("ocean", "cat ~/kept; ls /etc/kept 2>/dev/null || sudo -n id -u") == "kept\n0"
-    mounted = Path("/proc/self/mountinfo").read_text()
-    assert str(node.folder) not in mounted
-    run_async(node.driver.delete("ocean"))
-    assert [path.name for path in node.folder.iterdir() if not path.name.startswith(".")] == []
-    eventually(lambda: loops(node) == [])
