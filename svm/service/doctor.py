@@ -2,6 +2,7 @@
 and whether beat and workers show life (`svm doctor`)."""
 
 import asyncio
+from collections import Counter
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -62,7 +63,8 @@ async def _agent(lists: Lists, entry: AgentEntry) -> dict[str, Any]:
     except Refusal as refusal:
         return {"name": entry.name, "ok": False, "reason": refusal.reason}
     full = [ad.address for ad in ads if ad.disk_free_mb == 0]
-    return {"name": entry.name, "ok": True, "nodes": len(ads), "full": full}
+    quotas = Counter(ad.quota for ad in ads if ad.quota)
+    return {"name": entry.name, "ok": True, "nodes": len(ads), "full": full, "quotas": quotas}
 
 
 def _on_full_disks(service: Service, owner: Identity, nodes: list[str]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from nodemgr.slivers.drivers.keeper import KeeperDriver, ceilings, hostname
 from nodemgr.slivers.drivers.unshare import unshare_command
 from nodemgr.slivers.inside import base, etc, machine
 from nodemgr.slivers.inside.folder import Record, SliverFolder, empty
-from nodemgr.slivers.inside.root import TTY_GROUP, Parts, built
+from nodemgr.slivers.inside.root import TTY_GROUP, Parts, Spoilt, built
 from nodemgr.slivers.inside.view import Bind, Entry
 from nodemgr.slivers.limits import hostranges, seccomp
 from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings
@@ -117,8 +117,11 @@ class MachineDriver(KeeperDriver):
             sliver = SliverFolder(self.directory, record.slice)
             words = (hostname(record.hostname), record.slice)
             return self._begin(sliver, record.image, words, ceilings(record), launch)
-        except BaseException:
+        except BaseException as error:
             self.end_unrecorded((), record.slice)
+            if isinstance(error, Spoilt):
+                mend = f"svm reset {record.slice} {record.hostname} gives it a fresh one"
+                raise Refusal(error.code, f"{error.reason}; {mend}") from error
             raise
 
     def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Nameless:

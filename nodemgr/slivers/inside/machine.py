@@ -129,7 +129,8 @@ while IFS=: read -r name _ uid gid _ home program; do
 done </etc/passwd
 [ "$found" ] || {{ echo "sudo: unknown user $user" >&2; exit 1; }}
 [ "$program" ] || program=/bin/sh
-[ -x "$become" ] || {{ echo "sudo: only the slice's user may; a reset of the sliver gives it back" >&2; exit 1; }}
+lost="if it has lost that, svm reset SLICE NODE gives it back"
+[ -x "$become" ] || {{ echo "sudo: only the slice's user may; $lost" >&2; exit 1; }}
 run() {{ exec "$become" --reuid="$uid" --regid="$gid" --init-groups -- "$@"; }}
 case ${{1-}} in [A-Za-z_]*=*) sets=1 ;; esac
 [ $# -gt 0 ] || [ "$login$shell" ] || usage

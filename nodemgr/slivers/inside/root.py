@@ -42,6 +42,10 @@ _SEEDED = "seeded"
 _PLACES = ("dev", "etc/slice", "home", "proc", "root", "run", "sys", "tmp", "var/tmp")
 
 
+class Spoilt(Refusal):
+    """Somebody inside removed what must be mounted on: a fresh root file system mends it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a sliver's root file system is made of.
@@ -100,7 +104,7 @@ def built(parts: Parts, user_namespace: int, host: int) -> Iterator[Callable[[in
 
     Raises:
         OSError: the kernel or the file system cannot do it.
-        Refusal: INTERNAL when somebody inside removed what must be mounted on.
+        Spoilt: INTERNAL.
     """
     stage = _stage([parts.volume, *(bind.source for bind in parts.shown), *(layer.source for layer in parts.layers)])
     mounts.mount("dslice", stage, "tmpfs", NOSUID | NODEV, "mode=755,size=64k")
@@ -151,7 +155,7 @@ def _attach(found: int, root: int, target: str) -> None:
 
 
 def _without(target: str) -> Refusal:
-    return Refusal(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more; reset the sliver")
+    return Spoilt(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more")
 
 
 @contextmanager

@@ -256,6 +256,27 @@ def test_what_root_breaks_for_good_is_mended_by_reset(node: Node, harm: str) -> 
     assert node.says("ocean", "cat ~/kept; sudo id -u") == "kept\n0"
 
 
+def test_what_only_a_reset_mends_says_so(node: Node) -> None:
+    node.make("ocean")
+    node.root("ocean", "mv /etc /old; ln -s / /etc")
+    run_async(node.driver.stop("ocean"))
+    with pytest.raises(Refusal, match="no folder /etc/slice any more; svm reset ocean ocean-n_1 gives it a fresh one"):
+        run_async(node.driver.start("ocean"))
+    run_async(node.driver.reset("ocean"))
+    run_async(node.driver.start("ocean"))
+    assert node.says("ocean", "sudo -n id -u") == "0"
+
+
+def test_who_has_lost_sudo_is_told_what_gives_it_back(node: Node) -> None:
+    if os.path.exists("/usr/bin/sudo"):
+        pytest.skip("the real one has other words")
+    node.make("ocean")
+    node.root("ocean", "rm /usr/local/lib/slice/root")
+    assert "svm reset SLICE NODE gives it back" in node.run("ocean", "sudo true").stderr
+    run_async(node.driver.reset("ocean"))
+    assert node.says("ocean", "sudo id -u") == "0"
+
+
 def test_its_end_leaves_nothing(node: Node) -> None:
     """No file, mount, process, group or host user."""
     node.make("ocean")

@@ -22,6 +22,12 @@ TRIED: dict[str, tuple[str, ...]] = {
         "this link has been used or is wrong; run svm web for a new one",
         "this browser has not come in by the link of this run; run svm web for a new one",
     ),
+    "tests/integration/slivers/test_root.py::test_what_only_a_reset_mends_says_so": (
+        "svm reset {} {} gives it a fresh one",
+    ),
+    "tests/integration/slivers/test_root.py::test_who_has_lost_sudo_is_told_what_gives_it_back": (
+        "if it has lost that, svm reset SLICE NODE gives it back",
+    ),
     # Slices
     _CURES + "test_a_slice_that_is_half_made": (
         "svm createslice FILE, with the same file, makes what is lacking",
