@@ -19,7 +19,15 @@ from nodemgr.slivers.limits.meminfo import write_meminfo
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program, staged
-from nodemgr.slivers.process.processes import Process, boot_id, entrants, first_processes, namespace, start_time
+from nodemgr.slivers.process.processes import (
+    Process,
+    boot_id,
+    children,
+    entrants,
+    first_processes,
+    namespace,
+    start_time,
+)
 from nodemgr.slivers.process.session import NamespaceDoor
 from nodemgr.slivers.process.spawn import run_helper
 from trust.errors import Refusal
@@ -168,7 +176,8 @@ class KeeperDriver(LocalDriver):
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
         inside = namespace(keeper.pid, "pid")
-        return entrants(inside) if inside else []
+        # unshare(1), which waits for the keeper itself, is none.
+        return [pid for pid in entrants(inside) if keeper.pid not in children(pid)] if inside else []
 
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         stuck = None

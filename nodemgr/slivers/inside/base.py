@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BASES = Path("/var/lib/dslice/bases")
 _CLOCK_SECONDS = 86_400  # that the clock may have been put right by
-_VERSION = 2  # of what this module makes
+_VERSION = 3  # of what this module makes
 _DPKG = Path("/var/lib/dpkg")
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PEOPLE = range(1000, 65534)
@@ -169,8 +169,24 @@ def _make_folders(root: Path) -> None:
         (root / name).chmod(mode)
 
 
+def _make_package_folders(root: Path) -> None:
+    """Those below /var that packages bring (their logs, spools and states), as they are here, and empty."""
+    listed: set[str] = set()
+    for path in (_DPKG / "info").glob("*.list"):
+        listed.update(line for line in path.read_text(errors="replace").splitlines() if line.startswith("/var/"))
+    for name in sorted(listed):
+        place = root / name[1:]
+        with contextlib.suppress(OSError):
+            status = os.lstat(name)
+            if stat.S_ISDIR(status.st_mode) and not place.exists() and not os.path.islink(place):
+                place.mkdir()  # those around it are listed, too
+                os.chown(place, *(each if each not in _PEOPLE else 0 for each in (status.st_uid, status.st_gid)))
+                place.chmod(stat.S_IMODE(status.st_mode))
+
+
 def _build(root: Path) -> None:
     _make_folders(root)
+    _make_package_folders(root)
     for name in _TOP:
         if os.path.islink(f"/{name}"):
             (root / name).symlink_to(os.readlink(f"/{name}"))
