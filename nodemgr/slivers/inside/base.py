@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BASES = Path("/var/lib/dslice/bases")
 _CLOCK_SECONDS = 86_400  # that the clock may have been put right by
-_VERSION = 3  # of what this module makes
+_VERSION = 4  # of what this module makes
 _DPKG = Path("/var/lib/dpkg")
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PEOPLE = range(1000, 65534)
@@ -170,10 +170,11 @@ def _make_folders(root: Path) -> None:
 
 
 def _make_package_folders(root: Path) -> None:
-    """Those below /var that packages bring (their logs, spools and states), as they are here, and empty."""
+    """Those that packages bring below /etc and /var (for logs, spools, states), with the modes of here, and empty."""
     listed: set[str] = set()
     for path in (_DPKG / "info").glob("*.list"):
-        listed.update(line for line in path.read_text(errors="replace").splitlines() if line.startswith("/var/"))
+        lines = path.read_text(errors="replace").splitlines()
+        listed.update(line for line in lines if line.startswith(("/etc/", "/var/")))
     for name in sorted(listed):
         place = root / name[1:]
         with contextlib.suppress(OSError):

@@ -132,6 +132,19 @@ def test_apt_knows_what_is_installed(ocean: Node) -> None:
     assert "dpkg is already the newest version" in said
 
 
+def test_packages_of_the_node_find_their_folders(ocean: Node) -> None:
+    """Empty, for what is in them may be secret."""
+    needs_dpkg()
+    listed = {line for path in Path("/var/lib/dpkg/info").glob("*.list") for line in path.read_text().splitlines()}
+    folders = [each for each in sorted(listed) if each.startswith(("/etc/", "/var/")) and os.path.isdir(each)]
+    folders = [each for each in folders if not os.path.islink(each) and not each.startswith("/var/lib/dpkg")]
+    assert len(folders) > 20
+    assert ocean.root_says("ocean", f"ls -d {' '.join(folders)} 2>&1 >/dev/null") == ""
+    for name in ("/var/spool/cron/crontabs", "/var/lib/private", "/var/lib/sudo", "/var/log/nginx"):
+        if name in folders:
+            assert ocean.root_says("ocean", f"ls -A {name}; stat -c %a {name}") == f"{os.stat(name).st_mode & 0o7777:o}"
+
+
 def test_programs_of_the_node_may_be_changed_and_the_nodes_stay(ocean: Node) -> None:
     before = Path("/usr/bin/env").read_bytes()
     spoil = "cp /bin/true /usr/bin/env; rm -rf /usr/share/doc; test ! -e /usr/share/doc"
