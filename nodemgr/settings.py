@@ -98,7 +98,7 @@ class Settings(CommonSettings):
         sliver_driver: how slivers are made.
         accept_env: variables that a session takes from its client's environment beside LANG, LC_*, COLORTERM, TERM and
             GIT_PROTOCOL: names, separated by commas, with * for any letters.
-        user_namespaces: whether slivers may make user namespaces of their own.
+        user_namespaces: whether slivers with root inside may make user namespaces of their own.
         ready_slivers: that are prepared before anybody asks (docs/slivers.md, "Prepared slivers"); 0: none.
     """
 

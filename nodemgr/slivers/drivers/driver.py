@@ -97,7 +97,7 @@ class Terms:
     Args:
         disk_reserve_mb: MiB of the node's disk that are promised to no sliver's.
         disk_overcommit: how many times the rest may be promised.
-        user_namespaces: whether they may make user namespaces, and so containers.
+        user_namespaces: whether they may make user namespaces, and mount in these.
     """
 
     disk_reserve_mb: int = 256

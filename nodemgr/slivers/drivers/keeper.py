@@ -49,7 +49,7 @@ class KeeperDriver(LocalDriver):
             program(tool)
         self.terms = terms
         self._cgroups = cgroups.available(directory)
-        self._filter = seccomp.available(user_namespaces=terms.user_namespaces)
+        self._filter = seccomp.available()
         # The program that makes the sliver's own user namespace is under it already; a switch closes others.
         self._first_filter = seccomp.available(user_namespaces=True)
         super().__init__(directory)
@@ -71,7 +71,7 @@ class KeeperDriver(LocalDriver):
             prefix, view = staged(view, record.host_uid)
             command = self.keeper_command(hostname(record.hostname), view, nameless=False)
             keeper = launch([*join, *prefix, *command], self.mark + record.slice, self._first_filter)
-            self._close(keeper.pid, record.host_uid)
+            close_user_namespaces(keeper.pid, record.host_uid)
         except BaseException:
             self.end_unrecorded((), record.slice)
             raise
@@ -87,15 +87,11 @@ class KeeperDriver(LocalDriver):
             self.end_unrecorded((), name)
             raise
         try:
-            self._close(first.process.pid, host_uid)
+            close_user_namespaces(first.process.pid, host_uid)
         except BaseException:
             self.end_first(first)
             raise
         return first
-
-    def _close(self, first: int, host_uid: int | None) -> None:
-        if not self.terms.user_namespaces:
-            close_user_namespaces(first, host_uid)
 
     def name_first(self, first: Nameless, record: Record) -> None:
         if self._cgroups and (group := self._cgroups.name(first.process.pid)):
