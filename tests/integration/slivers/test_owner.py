@@ -131,7 +131,7 @@ def test_cron_fires_and_comes_back(ocean: Node) -> None:
 
 def test_a_hundred_busy_loops_keep_nobody_else_out(ocean: Node) -> None:
     """How much slower others are is measured by `python -m bench neighbour`."""
-    ocean.make("lake")
+    ocean.make("lake", processes=200)
     spin = "for i in $(seq 100); do (while :; do :; done) & done; echo busy; wait"
     busy = ocean.driver.enter("lake", ["/bin/bash", "-c", spin], pty=None)
     try:
