@@ -23,7 +23,7 @@ from trust.errors import Refusal
 from trust.sshkeys import new_ssh_key_pair
 
 ROUNDS = 15
-DISK_MB = 1_024
+DISK_MB = 256
 KINDS = {"bubblewrap": None, "machine": None, "machine with a disk": DISK_MB, "unshare": None}
 CROWD = 200 if full() else 40
 CHANGED = ["/bin/sh", "-c", "head -c 1M /dev/urandom >~/changed; sync ~/changed"]
