@@ -45,8 +45,7 @@ def advertisement(node: Node, place: Location) -> Ad:
     """What the node has now."""
     capacity = node.capacity
     room = room_of(node)
-    if room.writable_mb is not None:
-        room = replace(room, writable_mb=_about(room.writable_mb))
+    about = room if room.writable_mb is None else replace(room, writable_mb=_about(room.writable_mb))
     return Ad(
         node=node.identity.name,
         address=place.address,
@@ -67,7 +66,7 @@ def advertisement(node: Node, place: Location) -> Ad:
         disk_mb=capacity.disk_mb,
         sliver_mb=capacity.sliver_mb,
         most_processes=capacity.most_processes,
-        disk_unpromised_mb=0 if node.disk_full else room.disk_mb,
+        disk_unpromised_mb=0 if node.disk_full else about.disk_mb,
         images={name: image.digest for name, image in node.images.offered(node.driver).items()} or None,
         quota=node.driver.quota,
     )

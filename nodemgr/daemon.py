@@ -79,7 +79,8 @@ def _capacity(settings: Settings, driver: Driver, disk: Disk) -> Capacity:
     """As it is set; a disk for each sliver where they can have one."""
     capacity, own = settings.capacity, 0
     if driver.quota == "hard":
-        share = share_of_disk(disk.room_mb, capacity.places)
+        # What they have taken already is theirs, so that a share stays what it was.
+        share = share_of_disk(disk.room_mb + driver.taken_mb, capacity.places + settings.ready_slivers)
         own = share if settings.sliver_disk_mb is None else settings.sliver_disk_mb
     return replace(capacity, disk_mb=settings.disk_mb or disk.size_mb, sliver_disk_mb=own)
 

@@ -165,7 +165,11 @@ class Driver(Protocol):
 
     @property
     def owed_mb(self) -> int:
-        """MiB that disks of slivers' own may still take of the node's."""
+        """MiB that disks of slivers' own may still take of the node's; prepared ones among them."""
+
+    @property
+    def taken_mb(self) -> int:
+        """MiB that they have taken."""
 
     @property
     def images(self) -> bool:

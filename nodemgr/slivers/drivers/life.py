@@ -54,7 +54,7 @@ class LocalDriver(Furnisher):
     name = ""
     simulated = False
     quota = "watched"
-    owed_mb = 0
+    owed_mb = taken_mb = 0
     images = False
 
     def __init__(self, directory: Path) -> None:

@@ -81,6 +81,10 @@ class MachineDriver(KeeperDriver):
     def owed_mb(self) -> int:  # type: ignore[override]
         return self._disks.promise().owed >> 20 if self._disks else 0
 
+    @property
+    def taken_mb(self) -> int:  # type: ignore[override]
+        return self._disks.promise().taken >> 20 if self._disks else 0
+
     def host_uids(self) -> Iterable[int]:
         return self._ranges
 

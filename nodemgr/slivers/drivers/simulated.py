@@ -48,6 +48,7 @@ class SimulatedDriver:
     simulated: bool = field(default=True, init=False)
     quota: str = field(default="none", init=False)
     owed_mb: int = field(default=0, init=False)
+    taken_mb: int = field(default=0, init=False)
     images: bool = field(default=True, init=False)  # as good as any other
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BASES = Path("/var/lib/dslice/bases")
 _CLOCK_SECONDS = 86_400  # that the clock may have been put right by
-_VERSION = 4  # of what this module makes
+_VERSION = 5  # of what this module makes
 _DPKG = Path("/var/lib/dpkg")
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PEOPLE = range(1000, 65534)
@@ -60,6 +60,7 @@ _LINKS = {
     "var/run": "/run",
     "var/lock": "/run/lock",
     "var/spool/mail": "../mail",
+    "etc/hosts": "/etc/slice/hosts/hosts",
     "etc/mtab": "/proc/mounts",
     "etc/resolv.conf": "slice/resolv.conf",
     "etc/ssh/ssh_known_hosts": "/etc/slice/hosts/ssh_known_hosts",

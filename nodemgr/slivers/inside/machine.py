@@ -48,9 +48,9 @@ hostname "$host"
 
 if [ "$fresh" ]; then
     echo "$host" >etc/hostname
-    rm -f etc/machine-id  # an image may have one
+    [ ! -L etc/machine-id ] || rm etc/machine-id  # an image may have anything there
     echo "$5" >etc/machine-id
-    ln -sf /etc/slice/hosts/hosts etc/hosts
+    [ -L etc/hosts ] || ln -sf /etc/slice/hosts/hosts etc/hosts
     [ -d etc/sudoers.d ] || mkdir -m 750 etc/sudoers.d
     (umask 337; echo '#{USER} ALL=(ALL:ALL) NOPASSWD: ALL' >etc/sudoers.d/slice)
     [ -d etc/ssh/ssh_config.d ] || mkdir -p etc/ssh/ssh_config.d

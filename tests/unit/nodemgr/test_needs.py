@@ -14,7 +14,10 @@ import pytest
 from agent.client import FrontDoor
 from nodemgr.admission import Capacity, Held, Promised, Room, admit, share_of_disk
 from nodemgr.advertise import Location, advertisement
+from nodemgr.daemon import _capacity
+from nodemgr.settings import Settings
 from nodemgr.slivers.drivers.driver import SliverSpec
+from nodemgr.slivers.drivers.simulated import SimulatedDriver
 from nodemgr.storage.disk import Disk
 from nodemgr.storage.store import Store
 from tests.unit.nodemgr.world import CAPACITY, NODE, SLICE_KEYS, World, only, refused
@@ -219,3 +222,20 @@ def test_a_store_from_before_there_were_needs(tmp_path: Path) -> None:
     assert store.lease("oceanstore") == replace(lease, needs=BIG)
     assert store.promised() == Promised(places=3, plain=2, memory_mb=600, disk_mb=70, plain_disk=2)
     store.close()
+
+
+@pytest.mark.parametrize(("said", "own"), [("", 1_024), ("0", 0), ("700", 700)])
+def test_a_node_gives_each_its_share_where_slivers_have_disks(
+    said: str, own: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"NAME": "n", "NODE_ADDRESS": "127.0.0.1", "STATE_DIR": str(tmp_path), "PLC_URL": "https://x"}
+    variables |= {"SLOTS": "10", "READY_SLIVERS": "1"} | ({"SLIVER_DISK_MB": said} if said else {})
+    for name, value in variables.items():
+        monkeypatch.setenv(f"DSLICE_{name}", value)
+    settings, driver = Settings.load(), SimulatedDriver(tmp_path / "slivers")
+    monkeypatch.setattr(Disk, "room_mb", 14_000)
+    assert _capacity(settings, driver, Disk(tmp_path, 0)).sliver_disk_mb == 0
+    driver.quota = "hard"
+    assert _capacity(settings, driver, Disk(tmp_path, 0)).sliver_disk_mb == own
+    driver.taken_mb = 12_000
+    assert _capacity(settings, driver, Disk(tmp_path, 0)).sliver_disk_mb == (own if said else 2_048)
