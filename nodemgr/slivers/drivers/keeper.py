@@ -148,8 +148,8 @@ class KeeperDriver(LocalDriver):
             if now - self._told_of_memory.get(slice, -NEWS_SECONDS) >= NEWS_SECONDS:
                 self._told_of_memory[slice] = now
                 number = self._ended_processes.pop(slice)
-                which = "a process of it was" if number == 1 else f"{number} processes of it were"
-                found.append(News(slice, f"{which} ended, for its memory was full"))
+                which = "one of its processes was" if number == 1 else f"{number} of its processes were"
+                found.append(News(slice, f"{which} ended: its memory was full"))
         return found
 
     def _count_killed(self, groups: Cgroups) -> None:

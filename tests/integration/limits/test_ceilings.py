@@ -91,7 +91,7 @@ def test_memory_in_files_that_nobody_mapped_counts(node: Node, driver: KeeperDri
                 break
     assert left(bomb) == 128 + signal.SIGKILL
     assert 32 < rounds < 90
-    assert run_async(driver.news()) == [News("ocean", "a process of it was ended, for its memory was full")]
+    assert run_async(driver.news()) == [News("ocean", "one of its processes was ended: its memory was full")]
     assert run_async(driver.news()) == []
     assert node.says("other", "head -c 20M /dev/zero | wc -c") == str(20 << 20)
     assert node.says("ocean", "echo still") == "still"
