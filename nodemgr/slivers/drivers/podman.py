@@ -27,7 +27,7 @@ from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside import sysfs
 from nodemgr.slivers.inside.etc import environment
 from nodemgr.slivers.inside.folder import Record
-from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry, Symlink, Tmpfs
+from nodemgr.slivers.inside.view import NAMELESS_HOME, VAR, Bind, Entry, Symlink, Tmpfs
 from nodemgr.slivers.limits.cgroups import Ceilings
 from nodemgr.slivers.limits.meminfo import write_meminfo
 from nodemgr.slivers.limits.rlimits import rlimits
@@ -267,7 +267,8 @@ def frame() -> bytes:
     """The image, as a tar file: the links of a merged /usr and the empty folders that things are bound to."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        for folder in ("usr", "etc", "proc", "sys", "dev", "run", "tmp", "var", "var/tmp", "home"):
+        own = [f"var/{name}" for name in ("tmp", *VAR)]
+        for folder in ("usr", "etc", "proc", "sys", "dev", "run", "tmp", "var", *own, "home"):
             member = tarfile.TarInfo(folder)
             member.type, member.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(member)
