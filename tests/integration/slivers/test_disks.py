@@ -93,7 +93,7 @@ def test_a_disk_is_full_of_files_at_its_quota_and_the_neighbour_is_not(node: Nod
     for slice in ("ocean", "lake"):
         node.made.append(slice)
         run_async(node.driver.create(dataclasses.replace(node.spec(slice), disk_mb=64)))
-    many = node.run("ocean", "mkdir ~/many; cd ~/many; seq 1000000 | xargs touch")
+    many = node.run("ocean", "mkdir ~/many; cd ~/many; seq 1000000 | xargs sh -c 'touch \"$@\" || exit 255' sh")
     assert "No space left on device" in many.stderr
     assert 10_000 < int(node.says("ocean", "ls ~/many | wc -l")) < 17_000
     assert node.says("lake", "echo fine >~/file; cat ~/file") == "fine"
