@@ -182,7 +182,10 @@ def _make_package_folders(root: Path) -> None:
             status = os.lstat(name)
             if stat.S_ISDIR(status.st_mode) and not place.exists() and not os.path.islink(place):
                 place.mkdir()  # those around it are listed, too
-                os.chown(place, *(each if each not in _PEOPLE else 0 for each in (status.st_uid, status.st_gid)))
+                owners = (status.st_uid, status.st_gid)
+                os.chown(
+                    place, *(each if each < _PEOPLE.start else 0 for each in owners)
+                )  # else they are nobody's there
                 place.chmod(stat.S_IMODE(status.st_mode))
 
 
