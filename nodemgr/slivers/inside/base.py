@@ -182,10 +182,8 @@ def _make_package_folders(root: Path) -> None:
             status = os.lstat(name)
             if stat.S_ISDIR(status.st_mode) and not place.exists() and not os.path.islink(place):
                 place.mkdir()  # those around it are listed, too
-                owners = (status.st_uid, status.st_gid)
-                os.chown(
-                    place, *(each if each < _PEOPLE.start else 0 for each in owners)
-                )  # else they are nobody's there
+                owners = (status.st_uid, status.st_gid)  # a number above the system's means nobody there
+                os.chown(place, *(each if each < _PEOPLE.start else 0 for each in owners))
                 place.chmod(stat.S_IMODE(status.st_mode))
 
 
