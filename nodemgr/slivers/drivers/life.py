@@ -288,6 +288,7 @@ class LocalDriver(Furnisher):
     def _stop(self, slice: str) -> None:
         sliver = SliverFolder(self.directory, slice)
         keeper = self._keeper(slice)
+        self._boots.forget(slice)
         if keeper is not None:
             self.let_go(slice, keeper)
             self._begun.discard(slice)

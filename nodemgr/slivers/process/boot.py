@@ -11,10 +11,12 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from nodemgr.slivers.drivers.driver import News, Session
 from nodemgr.slivers.process.processes import Process
+from nodemgr.slivers.process.spawn import open_pipe
 from trust.errors import Refusal
 
 log = logging.getLogger(__name__)
@@ -50,21 +52,27 @@ class Boots:
             first: the sliver's first process.
             enter: starts `COMMAND` inside, with this descriptor of ours as its descriptor 3.
         """
-        heard, told = os.pipe()
         try:
-            session = enter(told)
+            with ExitStack() as ours, ExitStack() as theirs:
+                heard, told = open_pipe(ours, theirs)
+                session = enter(told)
+                ours.pop_all()  # kept in `_under_way`
         except (OSError, Refusal) as error:
             log.warning("the sliver of %s runs nothing at this start: %s", slice, error)
-            os.close(heard)
             return
-        finally:
-            os.close(told)
         for descriptor in {session.stdin, session.stdout, session.stderr, session.ended} - {None}:
             os.close(descriptor)  # type: ignore[arg-type]
         threading.Thread(target=session.wait, name=f"boot-{slice}", daemon=True).start()
         os.set_blocking(heard, False)
         with self._guard:
             self._under_way[heard] = _Boot(slice, first)
+
+    def forget(self, slice: str) -> None:
+        """Its sliver ends, and what it runs with it."""
+        with self._guard:
+            for heard in [heard for heard, boot in self._under_way.items() if boot.slice == slice]:
+                os.close(heard)
+                del self._under_way[heard]
 
     def news(self) -> list[News]:
         """What has become of them since this was last asked."""
