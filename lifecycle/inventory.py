@@ -38,7 +38,7 @@ _TO_ASK = text("""
 _EXPECTED = text("""
     SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, x.leaselen_changed, x.needs, v.node_name, v.jti,
         v.generation, v.expires_at,
-        v.key_generation, x.key_generation AS wanted_keys,
+        v.key_generation, x.key_generation AS wanted_keys, v.heard_at,
         ARRAY(SELECT k.line FROM svm.slice_key k WHERE k.slice = x.id AND v.state IN ('running', 'stopped')) AS keys,
         v.changed_at < :asked - interval '30 seconds' AND NOT EXISTS (
             SELECT 1 FROM svm.operation o JOIN svm.step s ON s.operation = o.id
@@ -57,6 +57,7 @@ _ANSWERED = text(
     "UPDATE svm.node SET seen_at = now(), silent_since = NULL, error_code = NULL, last_error = NULL, leaving = :leaving"
     " WHERE node = :node"
 )
+_HEARD = text("UPDATE svm.sliver SET heard_at = :at WHERE slice = :slice AND node = :node")
 _SILENT = text("""
     UPDATE svm.node SET silent_since = coalesce(silent_since, now()), error_code = :code, last_error = :reason
     WHERE node = :node
@@ -118,6 +119,7 @@ class Expected:
             no mere overlap with a step at work, and nothing is mended that a step will do again.
         delegation: what its owner lets svmd show there now.
         keys: digest of the wanted key set of a VM that runs (`trust.sshkeys.key_set_digest`).
+        heard_at: of what happened in it, the last that the history has.
     """
 
     slice: UUID
@@ -137,6 +139,7 @@ class Expected:
     delegation: str | None = field(repr=False)
     keys: str | None = None
     needs: Needs = NOTHING
+    heard_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,11 @@ def answered(
     connection.execute(_FIND, bound)
     closed = {id for id, states in zip(gone, moved, strict=False) if states is not None}
     close_slices(connection, sorted(closed))
+
+
+def heard(connection: Connection, slice: UUID, node: str, at: datetime) -> None:
+    """The history has what happened in this sliver until then."""
+    connection.execute(_HEARD, {"slice": slice, "node": node, "at": at})
 
 
 def silent(connection: Connection, node: str, code: str, reason: str) -> None:

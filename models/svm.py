@@ -147,6 +147,7 @@ sliver = Table(
     Column("error_code", Text),
     Column("last_error", Text),
     _time("died_at"),  # of one that is stopped, when its VM ended by itself; NULL: its owner had it stopped
+    _time("heard_at"),  # of what happened in it and its node told, the last that the history has
     Column("replaces", Text),  # the slice's node whose sliver ends as soon as this one runs
     _now("changed_at"),
     _one_of("state", SliverState),

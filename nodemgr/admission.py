@@ -10,13 +10,15 @@ from trust.errors import Code, Refusal
 from trust.identity import Identity
 from trust.needs import NOTHING, Needs
 
+SMALLEST_SHARE_MB, LARGEST_SHARE_MB = 64, 4_096
+
 
 @dataclass(frozen=True, slots=True)
 class Promised:
     """What is promised, used or not yet free again: places, and the memory and disk of those that said how much.
 
     Args:
-        plain: places of slivers that said nothing of memory.
+        plain: places of slivers that said nothing of memory; plain_disk: of disk.
         memory_mb, disk_mb: of the others, MiB.
     """
 
@@ -24,6 +26,7 @@ class Promised:
     plain: int = 0
     memory_mb: int = 0
     disk_mb: int = 0
+    plain_disk: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Capacity:
         processes: ceiling of each sliver that does not say; `most_processes` of one that does.
         longest: longest lease, seconds, at most 1,209,600 (howto: "two weeks, the current maximum lease length").
         disk_mb: disk that may be promised, MiB; None: nobody counts it.
+        sliver_disk_mb: of it, for each sliver that does not say how much it needs; 0: those have none of their own.
     """
 
     slots: int
@@ -45,19 +49,22 @@ class Capacity:
     longest: int = MAX_LEASELEN
     most_processes: int = 4_096
     disk_mb: int | None = None
+    sliver_disk_mb: int = 0
 
     @property
     def places(self) -> int:
         """Slivers that fit, by slots and by memory."""
         return min(self.slots, self.memory_mb // self.sliver_mb)
 
-    def free(self, promised: Promised) -> int:
-        """Slivers without needs that still fit beside what is promised."""
-        return max(min(self.places - promised.places, self.memory_free_mb(promised) // self.sliver_mb), 0)
-
     def memory_free_mb(self, promised: Promised) -> int:
         """Memory not yet promised, MiB."""
         return max(self.memory_mb - promised.plain * self.sliver_mb - promised.memory_mb, 0)
+
+    def disk_free_mb(self, promised: Promised) -> int | None:
+        """Disk not yet promised, MiB; None: nobody counts it."""
+        if self.disk_mb is None:
+            return None
+        return max(self.disk_mb - promised.plain_disk * self.sliver_disk_mb - promised.disk_mb, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,8 @@ class Room:
     """What a node has and what of it is promised, the holder's own included.
 
     Args:
-        writable_mb: what the disk takes at this moment, MiB; None where nobody knows.
+        writable_mb: what the disk takes at this moment, MiB, without what slivers' own disks may still take of it; None
+            where nobody knows.
     """
 
     capacity: Capacity
@@ -83,11 +91,27 @@ class Room:
     writable_mb: int | None = None
 
     @property
+    def slots_free(self) -> int:
+        """Slivers without needs that still fit."""
+        capacity, disk = self.capacity, self.disk_mb
+        free = [capacity.places - self.promised.places]
+        free.append(capacity.memory_free_mb(self.promised) // capacity.sliver_mb)
+        if capacity.sliver_disk_mb and disk is not None:
+            free.append(disk // capacity.sliver_disk_mb)
+        return max(min(free), 0)
+
+    @property
     def disk_mb(self) -> int | None:
         """Disk that can still be promised, MiB; None: nobody counts it."""
-        unpromised = None if self.capacity.disk_mb is None else self.capacity.disk_mb - self.promised.disk_mb
-        limits = [each for each in (unpromised, self.writable_mb) if each is not None]
+        limits = [each for each in (self.capacity.disk_free_mb(self.promised), self.writable_mb) if each is not None]
         return max(min(limits), 0) if limits else None
+
+
+def share_of_disk(disk_mb: int, places: int) -> int:
+    """MiB of a disk of its own for each of so many slivers, where nobody has said how much: a power of two, for disks
+    of a size have a template in common; 0 where it would be of little use."""
+    share = min(disk_mb // max(places, 1), LARGEST_SHARE_MB)
+    return 1 << (share.bit_length() - 1) if share >= SMALLEST_SHARE_MB else 0
 
 
 def admit(ticket: Ticket, *, agents: Collection[Identity], held: Held | None, room: Room) -> None:
@@ -127,8 +151,8 @@ def _require_room(needs: Needs, held: Held | None, room: Room) -> None:
     free = capacity.memory_free_mb(promised) + ((before.memory_mb or capacity.sliver_mb) if held else 0)
     if (needs.memory_mb or capacity.sliver_mb) > free:
         raise _too_little(f"{free:,} MiB of memory are free", needs.memory_mb)
-    disk = None if room.disk_mb is None else room.disk_mb + (before.disk_mb or 0)
-    if disk is not None and (needs.disk_mb or 0) > disk:
+    disk = None if room.disk_mb is None else room.disk_mb + ((before.disk_mb or capacity.sliver_disk_mb) if held else 0)
+    if disk is not None and (needs.disk_mb or capacity.sliver_disk_mb) > disk:
         raise _too_little(f"{disk:,} MiB of disk are free", needs.disk_mb)
     if (needs.processes or 0) > capacity.most_processes:
         raise _too_little(f"a sliver has {capacity.most_processes:,} processes at most", needs.processes)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Self
 
 from agent.client import AD_LIFETIME, Ad, AgentClient, FrontDoor, Heard, Returned
-from nodemgr.admission import Room
+from nodemgr.granting import room_of
 from nodemgr.node import Node
 from nodemgr.storage.store import Burnt
 from rpc.background import surviving, within
@@ -44,13 +44,14 @@ class Location:
 def advertisement(node: Node, place: Location) -> Ad:
     """What the node has now."""
     capacity = node.capacity
-    room = Room(capacity, node.store.promised(), _about(node.disk.room_mb) if node.disk else None)
+    room = room_of(node)
+    about = room if room.writable_mb is None else replace(room, writable_mb=_about(room.writable_mb))
     return Ad(
         node=node.identity.name,
         address=place.address,
         api=place.api,
         site=place.site,
-        slots_free=0 if node.disk_full or node.orders.drained(node.now()) else capacity.free(room.promised),
+        slots_free=0 if node.disk_full or node.orders.drained(node.now()) else room.slots_free,
         slots=capacity.places,
         memory_free_mb=capacity.memory_free_mb(room.promised),
         max_leaselen=capacity.longest,
@@ -65,7 +66,7 @@ def advertisement(node: Node, place: Location) -> Ad:
         disk_mb=capacity.disk_mb,
         sliver_mb=capacity.sliver_mb,
         most_processes=capacity.most_processes,
-        disk_unpromised_mb=0 if node.disk_full else room.disk_mb,
+        disk_unpromised_mb=0 if node.disk_full else about.disk_mb,
         images={name: image.digest for name, image in node.images.offered(node.driver).items()} or None,
         quota=node.driver.quota,
     )

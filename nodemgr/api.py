@@ -238,6 +238,12 @@ def _stopped(lease: LeaseRow, call: Call) -> dict[str, Any] | None:
     return {"ordered": power.ordered, "since": power.since.isoformat(), "reason": power.reason}
 
 
+def _happened(lease: LeaseRow, call: Call) -> dict[str, Any]:
+    node: Node = call.scope[NODE]
+    found = [{"at": each.at.isoformat(), "words": each.words} for each in node.happenings.of(lease.slice_id)]
+    return {"happened": found} if found else {}
+
+
 def _sliver(lease: LeaseRow, call: Call) -> dict[str, Any]:
     return {
         "slice": lease.slice,
@@ -251,4 +257,5 @@ def _sliver(lease: LeaseRow, call: Call) -> dict[str, Any]:
         "has_vm": lease.state == "running",
         "keys": key_set_digest(lease.keys),
         "stopped": _stopped(lease, call),
+        **_happened(lease, call),
     }

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from pydantic import Field, TypeAdapter
+from pydantic import AwareDatetime, Field, TypeAdapter
 
 from agent.client import FrontDoor, delegation_header
 from rpc.aio import Session
@@ -43,6 +43,14 @@ class StoppedReply:
 
 
 @dataclass(frozen=True, slots=True)
+class HappeningReply:
+    """Something that happened in a sliver, by the node's clock (UTC); `words`: a clause, as "its boot began"."""
+
+    at: AwareDatetime
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class SliverReply:
     """What a node holds for one slice.
 
@@ -56,6 +64,7 @@ class SliverReply:
         has_vm: whether the sliver runs.
         keys: digest of the users' key set (`trust.sshkeys.key_set_digest`); None = the node is too old to say.
         stopped: why the sliver that is there does not run; None = it runs, there is none, or the node does not know.
+        happened: the newest few things that its owner should hear of, the oldest first.
     """
 
     slice: str
@@ -69,6 +78,7 @@ class SliverReply:
     has_vm: bool
     keys: str | None = None
     stopped: StoppedReply | None = None
+    happened: tuple[HappeningReply, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.client import FrontDoor
+from nodemgr.admission import Capacity, share_of_disk
 from nodemgr.advertise import Location
 from nodemgr.agents import Agents
 from nodemgr.api import at, create_app, looks_of
@@ -53,14 +54,14 @@ def run(settings: Settings) -> None:
         joined(settings, Role.NODE, settings.name, [settings.node_address]) as member,
         closing(Store(settings.state_dir / "node.db", member.identity, settings.disk_reserve_mb << 20)) as store,
     ):
-        disk = Disk(settings.state_dir, settings.disk_floor_mb)
+        disk, driver = Disk(settings.state_dir, settings.disk_floor_mb, settings.disk_overcommit), _driver(settings)
         node = Node(
             identity=member.identity,
             credentials=member.credentials,
             trust=member.store,
             store=store,
-            driver=_driver(settings),
-            capacity=replace(settings.capacity, disk_mb=settings.disk_mb or disk.size_mb),
+            driver=driver,
+            capacity=_capacity(settings, driver, disk),
             agents=frozenset(settings.agent_urls),
             grace=settings.grace,
             disk=disk,
@@ -77,7 +78,17 @@ def _driver(settings: Settings) -> Driver:
     folder = _slivers(settings)
     if settings.sliver_driver == "simulated":
         return SimulatedDriver(folder)
-    return open_driver(settings.sliver_driver, folder)
+    return open_driver(settings.sliver_driver, folder, settings.terms)
+
+
+def _capacity(settings: Settings, driver: Driver, disk: Disk) -> Capacity:
+    """As it is set; a disk for each sliver where they can have one."""
+    capacity, own = settings.capacity, 0
+    if driver.quota == "hard":
+        # What they have taken already is theirs, so that a share stays what it was.
+        share = share_of_disk(disk.room_mb + driver.taken_mb, capacity.places + settings.ready_slivers)
+        own = share if settings.sliver_disk_mb is None else settings.sliver_disk_mb
+    return replace(capacity, disk_mb=settings.disk_mb or disk.size_mb, sliver_disk_mb=own)
 
 
 async def _run(settings: Settings, member: Member, node: Node) -> None:
@@ -126,7 +137,8 @@ async def _serve(settings: Settings, member: Member, node: Node, door: FrontDoor
 
 async def _keep_ready(node: Node, number: int) -> None:
     """Have slivers prepared, for as long as there is room for them."""
-    like = Likeness(node.identity.name, node.capacity.sliver_mb, node.capacity.processes)
+    capacity = node.capacity
+    like = Likeness(node.identity.name, capacity.sliver_mb, capacity.processes, capacity.sliver_disk_mb or None)
     await node.driver.keep_ready(min(number, node.capacity.slots), like, lambda: not node.disk_full)
 
 

@@ -24,8 +24,7 @@ def grant(node: Node, ticket: Ticket, caller: Caller, held: LeaseRow | None) -> 
     (node.orders.require_renewals if held else node.orders.require_room)(node.now())
     capacity = replace(node.capacity, slots=0) if node.full else node.capacity
     holder = Held(held.slice_id, held.owner, held.needs, held.has_sliver) if held else None
-    room = Room(capacity, node.store.promised(), node.disk.room_mb if node.disk else None)
-    admit(ticket, agents=node.agents, held=holder, room=room)
+    admit(ticket, agents=node.agents, held=holder, room=replace(room_of(node), capacity=capacity))
     if node.images.find(ticket.needs, node.driver):
         node.images.register(node.identity.name, node.store.path)
     before = held.generation if held else node.store.past_generation(ticket.slice_id)
@@ -49,6 +48,12 @@ def grant(node: Node, ticket: Ticket, caller: Caller, held: LeaseRow | None) -> 
             needs=ticket.needs,
         ),
     )
+
+
+def room_of(node: Node) -> Room:
+    """What the node has, and what is promised."""
+    writable = max(node.disk.room_mb - node.driver.owed_mb, 0) if node.disk else None
+    return Room(node.capacity, node.store.promised(), writable)
 
 
 def signed(node: Node, lease: LeaseRow) -> LeaseRow:

@@ -7,6 +7,7 @@ newvms makes it run again.
 import logging
 from dataclasses import dataclass, replace
 
+from nodemgr.happenings import Happening
 from nodemgr.node import Node
 from nodemgr.storage.store import LeaseRow
 from rpc.background import repeat
@@ -28,6 +29,7 @@ class Liveness:
 
     async def tick(self) -> None:
         """One round. A slice that a call is at work on is left to the next one."""
+        await self._hear()
         node, meant = self.node, _meant_to_run(self.node)
         if not meant:
             return
@@ -36,6 +38,15 @@ class Liveness:
                 async with node.lock(slice):
                     if await node.driver.ended([slice]):
                         await back_to_lease(node, slice, "ended by itself")
+
+    async def _hear(self) -> None:
+        """What happened in slivers, for their owners."""
+        if news := await self.node.driver.news():
+            held = {lease.slice: lease.slice_id for lease in self.node.store.leases()}
+            self.node.happenings.keep(held.values())
+            for each in news:
+                if each.slice in held:
+                    self.node.happenings.note(held[each.slice], Happening(self.node.now(), each.words))
 
 
 async def start_again(node: Node, slice: str) -> None:

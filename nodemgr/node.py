@@ -31,6 +31,7 @@ from nodemgr.admission import Capacity, lease_end, next_generation
 from nodemgr.beside import Beside, deadline
 from nodemgr.caller import Caller
 from nodemgr.granting import grant, same_lease, signed, too_many
+from nodemgr.happenings import Happenings
 from nodemgr.images import Images
 from nodemgr.orders import Wanted
 from nodemgr.slicekey import SlicePair
@@ -73,6 +74,7 @@ class Node:
         peers: front doors of all advertised nodes, kept by `neighbours.py`.
         stopped: owners whose slivers plc has stopped (`stops.py`).
         orders: what plc's operator wants of it (`orders.py`).
+        happenings: in its slivers, for their owners.
         halted: slivers, by slice_id, that may have been stopped for that; True for those that are for certain.
     """
 
@@ -94,6 +96,7 @@ class Node:
     stopped: frozenset[Identity] = frozenset()
     orders: Wanted = field(default_factory=Wanted)
     halted: dict[UUID, bool] = field(default_factory=dict)
+    happenings: Happenings = field(default_factory=Happenings)
     beside: Beside = field(default_factory=Beside)
     closing: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "close-sessions"))
     _busy: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)

@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nodemgr.admission import Capacity
+from nodemgr.slivers.drivers.driver import Terms
 from rpc.settings import HostPortOrNone, IpAddress, MemberSettings, split_host_port
 from trust.documents import MAX_LEASELEN
 from trust.identity import Identity, Role
+from trust.needs import BOUNDS
 
 DriverName = Literal["auto", "machine", "bubblewrap", "unshare", "podman", "simulated"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -25,7 +27,10 @@ class CommonSettings(MemberSettings):
             say how much it needs.
         processes: most processes of one sliver; most_processes: of one whose slice says how many it needs.
         images: folder of the machine's images (`dslice image`), 0700; empty: there are none.
-        disk_mb: disk that may be promised to slivers whose slices say how much they need, MiB; 0: what the disk has.
+        disk_mb: disk that may be promised to slivers, MiB; 0: what the disk has.
+        sliver_disk_mb: of it, MiB, for each whose slice does not say how much it needs, where slivers have disks of
+            their own; 0: those have none; None: its share, at most 4 GiB.
+        disk_overcommit: how many times what the disk has free may be promised.
         longest: longest lease, seconds.
         grace: seconds that a sliver outlives its lease.
         disk_reserve_mb: MiB on the disk that are kept for the node's own store (twice; simulated nodes keep none).
@@ -42,6 +47,8 @@ class CommonSettings(MemberSettings):
     processes: Annotated[int, Field(ge=1)] = Field(default=256, validation_alias="DSLICE_SLIVER_PROCESSES")
     most_processes: Annotated[int, Field(ge=1)] = 4_096
     disk_mb: Annotated[int, Field(ge=0)] = 0
+    sliver_disk_mb: Annotated[int, Field(ge=0, le=BOUNDS["disk_mb"][1])] | None = None
+    disk_overcommit: Annotated[float, Field(ge=1, le=100)] = 1
     images: str = ""
     longest: Annotated[int, Field(ge=1, le=MAX_LEASELEN)] = Field(
         default=MAX_LEASELEN, validation_alias="DSLICE_MAX_LEASELEN"
@@ -91,6 +98,7 @@ class Settings(CommonSettings):
         sliver_driver: how slivers are made.
         accept_env: variables that a session takes from its client's environment beside LANG, LC_*, COLORTERM, TERM and
             GIT_PROTOCOL: names, separated by commas, with * for any letters.
+        user_namespaces: whether slivers with root inside may make user namespaces of their own.
         ready_slivers: that are prepared before anybody asks (docs/slivers.md, "Prepared slivers"); 0: none.
     """
 
@@ -101,7 +109,12 @@ class Settings(CommonSettings):
     frontdoor: HostPortOrNone = ""
     sliver_driver: DriverName = "auto"
     accept_env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_*, ]*$")] = ""
+    user_namespaces: bool = False
     ready_slivers: Annotated[int, Field(ge=0, le=1_000)] = 2
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.disk_floor_mb, self.disk_overcommit, self.user_namespaces)
 
     @property
     def api_place(self) -> tuple[str, int]:

@@ -24,7 +24,7 @@ def spec_of(node: Node, lease: LeaseRow, given: SlicePair) -> SliverSpec:
         processes=needs.processes or node.capacity.processes,
         private_key=given.private_key,
         public_key=public_key.line,
-        disk_mb=needs.disk_mb,
+        disk_mb=needs.disk_mb or node.capacity.sliver_disk_mb or None,
         cpu=needs.cpu or ORDINARY_CPU,
         image=node.images.find(needs, node.driver),
     )

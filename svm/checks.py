@@ -56,9 +56,15 @@ def agents(found: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
     for each in found:
         what = f"agent {each['name']}" if each["name"] else "agents"
         if each["ok"]:
-            yield Check(True, f"{what}, {each['nodes']} nodes")
+            yield Check(True, f"{what}, {each['nodes']} nodes{_quotas(each.get('quotas') or {})}")
         else:
             yield Check(False, what, str(each["reason"]))
+
+
+def _quotas(found: Mapping[str, int]) -> str:
+    """Of how many nodes the disk's quota is what; an older svmd does not say it."""
+    kinds = [f"{printable(kind, 16)} on {found[kind]}" for kind in sorted(found)]
+    return f", disk quota {', '.join(kinds)}" if kinds else ""
 
 
 def roles(found: Sequence[Mapping[str, Any]]) -> Iterator[Check]:

@@ -21,6 +21,7 @@ from lifecycle.inventory import (
     ToMend,
     answered,
     expected,
+    heard,
     node_of,
     nodes,
     silent,
@@ -35,7 +36,7 @@ from lifecycle.outcome import Claim, Done
 from lifecycle.record import Change
 from lifecycle.transitions import learn, remove
 from models.states import WITH_VM, Kind, SliverState
-from nodemgr.client import NodeClient, Removed, SliverReply, StoppedReply
+from nodemgr.client import HappeningReply, NodeClient, Removed, SliverReply, StoppedReply
 from tasks.access import SliceAtNode, set_keys
 from tasks.context import WorkerContext, transaction, worker_context
 from tasks.newleases import receipt
@@ -48,6 +49,7 @@ from trust.identity import Identity, Role
 log = logging.getLogger(__name__)
 
 PARALLELISM = 16
+MOST_HAPPENINGS = 8  # of a sliver, in one answer
 CONNECT_TIMEOUT = 5  # seconds: nobody waits, and a node that is away is asked again soon
 
 
@@ -118,6 +120,7 @@ class Differences:
         stopped: VMs that do not run any more, with what the node says of that.
         started: VMs that run, though they were stopped.
         removed: slivers that the operator had their node remove, each with his reason.
+        happened: what the node tells of slivers and the history has not.
         report: what nobody asked svmd to change.
     """
 
@@ -128,6 +131,7 @@ class Differences:
     stopped: tuple[tuple[Expected, StoppedReply | None], ...] = ()
     started: tuple[Expected, ...] = ()
     removed: tuple[tuple[Expected, str], ...] = ()
+    happened: tuple[tuple[Expected, tuple[HappeningReply, ...]], ...] = ()
     report: tuple[Finding, ...] = ()
 
 
@@ -139,6 +143,7 @@ class _Sorted:
     stopped: list[tuple[Expected, StoppedReply | None]] = field(default_factory=list)
     started: list[Expected] = field(default_factory=list)
     removed: list[tuple[Expected, str]] = field(default_factory=list)
+    happened: list[tuple[Expected, tuple[HappeningReply, ...]]] = field(default_factory=list)
     report: list[Finding] = field(default_factory=list)
 
 
@@ -164,6 +169,7 @@ def compare(rows: Iterable[Expected], inventory: Sequence[SliverReply], taken: I
         stopped=tuple(found.stopped),
         started=tuple(found.started),
         removed=tuple(found.removed),
+        happened=tuple(found.happened),
         report=tuple(found.report),
     )
 
@@ -181,6 +187,8 @@ def _sort(item: SliverReply, row: Expected | None, found: _Sorted) -> None:
 
 def _sort_vm(item: SliverReply, row: Expected, found: _Sorted) -> None:
     stopped = row.state is SliverState.STOPPED
+    if new := tuple(each for each in item.happened if row.heard_at is None or each.at > row.heard_at):
+        found.happened.append((row, new[-MOST_HAPPENINGS:]))
     if item.has_vm or stopped:
         if _lacks_keys(item, row):
             found.push.append(row)
@@ -232,6 +240,8 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
     )
     mended, leaving = [*pushed, *renewed], contents.leaving and printable(contents.leaving, 200)
     await context.transaction(answered, node, [*found.gone, *deleted], mended, found.report, leaving)
+    for row, happened in found.happened:
+        await context.transaction(found_happened, row, node, happened)
     for row, reply in found.stopped:
         await context.transaction(found_stopped, row, node, reply)
     for row in found.started:
@@ -253,6 +263,13 @@ def found_stopped(connection: Connection, row: Expected, node: str, said: Stoppe
         _note(connection, row, f"{node}: {reason}: svm start {row.name} {node} starts it, with its files and keys")
 
 
+def found_happened(connection: Connection, row: Expected, node: str, happened: Sequence[HappeningReply]) -> None:
+    """The slice's history says what happened in its VM, once."""
+    heard(connection, row.slice, node, max(each.at for each in happened))
+    told = [f"{node}: {printable(each.words, 200)}, {each.at:%Y-%m-%d %H:%M:%S} UTC" for each in happened]
+    _note(connection, row, *told)
+
+
 def found_running(connection: Connection, row: Expected, node: str) -> None:
     """Its VM runs: the answer to a start was lost, or somebody asked the node."""
     if learn(connection, (row.slice, node), "found running") is not None:
@@ -266,10 +283,10 @@ def removed(connection: Connection, row: Expected, node: str, why: str) -> None:
         _note(connection, row, f"{node}: {reason}")
 
 
-def _note(connection: Connection, row: Expected, text: str) -> None:
+def _note(connection: Connection, row: Expected, *texts: str) -> None:
     """In the slice's history."""
     request = OperationRequest(Verb.RECONCILE, row.name, row.owner, actor=BEAT)
-    open_planned(connection, request, Plan(row.slice, row.name, notes=(text,)))
+    open_planned(connection, request, Plan(row.slice, row.name, notes=texts))
 
 
 async def _delete(client: NodeClient, rows: Sequence[Expected]) -> list[UUID]:

@@ -11,10 +11,12 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The file system of `folder`. With less than `floor_mb` MiB free (0: never) it counts as full."""
+    """The file system of `folder`. With less than `floor_mb` MiB free (0: never) it counts as full. What is free may be
+    promised `overcommit` times."""
 
     folder: Path
     floor_mb: int
+    overcommit: float = 1
 
     @property
     def free_mb(self) -> int:
@@ -23,14 +25,14 @@ class Disk:
 
     @property
     def size_mb(self) -> int:
-        """Of the whole file system, MiB."""
+        """What may be promised of the whole file system, MiB."""
         found = os.statvfs(self.folder)
-        return found.f_blocks * found.f_frsize // _MIB
+        return int(found.f_blocks * found.f_frsize * self.overcommit) // _MIB
 
     @property
     def room_mb(self) -> int:
-        """The same, until it counts as full."""
-        return max(self.free_mb - self.floor_mb, 0)
+        """What may be promised of what is free until it counts as full, MiB."""
+        return int(max(self.free_mb - self.floor_mb, 0) * self.overcommit)
 
     @property
     def full(self) -> bool:

@@ -294,7 +294,8 @@ class Store(Ledger):
             needs = [*self._needs.values(), *going.values()]
             places = len(self._leases) + len(going)
         memory = [each.memory_mb for each in needs if each.memory_mb is not None]
-        return Promised(places, places - len(memory), sum(memory), sum(each.disk_mb or 0 for each in needs))
+        disk = [each.disk_mb for each in needs if each.disk_mb is not None]
+        return Promised(places, places - len(memory), sum(memory), sum(disk), places - len(disk))
 
     # Owners whom plc has stopped
 

@@ -2,6 +2,7 @@
 and whether beat and workers show life (`svm doctor`)."""
 
 import asyncio
+from collections import Counter
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -67,7 +68,8 @@ async def _agent(lists: Lists, entry: AgentEntry) -> dict[str, Any]:
     except TimeoutError:
         return {"name": entry.name, "ok": False, "reason": f"no answer within {AGENT_SECONDS} s; see its log"}
     full = [ad.address for ad in ads if ad.disk_free_mb == 0]
-    return {"name": entry.name, "ok": True, "nodes": len(ads), "full": full}
+    quotas = Counter(ad.quota for ad in ads if ad.quota)
+    return {"name": entry.name, "ok": True, "nodes": len(ads), "full": full, "quotas": quotas}
 
 
 def _on_full_disks(service: Service, owner: Identity, nodes: list[str]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from nodemgr.slivers.drivers.bubblewrap import BubblewrapDriver
-from nodemgr.slivers.drivers.driver import Driver
+from nodemgr.slivers.drivers.driver import TERMS, Driver, Terms
 from nodemgr.slivers.drivers.machine import MachineDriver
 from nodemgr.slivers.drivers.unshare import UnshareDriver
 from nodemgr.slivers.inside.folder import first_pids
@@ -37,7 +37,7 @@ def take_ids(name: str, directory: Path) -> None:
         log.warning("slivers have no root of their own here: %s", refusal.reason)
 
 
-def open_driver(name: str, directory: Path) -> Driver:
+def open_driver(name: str, directory: Path, terms: Terms = TERMS) -> Driver:
     """The driver `name` (auto, machine, bubblewrap, unshare, podman) over the node manager's folder for slivers.
 
     Raises:
@@ -45,7 +45,7 @@ def open_driver(name: str, directory: Path) -> Driver:
     """
     if name == "auto" and os.geteuid() == 0:
         try:
-            return MachineDriver(directory)
+            return MachineDriver(directory, terms)
         except Refusal as refusal:
             log.warning("slivers have no root of their own here: %s", refusal.reason)
     if name == "auto":
@@ -55,7 +55,7 @@ def open_driver(name: str, directory: Path) -> Driver:
 
         return PodmanDriver(directory)
     if name in _DRIVERS:
-        return _DRIVERS[name](directory)
+        return _DRIVERS[name](directory, terms)
     raise Refusal(
         Code.BAD_INPUT, f"there is no sliver driver {name!r}; take auto, machine, bubblewrap, unshare or podman"
     )

@@ -59,6 +59,14 @@ class SliverSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """Something that happened in a sliver and that its owner should hear of: a clause, as `its boot began`."""
+
+    slice: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Likeness:
     """What prepared slivers have before they are anybody's; the words are those of `SliverSpec`."""
 
@@ -81,6 +89,23 @@ class Pty:
     columns: int
     rows: int
 
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator allows slivers, where a driver can give it.
+
+    Args:
+        disk_reserve_mb: MiB of the node's disk that are promised to no sliver's.
+        disk_overcommit: how many times the rest may be promised.
+        user_namespaces: whether they may make user namespaces, and mount in these.
+    """
+
+    disk_reserve_mb: int = 256
+    disk_overcommit: float = 1
+    user_namespaces: bool = False
+
+
+TERMS = Terms()
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
@@ -137,6 +162,14 @@ class Driver(Protocol):
     def quota(self) -> str:
         """How far a sliver's files are bounded: `hard` (the kernel stops at its disk's size), `watched` (it is stopped
         when the node's disk is full) or `none`."""
+
+    @property
+    def owed_mb(self) -> int:
+        """MiB that disks of slivers' own may still take of the node's; prepared ones among them."""
+
+    @property
+    def taken_mb(self) -> int:
+        """MiB that they have taken."""
 
     @property
     def images(self) -> bool:
@@ -204,6 +237,9 @@ class Driver(Protocol):
 
     async def bound_memory(self) -> None:
         """One look at what slivers have in memory, where no control group bounds it; to be called every second."""
+
+    async def news(self) -> Sequence[News]:
+        """What has happened since this was last asked, each thing once, the oldest first."""
 
     async def end_holders(self, port: int) -> Sequence[str]:
         """End the processes inside slivers that hold a TCP port of this host; the slices whose they were."""

@@ -21,6 +21,7 @@ class Furnisher:
 
     def furnish(self, sliver: SliverFolder, names: etc.Names) -> None:
         """Write everything but the slice's key; what was there of an earlier start is replaced."""
+        sliver.make_var()
         etc.write_etc(sliver.etc, names)
         etc.write_first_process(sliver.etc, sliver.owner())
 

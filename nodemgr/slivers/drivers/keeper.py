@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from nodemgr.slivers.drivers.driver import Likeness
+from nodemgr.slivers.drivers.driver import TERMS, Likeness, News, Terms
 from nodemgr.slivers.drivers.life import LocalDriver
+from nodemgr.slivers.inside import sysfs
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Bind, Entry
 from nodemgr.slivers.limits import cgroups, resident, seccomp
-from nodemgr.slivers.limits.cgroups import Ceilings
+from nodemgr.slivers.limits.cgroups import Ceilings, Cgroups
 from nodemgr.slivers.limits.meminfo import write_meminfo
 from nodemgr.slivers.limits.rlimits import rlimits
 from nodemgr.slivers.process.hangup import cut_off
 from nodemgr.slivers.process.launch import Nameless, as_host_user, launch, launch_nameless, program, staged
-from nodemgr.slivers.process.processes import Process, boot_id, entrants, first_processes, namespace, start_time
+from nodemgr.slivers.process.processes import (
+    Process,
+    boot_id,
+    children,
+    entrants,
+    first_processes,
+    namespace,
+    start_time,
+)
 from nodemgr.slivers.process.session import NamespaceDoor
 from nodemgr.slivers.process.spawn import run_helper
 from trust.errors import Refusal
+
+NEWS_SECONDS = 600  # between two words about one sliver's memory
 
 
 class KeeperDriver(LocalDriver):
@@ -31,16 +44,21 @@ class KeeperDriver(LocalDriver):
 
     tools: tuple[str, ...] = ()
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, terms: Terms = TERMS) -> None:
         for tool in self.tools:
             program(tool)
+        self.terms = terms
         self._cgroups = cgroups.available(directory)
         self._filter = seccomp.available()
         # The program that makes the sliver's own user namespace is under it already; a switch closes others.
         self._first_filter = seccomp.available(user_namespaces=True)
         super().__init__(directory)
+        self._ended_processes: Counter[str] = Counter()  # for want of memory, and not told yet
+        self._told_of_memory: dict[str, float] = {}
+        self._killed: dict[str, int] = {}
         if self._cgroups:
             self._cgroups.sweep()
+            self._killed = self._cgroups.killed()
 
     def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
         """The command that makes the namespaces and the view, and runs `launch.KEEPER` (or `NAMELESS`) in them as PID
@@ -105,6 +123,7 @@ class KeeperDriver(LocalDriver):
         """The command prefix with which the sliver in folder `name` is born in a group of its own; the view with what
         tells its share."""
         own = [Bind(write_meminfo(self.directory / name, ceilings.memory_mb), "/proc/meminfo")]
+        own += sysfs.shown(self.directory / name)
         if self._cgroups is None:
             return (), [*view, *own]
         join = self._cgroups.make(name, ceilings)
@@ -115,7 +134,32 @@ class KeeperDriver(LocalDriver):
 
     async def bound_memory(self) -> None:
         if self._cgroups is None:
-            await self._read(lambda: resident.look(self._kept()))
+            self._ended_processes.update(await self._read(lambda: resident.look(self._kept())))
+
+    async def news(self) -> Sequence[News]:
+        return [*await super().news(), *await self._read(self._memory_news)]
+
+    def _memory_news(self) -> list[News]:
+        """Of each sliver at most every NEWS_SECONDS: what starts again is ended again."""
+        if self._cgroups:
+            self._count_killed(self._cgroups)
+        now, found = time.monotonic(), []
+        for slice in list(self._ended_processes):
+            if now - self._told_of_memory.get(slice, -NEWS_SECONDS) >= NEWS_SECONDS:
+                self._told_of_memory[slice] = now
+                number = self._ended_processes.pop(slice)
+                which = "one of its processes was" if number == 1 else f"{number} of its processes were"
+                found.append(News(slice, f"{which} ended: its memory was full"))
+        return found
+
+    def _count_killed(self, groups: Cgroups) -> None:
+        killed = groups.killed()
+        more = {name: number - self._killed.get(name, 0) for name, number in killed.items()}
+        self._killed = killed
+        if any(number > 0 for number in more.values()):
+            for slice, keeper in self._recorded().items():
+                if (number := more.get(groups.name(keeper.pid) or "", 0)) > 0:
+                    self._ended_processes[slice] += number
 
     def _kept(self) -> list[resident.Bounded]:
         kept = {slice: (keeper, self._existing(slice)[1]) for slice, keeper in self._recorded().items()}
@@ -128,7 +172,8 @@ class KeeperDriver(LocalDriver):
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
         inside = namespace(keeper.pid, "pid")
-        return entrants(inside) if inside else []
+        # unshare(1), which waits for the keeper itself, is none.
+        return [pid for pid in entrants(inside) if keeper.pid not in children(pid)] if inside else []
 
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         stuck = None

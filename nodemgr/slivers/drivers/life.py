@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, Pty, SliverSpec
+from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, News, Pty, SliverSpec
 from nodemgr.slivers.drivers.furnish import Furnisher
 from nodemgr.slivers.drivers.pool import First, Pool
 from nodemgr.slivers.inside import etc, folder
@@ -28,6 +28,7 @@ from nodemgr.slivers.inside.folder import Record, SliverFolder
 from nodemgr.slivers.inside.keyring import leave_session_keyring
 from nodemgr.slivers.inside.view import Entry, Folders, entries
 from nodemgr.slivers.limits import hostranges, hostuids, ports
+from nodemgr.slivers.process import boot
 from nodemgr.slivers.process.hangup import HANGUP_SECONDS, finish, hang_up
 from nodemgr.slivers.process.processes import Process, members, namespace
 from nodemgr.slivers.process.session import Door, KeeperSession, enter
@@ -53,6 +54,7 @@ class LocalDriver(Furnisher):
     name = ""
     simulated = False
     quota = "watched"
+    owed_mb = taken_mb = 0
     images = False
 
     def __init__(self, directory: Path) -> None:
@@ -67,6 +69,7 @@ class LocalDriver(Furnisher):
         self._uids = self.host_uids()
         self._given: set[int] = set()
         self._begun: set[str] = set()
+        self._boots = boot.Boots()
         self._stuck = False  # a first process may be there that this driver did not begin
         self._workers = ThreadPoolExecutor(MOST_AT_WORK, "sliver")
         self._readers = ThreadPoolExecutor(2, "slivers-read")
@@ -92,6 +95,10 @@ class LocalDriver(Furnisher):
     def door(self, record: Record, keeper: Process) -> Door:
         """How to enter the running sliver."""
         raise NotImplementedError
+
+    def boot_door(self, record: Record, keeper: Process) -> Door:
+        """How what it runs at each start enters."""
+        return self.door(record, keeper)
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
         """The processes outside that wait for the sliver's sessions."""
@@ -152,6 +159,9 @@ class LocalDriver(Furnisher):
 
     async def bound_memory(self) -> None:
         """Control groups do."""
+
+    async def news(self) -> Sequence[News]:
+        return self._boots.news()
 
     async def end_holders(self, port: int) -> Sequence[str]:
         return await asyncio.to_thread(self._end_holders, port)
@@ -215,7 +225,7 @@ class LocalDriver(Furnisher):
             if self._pool.claim(spec):
                 return
             self._make(sliver, spec)
-        self._start(spec.slice)
+        self._start(spec.slice, boots=record is not None or spec.image is not None)
 
     def _mend(self, sliver: SliverFolder, spec: SliverSpec) -> Record | None:
         """Write a damaged record anew. It is of the lease's sliver: an earlier one of the name would have been removed
@@ -256,7 +266,8 @@ class LocalDriver(Furnisher):
         """Its sliver's folder says whose the uid is, or there will be no such sliver."""
         self._given.discard(uid or 0)
 
-    def _start(self, slice: str) -> None:
+    def _start(self, slice: str, *, boots: bool = True) -> None:
+        """`boots`: whether there may be something that its owner has it run at each start."""
         sliver, record = self._existing(slice)
         if self._keeper(slice) is not None:
             return
@@ -268,13 +279,17 @@ class LocalDriver(Furnisher):
         except BaseException:
             self.let_go(slice, keeper)
             raise
+        if boots:
+            door = self.boot_door(record, keeper)
+            self._boots.begin(slice, keeper, lambda told: enter(door, boot.COMMAND, None, NO_VARIABLES, told))
 
     def folders(self, sliver: SliverFolder) -> Folders:
-        return Folders(sliver.home, sliver.tmp, sliver.etc, self._ssh, etc.python_folder())
+        return Folders(sliver.home, sliver.tmp, sliver.var, sliver.etc, self._ssh, etc.python_folder())
 
     def _stop(self, slice: str) -> None:
         sliver = SliverFolder(self.directory, slice)
         keeper = self._keeper(slice)
+        self._boots.forget(slice)
         if keeper is not None:
             self.let_go(slice, keeper)
             self._begun.discard(slice)
@@ -331,13 +346,12 @@ class LocalDriver(Furnisher):
 
     def _end_holders(self, port: int) -> Sequence[str]:
         found = []
-        for slice in self._recorded():
-            for pid in self._inside(slice):
-                if ports.holds(pid, port):
-                    log.warning("%s holds port %d, which is this node's: its process %d is ended", slice, port, pid)
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                    found.append(slice)
+        inside = ((slice, pid) for slice in self._recorded() for pid in self._inside(slice))
+        for slice, pid in ((slice, pid) for slice, pid in inside if ports.holds(pid, port)):
+            log.warning("%s holds port %d, which is this node's: its process %d is ended", slice, port, pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            found.append(slice)
         return found
 
     def _folders(self) -> Sequence[str]:

@@ -16,12 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from nodemgr.slivers.drivers.driver import Likeness
+from nodemgr.slivers.drivers.driver import TERMS, Likeness, Terms
 from nodemgr.slivers.drivers.keeper import KeeperDriver, ceilings, hostname
 from nodemgr.slivers.drivers.unshare import unshare_command
 from nodemgr.slivers.inside import base, etc, machine
 from nodemgr.slivers.inside.folder import Record, SliverFolder, empty
-from nodemgr.slivers.inside.root import TTY_GROUP, Parts, built
+from nodemgr.slivers.inside.root import TTY_GROUP, Parts, Spoilt, built
 from nodemgr.slivers.inside.view import Bind, Entry
 from nodemgr.slivers.limits import hostranges, seccomp
 from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings
@@ -50,7 +50,7 @@ class MachineDriver(KeeperDriver):
     images = True
     tools = ("unshare", "nsenter", "setpriv", "prlimit", "setsid", "mount", "hostname", "chroot", "env", "cat")
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, terms: Terms = TERMS) -> None:
         self._ranges, self._shared = hostranges.available(directory), hostranges.shared()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -59,8 +59,9 @@ class MachineDriver(KeeperDriver):
         except OSError as error:
             raise Refusal(Code.INTERNAL, f"this node cannot give slivers a root file system: {error}") from error
         # Whatever root makes of the programs with which a session gives up its rights: no mount, no namespace.
-        self._session_filter = seccomp.available(mounts=False)
-        super().__init__(directory)
+        own = terms.user_namespaces  # in which they mount what they like
+        self._session_filter = seccomp.available(user_namespaces=own, mounts=own)
+        super().__init__(directory, terms)
         if self._shared:
             self._end_out_of_reach()
 
@@ -72,10 +73,19 @@ class MachineDriver(KeeperDriver):
     def _disks(self) -> Disks | None:
         """None where there can be none."""
         try:
-            return Disks(self.directory)
+            reserve, overcommit = self.terms.disk_reserve_mb, self.terms.disk_overcommit
+            return Disks(self.directory, reserve_mb=reserve, overcommit=overcommit)
         except Refusal as refusal:
             log.warning("slivers have no disks of their own here: %s", refusal.reason)
             return None
+
+    @property
+    def owed_mb(self) -> int:  # type: ignore[override]
+        return self._disks.promise().owed >> 20 if self._disks else 0
+
+    @property
+    def taken_mb(self) -> int:  # type: ignore[override]
+        return self._disks.promise().taken >> 20 if self._disks else 0
 
     def host_uids(self) -> Iterable[int]:
         return self._ranges
@@ -109,8 +119,11 @@ class MachineDriver(KeeperDriver):
 
     def make_home(self, sliver: SliverFolder, record: Record) -> None:
         """The place for it: the first process makes it, inside."""
-        if record.disk_mb and self._disks:
-            self._disks.make(sliver.path / IMAGE, record.disk_mb)
+        self._make_disk(sliver, record.disk_mb)
+
+    def _make_disk(self, sliver: SliverFolder, mb: int | None) -> None:
+        if mb and self._disks:
+            self._disks.make(sliver.path / IMAGE, mb)
 
     def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
         return unshare_command(hostname, view, nameless=nameless)
@@ -122,13 +135,17 @@ class MachineDriver(KeeperDriver):
             sliver = SliverFolder(self.directory, record.slice)
             words = (hostname(record.hostname), record.slice)
             return self._begin(sliver, record.image, words, ceilings(record), launch)
-        except BaseException:
+        except BaseException as error:
             self.end_unrecorded((), record.slice)
+            if isinstance(error, Spoilt):
+                mend = f"svm reset {record.slice} {record.hostname} gives it a fresh one"
+                raise Refusal(error.code, f"{error.reason}; {mend}") from error
             raise
 
     def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Nameless:
         try:
             sliver, limits = SliverFolder.called(self.directory / name), Ceilings(like.memory_mb, like.processes)
+            self._make_disk(sliver, like.disk_mb)
             return self._begin(sliver, None, (hostname(like.hostname), ""), limits, launch_nameless)
         except BaseException:
             self.end_unrecorded((), name)
@@ -139,6 +156,12 @@ class MachineDriver(KeeperDriver):
         if not hostranges.is_ours(record.host_uid):
             return found
         return MachineDoor(found.slice, found.keeper, found.host_uid, found.join, found.limits, self._session_filter)
+
+    def boot_door(self, record: Record, keeper: Process) -> NamespaceDoor:
+        found = self.door(record, keeper)
+        if not isinstance(found, MachineDoor):
+            return found
+        return RootDoor(found.slice, found.keeper, found.host_uid, found.join, found.limits, found.filter)
 
     async def reset(self, slice: str) -> None:
         await self._work(slice, lambda: self._reset(slice))
@@ -178,7 +201,9 @@ class MachineDriver(KeeperDriver):
             with user_namespace(first, limits.processes + SPARE_PROCESSES) as (holder, users):
                 enter = [program("nsenter"), "--preserve-credentials", "-U", "-t", str(holder), "--"]
                 parts = self._parts(sliver, image, self._mounted_volume(sliver), shown, first)
-                script = machine.script(*words, fresh=parts.fresh)
+                script = machine.script(
+                    *words, etc.machine_id(sliver.etc), fresh=parts.fresh, closed=not self.terms.user_namespaces
+                )
                 parts.make()
                 with built(parts, None if self._shared else users, host) as finish:
                     if self._filter:
@@ -250,6 +275,17 @@ class MachineDoor(NamespaceDoor):
     ) -> list[str]:
         login = ["/bin/sh", "-c", machine.LOGIN, "sh"]
         return [*self.entry(terminal), *login, *self.limits, *AT_HOME, *argv]
+
+
+@dataclass(frozen=True, slots=True)
+class RootDoor(MachineDoor):
+    """The same for root, at the start of the sliver."""
+
+    def command(
+        self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
+    ) -> list[str]:
+        bounded = ["/usr/bin/setpriv", *machine.BOUNDS, "--"]
+        return [*self.entry(terminal), *bounded, *self.limits, *AT_HOME, *argv]
 
 
 def _mounted_once(parts: Parts, users: int | None, host: int) -> None:

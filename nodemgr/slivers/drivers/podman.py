@@ -24,9 +24,10 @@ from uuid import UUID
 from nodemgr.slivers.drivers.driver import Likeness
 from nodemgr.slivers.drivers.keeper import close_user_namespaces
 from nodemgr.slivers.drivers.life import LocalDriver
+from nodemgr.slivers.inside import sysfs
 from nodemgr.slivers.inside.etc import environment
 from nodemgr.slivers.inside.folder import Record
-from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry, Symlink, Tmpfs
+from nodemgr.slivers.inside.view import NAMELESS_HOME, VAR, Bind, Entry, Symlink, Tmpfs
 from nodemgr.slivers.limits.cgroups import Ceilings
 from nodemgr.slivers.limits.meminfo import write_meminfo
 from nodemgr.slivers.limits.rlimits import rlimits
@@ -87,10 +88,11 @@ class PodmanDriver(LocalDriver):
         if record.host_uid is None and os.geteuid() == 0:
             raise Refusal(Code.INTERNAL, "root needs a host uid for each sliver, and this container has none to give")
         self._remove(record.slice)
-        told = Bind(write_meminfo(self.directory / record.slice, record.memory_mb), "/proc/meminfo")
+        told = [Bind(write_meminfo(self.directory / record.slice, record.memory_mb), "/proc/meminfo")]
+        told += sysfs.shown(self.directory / record.slice)
         try:
             return self._run(
-                record, specification(record, [*view, told], self._image, self._name(record.slice), self.mark)
+                record, specification(record, [*view, *told], self._image, self._name(record.slice), self.mark)
             )
         except BaseException:
             self._remove(record.slice)
@@ -247,7 +249,7 @@ def specification(record: Record, view: Sequence[Entry], image: str, name: str, 
             "pids": {"limit": record.processes + _SPARE_PROCESSES},
             "cpu": {"shares": record.cpu * 1024 // 100},
         },
-        "mounts": [mount for entry in [*view, Tmpfs("/sys", 4096)] if (mount := _mount(entry)) is not None],
+        "mounts": [mount for entry in [Tmpfs("/sys", 4096), *view] if (mount := _mount(entry)) is not None],
         "labels": {_LABEL: mark},
         "use_image_hosts": True,
         "use_image_resolve_conf": True,
@@ -265,7 +267,8 @@ def frame() -> bytes:
     """The image, as a tar file: the links of a merged /usr and the empty folders that things are bound to."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        for folder in ("usr", "etc", "proc", "sys", "dev", "run", "tmp", "var", "var/tmp", "home"):
+        own = [f"var/{name}" for name in ("tmp", *VAR)]
+        for folder in ("usr", "etc", "proc", "sys", "dev", "run", "tmp", "var", *own, "home"):
             member = tarfile.TarInfo(folder)
             member.type, member.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(member)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, Pty, Session, SliverSpec
+from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, News, Pty, Session, SliverSpec
 from rpc.files import replace_file
 from trust.errors import Code, Refusal
 from trust.sshkeys import new_ssh_key_pair, parse_public_key
@@ -47,6 +47,8 @@ class SimulatedDriver:
     name: str = field(default="simulated", init=False)
     simulated: bool = field(default=True, init=False)
     quota: str = field(default="none", init=False)
+    owed_mb: int = field(default=0, init=False)
+    taken_mb: int = field(default=0, init=False)
     images: bool = field(default=True, init=False)  # as good as any other
 
     def __post_init__(self) -> None:
@@ -112,6 +114,9 @@ class SimulatedDriver:
 
     async def bound_memory(self) -> None:
         """Nothing runs."""
+
+    async def news(self) -> Sequence[News]:
+        return ()
 
     async def end_holders(self, port: int) -> Sequence[str]:
         del port

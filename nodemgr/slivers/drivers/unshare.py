@@ -27,9 +27,8 @@ remount() {{
     while read -r _ _ _ _ point options _; do
         case $point in *\\\\*) point=$(printf '%b.' "$point"); point=${{point%.}} ;; esac
         case "$point" in "$1"|"$1"/*) ;; *) continue ;; esac
-        case "$2" in *ro*) options=$(echo ",$options," | sed 's/,rw,/,/') ;; esac
-        options=$(echo "remount,bind,$options,$2" | sed 's/,,*/,/g')
-        mount -n -o "$options" "$point" </dev/null
+        case "$2" in *ro*) options=ro${{options#r?}} ;; esac
+        mount -n -o "remount,bind,$options,$2" "$point" </dev/null
     done <<LIST
 $(cat /proc/self/mountinfo)
 LIST
@@ -81,7 +80,7 @@ class UnshareDriver(KeeperDriver):
     """Slivers whose namespaces unshare(1) makes, for hosts without bubblewrap."""
 
     name = "unshare"
-    tools = ("unshare", "nsenter", "setpriv", "prlimit", "setsid", "mount", "umount", "pivot_root", "hostname", "sed")
+    tools = ("unshare", "nsenter", "setpriv", "prlimit", "setsid", "mount", "umount", "pivot_root", "hostname")
 
     def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
         return unshare_command(hostname, view, nameless=nameless)

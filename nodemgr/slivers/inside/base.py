@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 BASES = Path("/var/lib/dslice/bases")
 _CLOCK_SECONDS = 86_400  # that the clock may have been put right by
-_VERSION = 1  # of what this module makes
+_VERSION = 5  # of what this module makes
 _DPKG = Path("/var/lib/dpkg")
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PEOPLE = range(1000, 65534)
@@ -64,13 +64,17 @@ _LINKS = {
     "var/run": "/run",
     "var/lock": "/run/lock",
     "var/spool/mail": "../mail",
+    "etc/hosts": "/etc/slice/hosts/hosts",
     "etc/mtab": "/proc/mounts",
     "etc/resolv.conf": "slice/resolv.conf",
     "etc/ssh/ssh_known_hosts": "/etc/slice/hosts/ssh_known_hosts",
     "etc/ssh/ssh_config.d/slice.conf": "/etc/slice/hosts/ssh_config",
 }
 # Made by the installation, not brought by a package, and the same for everybody.
-_COPIED = ("ld.so.cache", "ld.so.conf", "shells", "timezone", "environment", "ca-certificates.conf", "locale.gen")
+_COPIED = (
+    *("ld.so.cache", "ld.so.conf", "shells", "timezone", "environment", "ca-certificates.conf", "locale.gen"),
+    "os-release",
+)
 _COPIED_TREES = ("alternatives", "ssl/certs", "pki/tls", "pki/ca-trust", "crypto-policies", "profile.d", "ld.so.conf.d")
 _APT = ("sources.list", "sources.list.d", "apt.conf.d", "preferences.d", "trusted.gpg", "trusted.gpg.d", "keyrings")
 _CREDENTIALS = re.compile(rb"://[^/\s]*@|password", re.IGNORECASE)
@@ -193,8 +197,26 @@ def _make_folders(root: Path) -> None:
         (root / name).chmod(mode)
 
 
+def _make_package_folders(root: Path) -> None:
+    """Those that packages bring below /etc and /var (for logs, spools, states), with the modes of here, and empty."""
+    listed: set[str] = set()
+    for path in (_DPKG / "info").glob("*.list"):
+        lines = path.read_text(errors="replace").splitlines()
+        listed.update(line for line in lines if line.startswith(("/etc/", "/var/")))
+    for name in sorted(listed):
+        place = root / name[1:]
+        with contextlib.suppress(OSError):
+            status = os.lstat(name)
+            if stat.S_ISDIR(status.st_mode) and not place.exists() and not os.path.islink(place):
+                place.mkdir()  # those around it are listed, too
+                owners = (status.st_uid, status.st_gid)  # a number above the system's means nobody there
+                os.chown(place, *(each if each < _PEOPLE.start else 0 for each in owners))
+                place.chmod(stat.S_IMODE(status.st_mode))
+
+
 def _build(root: Path) -> None:
     _make_folders(root)
+    _make_package_folders(root)
     for name in _TOP:
         if os.path.islink(f"/{name}"):
             (root / name).symlink_to(os.readlink(f"/{name}"))

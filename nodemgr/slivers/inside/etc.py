@@ -6,12 +6,13 @@ import contextlib
 import os
 import stat
 import sys
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import NO_VARIABLES
-from nodemgr.slivers.inside import relay, sftp
+from nodemgr.slivers.inside import boot, relay, sftp
 from nodemgr.slivers.inside.view import home_of, host_etc
 from rpc.files import replace_file
 
@@ -30,7 +31,11 @@ RELAY = "/etc/slice/relay"
 SLEEP = "/etc/slice/sleep"
 
 # Small public files of the host that programs look for; copied, so that a replaced one does not leave a stale bind.
-_COPIED = ("ld.so.cache", "localtime", "resolv.conf", "services", "protocols", "ssl/openssl.cnf", "debian_version")
+_COPIED = (
+    *("ld.so.cache", "localtime", "resolv.conf", "services", "protocols", "ssl/openssl.cnf"),
+    *("debian_version", "os-release"),
+)
+MACHINE_ID = "machine-id"
 
 # A python3 of /usr is the sliver's too; the interpreter that runs this may not be.
 SYSTEM_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
@@ -128,16 +133,28 @@ def write_etc(folder: Path, names: Names) -> None:
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
     write_names(folder, names)
+    machine_id(folder)
     put(folder / "slice/sftp-server", f"#!/bin/sh\nexec {sftp_command()}\n".encode(), 0o755)
     put(folder / "slice/relay", f'#!/bin/sh\nexec {_python()} /etc/slice/relay.py "$@"\n'.encode(), 0o755)
     put(folder / "slice/relay.py", Path(relay.__file__).read_bytes(), 0o644)
     put(folder / "slice/sftp_server.py", Path(sftp.__file__).read_bytes(), 0o644)
+    put(folder / "slice/boot", boot.PLAIN.encode(), 0o755)
     put(folder / "slice/bin/rsync", _RSYNC.encode(), 0o755)
     for name in _NEED_ROOT:
         put(folder / "slice/bin" / name, _NO_ROOT.encode(), 0o755)
     for name in _COPIED:
         if os.path.isfile(f"/etc/{name}"):
             put(folder / name, Path(f"/etc/{name}").read_bytes(), 0o644)
+
+
+def machine_id(folder: Path) -> str:
+    """The sliver's own (machine-id(5)), drawn once and kept in this folder of the node manager's."""
+    path = folder / MACHINE_ID
+    with contextlib.suppress(OSError, ValueError):
+        return uuid.UUID(path.read_text(encoding="ascii").strip()).hex
+    drawn = uuid.uuid4().hex
+    replace_file(path, f"{drawn}\n".encode(), 0o644, durable=False)
+    return drawn
 
 
 def write_names(folder: Path, names: Names) -> None:

@@ -4,7 +4,7 @@
     DIRECTORY/SLICE/keeper.json   which process keeps it
     DIRECTORY/SLICE/etc/          its /etc, read-only inside
     DIRECTORY/SLICE/meminfo       its /proc/meminfo, read-only inside
-    DIRECTORY/SLICE/home/  tmp/   the sliver's own: no process outside ever opens a path below them
+    DIRECTORY/SLICE/home/ tmp/ var/log/ …   the sliver's own: no process outside ever opens a path below them
     DIRECTORY/SLICE/root/         what it changed of its root file system, where it has one (`inside.root`)
 
 A prepared sliver is the same under the name `.nameless-UID-NUMBER`, without records; one that is removed, under
@@ -31,6 +31,7 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from nodemgr.slivers.drivers.driver import SliverSpec
+from nodemgr.slivers.inside.view import VAR
 from nodemgr.slivers.limits import hostranges
 from nodemgr.slivers.limits.disk import IMAGE
 from nodemgr.slivers.process.processes import Process
@@ -44,7 +45,7 @@ T = TypeVar("T")
 _TRASH = ".removed-"
 _NAMELESS = ".nameless-"
 _FILE_KIB = 16  # what a file system for general use has a file for (mke2fs(8))
-_OWN = ("home", "tmp", "root")  # where a sliver's own files are
+_OWN = ("home", "tmp", "root", *(f"var/{name}" for name in VAR))  # where a sliver's own files are
 # Why a whole file may be out of reach for a while: that is the node manager's trouble, not the file's.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -99,6 +100,7 @@ class SliverFolder:
         self.path = path
         self.home = path / "home"
         self.tmp = path / "tmp"
+        self.var = path / "var"
         self.etc = path / "etc"
 
     def make(self, host_uid: int | None) -> None:
@@ -109,6 +111,17 @@ class SliverFolder:
             folder.chmod(0o700 if folder == self.home else 0o1777)
             if host_uid is not None:
                 os.chown(folder, host_uid, host_uid)
+
+    def make_var(self) -> None:
+        """Make the folders of /var, unless they are there. They are the sliver's, and the folder around them is not."""
+        owner = self.owner()
+        for name in VAR:
+            folder = self.var / name
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
+                folder.chmod(0o755)
+                if owner is not None:
+                    os.chown(folder, owner, owner)
 
     def owner(self) -> int | None:
         """The host user that the sliver's home belongs to, whatever its record says; None: our own, or no home."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import NO_VARIABLES
-from nodemgr.slivers.inside import etc, relay, sftp
+from nodemgr.slivers.inside import boot, etc, relay, sftp
 from nodemgr.slivers.inside.view import home_of
 from nodemgr.slivers.process.launch import program
 from nodemgr.slivers.process.processes import KEEPER_VARIABLE
@@ -37,17 +37,20 @@ read -r _
 exec unshare --mount --propagation unchanged --ipc --uts --cgroup -- "$@"
 """
 
-# Arguments: the hostname, `fresh` or nothing, the slice or nothing, what ~/.ssh/authorized_keys says of it.
+# Arguments: the hostname, `fresh` or nothing, the slice or nothing, what ~/.ssh/authorized_keys says of it, the
+# machine-id, and `closed` or nothing, whether there are user namespaces.
 SCRIPT = f"""
 set -e
 umask 022
 host=$1 fresh=$2 slice=$3 keys=$4 mark=
 hostname "$host"
-echo 0 >/proc/sys/user/max_user_namespaces
+[ ! "$6" ] || echo 0 >/proc/sys/user/max_user_namespaces
 
 if [ "$fresh" ]; then
     echo "$host" >etc/hostname
-    ln -sf /etc/slice/hosts/hosts etc/hosts
+    [ ! -L etc/machine-id ] || rm etc/machine-id  # an image may have anything there
+    echo "$5" >etc/machine-id
+    [ -L etc/hosts ] || ln -sf /etc/slice/hosts/hosts etc/hosts
     [ -d etc/sudoers.d ] || mkdir -m 750 etc/sudoers.d
     (umask 337; echo '#{USER} ALL=(ALL:ALL) NOPASSWD: ALL' >etc/sudoers.d/slice)
     [ -d etc/ssh/ssh_config.d ] || mkdir -p etc/ssh/ssh_config.d
@@ -126,7 +129,8 @@ while IFS=: read -r name _ uid gid _ home program; do
 done </etc/passwd
 [ "$found" ] || {{ echo "sudo: unknown user $user" >&2; exit 1; }}
 [ "$program" ] || program=/bin/sh
-[ -x "$become" ] || {{ echo "sudo: only the slice's user may; a reset of the sliver gives it back" >&2; exit 1; }}
+lost="if it has lost that, svm reset SLICE NODE gives it back"
+[ -x "$become" ] || {{ echo "sudo: only the slice's user may; $lost" >&2; exit 1; }}
 run() {{ exec "$become" --reuid="$uid" --regid="$gid" --init-groups -- "$@"; }}
 case ${{1-}} in [A-Za-z_]*=*) sets=1 ;; esac
 [ $# -gt 0 ] || [ "$login$shell" ] || usage
@@ -165,10 +169,10 @@ def first_process(image: Path | None) -> Path:
     return own if own.is_file() and own.is_relative_to(os.path.realpath(image)) else host
 
 
-def script(hostname: str, slice: str, *, fresh: bool) -> list[str]:
+def script(hostname: str, slice: str, machine_id: str, *, fresh: bool, closed: bool) -> list[str]:
     """The command that makes the other namespaces and the first process; with an empty `slice` it reads that later."""
     keys = etc.AUTHORIZED_KEYS.replace("{slice}", "%s")
-    words = [hostname, "fresh" if fresh else "", slice, keys]
+    words = [hostname, "fresh" if fresh else "", slice, keys, machine_id, "closed" if closed else ""]
     shell = ["/bin/sh", "-c"]
     return [program("unshare"), "--pid", "--fork", "--", *shell, WAIT, "sh", *shell, SCRIPT, "sh", *words]
 
@@ -185,7 +189,8 @@ def write_node_part(folder: Path) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name).chmod(0o755)
     sftp_server, relay_program = _SFTP + _python("sftp_server.py"), "#!/bin/sh\n" + _python("relay.py")
-    for name, text in {"sudo": SUDO, "sftp-server": sftp_server, "relay": relay_program}.items():
+    programs = {"sudo": SUDO, "sftp-server": sftp_server, "relay": relay_program, "boot": boot.with_root(LOGIN)}
+    for name, text in programs.items():
         etc.put(folder / "slice" / name, text.encode(), 0o755)
     for name, module in {"sftp_server.py": sftp, "relay.py": relay}.items():
         etc.put(folder / "slice" / name, Path(str(module.__file__)).read_bytes(), 0o644)

@@ -42,6 +42,10 @@ _SEEDED = "seeded"
 _PLACES = ("dev", "etc/slice", "home", "proc", "root", "run", "sys", "tmp", "var/tmp")
 
 
+class Spoilt(Refusal):
+    """Somebody inside removed what must be mounted on: a fresh root file system mends it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a sliver's root file system is made of.
@@ -103,7 +107,7 @@ def built(parts: Parts, user_namespace: int | None, host: int) -> Iterator[Calla
 
     Raises:
         OSError: the kernel or the file system cannot do it.
-        Refusal: INTERNAL when somebody inside removed what must be mounted on.
+        Spoilt: INTERNAL.
     """
     stage = _stage([parts.volume, *(bind.source for bind in parts.shown), *(layer.source for layer in parts.layers)])
     mounts.mount("dslice", stage, "tmpfs", NOSUID | NODEV, "mode=755,size=64k")
@@ -164,7 +168,7 @@ def _attach(found: int, root: int, target: str) -> None:
 
 
 def _without(target: str) -> Refusal:
-    return Refusal(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more; reset the sliver")
+    return Spoilt(Code.INTERNAL, f"the sliver's root file system has no folder /{target} any more")
 
 
 @contextmanager
@@ -217,8 +221,9 @@ def _make_in_sys(root: int, path: str) -> None:
         made = Path(mounts.place(folder))
         for name in path.split("/"):
             made /= name
-            made.mkdir(exist_ok=True)
-            made.chmod(0o755)
+            if not made.exists():  # else it is the kernel's, shown there already
+                made.mkdir()
+                made.chmod(0o755)
 
 
 def _mount_tmpfs(root: int, target: str, flags: int, options: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 SHM_BYTES = 64 << 20
 RUN_BYTES = 16 << 20
+VAR = ("cache", "lib", "log")  # of /var, beside tmp
 NAMELESS_HOME = "/home/.nameless"  # where the home of a prepared sliver is, until its slice is known
 
 # Live folders of the host's /etc that programs in /usr need: trust anchors and alternatives. No secrets in them.
@@ -50,10 +51,11 @@ Entry = Bind | Tmpfs | Symlink
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The host's folders of one sliver: home and tmp are the sliver's, etc and ssh the node manager's."""
+    """The host's folders of one sliver: home, tmp and those in var are the sliver's, etc and ssh the node manager's."""
 
     home: Path
     tmp: Path
+    var: Path
     etc: Path
     ssh: Path
     python: Path | None = None
@@ -75,6 +77,7 @@ def entries(slice: str | None, folders: Folders) -> list[Entry]:
     view += [Bind(Path(path), path) for path in host_etc()]
     view += [Bind(folders.ssh, "/etc/ssh"), Tmpfs("/run", RUN_BYTES)]
     view += [Bind(folders.tmp, "/tmp", writable=True), Bind(folders.tmp, "/var/tmp", writable=True)]  # noqa: S108
+    view += [Bind(folders.var / name, f"/var/{name}", writable=True) for name in VAR]
     view += [Bind(folders.home, home_of(slice) if slice else NAMELESS_HOME, writable=True)]
     view += [Symlink(home_of(slice), "/root")] if slice else []
     if folders.python is not None:

@@ -114,6 +114,16 @@ class Cgroups:
                     with contextlib.suppress(OSError):  # somebody is in it
                         folder.rmdir()
 
+    def killed(self) -> dict[str, int]:
+        """How many processes the kernel has ended for want of memory, by group; those that are there now."""
+        file = "memory.events" if self.version == 2 else "memory.oom_control"
+        found = {}
+        for folder in self.places["memory"].glob("*/"):
+            with contextlib.suppress(OSError, ValueError):  # gone meanwhile
+                words = (folder / file).read_text(encoding="ascii").split()
+                found[folder.name] = int(words[words.index("oom_kill") + 1])
+        return found
+
     def folders(self, name: str | None) -> list[Path]:
         """A group's folders; none when it is not there."""
         return [folder for folder in self.shown(name).values() if folder.is_dir()] if name else []

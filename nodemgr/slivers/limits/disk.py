@@ -60,10 +60,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Bytes: what is free on the node's disk for slivers, and what their disks may still take of it."""
+    """Bytes: what is free on the node's disk for slivers, what their disks may still take of it, and have taken."""
 
     free: int
     owed: int
+    taken: int
 
 
 class Disks:
@@ -119,7 +120,13 @@ class Disks:
     def promise(self) -> Promise:
         """What could still be promised is `free * overcommit - owed`."""
         place = os.statvfs(self._directory)
-        return Promise(place.f_bavail * place.f_frsize - self._reserve, sum(map(_missing, self._images())))
+        owed = taken = 0
+        for image in self._images():
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found = image.stat()
+                taken += found.st_blocks * 512
+                owed += max(0, found.st_size - found.st_blocks * 512)
+        return Promise(place.f_bavail * place.f_frsize - self._reserve, owed, taken)
 
     def _images(self) -> Iterator[Path]:
         """Those of prepared slivers too; not of those that are being removed, whose blocks are free soon."""
@@ -238,15 +245,6 @@ def _written(file: int) -> Iterator[tuple[int, int]]:
             raise
         end = os.lseek(file, start, os.SEEK_HOLE)
         yield start, end
-
-
-def _missing(image: Path) -> int:
-    """Bytes that this image may still take."""
-    try:
-        found = image.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    return max(0, found.st_size - found.st_blocks * 512)
 
 
 def _wait_until_released(image: Path) -> None:

@@ -31,28 +31,32 @@ class Bounded:
     memory_mb: int
 
 
-def look(slivers: Sequence[Bounded]) -> None:
-    """One round: end the largest process of each sliver that takes too much. The next round may end another."""
+def look(slivers: Sequence[Bounded]) -> list[str]:
+    """One round: end the largest process of each sliver that takes too much; the slices whose they were. The next round
+    may end another."""
     inside = {key: sliver for sliver in slivers if (key := namespace(sliver.keeper.pid, "pid"))}
     found: dict[str, dict[int, int]] = {}
     for pid in pids():
         key = namespace(pid, "pid")
         if key in inside and pid != inside[key].keeper.pid:
             found.setdefault(key, {})[pid] = _resident(pid)
-    for key, sizes in found.items():
-        _bound(inside[key], sizes)
+    return [inside[key].slice for key, sizes in found.items() if _bound(inside[key], sizes)]
 
 
-def _bound(sliver: Bounded, sizes: Mapping[int, int]) -> None:
-    """Args: sizes: bytes of each process; what several share is in each, so that the sum may be too large."""
+def _bound(sliver: Bounded, sizes: Mapping[int, int]) -> bool:
+    """Whether one was ended.
+
+    Args:
+        sizes: bytes of each process; what several share is in each, so that the sum may be too large.
+    """
     ceiling = sliver.memory_mb << 20
     open_files = _open_memory(sizes)
     if sum(sizes.values()) + open_files <= ceiling:
-        return
+        return False
     mapped, shared = (sum(part) for part in zip(*map(_proportional, sizes), strict=True))
     taken = mapped + max(shared, open_files)  # a memfd that is mapped is in both
     if taken <= ceiling:
-        return
+        return False
     victim = max(sizes, key=lambda pid: sizes[pid])
     with contextlib.suppress(OSError):
         words = (sliver.slice, taken >> 20, sliver.memory_mb, victim, (PROC / str(victim) / "comm").read_text())
@@ -61,8 +65,10 @@ def _bound(sliver: Bounded, sizes: Mapping[int, int]) -> None:
             if namespace(victim, "pid") == namespace(sliver.keeper.pid, "pid"):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
                 log.warning("%s has %d MiB in memory and may have %d: its process %d (%r) is ended", *words)
+                return True
         finally:
             os.close(handle)
+    return False
 
 
 def _resident(pid: int) -> int:

@@ -122,9 +122,8 @@ def impatience() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def front_door(folder: Path) -> Iterator[Node]:
-    """A node's front door over one sliver, of `SLICE`, with the user's key in it."""
-    driver = open_driver(os.environ.get("DSLICE_TEST_DRIVER", "auto"), folder / "slivers")
+def opened(folder: Path, driver: Driver) -> Iterator[Node]:
+    """The front door of a node with this driver; slices that are added are deleted at the end."""
     table = Table()
     clock = SystemClock()
     server = FrontDoorServer(driver, table, folder / "host_key", "127.0.0.1", 0, clock, login_seconds=PATIENCE)
@@ -133,7 +132,6 @@ def front_door(folder: Path) -> Iterator[Node]:
     (folder / "config").write_text(CONFIG.format(known_hosts=folder / "known_hosts"))
     made = Node(folder, driver, table, server, address, port)
     new_key(folder, "user_key")
-    add_slice(made, SLICE)
     yield made
     server.stop()
     for slice in list(table.entries):
@@ -142,6 +140,14 @@ def front_door(folder: Path) -> Iterator[Node]:
         if thread.name.startswith(("front-door", "session")):
             thread.join(10)
             assert not thread.is_alive(), thread.name
+
+
+@contextlib.contextmanager
+def front_door(folder: Path) -> Iterator[Node]:
+    """The same with the driver of these tests, and one sliver, of `SLICE`, with the user's key in it."""
+    with opened(folder, open_driver(os.environ.get("DSLICE_TEST_DRIVER", "auto"), folder / "slivers")) as made:
+        add_slice(made, SLICE)
+        yield made
 
 
 @pytest.fixture(scope="module")

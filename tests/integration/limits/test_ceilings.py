@@ -10,7 +10,7 @@ import signal
 
 import pytest
 
-from nodemgr.slivers.drivers.driver import Session
+from nodemgr.slivers.drivers.driver import News, Session
 from nodemgr.slivers.drivers.keeper import KeeperDriver
 from tests.integration.slivers.conftest import Node, run_async
 
@@ -91,6 +91,8 @@ def test_memory_in_files_that_nobody_mapped_counts(node: Node, driver: KeeperDri
                 break
     assert left(bomb) == 128 + signal.SIGKILL
     assert 32 < rounds < 90
+    assert run_async(driver.news()) == [News("ocean", "one of its processes was ended: its memory was full")]
+    assert run_async(driver.news()) == []
     assert node.says("other", "head -c 20M /dev/zero | wc -c") == str(20 << 20)
     assert node.says("ocean", "echo still") == "still"
 

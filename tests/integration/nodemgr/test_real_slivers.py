@@ -95,10 +95,11 @@ class Place:
         return done.stdout.strip()
 
 
-def wait_for(home: Path, name: str) -> None:
-    """A file in the login's home, which is the sliver's whole /home where there are other users too."""
+def wait_for(place: Place, slice: str, name: str) -> None:
+    """A file in the login's home, seen from outside; it may be on a disk that is mounted in the sliver alone."""
+    home = Path(f"/proc/{place.keeper(slice)}/root/home/{slice}")
     end = time.monotonic() + 60
-    while not [*home.glob(name), *home.glob(f"*/{name}")]:
+    while not (home / name).exists():
         assert time.monotonic() < end, f"never made: {name} in {home}"
         time.sleep(0.05)
 
@@ -225,7 +226,7 @@ async def test_ports_that_a_sliver_took_meanwhile_are_taken_back(place: Place) -
         slice, f"nohup python3 hold.py {place.address} {place.api} {place.door} {quietly} nohup sleep 1003 {quietly}"
     )
     place.stop()
-    wait_for(place.folder / slice / "home", "held")
+    wait_for(place, slice, "held")
     place.start()
     await place.until(slice, "running")
     assert f"{slice} holds port" in place.log
@@ -238,7 +239,7 @@ async def test_a_sliver_that_takes_a_port_again_and_again_is_ended(place: Place)
     waiting = f"nohup setsid python3 hold.py {place.address} {place.api} {place.door} </dev/null >/dev/null 2>&1 &"
     place.ssh(slice, f"echo kept > ~/file; for i in {' '.join(map(str, range(2 * TRIES)))}; do {waiting} done")
     place.stop()
-    wait_for(place.folder / slice / "home", "held")
+    wait_for(place, slice, "held")
     place.start()
     assert f"the sliver of {slice} takes a port of this node again and again" in place.log
     await place.until(slice, "leased")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from nodemgr.slivers.drivers import life
 from nodemgr.slivers.drivers.driver import Pty
 from nodemgr.slivers.inside.etc import LOCALHOST
 from tests.integration.slivers.conftest import Node, run_async
@@ -57,6 +59,23 @@ def test_slivers_outlive_their_node_manager_and_are_found_again(node: Node) -> N
     assert node.says("ocean", "cat ~/file; pgrep -c -f '^sleep 500'") == "kept\n1"
     run_async(node.driver.create(spec))
     assert node.says("ocean", "pgrep -c -f '^sleep 500'") == "1"
+
+
+def test_slivers_outlive_what_a_new_node_manager_ends(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the sessions of the one before, a moment after it has told them."""
+    node.make("ocean")
+    node.says("ocean", "setsid sleep 500 >/dev/null 2>&1 </dev/null &")
+    lost = node.driver.enter("ocean", ["/bin/bash", "-c", "trap '' HUP; echo in; sleep 502"], pty=None)
+    assert os.read(lost.stdout, 10) == b"in\n"
+    monkeypatch.setattr(life, "HANGUP_SECONDS", 0.3)
+    node.driver = node.open()
+    (timer,) = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    timer.join()
+    assert run_async(node.driver.ended(["ocean"])) == []
+    assert node.says("ocean", "pgrep -c -f '^sleep 500'") == "1"
+    node.says("ocean", "pkill -f '^sleep 502'")
+    lost.wait()
+    _close(lost)
 
 
 def test_sessions_of_a_killed_node_manager_are_hung_up(node: Node) -> None:

@@ -35,7 +35,8 @@ whoami; hostname; id; pwd; env | sort; ulimit -a; grep -E '^(Cap|NoNew|Seccomp:)
 stat -c '%N %F %a %U %u' / /* /home/* /home/.[a-z]* /root/ /dev/* /var/* /run ~ 2>&1
 tr '\0' ' ' </proc/1/cmdline; ps -eo pid=,args= | head -1
 cut -d' ' -f5,6 /proc/self/mountinfo | sort
-for file in $(find -L /etc -maxdepth 2 -type f ! -path '*/ssl/*' ! -path '*/alternatives/*' ! -name 'ssh_key*' | sort)
+for file in $(find -L /etc -maxdepth 2 -type f ! -path '*/ssl/*' ! -path '*/alternatives/*' ! -name 'ssh_key*' \
+    ! -name machine-id | sort)
 do stat -c '%n %a %u' $file; cat $file | cksum; done
 unshare -U true || echo closed; mount -t tmpfs x /tmp || echo closed
 echo x >/x || echo closed; mkdir /home/x || echo closed
@@ -95,11 +96,12 @@ def leftovers(node: Node) -> list[str]:
 async def test_one_that_is_claimed_looks_like_one_that_is_made_anew(node: Node) -> None:
     wanted = spec(node, "ocean_1")
     await node.driver.create(wanted)
-    anew = node.run("ocean_1", LOOK).stdout
+    anew, other = node.run("ocean_1", LOOK).stdout, node.says("ocean_1", "cat /etc/machine-id")
     await node.driver.delete("ocean_1")
     async with keeping(node):
         await claimed(node, wanted)
         assert node.run("ocean_1", LOOK).stdout == anew
+        assert node.says("ocean_1", "cat /etc/machine-id") != other
         assert node.says("ocean_1", "ssh-keygen -y -f /etc/slice/ssh_key").split()[1] == wanted.public_key.split()[1]
     assert anew.count("closed") == 4
     assert "/home/ocean_1" in anew

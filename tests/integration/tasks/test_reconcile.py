@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from lifecycle.events import history
 from lifecycle.operations import Verb
 from lifecycle.slices import find, slivers
 from models.states import Outcome
+from nodemgr.happenings import Happening
 from rpc.credentials import Credentials
 from tasks.canary import canary_all
 from tasks.reconcile import reconcile_all
@@ -255,6 +257,29 @@ def test_a_vm_that_has_ended_by_itself_is_said_and_newvms_starts_it_again(farm: 
     lease = found.node.store.lease(name)
     assert lease
     assert (lease.state, len(lease.keys)) == ("running", 1)
+
+
+def told(farm: Farm, owner: Credentials, name: str) -> list[str]:
+    with farm.database.connect() as connection:
+        events = history(connection, find(connection, name, owner.identity).id)
+    return [str(event.reason) for event, _ in events if "its boot" in str(event.reason)]
+
+
+def test_what_happened_in_a_vm_is_in_its_slice_s_history_once(farm: Farm, owner: Credentials) -> None:
+    name = slice_name()
+    farm.run(Verb.CREATESLICE, name, owner)
+    node, found = first(farm, name)
+    lease = found.node.store.lease(name)
+    assert lease
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    found.node.happenings.note(lease.slice_id, Happening(moment, "its boot began"))
+    for _ in range(2):
+        reconciled(farm)
+        assert told(farm, owner, name) == [f"{node}: its boot began, 2026-01-02 03:04:05 UTC"]
+    found.node.happenings.note(lease.slice_id, Happening(moment + timedelta(seconds=1), "its boot ended well"))
+    reconciled(farm)
+    assert sorted(told(farm, owner, name))[1:] == [f"{node}: its boot ended well, 2026-01-02 03:04:06 UTC"]
+    farm.run(Verb.DELETESLICE, name, owner)
 
 
 def test_a_renewal_does_not_hide_that_a_vm_has_ended(farm: Farm, owner: Credentials) -> None:

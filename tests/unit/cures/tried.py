@@ -43,6 +43,12 @@ TRIED: dict[str, tuple[str, ...]] = {
     ),
     _SVM + "test_hooks.py::test_eleven_are_too_many": ("remove one with svm hook first",),
     _SVM + "test_hooks.py::test_a_test_that_nobody_takes": ("see: svm hook {} list",),
+    "tests/integration/slivers/test_root.py::test_what_only_a_reset_mends_says_so": (
+        "svm reset {} {} gives it a fresh one",
+    ),
+    "tests/integration/slivers/test_root.py::test_who_has_lost_sudo_is_told_what_gives_it_back": (
+        "if it has lost that, svm reset SLICE NODE gives it back",
+    ),
     # Slices
     _CURES + "test_a_slice_that_is_half_made": (
         "svm createslice FILE, with the same file, makes what is lacking",

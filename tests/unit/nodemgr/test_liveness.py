@@ -7,7 +7,7 @@ import pytest
 
 from nodemgr.expiry import Expiry, recover
 from nodemgr.liveness import Liveness
-from nodemgr.slivers.drivers.driver import SliverSpec
+from nodemgr.slivers.drivers.driver import News, SliverSpec
 from nodemgr.slivers.drivers.simulated import SimulatedDriver
 from nodemgr.stops import stop_owners
 from tests.unit.nodemgr.world import GRACE, OTHER_ID, OTHER_USER, SLICE, SLICE_KEYS, USER_KEYS, World, only, refused
@@ -36,6 +36,23 @@ async def test_it_goes_back_to_its_lease_and_its_sessions_end(world: World) -> N
     assert "on this node ended by itself, 2027-03-01 12:00:00 UTC: svm start oceanstore" in access.stopped
     assert world.store.removals() == []  # its home stays
     assert world.store.taken() == 2
+
+
+async def test_what_happens_in_slivers_is_kept_for_their_owners(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.running()
+    news = [News(SLICE, f"it {number}") for number in range(10)] + [News("stranger", "it")]
+
+    async def told(_: SimulatedDriver) -> list[News]:
+        return [news.pop(0) for _ in range(len(news))]
+
+    monkeypatch.setattr(SimulatedDriver, "news", told)
+    for _ in range(2):
+        await Liveness(world.node).tick()
+        assert [each.words for each in world.node.happenings.of(SLICE_ID)] == [
+            f"it {number}" for number in range(2, 10)
+        ]
+    world.node.happenings.keep(())
+    assert list(world.node.happenings.of(SLICE_ID)) == []
 
 
 async def test_newvms_makes_it_run_again_under_the_same_lease_with_the_same_keys(world: World) -> None:

@@ -12,9 +12,12 @@ from uuid import uuid4
 import pytest
 
 from agent.client import FrontDoor
-from nodemgr.admission import Capacity, Held, Promised, Room, admit
+from nodemgr.admission import Capacity, Held, Promised, Room, admit, share_of_disk
 from nodemgr.advertise import Location, advertisement
+from nodemgr.daemon import _capacity
+from nodemgr.settings import Settings
 from nodemgr.slivers.drivers.driver import SliverSpec
+from nodemgr.slivers.drivers.simulated import SimulatedDriver
 from nodemgr.storage.disk import Disk
 from nodemgr.storage.store import Store
 from tests.unit.nodemgr.world import CAPACITY, NODE, SLICE_KEYS, World, only, refused
@@ -50,6 +53,31 @@ def test_memory_and_disk_are_sums_over_leases() -> None:
 def test_a_plain_slice_takes_what_the_node_gives_each() -> None:
     assert reason(NOTHING, Promised(places=2, plain=1, memory_mb=800)) is None
     assert "99 MiB of memory are free on this node; take" in (reason(NOTHING, Promised(2, 1, 801)) or "")
+
+
+def test_a_plain_slice_takes_the_disk_that_the_node_gives_each() -> None:
+    capacity = Capacity(slots=9, memory_mb=1_000, sliver_mb=100, processes=10, disk_mb=5_000, sliver_disk_mb=1_000)
+
+    def room(plain: int, disk: int = 0, writable: int | None = None) -> Room:
+        return Room(capacity, Promised(plain, plain, 0, disk, plain), writable)
+
+    assert [room(plain).slots_free for plain in (0, 4, 5, 6)] == [5, 1, 0, 0]
+    assert (room(1, 2_500).slots_free, room(1, 0, 3_999).slots_free) == (1, 3)
+    admit(ticket(), agents=[AGENT], held=None, room=room(4))
+    admit(ticket(), agents=[AGENT], held=Held(SLICE_ID, USER), room=room(5))
+    with pytest.raises(Refusal, match="0 MiB of disk are free on this node; take another"):
+        admit(ticket(), agents=[AGENT], held=None, room=room(5))
+    with pytest.raises(Refusal, match="1,000 MiB of disk are free on this node and 1,001 are asked for"):
+        admit(ticket(needs=Needs(disk_mb=1_001)), agents=[AGENT], held=None, room=room(4))
+
+
+@pytest.mark.parametrize(
+    ("disk_mb", "places", "share"),
+    [(250_000, 16, 4_096), (20_000, 16, 1_024), (16_384, 16, 1_024), (16_383, 16, 512), (1_000, 16, 0), (0, 16, 0)],
+)
+def test_each_sliver_s_share_of_the_disk(disk_mb: int, places: int, share: int) -> None:
+    assert share_of_disk(disk_mb, places) == share
+    assert share * places <= disk_mb
 
 
 def test_more_processes_than_a_sliver_may_have() -> None:
@@ -89,18 +117,18 @@ async def test_from_the_ticket_to_the_driver_and_back_after_a_restart(
 async def test_what_is_promised_is_taken_until_it_is_removed(world: World) -> None:
     world.leased("t-0", slice="plain", slice_id=uuid4())
     lease = await world.running(needs=BIG)
-    assert world.store.promised() == Promised(places=2, plain=1, memory_mb=600)
+    assert world.store.promised() == Promised(places=2, plain=1, memory_mb=600, plain_disk=2)
     with refused(Code.OVER_CAPACITY):
         world.leased("t-2", slice="other", slice_id=uuid4(), needs=Needs(memory_mb=301))
     world.driver.failing = "stuck"
     with refused(Code.INTERNAL):
         await world.node.delete(world.user(), lease.slice, lease.slice_id, None)
     for _ in range(2):
-        assert world.store.promised() == Promised(places=2, plain=1, memory_mb=600)
+        assert world.store.promised() == Promised(places=2, plain=1, memory_mb=600, plain_disk=2)
         world.restart()
     world.driver.failing = None
     await world.node.remove(lease.slice)
-    assert world.store.promised() == Promised(places=1, plain=1)
+    assert world.store.promised() == Promised(places=1, plain=1, plain_disk=1)
     world.leased("t-2", slice="other", slice_id=uuid4(), needs=Needs(memory_mb=900))
 
 
@@ -120,8 +148,8 @@ async def test_a_refused_transaction_leaves_what_was_promised(world: World) -> N
     with suppress(sqlite3.IntegrityError), world.store.transaction():
         world.store.put(replace(only(world), needs=NOTHING))
         world.store.put(other)  # of a ticket that made a lease already
-        assert world.store.promised() == Promised(places=2, plain=1, memory_mb=50)
-    assert world.store.promised() == Promised(places=1, memory_mb=600)
+        assert world.store.promised() == Promised(places=2, plain=1, memory_mb=50, plain_disk=2)
+    assert world.store.promised() == Promised(places=1, memory_mb=600, plain_disk=1)
 
 
 def test_the_advertisement_says_what_can_still_be_promised(world: World) -> None:
@@ -184,7 +212,7 @@ def test_a_store_from_before_there_were_needs(tmp_path: Path) -> None:
         (lease,) = store.leases()
         assert (lease.generation, lease.keys, lease.needs) == (3, ("ssh-ed25519 AAAA",), NOTHING)
         assert store.removals() == [("older", gone)]
-        assert store.promised() == Promised(places=2, plain=2)
+        assert store.promised() == Promised(places=2, plain=2, plain_disk=2)
         store.close()
     store = Store(tmp_path / "node.db", NODE)
     store.put(replace(lease, needs=BIG))
@@ -192,5 +220,22 @@ def test_a_store_from_before_there_were_needs(tmp_path: Path) -> None:
     store.close()
     store = Store(tmp_path / "node.db", NODE)
     assert store.lease("oceanstore") == replace(lease, needs=BIG)
-    assert store.promised() == Promised(places=3, plain=2, memory_mb=600, disk_mb=70)
+    assert store.promised() == Promised(places=3, plain=2, memory_mb=600, disk_mb=70, plain_disk=2)
     store.close()
+
+
+@pytest.mark.parametrize(("said", "own"), [("", 1_024), ("0", 0), ("700", 700)])
+def test_a_node_gives_each_its_share_where_slivers_have_disks(
+    said: str, own: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"NAME": "n", "NODE_ADDRESS": "127.0.0.1", "STATE_DIR": str(tmp_path), "PLC_URL": "https://x"}
+    variables |= {"SLOTS": "10", "READY_SLIVERS": "1"} | ({"SLIVER_DISK_MB": said} if said else {})
+    for name, value in variables.items():
+        monkeypatch.setenv(f"DSLICE_{name}", value)
+    settings, driver = Settings.load(), SimulatedDriver(tmp_path / "slivers")
+    monkeypatch.setattr(Disk, "room_mb", 14_000)
+    assert _capacity(settings, driver, Disk(tmp_path, 0)).sliver_disk_mb == 0
+    driver.quota = "hard"
+    assert _capacity(settings, driver, Disk(tmp_path, 0)).sliver_disk_mb == own
+    driver.taken_mb = 12_000
+    assert _capacity(settings, driver, Disk(tmp_path, 0)).sliver_disk_mb == (own if said else 2_048)

@@ -27,7 +27,7 @@ def test_the_login_of_uid_0_is_the_slice(tmp_path: Path) -> None:
 def test_nothing_secret_of_the_host_is_copied(tmp_path: Path) -> None:
     write_etc(tmp_path / "etc", Names("ocean", "n1"))
     names = {str(path.relative_to(tmp_path / "etc")) for path in (tmp_path / "etc").rglob("*") if path.is_file()}
-    assert names & {"shadow", "gshadow", "sudoers", "machine-id", "environment"} == set()
+    assert names & {"shadow", "gshadow", "sudoers", "environment"} == set()
 
 
 def test_everything_can_be_read_whatever_the_umask(tmp_path: Path) -> None:
@@ -114,3 +114,14 @@ def test_a_process_of_another_boot_is_not_alive() -> None:
     Process(now.pid, now.start_time + 1, now.boot_id).kill()  # a stranger with our number: not touched
     with pytest.raises(Refusal):
         Process.of(2**22 + 1)
+
+
+def test_a_machine_id_is_drawn_once_and_again_when_it_is_damaged(tmp_path: Path) -> None:
+    drawn = etc.machine_id(tmp_path)
+    assert len(drawn) == 32
+    assert etc.machine_id(tmp_path) == drawn
+    assert (tmp_path / "machine-id").read_text() == f"{drawn}\n"
+    (tmp_path / "other").mkdir()
+    assert etc.machine_id(tmp_path / "other") != drawn
+    (tmp_path / "machine-id").write_bytes(b"\xfftorn")
+    assert etc.machine_id(tmp_path) not in ("", drawn)

@@ -16,7 +16,10 @@ from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Folders, entries
 
 BUSY = "unlinkat …/userdata/shm: device or resource busy"
-FOLDERS = Folders(home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh"))
+FOLDERS = Folders(
+    home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), var=Path("/n/s/var"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh")
+)
+WRITABLE = {"/home/ocean", "/tmp", "/var/tmp", "/var/cache", "/var/lib", "/var/log"}
 RECORD = Record("ocean", uuid.UUID(int=1), "ocean_n1", 64, 10, 5000)
 
 
@@ -32,10 +35,10 @@ def test_a_container_has_no_rights_and_a_user_of_its_own() -> None:
     assert 10 < spec["resource_limits"]["pids"]["limit"] < 100
 
 
-def test_only_home_and_tmp_can_be_written() -> None:
+def test_only_home_tmp_and_what_is_in_var_can_be_written() -> None:
     spec = specification(RECORD, entries("ocean", FOLDERS), "image", "name", "mark/")
     binds = [mount for mount in spec["mounts"] if mount["type"] == "bind"]
-    assert {mount["destination"] for mount in binds if "rw" in mount["options"]} == {"/home/ocean", "/tmp", "/var/tmp"}
+    assert {mount["destination"] for mount in binds if "rw" in mount["options"]} == WRITABLE
     assert all({"nosuid", "nodev"} <= set(mount["options"]) for mount in spec["mounts"])
     assert "/sys" in {mount["destination"] for mount in spec["mounts"] if mount["type"] == "tmpfs"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from nodemgr.slivers.inside.view import Bind, Entry, Folders, Symlink, Tmpfs, en
 from nodemgr.slivers.process import launch
 from nodemgr.slivers.process.launch import staged
 
-FOLDERS = Folders(home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh"))
-WRITABLE = {"/home/ocean", "/tmp", "/var/tmp"}
+FOLDERS = Folders(
+    home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), var=Path("/n/s/var"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh")
+)
+WRITABLE = {"/home/ocean", "/tmp", "/var/tmp", "/var/cache", "/var/lib", "/var/log"}
+IN_VAR = {FOLDERS.var / name for name in ("cache", "lib", "log")}
 
 
 @pytest.fixture(autouse=True)
@@ -24,14 +28,14 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"nodemgr.slivers.drivers.{module}.program", lambda name: f"/usr/bin/{name}")
 
 
-def test_only_home_and_tmp_can_be_written() -> None:
+def test_only_home_tmp_and_what_is_in_var_can_be_written() -> None:
     binds = [entry for entry in entries("ocean", FOLDERS) if isinstance(entry, Bind)]
     assert {bind.target for bind in binds if bind.writable} == WRITABLE
-    assert {bind.source for bind in binds if bind.writable} == {FOLDERS.home, FOLDERS.tmp}
+    assert {bind.source for bind in binds if bind.writable} == {FOLDERS.home, FOLDERS.tmp, *IN_VAR}
 
 
 def test_nothing_of_the_host_but_programs_and_trust_anchors() -> None:
-    own = {FOLDERS.home, FOLDERS.tmp, FOLDERS.etc, FOLDERS.ssh}
+    own = {FOLDERS.home, FOLDERS.tmp, FOLDERS.etc, FOLDERS.ssh, *IN_VAR}
     system = {str(e.source) for e in entries("ocean", FOLDERS) if isinstance(e, Bind) and e.source not in own}
     programs = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
     anchors = {"/etc/alternatives", "/etc/ssl/certs", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/crypto-policies"}
@@ -44,7 +48,7 @@ def test_the_etc_of_the_host_lies_over_the_slivers_own() -> None:
 
 
 def test_an_interpreter_outside_usr_is_shown_where_asked() -> None:
-    with_python = Folders(FOLDERS.home, FOLDERS.tmp, FOLDERS.etc, FOLDERS.ssh, Path("/opt/py"))
+    with_python = replace(FOLDERS, python=Path("/opt/py"))
     assert Bind(Path("/opt/py"), "/opt/python") in entries("ocean", with_python)
 
 
@@ -92,7 +96,10 @@ def test_a_host_user_reaches_the_folders_through_a_stage_of_its_own() -> None:
     assert "--reuid=1879048200" in prefix
     assert "--bounding-set=-all" in prefix
     assert [e.target for e in moved] == [e.target for e in view]
-    assert len({str(s) for s in sources if s.startswith("/mnt/")}) in (0, 4)  # home, tmp, etc, ssh; each once
+    assert len({str(s) for s in sources if s.startswith("/mnt/")}) in (
+        0,
+        7,
+    )  # home, tmp, three of var, etc, ssh
 
 
 def test_a_plain_user_needs_no_stage() -> None:
@@ -101,7 +108,7 @@ def test_a_plain_user_needs_no_stage() -> None:
 
 
 def test_the_stage_hides_no_source() -> None:
-    folders = Folders(Path("/mnt/x/home"), Path("/mnt/x/tmp"), Path("/mnt/x/etc"), Path("/mnt/.ssh"))
+    folders = Folders(*(Path("/mnt/x", name) for name in ("home", "tmp", "var", "etc", "ssh")))
     prefix, moved = staged(entries("ocean", folders), 1_879_048_200)
     stage = prefix[prefix.index("sh") + 1]
     assert stage != "/mnt"

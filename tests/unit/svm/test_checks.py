@@ -31,6 +31,8 @@ def test_the_clock(theirs: int, ok: bool, what: str) -> None:
 def test_agents() -> None:
     told = [{"name": "a", "ok": True, "nodes": 8}, {"name": "b", "ok": False, "reason": "no answer"}]
     assert [check.line() for check in agents(told)] == ["ok   agent a, 8 nodes", "BAD  agent b: no answer"]
+    told = [{"name": "a", "ok": True, "nodes": 8, "quotas": {"watched": 3, "hard": 5}}]
+    assert [check.line() for check in agents(told)] == ["ok   agent a, 8 nodes, disk quota hard on 5, watched on 3"]
     assert [check.ok for check in agents([])] == [False]
 
 

@@ -1,7 +1,7 @@
 """A node's inventory against the rows: pure."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from agent.client import FrontDoor
 from lifecycle.inventory import Expected
 from models.states import SliverState
-from nodemgr.client import SliverReply
+from nodemgr.client import HappeningReply, SliverReply
 from tasks.reconcile import Differences, compare
 from trust.identity import Identity
 
@@ -100,6 +100,19 @@ def test_a_vm_that_is_not_there_is_reported_once_things_have_settled() -> None:
     young = replace(one, settled=False)
     assert compare([young], []).report == ()
     assert compare([young], [item(young, has_vm=False)]).report == ()
+
+
+def test_what_happened_is_told_once() -> None:
+    then = datetime(2026, 1, 1, tzinfo=UTC)
+    told = tuple(HappeningReply(then + timedelta(seconds=n), f"it {n}") for n in range(12))
+    one = row()
+    assert compare([one], [item(one, happened=told)]).happened == ((one, told[-8:]),)
+    heard = replace(one, heard_at=told[9].at)
+    assert compare([heard], [item(heard, happened=told)]).happened == ((heard, told[10:]),)
+    assert compare([replace(one, heard_at=told[11].at)], [item(one, happened=told)]).happened == ()
+    stopped = row(SliverState.STOPPED)
+    found = compare([stopped], [item(stopped, has_vm=False, state="leased", happened=told[:1])])
+    assert found.happened == ((stopped, told[:1]),)
 
 
 @pytest.mark.parametrize("state", [SliverState.TICKETED, SliverState.EXPIRED, SliverState.LEASED])
