@@ -57,6 +57,11 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
+def hours(seconds: int) -> str:
+    """`1,204.50`."""
+    return f"{seconds / 3600:,.2f}"
+
+
 def outcome(operation: Mapping[str, Any]) -> str:
     """How an operation stands, in a word."""
     return str(operation.get("outcome") or "running")
@@ -97,6 +102,7 @@ FILTERS = {
     "remaining": remaining,
     "lasting": lasting,
     "number": number,
+    "hours": hours,
     "outcome": outcome,
     "linked": linked,
     "short": short,
