@@ -95,7 +95,12 @@ def orphans(asking: Operating, _query: Query) -> Page:
 
 def of_orphans(asking: Operating) -> Callable[[], str]:
     """What changes when their page does."""
-    return lambda: str(asking.looked and (asking.looked.began, asking.looked.ended))
+
+    def look() -> str:
+        looked = asking.looked
+        return f"{looked.began:%H%M%S%f}-{bool(looked.ended)}" if looked else "none"
+
+    return look
 
 
 def orders(asking: Operating, key: str, _query: Query) -> Page:

@@ -148,7 +148,7 @@ def create_app(program: Program, asking: Asking, door: Door) -> ASGIApp:
 
     async def no_route(asked: Asked, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return web.refused(Refusal(Code.NOT_FOUND, "there is no such page; see your slices"), asked, status)
+        return web.refused(Refusal(Code.NOT_FOUND, "there is no such page; see the slices"), asked, status)
 
     async def surprised(asked: Asked, error: Exception) -> Response:
         reason = f"internal error ({type(error).__name__}); load the page again, or use --debug to see more"
