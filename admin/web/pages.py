@@ -47,7 +47,7 @@ def nodes(asking: Operating, query: Query) -> Page:
     chosen = [one for one in found if site in (None, _site(one)) and _fits(one, only)]
     listed = site is not None or bool(only) or len(found) <= MANY
     shown, at, of = paged(sorted(chosen, key=lambda one: (_site(one), _order(one))), query)
-    ads = [{**one.ad, "site": _site(one)} for one in found if one.ad]
+    ads = [_ad(one) for one in found if one.ad]
     return Page(
         "nodes.html",
         {
@@ -141,7 +141,21 @@ def usage(asking: Operating, query: Query) -> Page:
 
 
 def _row(one: Seen) -> dict[str, Any]:
-    return {**one.fields(), "site": _site(one), "state": one.state, "name": one.node.name}
+    fields = one.fields()
+    return {**fields, "site": _site(one), "state": one.state, "name": one.node.name, "used": _used(one)}
+
+
+def _ad(one: Seen) -> dict[str, Any]:
+    """As a site's row counts it: a drained node says that it has no place free."""
+    return {**one.ad, "site": _site(one), "slots_free": one.ad["slots"] - (_used(one) or 0), "drained": one.drained}
+
+
+def _used(one: Seen) -> int | None:
+    """Places that are taken; None where the node has never said it."""
+    if not one.ad:
+        return None
+    held = one.ad.get("slivers")
+    return int(held if held is not None else one.ad["slots"] - one.ad["slots_free"])
 
 
 def _site(one: Seen) -> str:

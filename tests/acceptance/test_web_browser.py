@@ -323,5 +323,6 @@ def test_a_vm_is_stopped_started_and_given_up(page: "Page", lab: Lab) -> None:
     power.get_by_text("Give back …").click()
     power.get_by_role("button", name="Give back now").click()
     done(page, "shrink")
-    assert lab.svm("nodelist", "webpower").must().lines == [one]
+    status = lab.svm("status", "webpower").out.split()
+    assert (one in status, other in status) == (True, False)
     lab.svm("deleteslice", "webpower").must()

@@ -18,10 +18,6 @@ TRIED: dict[str, tuple[str, ...]] = {
         "the sliver did not answer in time; try again",
     ),
     "tests/unit/svm/test_login.py::test_what_the_slice_decides_is_not_for_the_user": ("svm ssh sets -{} itself",),
-    "tests/acceptance/test_web.py::test_the_link_works_once_and_nothing_else_does": (
-        "this link has been used or is wrong; run svm web for a new one",
-        "this browser has not come in by the link of this run; run svm web for a new one",
-    ),
     # Slices
     _CURES + "test_a_slice_that_is_half_made": (
         "svm createslice FILE, with the same file, makes what is lacking",
