@@ -129,4 +129,5 @@ def _registered() -> Iterator[tuple[str, str]]:
 
 
 def _missing(error: ModuleNotFoundError, extra: str) -> click.ClickException:
-    return click.ClickException(f"{error.name} is not installed here: pip install 'dslice[{extra}]'")
+    package = (error.name or "").partition(".")[0]
+    return click.ClickException(f"{package} is not installed here: pip install 'dslice[{extra}]'")

@@ -83,7 +83,9 @@ class Operating(Asking):
     def placed(self, key: str) -> Placed:
         """Raises Refusal(NOT_FOUND)."""
         if key not in self._placed:
-            raise Refusal(Code.NOT_FOUND, "no such orders were given since this program began; plc's journal has all of them")
+            raise Refusal(
+                Code.NOT_FOUND, "no such orders were given since this program began; plc's journal has all of them"
+            )
         return self._placed[key]
 
     def obeyed(self, placed: Placed) -> dict[str, bool]:

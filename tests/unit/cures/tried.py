@@ -18,6 +18,10 @@ TRIED: dict[str, tuple[str, ...]] = {
         "the sliver did not answer in time; try again",
     ),
     "tests/unit/svm/test_login.py::test_what_the_slice_decides_is_not_for_the_user": ("svm ssh sets -{} itself",),
+    "tests/acceptance/test_web.py::test_the_link_works_once_and_nothing_else_does": ("svm web",),
+    "tests/acceptance/test_web_operator.py::test_only_who_has_the_link_comes_in_and_no_other_site_changes_anything": (
+        "dslice web",
+    ),
     # Slices
     _CURES + "test_a_slice_that_is_half_made": (
         "svm createslice FILE, with the same file, makes what is lacking",
