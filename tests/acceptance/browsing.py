@@ -1,6 +1,7 @@
 """`svm web` and `dslice web` as their users have them: the program, its link, and Debian's Chromium."""
 
 import http.client
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -55,6 +56,13 @@ class Served:
         answer = self.ask("GET", urlsplit(self.link).path)
         self.cookie = answer.headers.get("set-cookie", "").partition(";")[0] or self.cookie
         return answer
+
+    def data(self, path: str) -> dict[str, Any]:
+        """What a page says as JSON."""
+        answer = self.ask("GET", f"{path}{'&' if '?' in path else '?'}format=json")
+        assert answer.status == 200
+        found: dict[str, Any] = json.loads(answer.text)
+        return found
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
         """One request as a program makes it; `headers` with _ for -."""

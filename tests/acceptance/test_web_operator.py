@@ -1,9 +1,8 @@
 """`dslice web` in a real browser, on a testbed of its own: every page and button that the operator has."""
 
-import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -59,17 +58,9 @@ def page(browser: "Browser", web: Served) -> Iterator["Page"]:
         yield found
 
 
-def data(web: Served, path: str) -> dict[str, Any]:
-    """What a page says as JSON."""
-    answer = web.ask("GET", f"{path}{'&' if '?' in path else '?'}format=json")
-    assert answer.status == 200
-    found: dict[str, Any] = json.loads(answer.text)
-    return found
-
-
 def pages(web: Served) -> list[str]:
     """An address of each kind."""
-    operation = data(web, f"/slices/{MINE}")["operations"][0]["operation"]
+    operation = web.data(f"/slices/{MINE}")["operations"][0]["operation"]
     of_slice = [f"/slices/{MINE}", f"/slices/{MINE}/history", f"/operations/{operation}"]
     return ["/slices", *of_slice, "/nodes", "/nodes?only=drained", "/nodes/s1", "/orphans", "/usage", "/nothing"]
 
@@ -121,10 +112,10 @@ def test_slices_of_everybody_and_of_some(page: "Page", web: Served, lab: Lab) ->
         ("node=s2", [MINE, THEIRS]),
         ("only=expired", []),
     ):
-        assert [each["name"] for each in data(web, f"/slices?{query}")["slices"]] == names, query
-    nodes = data(web, f"/slices/{THEIRS}")["nodes"]
+        assert [each["name"] for each in web.data(f"/slices?{query}")["slices"]] == names, query
+    nodes = web.data(f"/slices/{THEIRS}")["nodes"]
     assert {each["node"] for each in nodes} == set(lab.simulated[1:3])
-    assert data(web, f"/slices/{THEIRS}/history")["events"][0]["type"] == "ended"
+    assert web.data(f"/slices/{THEIRS}/history")["events"][0]["type"] == "ended"
 
 
 def test_what_happens_shows_by_itself(page: "Page", lab: Lab) -> None:
@@ -148,7 +139,7 @@ def test_a_node_is_drained_and_takes_slivers_again(page: "Page", web: Served, la
     page.get_by_text("not renewed").wait_for()
     lab.letter(OTHER_PI, "Node s3 takes no new slivers")
     assert "new disk until 2099-12-24" in lab.dslice("nodes", "--drained").must().out
-    assert [each["name"] for each in data(web, "/nodes?only=drained")["nodes"]] == ["s3"]
+    assert [each["name"] for each in web.data("/nodes?only=drained")["nodes"]] == ["s3"]
     page.get_by_role("button", name="Take new slivers again").click()
     page.get_by_text("It takes new slivers").wait_for()
     assert lab.dslice("nodes", "--drained").must().out == ""
@@ -199,9 +190,9 @@ def test_all_nodes_are_asked_for_orphans(page: "Page") -> None:
 
 
 def test_usage(page: "Page", web: Served) -> None:
-    until(lambda: any(one["of"] == THEIRS for one in data(web, "/usage?by=slice")["totals"]))
+    until(lambda: any(one["of"] == THEIRS for one in web.data("/usage?by=slice")["totals"]))
     page.goto("/usage")
     page.get_by_label("A total for each").select_option("slice")
     page.get_by_role("button", name="Show").click()
     page.get_by_role("row").filter(has_text=THEIRS).get_by_text(OTHER_PI).wait_for()
-    assert "is not a date" in data(web, "/usage?since=soon")["wrong"]
+    assert "is not a date" in web.data("/usage?since=soon")["wrong"]
