@@ -1,5 +1,5 @@
 """The two real servers that integration and acceptance tests share, one start a session, in a folder of pytest's;
-which tests stay together when several processes run them; and an end to whatever a run leaves."""
+which tests stay together when several processes run them; an end to whatever a run leaves, and to what is stuck."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -13,6 +13,13 @@ from xdist.scheduler import LoadScopeScheduling
 from models.database import migrate
 from testbed.embedded import Postgres, Valkey
 from tests.leftovers import pytest_configure  # noqa: F401 - pytest finds it here
+from tests.stuck import (  # noqa: F401 - and these
+    pytest_collection,
+    pytest_exception_interact,
+    pytest_runtest_logreport,
+    pytest_runtest_protocol,
+)
+from tests.told import pytest_sessionstart  # noqa: F401 - and this
 
 _numbers = count(1)
 

@@ -29,7 +29,7 @@ def test_ansible_reaches_every_node(lab: Lab, slices: list[str]) -> None:
     program.write_text('#!/bin/sh\nexec svm inventory "$@"\n')
     program.chmod(0o755)
     hosts = {"alpha.n1", "alpha.n2", "beta.n1"}
-    ping = ["ansible", "all", "-i", "./slices", "-m", "ping", "--private-key", "id_ansible", "-o"]
+    ping = ["ansible", "alpha:beta", "-i", "./slices", "-m", "ping", "--private-key", "id_ansible", "-o"]
     ran = lab.run(*ping, **ANSIBLE).must()
     assert {line.split()[0] for line in ran.lines if '"ping": "pong"' in line} == hosts, ran
     ran = lab.run("ansible-inventory", "-i", "./slices", "--graph").must()
@@ -39,11 +39,12 @@ def test_ansible_reaches_every_node(lab: Lab, slices: list[str]) -> None:
     assert json.loads(lab.svm("inventory", "--host", "nobody").must().out) == {}
     # And from the file of one slice.
     (lab.folder / "alpha.json").write_text(lab.svm("inventory", "alpha").must().out)
-    ping[3] = "alpha.json"
+    ping[1:4] = ["all", "-i", "alpha.json"]
     ran = lab.run(*ping, **ANSIBLE).must()
     assert {line.split()[0] for line in ran.lines if '"ping": "pong"' in line} == set(lab.real[:2]), ran
     found = json.loads(lab.svm("targets", "--port", "8000").must().out)
-    assert [(each["targets"], each["labels"]["slice"]) for each in found] == [
+    # Beside what other tests of this testbed have.
+    assert [(each["targets"], each["labels"]["slice"]) for each in found if each["labels"]["slice"] in slices] == [
         ([f"{lab.real[0]}:8000"], "alpha"),
         ([f"{lab.real[1]}:8000"], "alpha"),
         ([f"{lab.real[0]}:8000"], "beta"),

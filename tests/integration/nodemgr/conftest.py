@@ -8,13 +8,15 @@ import pytest
 from agent.client import Promise
 from nodemgr.client import LeaseReply, NodeClient
 from rpc.aio import Session
-from rpc.credentials import Credentials
 from testbed.embedded import Postgres
+from tests.integration.agent import askers
 from tests.integration.agent.lab import Lab, laboratory, slice_name
 from tests.integration.nodemgr.daemons import Daemons
 from trust.sshkeys import new_ssh_key_pair
 
 KEY_PAIR = new_ssh_key_pair("slice")
+
+pi, as_pi, as_svm = askers.pi, askers.as_pi, askers.as_svm
 
 
 @pytest.fixture(scope="package")
@@ -22,26 +24,6 @@ def lab(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """plc, an agent and four nodes, shared by this folder's tests."""
     with laboratory(postgres, tmp_path_factory.mktemp("nodemgr"), nodes=4) as made:
         yield made
-
-
-@pytest.fixture(scope="package")
-def pi(lab: Lab) -> Credentials:
-    """A PI."""
-    return lab.user()
-
-
-@pytest.fixture
-async def as_pi(lab: Lab, pi: Credentials) -> AsyncIterator[Session]:
-    lab.publish()  # a list good for minutes, however long the tests before this one took
-    async with lab.session(pi) as session:
-        yield session
-
-
-@pytest.fixture
-async def as_svm(lab: Lab) -> AsyncIterator[Session]:
-    lab.publish()
-    async with lab.session(lab.svm_credentials) as session:
-        yield session
 
 
 @dataclass

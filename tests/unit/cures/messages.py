@@ -4,24 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-FOLDERS = (
-    "admin",
-    "agent",
-    "dslice",
-    "lifecycle",
-    "models",
-    "nodemgr",
-    "plc",
-    "rpc",
-    "svm",
-    "tasks",
-    "testbed",
-    "trust",
-    "workers",
-)
+from tests.product import PACKAGES, ROOT
+
 EXAMPLES = ROOT / "admin/pages.py"  # man pages; tests/unit/admin/test_man.py looks at them
 _VERBS = "createslice|deleteslice|newtickets|newleases|newvms|addkey|delkey|nukekeys|renewslice"
 _NAMES = re.compile(
@@ -37,7 +22,7 @@ def messages() -> dict[str, str]:
     """Where each stands, by its text; `{}` stands for what is put in."""
     return {
         text: f"{path.relative_to(ROOT)}:{line}"
-        for folder in FOLDERS
+        for folder in PACKAGES
         for path in sorted((ROOT / folder).rglob("*.py"))
         if "migrations" not in path.parts and path != EXAMPLES
         for line, text in _texts(ast.parse(path.read_text()))

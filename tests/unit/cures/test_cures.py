@@ -5,7 +5,8 @@ from functools import cache
 
 import pytest
 
-from tests.unit.cures.messages import ROOT, messages
+from tests.product import ROOT
+from tests.unit.cures.messages import messages
 from tests.unit.cures.tried import NO_CURES, TRIED
 
 FRAGMENTS = [*NO_CURES, *(part for parts in TRIED.values() for part in parts)]

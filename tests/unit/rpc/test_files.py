@@ -10,25 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rpc import files
 from rpc.files import create_file, replace_file, write_file
-
-ROOT = Path(files.__file__).parent.parent
-PRODUCT = (
-    "admin",
-    "agent",
-    "dslice",
-    "lifecycle",
-    "models",
-    "nodemgr",
-    "plc",
-    "rpc",
-    "svm",
-    "tasks",
-    "testbed",
-    "trust",
-    "workers",
-)
+from tests.product import PACKAGES, ROOT
 
 # Calls that replace a file by hand. Who may make them: the one place, folders that change their name, sftp's own
 # requests, two files that change together (credentials), and files that nobody reads after a crash.
@@ -164,7 +147,7 @@ def test_a_file_that_is_made_once_stays_the_first_ones(tmp_path: Path) -> None:
 
 
 def test_nobody_else_replaces_files_by_hand() -> None:
-    sources = [path for folder in PRODUCT for path in (ROOT / folder).rglob("*.py")]
+    sources = [path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
     writers = {
         str(path.relative_to(ROOT)) for path in sources if any(map(by_hand, ast.walk(ast.parse(path.read_text()))))
     }
