@@ -32,8 +32,8 @@ class Ailment:
     reason: str | None
 
 
-# A change of keys is under way for a moment after each addkey: that is no trouble yet.
 _WHOSE = "(CAST(:owner AS text) IS NULL OR x.owner = :owner)"
+# A change of keys is under way for a moment after each addkey: that is no trouble yet.
 _AILMENTS = text(f"""
     SELECT x.name AS slice, f.node, f.what, f.first_seen_at AS since, NULL AS reason
     FROM svm.finding f JOIN svm.slice x ON x.slice_id = f.slice_id WHERE {_WHOSE}

@@ -121,7 +121,14 @@ def test_slices_of_everybody_and_of_some(page: "Page", web: Served, lab: Lab) ->
 def test_what_happens_shows_by_itself(page: "Page", lab: Lab) -> None:
     page.goto(f"/slices/{THEIRS}")
     page.get_by_text("createslice").wait_for()
+    page.get_by_label(f"choose {lab.simulated[1]}").check()
+    page.get_by_text("Evict from the ticked nodes").click()
+    reason = page.get_by_label("Reason, which the owner reads")
+    reason.fill(REASON)
     lab.svm("renewslice", THEIRS, user=OTHER_PI).must()
+    page.get_by_role("link", name="renewslice").wait_for()
+    assert reason.input_value() == REASON  # what one types and ticks stays
+    assert page.get_by_label(f"choose {lab.simulated[1]}").is_checked()
     page.get_by_role("link", name="renewslice").click()
     page.get_by_role("heading", level=1, name="renewslice done").wait_for()
     assert page.get_by_role("button").count() == 0

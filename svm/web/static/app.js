@@ -31,6 +31,10 @@ function place(fresh) {
       const box = next.querySelector(`input[name="${old.name}"][value="${CSS.escape(old.value)}"]`);
       if (box) box.checked = true;
     }
+    for (const old of part.querySelectorAll("input[id]:not([type=checkbox])")) {
+      const field = next.querySelector(`#${CSS.escape(old.id)}`);
+      if (field && old.value !== old.defaultValue) field.value = old.value;
+    }
     for (const old of part.querySelectorAll("details[id][open]")) next.querySelector(`#${CSS.escape(old.id)}`)?.setAttribute("open", "");
     prepare(next);
     if (next.isEqualNode(part)) continue;

@@ -62,8 +62,8 @@ def test_the_operator_is_told_what_the_owner_is(owner: Svmd, svmd: Running, lab:
         at_node = read(connection, "/operator/nodes/127.0.1.1")["slivers"]
         assert at_node == owner.get("/slivers", {"node": "127.0.1.1"})["slivers"]
         assert [(each["slice"], each["owner"]) for each in at_node] == [("demo", "pi@a.example")]
-        told = [sent.event for sent in connection.stream(f"/operator/operations/{operation}/events")]
-    assert (told[0], told[-1]) == ("started", "ended")
+        events = [sent.event for sent in connection.stream(f"/operator/operations/{operation}/events")]
+    assert (events[0], events[-1]) == ("started", "ended")
 
 
 def test_the_past_of_a_slice_that_is_gone(owner: Svmd, svm: Svm, svmd: Running, lab: Lab) -> None:
