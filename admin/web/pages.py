@@ -137,7 +137,7 @@ def usage(asking: Operating, query: Query) -> Page:
     }
     data |= {"granted": sum(one.granted for one in totals), "used": sum(one.used for one in totals)}
     data |= {"query": {word: query.get(word, "") for word in ("since", "until")}, "page": at, "pages": of}
-    return Page("usage.html", data | {"totals": [asdict(one) for one in rows], "most": rows[0].granted if rows else 0})
+    return Page("usage.html", data | {"totals": [asdict(one) for one in rows]})
 
 
 def _row(one: Seen) -> dict[str, Any]:
