@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from plc.client.orders import Enrolled
 
 SVMD_SECONDS = 300  # that retiring a node waits for svmd, which looks every two minutes
-LIVING = ("ticketed", "leased", "running", "deleting")
+LIVING = ("ticketed", "leased", "running", "stopped", "deleting")
 NAMED = 20  # nodes that are missing, by name in one line
 COLUMNS = ("NODE", "ADDRESS", "SITE", "STATE", "PLACES", "MEMORY", "SLIVERS", "DRIVER", "VERSION", "DRAINED")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trust.identity import Identity
     from trust.orders import Order
 
-HOLDING = ("leased", "running", "deleting")  # states in which a node may have something
+HOLDING = ("leased", "running", "stopped", "deleting")  # states in which a node may have something
 
 
 @click.command()

@@ -67,7 +67,7 @@ def _listening(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port))
     except OSError as error:
-        why = (error.strerror or "failed").lower()
+        why = os.strerror(error.errno or 0).lower()  # Python's own words say the address once more
         raise Refusal(
             Code.BAD_INPUT, f"cannot listen on {HOST}:{port} ({why}); leave --port out for a free one"
         ) from None

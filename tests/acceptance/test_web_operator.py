@@ -170,7 +170,8 @@ def test_what_lacks_a_reason_is_not_done(web: Served, lab: Lab) -> None:
 
 
 def test_slivers_are_evicted_and_a_slice_is_deleted(page: "Page", lab: Lab) -> None:
-    first, second = lab.simulated[:2]
+    first, second, third = lab.simulated[:3]
+    lab.svm("stop", MINE, third).must()
     page.goto(f"/slices/{MINE}")
     for node in (first, second):
         page.get_by_label(f"choose {node}").check()
@@ -186,6 +187,7 @@ def test_slivers_are_evicted_and_a_slice_is_deleted(page: "Page", lab: Lab) -> N
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("heading", level=1, name=f"Delete {MINE}").wait_for()
     page.get_by_text(re.compile(r"([1-3]) of \1 nodes have obeyed")).wait_for()
+    page.get_by_role("row").filter(has_text="s3").get_by_text("has obeyed").wait_for()  # where its VM was stopped
     lab.letter(PI, f"{MINE}: deleted by the operator")
     assert REASON in lab.dslice("plc", "history", PI).must().out
 
