@@ -16,7 +16,7 @@ from trust.identity import Role
 from trust.peers import Peer
 
 COLUMNS = ("node", "address", "api", "site", "version", "driver", "slots", "slots_free", "slivers")
-ROOM = ("memory_free_mb", "disk_free_mb", "simulated")
+ROOM = ("memory_free_mb", "disk_free_mb", "images", "simulated")
 
 
 def heard(connection: Connection, now: datetime) -> list[Mapping[str, Any]]:

@@ -40,7 +40,8 @@ class SliceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SliverFacts:
-    """What a step needs to know of its node's sliver, as it was at the claim. `overdue`: seconds since its end."""
+    """What a step needs to know of its node's sliver, as it was at the claim. `overdue`: seconds since its end;
+    `replaces`: the node whose sliver ends when this one runs."""
 
     node: str
     node_name: str
@@ -56,6 +57,7 @@ class SliverFacts:
     redeemed: bool
     key_generation: int
     pair_generation: int
+    replaces: str | None = None
 
     @property
     def expired(self) -> bool:

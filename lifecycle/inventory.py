@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from lifecycle.deletion import close_slices, lock_slices
 from lifecycle.record import Change, advance
@@ -54,7 +54,8 @@ _EXPECTED = text("""
 """)
 
 _ANSWERED = text(
-    "UPDATE svm.node SET seen_at = now(), silent_since = NULL, error_code = NULL, last_error = NULL WHERE node = :node"
+    "UPDATE svm.node SET seen_at = now(), silent_since = NULL, error_code = NULL, last_error = NULL, leaving = :leaving"
+    " WHERE node = :node"
 )
 _SILENT = text("""
     UPDATE svm.node SET silent_since = coalesce(silent_since, now()), error_code = :code, last_error = :reason
@@ -71,22 +72,31 @@ _FIND = text("""
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(slice_name text, what text, slice_id uuid)
     ON CONFLICT (node, slice_name, what) DO UPDATE SET seen_at = now(), slice_id = excluded.slice_id
 """)
-_HEAL = text("""
-    SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes
-    FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id JOIN svm.node n ON n.node = v.node
-    WHERE x.state = 'open' AND x.heal AND x.standing_heals AND x.standing_until > now()
-      AND v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at > now()
-      AND (v.state <> 'stopped' OR v.died_at IS NOT NULL) AND n.silent_since < now() - make_interval(secs => :silent)
-      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL
-          AND o.verb NOT IN ('addkey', 'delkey', 'nukekeys'))
-      AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.verb = 'replace'
-          AND o.ended_at > now() - make_interval(secs => :silent))
-    GROUP BY x.id ORDER BY x.id LIMIT 100
-""")
+
+
+def _to_replace(which: str) -> TextClause:
+    """VMs of slices that heal on nodes of which this is true, but for those that their owner had stopped. A slice is
+    tried once in `seconds`, however that ended."""
+    return text(f"""
+        SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes, min(n.leaving) AS why
+        FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id JOIN svm.node n ON n.node = v.node
+        WHERE x.state = 'open' AND x.heal AND x.standing_heals AND x.standing_until > now()
+          AND v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at > now()
+          AND (v.state <> 'stopped' OR v.died_at IS NOT NULL) AND {which}
+          AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.ended_at IS NULL
+              AND o.verb NOT IN ('addkey', 'delkey', 'nukekeys'))
+          AND NOT EXISTS (SELECT 1 FROM svm.operation o WHERE o.slice = x.id AND o.verb = 'replace'
+              AND o.ended_at > now() - make_interval(secs => :seconds))
+        GROUP BY x.id ORDER BY x.id LIMIT 100
+    """)  # noqa: S608 - made of constants of this file
+
+
+_OF_SILENT = _to_replace("n.silent_since < now() - make_interval(secs => :seconds)")
+_OF_LEAVING = _to_replace("n.silent_since IS NULL AND n.leaving IS NOT NULL")
 
 # What ended once may end again: not where beat has started it a while ago.
 _REVIVE = text("""
-    SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes
+    SELECT x.id, x.name, x.owner, array_agg(v.node ORDER BY v.position) AS nodes, NULL AS why
     FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
     WHERE x.state = 'open' AND x.heal AND x.standing_heals AND x.standing_until > now()
       AND v.state = 'stopped' AND v.died_at IS NOT NULL AND v.expires_at > now()
@@ -140,12 +150,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ToMend:
-    """A slice that heals, and those of its nodes that beat is to do something about."""
+    """A slice that heals, and those of its nodes that beat is to do something about; `why`, where somebody said it."""
 
     slice: UUID
     name: str
     owner: Identity
     nodes: tuple[str, ...]
+    why: str | None = None
 
 
 def nodes(connection: Connection) -> list[str]:
@@ -181,12 +192,18 @@ def expected(connection: Connection, node: str, asked: datetime, there: Iterable
 
 
 def answered(
-    connection: Connection, node: str, gone: Sequence[UUID], changes: Sequence[Change], findings: Iterable[Finding]
+    connection: Connection,
+    node: str,
+    gone: Sequence[UUID],
+    changes: Sequence[Change],
+    findings: Iterable[Finding],
+    leaving: str | None = None,
 ) -> None:
-    """Write down what a node's answer came to: slices whose sliver is gone there, what was mended, what to report."""
+    """Write down what a node's answer came to: slices whose sliver is gone there, what was mended, what to report;
+    `leaving`: why its operator wants it empty."""
     lock_slices(connection, gone)
     moved = advance(connection, [*(Change(id, node, Kind.DELETE) for id in gone), *changes])
-    connection.execute(_ANSWERED, {"node": node})
+    connection.execute(_ANSWERED, {"node": node, "leaving": leaving})
     told = {(f.slice_name, f.what): str(f.slice_id) for f in findings}
     rows = [{"slice_name": name, "what": what, "slice_id": id} for (name, what), id in told.items()]
     bound = {"node": node, "rows": json.dumps(rows)}
@@ -203,7 +220,12 @@ def silent(connection: Connection, node: str, code: str, reason: str) -> None:
 
 def to_heal(connection: Connection, seconds: int) -> list[ToMend]:
     """Nodes that have been silent for so long, whose slivers others replace."""
-    return [_to_mend(row) for row in connection.execute(_HEAL, {"silent": seconds})]
+    return [_to_mend(row) for row in connection.execute(_OF_SILENT, {"seconds": seconds})]
+
+
+def to_move(connection: Connection, seconds: int) -> list[ToMend]:
+    """Nodes that answer and are to be empty: their slivers stay until others run; tried again after so long."""
+    return [_to_mend(row) for row in connection.execute(_OF_LEAVING, {"seconds": seconds})]
 
 
 def to_revive(connection: Connection, seconds: int) -> list[ToMend]:
@@ -212,4 +234,4 @@ def to_revive(connection: Connection, seconds: int) -> list[ToMend]:
 
 
 def _to_mend(row: Row[Any]) -> ToMend:
-    return ToMend(row.id, row.name, Identity.parse(row.owner), tuple(row.nodes))
+    return of_row(ToMend, row, slice=row.id, owner=Identity.parse(row.owner), nodes=tuple(row.nodes))

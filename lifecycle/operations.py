@@ -196,7 +196,7 @@ def _open(connection: Connection, request: OperationRequest, plan: Plan) -> tupl
         "parallelism": request.parallelism,
         "connect_timeout": request.connect_timeout,
         "batch": batch_of(request, plan),
-        "options": {"replace": request.replace, "by_itself": request.actor == BEAT},
+        "options": {"replace": request.replace, "stays": request.stays, "by_itself": request.actor == BEAT},
         "idempotency_key": request.idempotency_key,
     }
     row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()

@@ -51,7 +51,7 @@ _TAKE = text("""
         o.verb, o.connect_timeout, o.options, o.idempotency_key AS request, t.slice,
         v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
         v.expires_at, extract(epoch FROM now() - v.expires_at) AS overdue, v.redeemed_at, v.key_generation,
-        v.pair_generation
+        v.pair_generation, v.replaces
     FROM taken t
     JOIN svm.operation o ON o.id = t.operation
     LEFT JOIN svm.sliver v ON v.slice = t.slice AND v.node = t.node

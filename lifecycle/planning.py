@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from lifecycle import replacing
 from lifecycle.earlier import earlier_slivers
 from lifecycle.keypair import want_next
 from lifecycle.keys import add_keys, remove_all_keys, remove_keys
@@ -247,8 +248,8 @@ def _replace(connection: Connection, request: OperationRequest, row: SliceRow) -
     """For heal: these nodes give way to others."""
     found = _begin(connection, request, row)
     _refuse_strangers(connection, found, request.nodes)
-    steps = tuple((Kind.REPLACE, node) for node in request.nodes)
-    return Plan(found.id, found.name, steps, (f"silent too long: {', '.join(request.nodes)}",), len(steps))
+    steps = replacing.steps(connection, found.id, request.nodes)
+    return Plan(found.id, found.name, steps, (request.note,) if request.note else (), len(steps))
 
 
 def _clean(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:

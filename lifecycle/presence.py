@@ -19,6 +19,12 @@ _NUMBER = text("SELECT nextval(pg_get_serial_sequence('svm.worker', 'id'))")
 _ENTER = text("INSERT INTO svm.worker (id) VALUES (:worker) ON CONFLICT DO NOTHING")
 _LEAVE = text("DELETE FROM svm.worker WHERE id = :worker")
 
+_PRESENT = text("""
+    SELECT count(DISTINCT l.objid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND d.datname = current_database()
+      AND l.classid = CAST(:locks AS oid)
+""")
+
 _ABSENT = text("""
     SELECT w.id FROM svm.worker w WHERE NOT EXISTS (
         SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -58,6 +64,11 @@ def enter(connection: Connection, worker: int | None = None) -> int:
 def leave(connection: Connection, worker: int) -> None:
     """This worker has no claims any more, and ends."""
     connection.execute(_LEAVE, {"worker": worker})
+
+
+def present(connection: Connection) -> int:
+    """How many workers there are now, of whatever version."""
+    return int(connection.scalar(_PRESENT, {"locks": LOCKS}) or 0)
 
 
 def absent(connection: Connection) -> list[int]:

@@ -16,15 +16,15 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from lifecycle.deletion import follow_deletions, lock_slices
-from lifecycle.keypair import want_next
 from lifecycle.moves import MOVES
 from lifecycle.onward import claim_following, goes_on
 from lifecycle.outcome import Claim, Decision, Done, Facts, Granted, Moved, Record, decide
+from lifecycle.replacing import arrived, give_way
 from lifecycle.rounds import rounds
 from lifecycle.steps import NewStep, StepRef
-from lifecycle.transitions import Key, condemn
+from lifecycle.transitions import Key
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
-from models.states import LEASED, Kind, SliverState, StepState
+from models.states import Kind, SliverState, StepState
 
 # That ids are named once more, here and below, has PostgreSQL look them up: of how many rows an array or a JSON text
 # yields it knows nothing, and would rather read all steps.
@@ -97,7 +97,8 @@ _GRANT = text("""
         frontdoor_address = excluded.frontdoor_address, frontdoor_port = excluded.frontdoor_port,
         host_key = excluded.host_key, state = 'ticketed', ticket = excluded.ticket, jti = excluded.jti,
         expires_at = excluded.expires_at, redeemed_at = NULL, lease = NULL, renew_at = NULL, key_generation = 0,
-        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, died_at = NULL, changed_at = now()
+        pair_generation = 0, attempts = 0, error_code = NULL, last_error = NULL, died_at = NULL, replaces = NULL,
+        changed_at = now()
     WHERE v.state = ANY(:sources) OR (v.state = ANY(:living) AND v.expires_at <= now())
     RETURNING v.node
 """)
@@ -216,9 +217,11 @@ class _Found:
             if result.tickets and claim.slice:
                 self._granted[claim.id] = _take_tickets(connection, claim.slice.id, result)
                 if claim.kind is Kind.REPLACE and claim.node:
-                    _condemn(connection, claim.slice.id, claim.node)
+                    stays = bool(work[claim.operation].options.get("stays"))
+                    give_way(connection, claim.slice.id, claim.node, self._granted[claim.id], stays=stays)
         changes = {r.claim.id: change for r in records if (change := _change_of(r)) is not None}
         self._moved = dict(zip(changes, advance(connection, list(changes.values())), strict=True))
+        arrived(connection, ((r.claim, self._moved.get(r.claim.id)) for r in records if r.claim.kind is Kind.NEWVMS))
 
     def facts(self, record: Record) -> Facts:
         """For `decide`."""
@@ -257,12 +260,6 @@ def _take_tickets(connection: Connection, slice_row: UUID, result: Done) -> list
     keys = {"public_key": result.public_key, "sealed_key": result.sealed_key}
     connection.execute(_REGISTER, {"id": slice_row, "slice_id": result.slice_id, "digest": result.digest, **keys})
     return grant(connection, slice_row, result.tickets)
-
-
-def _condemn(connection: Connection, slice_row: UUID, node: str) -> None:
-    """The replaced node's sliver ends; a node that may have had the slice's key pair must not open the others."""
-    if condemn(connection, slice_row, [node]).get(node) in LEASED:
-        want_next(connection, slice_row)
 
 
 def _change_of(record: Record) -> Change | None:

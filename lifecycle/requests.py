@@ -51,6 +51,7 @@ class OperationRequest:
         autorenew, until: createslice --autorenew and autorenew on|off [--until]; None = as it was.
         heal: heal on|off.
         replace: createslice --replace.
+        stays: of replace: the nodes keep their slivers until their successors run.
         idempotency_key: the same key from the same owner for the same verb returns the same operation.
         actor: who caused it, for the history ("beat" for periodic work); `note`: why, when that is not plain.
     """
@@ -70,6 +71,7 @@ class OperationRequest:
     until: datetime | None = None
     heal: bool | None = None
     replace: bool = False
+    stays: bool = False
     idempotency_key: str | None = None
     actor: str = "user"
     note: str = ""

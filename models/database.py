@@ -12,6 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData, create_engine, make_url, text
 from sqlalchemy.schema import CreateSchema
 
@@ -76,6 +77,19 @@ def migrate(url: str, schema: Schema) -> None:
             command.upgrade(config(schema, connection), "head")
     finally:
         found.dispose()
+
+
+def outdated(connection: Connection, schema: Schema) -> bool | None:
+    """Whether a schema's tables are of an earlier revision than this program's; None where there are none.
+
+    Raises CommandError for a revision that this program does not have (`models.outage.in_one_line` says so).
+    """
+    found = MigrationContext.configure(connection, opts=options(schema)).get_current_revision()
+    if found is None:
+        return None
+    revisions = ScriptDirectory.from_config(config(schema, connection))
+    revisions.get_revision(found)
+    return found != revisions.get_current_head()
 
 
 def check(url: str, schema: Schema) -> list[str]:

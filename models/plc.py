@@ -225,6 +225,7 @@ drain = Table(
     Column("who", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("renews", Boolean, nullable=False),
+    Column("replaces", Boolean, nullable=False, server_default=text("false")),
     _moment("since"),
     _moment("until", nullable=True),
     CheckConstraint("until > since", name="ends_later"),

@@ -133,6 +133,7 @@ sliver = Table(
     Column("error_code", Text),
     Column("last_error", Text),
     _time("died_at"),  # of one that is stopped, when its VM ended by itself; NULL: its owner had it stopped
+    Column("replaces", Text),  # the slice's node whose sliver ends as soon as this one runs
     _now("changed_at"),
     _one_of("state", SliverState),
     CheckConstraint("state <> 'ticketed' OR (ticket IS NOT NULL AND expires_at IS NOT NULL)", name="ticketed_whole"),
@@ -290,6 +291,7 @@ node_table = Table(
     _time("silent_since"),
     Column("error_code", Text),
     Column("last_error", Text),
+    Column("leaving", Text),  # why its operator wants it to be empty: slices that heal get others in its place
 )
 
 # Slivers on nodes that the tables do not have, and slivers of the tables that are on no node (`svm doctor`).

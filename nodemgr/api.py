@@ -188,8 +188,8 @@ def _add_reads(calls: Calls, guard: Guard) -> None:
     async def get_slivers(call: Call) -> Any:
         node, caller = _called(call, guard)
         there = node.inventory(caller)
-        removed = told_to(caller.svm, node, there)
-        return {"slivers": [_sliver(lease, call) for lease in there]} | ({"removed": removed} if removed else {})
+        told = {"removed": told_to(caller.svm, node, there), "leaving": node.orders.leaving(node.now())}
+        return {"slivers": [_sliver(lease, call) for lease in there]} | {name: of for name, of in told.items() if of}
 
     @calls.guarded("GET", "/slivers/{slice}", reader)
     async def get_sliver(call: Call) -> Any:

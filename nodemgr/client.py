@@ -82,10 +82,11 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a node has for its caller, and what the operator took from it lately."""
+    """What a node has for its caller, and what the operator took from it lately; `leaving`: why he wants it empty."""
 
     slivers: tuple[SliverReply, ...]
     removed: tuple[Removed, ...] = ()
+    leaving: str | None = None
 
 
 _LEASE, _SLIVER, _CONTENTS = TypeAdapter(LeaseReply), TypeAdapter(SliverReply), TypeAdapter(Contents)

@@ -58,6 +58,10 @@ class Wanted:
     def drained(self, now: datetime) -> bool:
         return self.drain is not None and self.drain.counts(now)
 
+    def leaving(self, now: datetime) -> str | None:
+        """Why slices that heal are to take other nodes instead; None where they are not."""
+        return self.drain.reason if self.drain is not None and self.drain.replaces and self.drained(now) else None
+
 
 @dataclass(slots=True)
 class Heed:

@@ -21,9 +21,9 @@ from rpc.files import replace_file
 from trust.certificates import Authority, CertificateKey, certificate_to_pem
 from trust.errors import Code, Refusal
 from trust.identity import Identity
+from trust.revocation import RESIGN_SECONDS
 
 AUTHORITY = "authority.pem"
-RESIGN_SECONDS = 60  # a list is signed again after this long even when nothing changed (docs/protocol.md, "Identities")
 PER_HOUR = 10  # certificates of one identity; more of those that live for less than an hour
 KEPT_SECONDS = 86_400  # revoked certificates stay listed for this long after their end, for clocks that are behind
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from plc.client.orders import Drain
 from plc.mail import Letter
 
 
@@ -116,27 +117,32 @@ Ask for a certificate without that privilege:  plkeygen
     return Letter(email, "You are no longer a PI on PlanetLab", body)
 
 
-def node_drained(
-    email: str, name: str, node: str, reason: str, slices: Sequence[str], until: datetime | None, renews: bool
-) -> Letter:
+def node_drained(email: str, name: str, drain: Drain, slices: Sequence[str]) -> Letter:
     """To the owners of slices that have slivers there."""
-    when = f"until {_day(until)}" if until else "until further notice"
+    when = f"until {_day(drain.until)}" if drain.until else "until further notice"
     fate = (
         "Slivers that are there stay, and their leases can be renewed."
-        if renews
+        if drain.renews
         else "Slivers that are there stay until their leases end, which cannot be renewed."
     )
     body = f"""\
-{name}, node {node} of PlanetLab takes no new slivers {when}:
+{name}, node {drain.node} of PlanetLab takes no new slivers {when}:
 
-    {reason}
+    {drain.reason}
 
 {fate}
 Yours there: {", ".join(slices)}
-
+{_moving(slices[0]) if drain.replaces else ""}
 See how they stand:  svm status {slices[0]}
 """
-    return Letter(email, f"Node {node} takes no new slivers", body)
+    return Letter(email, f"Node {drain.node} takes no new slivers", body)
+
+
+def _moving(slice: str) -> str:
+    return f"""
+A slice that heals gets another node in its place. Its sliver on the old node ends when the new one runs, and its files
+with it: copy what you need. To have a slice heal:  svm heal {slice} on
+"""
 
 
 def slivers_removed(email: str, name: str, slice: str, nodes: Sequence[str], reason: str, whole: bool) -> Letter:

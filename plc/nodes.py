@@ -13,6 +13,7 @@ from models.plc import removal, service
 from plc import letters
 from plc.accounts import Actor, find, require_admin, stated
 from plc.ca import revoke
+from plc.client.orders import Drain
 from plc.journal import note
 from plc.mail import post
 from trust.errors import Code, Refusal
@@ -27,6 +28,7 @@ class Wish:
         until: when it takes new slivers again by itself; None: when it is undrained.
         renews: whether leases that are there may be renewed.
         tell: the slices there, by their owners' e-mails: whom a letter goes to.
+        replaces: whether slices that heal get other nodes in its place.
     """
 
     node: Identity
@@ -34,21 +36,23 @@ class Wish:
     until: datetime | None
     renews: bool
     tell: Mapping[str, Sequence[str]]
+    replaces: bool = False
 
 
 def enrolled(connection: Connection, actor: Actor, now: datetime) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Every node that is enrolled, by name: `name addresses enrolled_at`, and `who reason renews since until` of its
-    drain, None without one. Raises Refusal(NOT_ALLOWED)."""
+    """Every node that is enrolled, by name: `name addresses enrolled_at`, and `who since reason renews replaces until`
+    of its drain, None without one. Raises Refusal(NOT_ALLOWED)."""
     require_admin(actor, "list nodes")
     its = (drained.c.node == service.c.name) & _counts(now)
-    columns = (drained.c.who, drained.c.reason, drained.c.renews, drained.c.since, drained.c.until)
+    wanted = (drained.c.reason, drained.c.renews, drained.c.replaces, drained.c.until)
+    columns = (drained.c.who, drained.c.since, *wanted)
     found = select(service.c.name, service.c.addresses, service.c.enrolled_at, *columns).outerjoin(drained, its)
     return connection.execute(found.where(service.c.role == Role.NODE).order_by(service.c.name)).all()
 
 
 def drains(connection: Connection, now: datetime) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Those that count now, for agents and nodes: `node reason renews until`."""
-    columns = (drained.c.node, drained.c.reason, drained.c.renews, drained.c.until)
+    """Those that count now, for agents and nodes: `node reason renews replaces until`."""
+    columns = (drained.c.node, drained.c.reason, drained.c.renews, drained.c.replaces, drained.c.until)
     return connection.execute(select(*columns).where(_counts(now)).order_by(drained.c.node)).all()
 
 
@@ -60,18 +64,19 @@ def drain(connection: Connection, actor: Actor, wish: Wish, now: datetime) -> No
     if wish.until is not None and wish.until <= now:
         raise Refusal(Code.BAD_INPUT, "the drain would end in the past; give a later --until, or none")
     _require_enrolled(connection, wish.node)
-    values = {"who": actor.name, "reason": why, "renews": wish.renews, "until": wish.until}
+    wanted = {"renews": wish.renews, "replaces": wish.replaces, "until": wish.until}
+    values = {"who": actor.name, "reason": why, **wanted}
     made = insert(drained).values(node=wish.node.name, since=now, **values)
     again = made.on_conflict_do_update(index_elements=[drained.c.node], set_={**values, "since": now})
     connection.execute(again)
-    how = "" if wish.renews else ", no renewals"
+    how = ("" if wish.renews else ", no renewals") + (", others in its place" if wish.replaces else "")
     end = f" until {wish.until:%Y-%m-%d %H:%M} UTC" if wish.until else ""
     note(connection, now, actor.name, "drain", str(wish.node), f"{why}{end}{how}")
     for email, slices in wish.tell.items():
         who = find(connection, email)
         if who is not None:
-            told = letters.node_drained(who.email, who.name, wish.node.name, why, slices, wish.until, wish.renews)
-            post(connection, told, now)
+            drain = Drain(wish.node.name, why, wish.renews, wish.until, wish.replaces)
+            post(connection, letters.node_drained(who.email, who.name, drain, slices), now)
 
 
 def undrain(connection: Connection, actor: Actor, node: Identity, now: datetime) -> bool:

@@ -3,12 +3,13 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from rpc import logs
 from rpc.settings import DaemonSettings
 from rpc.sockets import CannotListen
-from trust.errors import Refusal
+from trust.errors import Code, Refusal
 
 S = TypeVar("S", bound=DaemonSettings)
 
@@ -28,6 +29,7 @@ def start(role: str, settings: type[S], serve: Callable[[S], None], needs: Seque
     try:
         told = settings.load(needs)
         logs.configure(told.log_level, role, told.log_format)
+        _require_private(getattr(told, "state_dir", None))
         serve(told)
     except Refusal as refusal:
         sys.exit(f"{role}: {refusal.reason}")
@@ -38,6 +40,15 @@ def start(role: str, settings: type[S], serve: Callable[[S], None], needs: Seque
             raise
         log.debug("ended by a file", exc_info=True)
         sys.exit(f"{role}: cannot use {error.filename}: {error.strerror}; correct DSLICE_STATE_DIR or its rights")
+
+
+def _require_private(folder: Path | None) -> None:
+    """Refusal(BAD_INPUT) for a folder in which others may put a key or a certificate."""
+    if folder is not None and folder.is_dir() and (mode := folder.stat().st_mode & 0o777) & 0o022:
+        raise Refusal(
+            Code.BAD_INPUT,
+            f"others may write to DSLICE_STATE_DIR, {folder} (mode {mode:o}): chmod 700 {folder}",
+        )
 
 
 def ready(*what: object) -> None:

@@ -6,6 +6,7 @@ what comes back counts only once its SHA-256 has been compared with one that cam
 """
 
 import http.client
+import ssl
 from urllib.parse import urlsplit
 
 from rpc.reply import CONNECT_TIMEOUT
@@ -31,10 +32,16 @@ def fetch_unverified(url: str, path: str, *, timeout: float = CONNECT_TIMEOUT) -
         with connection.getresponse() as reply:
             body = reply.read(MAX_BYTES + 1)
     except (OSError, http.client.HTTPException) as error:
-        reason = f"{parts.hostname}:{parts.port or 443} does not answer ({type(error).__name__}); try again later"
+        reason = f"{parts.hostname}:{parts.port or 443} does not answer ({_why(error)}); try again later"
         raise Refusal(Code.UNREACHABLE, reason) from error
     finally:
         connection.close()
     if reply.status != 200 or len(body) > MAX_BYTES:
         raise Refusal(Code.INTERNAL, f"{parts.hostname} is not a plc: it answered {reply.status} to {path}")
     return body
+
+
+def _why(error: OSError | http.client.HTTPException) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "no TLS 1.3 there"
+    return getattr(error, "strerror", None) or type(error).__name__

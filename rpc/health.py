@@ -62,6 +62,7 @@ def own(credentials: Credentials, store: TrustStore) -> dict[str, Look]:
     """What every daemon with a certificate needs."""
     return {
         "revocations": trust(store),
+        "clock": lambda: store.clock_trouble,
         "certificate": certificate(credentials, store),
         "disk": disk(credentials.directory),
     }

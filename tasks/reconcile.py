@@ -1,7 +1,8 @@
 """reconcile: each node's inventory against the tables. It finishes deletions, pushes missing keys, renews leases of
 which a node has lost the renewal and learns of renewals whose answer was lost; it reports orphans and missing slivers,
-and deletes nothing that svmd did not make. Nodes that stay silent are replaced, and VMs that have ended are started,
-where a slice's owner wants that (heal); VMs that a rekey did not reach get the slice's newest key pair."""
+and deletes nothing that svmd did not make. VMs that a rekey did not reach get the slice's newest key pair. Where a
+slice's owner wants it to heal, nodes that stay silent or that their operator empties are replaced, and VMs that have
+ended are started."""
 
 import asyncio
 import logging
@@ -14,7 +15,19 @@ from celery import shared_task
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from lifecycle.inventory import Expected, Finding, answered, expected, node_of, nodes, silent, to_heal, to_revive
+from lifecycle.inventory import (
+    Expected,
+    Finding,
+    ToMend,
+    answered,
+    expected,
+    node_of,
+    nodes,
+    silent,
+    to_heal,
+    to_move,
+    to_revive,
+)
 from lifecycle.keypair import behind
 from lifecycle.moves import MOVES
 from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned, start
@@ -43,14 +56,20 @@ def reconcile_all() -> None:
     """For beat: a step for every node, unless the last round is still under way; then heal, then newer key pairs."""
     refs, again = transaction(begin, worker_context().identity), worker_context().policy.silent
     for found in transaction(to_heal, again):
-        refs += _ask(
-            OperationRequest(Verb.REPLACE, found.name, found.owner, nodes=found.nodes, replace=True, actor=BEAT)
-        )
+        refs += _ask(_replacement(found, f"silent too long: {', '.join(found.nodes)}"))
+    for found in transaction(to_move, again):
+        refs += _ask(_replacement(found, f"drained ({found.why}): {', '.join(found.nodes)}", stays=True))
     for found in transaction(to_revive, again):
         refs += _ask(OperationRequest(Verb.START, found.name, found.owner, nodes=found.nodes, actor=BEAT))
     for late in transaction(behind, again):
         refs += _ask(OperationRequest(Verb.REKEY, late.name, late.owner, nodes=late.nodes, actor=BEAT))
     publish(refs)
+
+
+def _replacement(found: ToMend, why: str, *, stays: bool = False) -> OperationRequest:
+    return OperationRequest(
+        Verb.REPLACE, found.name, found.owner, nodes=found.nodes, replace=True, stays=stays, actor=BEAT, note=why
+    )
 
 
 def _ask(request: OperationRequest) -> list[StepRef]:
@@ -211,7 +230,8 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
         _push(client, context, found.push, node),
         _renew(client, context, found.renew, node),
     )
-    await context.transaction(answered, node, [*found.gone, *deleted], [*pushed, *renewed], found.report)
+    mended, leaving = [*pushed, *renewed], contents.leaving and printable(contents.leaving, 200)
+    await context.transaction(answered, node, [*found.gone, *deleted], mended, found.report, leaving)
     for row, reply in found.stopped:
         await context.transaction(found_stopped, row, node, reply)
     for row in found.started:

@@ -76,12 +76,18 @@ def up(folder: Path | None, detach: bool, **wanted: object) -> None:
 
 def _started(home: Home, begun: float) -> None:
     from testbed.daemons import FLOWER, url
+    from testbed.doctor import on_offer
     from testbed.shell import programs, shown
 
     plan = home.plan()
     real = f"{plan.nodes} node{'' if plan.nodes == 1 else 's'}"
     nodes = real + (f", {plan.simulated} simulated" if plan.simulated else "")
-    click.echo(f"PlanetLab is up in {time.monotonic() - begun:.1f} s: {nodes}. Now type:", err=True)
+    click.echo(f"PlanetLab is up in {time.monotonic() - begun:.1f} s: {nodes}.", err=True)
+    # Each says that it is ready once an agent has it, or after a minute without one.
+    for check in on_offer(home, plan):
+        if not check.ok:
+            click.echo(check.line(LONGEST_LINE), err=True)
+    click.echo("Now type:", err=True)
     chosen = "" if home == Home.find(None) else f" --home {shown(home.directory)}"
     # Who has no `dslice` in PATH yet has started this one by its path; what the lines of `env` put there is this too.
     known = shutil.which("dslice") is not None
@@ -164,7 +170,10 @@ def start(name: str, folder: Path | None) -> None:
 
     home = _existing(folder)
     control.ask(home, "start", name)
-    _wait(lambda: _process(home, name)["state"] == "ready", SETTLE_TIMEOUT, f"{name} gives no answer: see {home.logs}")
+    try:
+        _wait(lambda: _process(home, name)["state"] == "ready", SETTLE_TIMEOUT, f"{name} gives no answer")
+    except HomeError as error:
+        raise HomeError(f"{error}: {_said_last(home, name)}") from error
     _stays(home, name)
 
 
@@ -295,15 +304,19 @@ def _process(home: Home, name: str) -> dict[str, Any]:
 
 def _stays(home: Home, name: str) -> None:
     """HomeError when what has just said that it is ready ends at once."""
-    from testbed.supervisor import last_line
-
     pid, end = _process(home, name)["pid"], time.monotonic() + STAYS_SECONDS
     while time.monotonic() < end:
         row = _process(home, name)
         if row["pid"] != pid or row["state"] != "ready":
-            log = home.logs / f"{name}.log"
-            raise HomeError(f"{name} ended at once: {last_line(log)} (see {log}); it is tried again and again")
+            raise HomeError(f"{name} ended at once: {_said_last(home, name)}; it is tried again and again")
         time.sleep(0.05)
+
+
+def _said_last(home: Home, name: str) -> str:
+    from testbed.supervisor import last_line
+
+    log = home.logs / f"{name}.log"
+    return f"{last_line(log)} (see {log})"
 
 
 def _wait(condition: Callable[[], bool], longest: int, complaint: str) -> None:

@@ -40,7 +40,7 @@ def examine(home: Home) -> list[Check]:
         return [*checks, Check(True, f"the testbed in {home.directory} is down"), *_orphans(home)]
     plan = home.plan()
     checks.append(_disk(home))
-    return [*checks, *_processes(home), *_plc(home, plan), *_database(home), *_advertised(home, plan)]
+    return [*checks, *_processes(home), *_plc(home, plan), *_database(home), *on_offer(home, plan)]
 
 
 def _programs() -> Iterator[Check]:
@@ -147,8 +147,8 @@ def _database(home: Home) -> Iterator[Check]:
     yield Check(not orphans, "no orphaned slivers", advice)
 
 
-def _advertised(home: Home, plan: Plan) -> Iterator[Check]:
-    """Every node that the plan has is on offer at svmd."""
+def on_offer(home: Home, plan: Plan) -> Iterator[Check]:
+    """Every node that the plan has is on offer at svmd, and has room on its disk."""
     import json
 
     from testbed.home import PI

@@ -9,6 +9,9 @@ from cryptography import x509
 from trust.certificates import UNREADABLE
 from trust.errors import Code, Refusal
 
+# A list is signed again after this long even when nothing changed (docs/protocol.md, "Identities").
+RESIGN_SECONDS = 60
+
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:

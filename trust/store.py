@@ -18,12 +18,14 @@ MAX_AUTHENTIC = 8_192  # certificates remembered, each some kilobytes
 class TrustStore:
     """The root, the clock and the revocation list, for all threads of a process.
 
-    Reading takes no lock: a list is immutable and replaced as a whole.
+    Reading takes no lock: a list is immutable and replaced as a whole. `clock_trouble`, which whoever fetches lists
+    sets, says in one line how far the clock is from plc's, where that is more than is allowed.
     """
 
     def __init__(self, root: x509.Certificate, clock: Clock) -> None:
         self.root = root
         self.clock = clock
+        self.clock_trouble: str | None = None
         self._revocations: RevocationList | None = None
         self._replacing = Lock()
         self._authentic: dict[bytes | x509.Certificate, Peer] = {}

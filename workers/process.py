@@ -12,6 +12,7 @@ from threading import Event
 import uvloop
 
 from lifecycle.seal import Seal
+from lifecycle.upgrading import wait_for_tables
 from lifecycle.writer import Writer
 from models.database import engine
 from models.outage import database
@@ -46,10 +47,16 @@ class Process:
         self._looks: Mapping[str, Look] = {}
 
     def start(self) -> None:
-        """Open everything and put the worker_context in place. Waits for svmd's certificate as long as it takes."""
+        """Open everything and put the worker_context in place. Waits for svmd's certificate and its tables as long as
+        it takes. Raises Refusal as `lifecycle.upgrading.wait_for_tables`."""
         settings = self._settings
         credentials = wait_for_credentials(settings.state_dir, self._stop)
         if credentials is None:
+            raise SystemExit(0)
+        self.database = engine(
+            settings.database_url.get_secret_value(), pool_size=8, max_overflow=settings.threads + SPARE_CONNECTIONS
+        )
+        if not wait_for_tables(self.database, self._stop):
             raise SystemExit(0)
         self.loop = uvloop.new_event_loop()
         self._loop_thread = thread(self._run_loop, "loop")
@@ -57,9 +64,6 @@ class Process:
         self.session = asyncio.run_coroutine_threadsafe(self._open(credentials), self.loop).result()
         self.credentials = CredentialRefresh(credentials, settings.plc_url, system_clock(), self._renewed)
         self.credentials.start()
-        self.database = engine(
-            settings.database_url.get_secret_value(), pool_size=8, max_overflow=settings.threads + SPARE_CONNECTIONS
-        )
         self.publisher = Publisher()
         self.publisher.start()
         self.writer = Writer(self.database, self.publisher.put)
@@ -79,7 +83,7 @@ class Process:
 
     def looks(self) -> Mapping[str, Look]:
         """For `/healthz`: what a worker needs, once it has begun."""
-        return self._looks or {"start": lambda: "it waits for svmd's certificate"}
+        return self._looks or {"start": lambda: "it waits for svmd's certificate and tables"}
 
     def heard(self) -> None:
         """A message came."""

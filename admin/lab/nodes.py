@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SVMD_SECONDS = 300  # that retiring a node waits for svmd, which looks every two minutes
 LIVING = ("ticketed", "leased", "running", "stopped", "deleting")
 NAMED = 20  # nodes that are missing, by name in one line
-COLUMNS = ("NODE", "ADDRESS", "SITE", "STATE", "PLACES", "MEMORY", "SLIVERS", "DRIVER", "VERSION", "DRAINED")
+COLUMNS = ("NODE", "ADDRESS", "SITE", "STATE", "PLACES", "MEMORY", "SLIVERS", "DRIVER", "VERSION", "IMAGES", "DRAINED")
+RARE = COLUMNS[-2:]  # left out where no node has any
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,14 @@ class Seen:
             return ""
         until = f" until {stamp(self.node.drain.until)}" if self.node.drain.until else ""
         renewals = "" if self.node.drain.renews else ", no renewals"
-        return f"{self.node.drain.reason}{until}{renewals}"
+        others = ", slices move" if self.node.drain.replaces else ""
+        return f"{self.node.drain.reason}{until}{renewals}{others}"
 
     def fields(self) -> dict[str, Any]:
         """For programs; what is not known is null."""
         names = ("site", "driver", "version", "slots", "slots_free", "slivers", "memory_free_mb", "disk_free_mb")
         more = {name: self.ad.get(name) for name in (*names, "simulated", "heard_at")}
+        more["images"] = sorted(self.ad.get("images") or ())
         drain = self.node.drain
         wanted = {**drain.to_json(), "who": self.node.who, "since": _text(self.node.since)} if drain else None
         where = {"node": self.node.name, "address": ", ".join(self.node.addresses)}
@@ -96,18 +99,24 @@ def nodes(here: Here, silent: bool, drained: bool) -> None:
             json_line("row", one.fields())
         return
     if shown:
-        table(COLUMNS, [_row(one) for one in shown])
+        table(*_telling(COLUMNS, [_row(one) for one in shown]))
     missing = [f"{one.node.name} ({one.state})" for one in found if not one.up]
     say(f"{len(found) - len(missing)} of {len(found)} nodes are up{_missing(missing)}")
 
 
 def _row(one: Seen) -> Sequence[str]:
     ad = one.ad
-    places = f"{ad['slots_free']} of {ad['slots']}" if ad else "-"
-    memory = f"{ad['memory_free_mb']} MiB" if ad else "-"
+    places = f"{ad['slots_free']}/{ad['slots']}" if ad else "-"
+    memory = f"{ad['memory_free_mb'] / 1024:.1f} GiB" if ad else "-"
     said = [str(ad.get(name) if ad.get(name) is not None else "-") for name in ("slivers", "driver", "version")]
     where = (one.node.name, ", ".join(one.node.addresses), str(ad.get("site", "-")))
-    return (*where, one.state, places, memory, *said, one.drained)
+    return (*where, one.state, places, memory, *said, ", ".join(sorted(ad.get("images") or ())), one.drained)
+
+
+def _telling(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Without those of the rare columns in which nothing stands."""
+    kept = [at for at, name in enumerate(columns) if name not in RARE or any(row[at] for row in rows)]
+    return [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
 
 
 def _missing(names: Sequence[str]) -> str:
@@ -126,9 +135,10 @@ def node() -> None:
 @click.argument("which", metavar="NODE")
 @click.option("--until", metavar="DATE", help="Take new slivers again then (2026-12-24, 2026-12-24T18:00; UTC).")
 @click.option("--no-renew", is_flag=True, help="Renew no lease there either: slivers end with their leases.")
+@click.option("--replace", is_flag=True, help="Slices that heal get other nodes; theirs here end when those run.")
 @reason_option
 @operators
-def drain(here: Here, which: str, until: str | None, no_renew: bool, reason: str) -> None:
+def drain(here: Here, which: str, until: str | None, no_renew: bool, replace: bool, reason: str) -> None:
     """Let a node take no new slivers.
 
     Agents leave it out, and it refuses by itself. Owners of slivers there get a letter.
@@ -139,11 +149,12 @@ def drain(here: Here, which: str, until: str | None, no_renew: bool, reason: str
     with here.reach() as reach:
         found = enrolled(reach, which)
         tell = owners(reach, found)
-        reach.plc.drain(found.name, reason, end, renews=not no_renew, tell=tell)
+        reach.plc.drain(found.name, reason, end, renews=not no_renew, tell=tell, replaces=replace)
     letters = f"{len(tell)} owner{'' if len(tell) == 1 else 's'} of slivers there get{'s' * (len(tell) == 1)} a letter"
     until_when = f" until {stamp(end)}" if end else ""
-    fields = {"node": found.name, "until": _text(end), "renews": not no_renew, "told": sorted(tell)}
-    told(here, f"{found.name} takes no new slivers{until_when}; {letters}.", **fields)
+    others = "slices that heal get other nodes within minutes; " if replace else ""
+    fields = {"node": found.name, "until": _text(end), "renews": not no_renew, "replaces": replace}
+    told(here, f"{found.name} takes no new slivers{until_when}; {others}{letters}.", **fields, told=sorted(tell))
 
 
 @node.command()

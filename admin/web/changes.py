@@ -18,8 +18,8 @@ def drain(asking: Operating, which: str, form: Form) -> str:
     reason, until = _reason(form), form.get("until", "").strip()
     end = day(until, system_clock().now()) if until else None
     node = enrolled(asking.reach, which)
-    renews = not form.get("no-renew")
-    asking.reach.plc.drain(node.name, reason, end, renews=renews, tell=owners(asking.reach, node))
+    how = {"renews": not form.get("no-renew"), "replaces": bool(form.get("replace"))}
+    asking.reach.plc.drain(node.name, reason, end, tell=owners(asking.reach, node), **how)
     return f"/nodes/{node.name}"
 
 

@@ -94,6 +94,7 @@ class DrainBody(Body):
     reason: Text
     until: AwareDatetime | None = None
     renews: bool = True
+    replaces: bool = False
     tell: Annotated[dict[Email, Annotated[list[Text], Field(min_length=1)]], Field(max_length=10_000)] = {}
 
 

@@ -30,7 +30,7 @@ def node_routes(central: Central, callers: Callers) -> APIRouter:
 
     @router.put("/nodes/{node}/drain", status_code=204)
     def drain(node: str, body: DrainBody, actor: Actor = Depends(callers.operator())) -> None:
-        wish = Wish(Identity(Role.NODE, node), body.reason, body.until, body.renews, body.tell)
+        wish = Wish(Identity(Role.NODE, node), body.reason, body.until, body.renews, body.tell, body.replaces)
         with central.begin() as connection:
             nodes.drain(connection, actor, wish, central.clock.now())
 
@@ -58,7 +58,7 @@ def order_routes(central: Central, callers: Callers) -> APIRouter:
     ) -> dict[str, object]:
         now, node = central.clock.now(), None if everyones else peer.identity.name
         with central.begin() as connection:
-            drains = [Drain(row.node, row.reason, row.renews, row.until) for row in nodes.drains(connection, now)]
+            drains = [Drain(**row._mapping) for row in nodes.drains(connection, now)]
             orders = removals.listed(connection, node, now) if peer.identity.role is Role.NODE else []
         told = [{"order": row.token, "signer": row.signer, "done": row.done_at is not None} for row in orders]
         current = sha256(repr((drains, told)).encode()).hexdigest()

@@ -193,11 +193,21 @@ class Plc:
         return self._read("/nodes", lambda body: tuple(Enrolled.from_json(one) for one in body["nodes"]))
 
     def drain(
-        self, node: str, reason: str, until: datetime | None, *, renews: bool, tell: Mapping[str, Sequence[str]]
+        self,
+        node: str,
+        reason: str,
+        until: datetime | None,
+        *,
+        renews: bool,
+        tell: Mapping[str, Sequence[str]],
+        replaces: bool = False,
     ) -> None:
         """No new slivers there; ``tell``: slices that are there, by their owners' e-mails."""
         end = until.isoformat() if until else None
-        body = {"reason": reason, "until": end, "renews": renews, "tell": {who: [*what] for who, what in tell.items()}}
+        told = {who: [*what] for who, what in tell.items()}
+        body: dict[str, object] = {"reason": reason, "until": end, "renews": renews, "tell": told}
+        if replaces:
+            body["replaces"] = True
         self._connection.call("PUT", f"{_node(node)}/drain", body)
 
     def undrain(self, node: str) -> None:

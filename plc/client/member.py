@@ -4,6 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Event, Thread
@@ -18,8 +19,10 @@ from rpc.credentials import Credentials
 from rpc.files import replace_file
 from trust.certificates import PrivateKey, fingerprint, key_from_pem, key_to_pem, new_private_key, new_request
 from trust.clock import Clock
+from trust.documents import SKEW
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.revocation import RESIGN_SECONDS, RevocationList
 from trust.store import TrustStore
 
 CRL_SECONDS = 20  # between two looks at the revocation list (docs/protocol.md, "Identities")
@@ -75,7 +78,7 @@ class Member:
         invitation = Token.parse(token) if token else None
         if not _usable(credentials, wanted, invitation, clock):
             if invitation is None:
-                raise _not_enrolled(wanted, directory)
+                raise _not_enrolled(wanted, credentials)
             enrol(credentials, wanted, plc_url, addresses, invitation, clock)
         kept_fresh = store is not None and store.revocations is not None
         member = cls(credentials, plc_url, clock, store)
@@ -135,13 +138,16 @@ class Member:
 
     def refresh(self) -> None:
         """Fetch the revocation list now; a plc that does not answer is logged and asked again later."""
-        known = self.store.revocations
+        known, trouble = self.store.revocations, self.store.clock_trouble
         try:
             pem = self.background.crl()
             newest = self.store.update(pem)
         except Refusal as refusal:
             log.warning("no new revocation list: %s", refusal.reason)
             return
+        self.store.clock_trouble = _clock_trouble(newest, self.store.clock.now())
+        if self.store.clock_trouble and not trouble:
+            log.warning("%s", self.store.clock_trouble)
         if newest is not known:
             self._keep(pem)
 
@@ -235,12 +241,19 @@ def enrol(
     if token.identity != wanted:
         raise Refusal(Code.BAD_INPUT, f"this token is for {token.identity}, not for {wanted}")
     credentials.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    root = root_with_fingerprint(plc_url, token.ca_fingerprint)
+    root = _root(plc_url, token)
     key = _key_to_come(credentials.directory, wanted.role)
     with Plc(plc_url, ca_pem=root, clock=clock) as plc:
         certificate = plc.enrol(token.secret, new_request(key, wanted), addresses)
     credentials.save(key_pem=key_to_pem(key), certificate_pem=certificate, ca_pem=root)
     (credentials.directory / KEY_TO_COME).unlink(missing_ok=True)
+
+
+def _root(plc_url: str, token: Token) -> str:
+    try:
+        return root_with_fingerprint(plc_url, token.ca_fingerprint)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"{refusal.reason}, or correct DSLICE_PLC_URL ({plc_url})") from refusal
 
 
 def _usable(credentials: Credentials, wanted: Identity, token: Token | None, clock: Clock) -> bool:
@@ -258,11 +271,21 @@ def _usable(credentials: Credentials, wanted: Identity, token: Token | None, clo
     return credentials.certificate.not_valid_after_utc > clock.now()
 
 
-def _not_enrolled(wanted: Identity, directory: Path) -> Refusal:
+def _clock_trouble(newest: RevocationList, now: datetime) -> str | None:
+    """By the list with which plc has just answered: it signs one each minute."""
+    age = newest.age(now)
+    off, which = (-age, "behind") if age < 0 else (age - RESIGN_SECONDS, "ahead of")
+    return f"the clock is {off} s {which} plc's: set it (chrony, systemd-timesyncd)" if off > SKEW else None
+
+
+def _not_enrolled(wanted: Identity, credentials: Credentials) -> Refusal:
+    found = f"{wanted} has no valid certificate in {credentials.directory}: "
+    if credentials.exists():
+        end = credentials.certificate.not_valid_after_utc
+        found = f"{wanted}'s certificate ended at {end:%Y-%m-%d %H:%M} UTC; if this machine's clock is right, "
     return Refusal(
         Code.NOT_AUTHENTICATED,
-        f"{wanted} has no valid certificate in {directory}: get a token on plc's machine with "
-        f"'dslice plc token {wanted.role} {wanted.name} ADDRESS'",
+        f"{found}get a token on plc's machine with 'dslice plc token {wanted.role} {wanted.name} ADDRESS'",
     )
 
 

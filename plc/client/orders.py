@@ -22,24 +22,28 @@ class Drain:
     Args:
         renews: whether leases that are there may be renewed.
         until: when this ends by itself (UTC).
+        replaces: whether slices that heal get other nodes in its place.
     """
 
     node: str
     reason: str
     renews: bool
     until: datetime | None
+    replaces: bool = False
 
     def counts(self, now: datetime) -> bool:
         return self.until is None or now < self.until
 
     def to_json(self) -> dict[str, object]:
         end = self.until.isoformat() if self.until else None
-        return {"node": self.node, "reason": self.reason, "renews": self.renews, "until": end}
+        wanted = {"renews": self.renews, "replaces": self.replaces, "until": end}
+        return {"node": self.node, "reason": self.reason, **wanted}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Self:
         end = datetime.fromisoformat(body["until"]) if body["until"] else None
-        return cls(str(body["node"]), str(body["reason"]), bool(body["renews"]), end)
+        replaces = bool(body.get("replaces", False))  # a plc of before it says nothing
+        return cls(str(body["node"]), str(body["reason"]), bool(body["renews"]), end, replaces)
 
 
 @dataclass(frozen=True, slots=True)

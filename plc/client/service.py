@@ -6,16 +6,21 @@ from typing import Any
 
 from plc.client.member import Member
 from rpc.background import Tasks
+from rpc.credentials import Credentials
 from rpc.daemon import ready
 from rpc.server import Listener, serve
 from rpc.settings import MemberSettings
 from trust.clock import system_clock
+from trust.errors import Code, Refusal
 from trust.identity import Role
 
 
 @contextmanager
 def joined(settings: MemberSettings, role: Role, name: str, addresses: Sequence[str] = ()) -> Iterator[Member]:
     """The service, enrolled, and kept so by a background thread. Raises Refusal as ``Member.join``."""
+    file = settings.enroll_token_file
+    if settings.token is None and file is not None and not Credentials(settings.state_dir).exists():
+        raise Refusal(Code.BAD_INPUT, f"DSLICE_ENROLL_TOKEN_FILE names {file}, which is not there")
     member = Member.join(
         directory=settings.state_dir,
         plc_url=settings.plc_url,

@@ -71,7 +71,7 @@ def undelegate(name: str) -> int:
 def heal(name: str, what: str) -> int:
     """Have silent nodes replaced by others, or not.
 
-    The new node gets the slice's keys.
+    So are nodes that PlanetLab's operator wants to empty. The new node gets the slice's keys.
     """
     on = what == "on"
     return ask(Request("heal", name, heal=on, standing_heal=on))

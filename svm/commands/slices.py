@@ -95,7 +95,7 @@ def _agrees(found: Mapping[str, Any]) -> bool:
     """Whether the user means it; asked only where something is left to lose."""
     if found["state"] != "open":
         return True
-    held = sum(count for state, count in found["nodes"].items() if state not in ("expired", "deleting"))
+    held = sum(count for state, count in found["nodes"].items() if state not in ("expired", "deleting", "deleted"))
     what = f"Delete {found['name']} with all that is on its {held} {'node' if held == 1 else 'nodes'}?"
     return not held or click.confirm(what, err=True)
 

@@ -4,7 +4,8 @@ import asyncio
 from functools import partial
 
 from lifecycle.metrics import TableCollector
-from models.database import engine, migrate
+from lifecycle.upgrading import upgrade
+from models.database import engine
 from plc.client import Member
 from plc.client.service import joined, serve_announced
 from rpc import daemon, metrics
@@ -33,7 +34,7 @@ def run(settings: Settings) -> None:
     from workers.broker import trouble
 
     database_url = settings.database_url.get_secret_value()
-    migrate(database_url, "svm")
+    upgrade(database_url)
     with joined(settings, Role.SVM, settings.name) as member:
         service = Service(
             identity=member.identity,

@@ -21,6 +21,8 @@ from trust.errors import Refusal
 from trust.identity import Identity, Role
 from trust.peers import Peer
 
+AGENT_SECONDS = 5  # that an agent has to answer; all are asked side by side
+
 
 def add_doctor(app: FastAPI, service: Service, guard: Guard, lists: Lists) -> None:
     """The route."""
@@ -63,9 +65,12 @@ async def _agents(service: Service, lists: Lists) -> list[dict[str, Any]]:
 
 async def _agent(lists: Lists, entry: AgentEntry) -> dict[str, Any]:
     try:
-        ads = (await lists.of(entry)).ads
+        async with asyncio.timeout(AGENT_SECONDS):
+            ads = (await lists.of(entry)).ads
     except Refusal as refusal:
         return {"name": entry.name, "ok": False, "reason": refusal.reason}
+    except TimeoutError:
+        return {"name": entry.name, "ok": False, "reason": f"no answer within {AGENT_SECONDS} s; see its log"}
     full = [ad.address for ad in ads if ad.disk_free_mb == 0]
     return {"name": entry.name, "ok": True, "nodes": len(ads), "full": full}
 

@@ -73,6 +73,14 @@ class Lab:
 
     def up(self, real: int = REAL, simulated: int = SIMULATED, **more: str) -> None:
         """With so many nodes; `more`: settings of every daemon."""
+        self.prepare(**more)
+        self.dslice("up", "--detach", "--nodes", str(real), "--simulated", str(simulated)).must()
+        rows = self.ps()
+        self.real = [row["nodes"][0] for row in rows if re.fullmatch(r"n\d+", row["name"])]
+        self.simulated = [node for row in rows if row["name"].startswith("sim") for node in row["nodes"]]
+
+    def prepare(self, **more: str) -> None:
+        """The shell of a testbed that is not up yet."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DSLICE_", "PLANETLAB_", "SSH_"))}
         (self.folder / "user").mkdir()
         path = f"{BIN}:{os.environ['PATH']}"
@@ -84,10 +92,6 @@ class Lab:
             "HOME": str(self.folder / "user"),
             "PATH": path,
         }
-        self.dslice("up", "--detach", "--nodes", str(real), "--simulated", str(simulated)).must()
-        rows = self.ps()
-        self.real = [row["nodes"][0] for row in rows if re.fullmatch(r"n\d+", row["name"])]
-        self.simulated = [node for row in rows if row["name"].startswith("sim") for node in row["nodes"]]
 
     def down(self) -> None:
         pids = [row["pid"] for row in self.ps()]

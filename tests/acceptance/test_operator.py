@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from testbed.commands import _started
+from testbed.home import Home
 from tests.acceptance.lab import DONE, FAILED, NOT_ALLOWED, PI, USER, Lab, Ran, until
 
 PAGE = Path(__file__).parent.parent.parent / "docs/operating.md"
@@ -108,6 +110,26 @@ def test_drain_and_undrain(lab: Lab) -> None:
     assert [line.split()[4] for line in done[-2:]] == ["drain", "undrain"]
     assert second in names_of(lab, "drained")
     lab.svm("deleteslice", "drained").must()
+
+
+def test_drain_has_slices_that_heal_move(lab: Lab) -> None:
+    """The old sliver stays until the new one runs, and goes then."""
+    old, other = made(lab, "moving")
+    lab.svm("heal", "moving", "on").must()
+    shown = lab.dslice("node", "drain", old, "--replace", "--reason", "new disk").must()
+    assert "slices that heal get other nodes within minutes" in shown.err
+
+    def there() -> dict[str, str]:
+        return {str(row["name"]): str(row["state"]) for row in rows(lab.dslice("slice", "moving", "--json"))}
+
+    until(lambda: list(there().values()).count("running") == 2 and there().get(old) != "running")
+    assert other in there()
+    until(lambda: old not in there())
+    (row,) = [row for row in rows(lab.dslice("nodes", "--json")) if row["node"] == old]
+    assert (row["slivers"], row["drain"]["replaces"]) == (0, True)
+    assert "drained (new disk): " in lab.svm("history", "moving").must().out
+    lab.dslice("node", "undrain", old).must()
+    lab.svm("deleteslice", "moving").must()
 
 
 def test_slices_and_one_slice(lab: Lab) -> None:
@@ -214,3 +236,12 @@ def test_retire_and_evict(lab: Lab) -> None:
     assert "broken" in lab.dslice("slice", "last").must().out
     assert names_of(lab, "last") == [first, second]
     lab.svm("deleteslice", "last").must()
+
+
+def test_up_says_which_nodes_it_does_not_have(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that has been retired, here."""
+    until(lambda: len(lab.svm("getads").lines) == 3)
+    _started(Home(lab.home), 0)
+    said = capsys.readouterr().err
+    assert "BAD  3 of 4 nodes are advertised: missing: s" in said
+    assert "Now type:" in said

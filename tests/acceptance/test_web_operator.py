@@ -141,9 +141,10 @@ def test_a_node_is_drained_and_takes_slivers_again(page: "Page", web: Served, la
     page.get_by_label("Reason").fill("new disk")
     page.get_by_label("Until").fill("2099-12-24")
     page.get_by_label("renew no lease").check()
+    page.get_by_label("slices that heal get other nodes").check()
     page.get_by_role("button", name="Drain").click()
     page.get_by_text("It takes none until 2099-12-24").wait_for()
-    page.get_by_text("not renewed").wait_for()
+    page.get_by_text("not renewed. Slices that heal get other nodes").wait_for()
     lab.letter(OTHER_PI, "Node s3 takes no new slivers")
     assert "new disk until 2099-12-24" in lab.dslice("nodes", "--drained").must().out
     assert [each["name"] for each in web.data("/nodes?only=drained")["nodes"]] == ["s3"]

@@ -1,7 +1,7 @@
 """What `make wheel` and `make deb` make, installed where nothing of ours is, beside a running testbed.
 
-Half a gigabyte is fetched and unpacked for it, which takes ten minutes: too long for each `make test`. DSLICE_INSTALL=1
-asks for it (docs/developing.md).
+Half a gigabyte is fetched and unpacked for all extras and packages, which takes ten minutes: too long for each `make
+test`. DSLICE_INSTALL=1 asks for it (docs/developing.md). The client alone (test_client.py) needs nothing fetched.
 """
 
 import os
@@ -16,13 +16,14 @@ import pytest
 from tests.acceptance.lab import Lab
 
 ROOT = Path(__file__).parents[2]
+LONG = tuple(Path(__file__).with_name(name) for name in ("test_debs.py", "test_wheels.py"))
 LONGEST = 600  # seconds for one step
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     asked = os.environ.get("DSLICE_INSTALL") == "1"
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if item.path in LONG:
             item.add_marker(pytest.mark.timeout(2 * LONGEST))
             if not asked:
                 item.add_marker(pytest.mark.skip(reason="fetches and installs for minutes: DSLICE_INSTALL=1 runs it"))

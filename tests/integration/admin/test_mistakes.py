@@ -6,9 +6,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
@@ -44,6 +47,7 @@ ROLES_SH = "(deploy/lab/roles.sh makes roles, schemas and database)"
 NO_DATABASE = f"correct DSLICE_DATABASE_URL {ROLES_SH}"
 SAYS_WHAT = "docs/operating.md, Settings, says what to give"
 URL = "postgresql+psycopg://plc:secret@"
+TOKEN = f"dslice-node-n1-{'a' * 26}-{'0' * 64}"
 
 MISTAKES = {
     "nothing set, plc": Mistake(
@@ -82,6 +86,7 @@ MISTAKES = {
     "no such database": Mistake(
         "plc", f'FATAL: database "absent" does not exist; {NO_DATABASE}', {"DSLICE_DATABASE_URL": "{absent}"}
     ),
+    "no such role": Mistake("plc", NO_DATABASE, {"DSLICE_DATABASE_URL": "{nobody}"}),
     "another service's role": Mistake(
         "plc",
         f"permission denied for schema plc: the role in DSLICE_DATABASE_URL must own schema plc {ROLES_SH}",
@@ -132,6 +137,33 @@ MISTAKES = {
         "this is not an enrolment token; copy the whole line of dslice plc token",
         {"DSLICE_ENROLL_TOKEN": "dslice-"},
     ),
+    "another's token": Mistake(
+        "nodemgr",
+        "this token is for spiffe://planet-lab/node/n2, not for spiffe://planet-lab/node/n1",
+        {"DSLICE_ENROLL_TOKEN": TOKEN.replace("n1", "n2")},
+    ),
+    "a token's file that is not there": Mistake(
+        "nodemgr",
+        "DSLICE_ENROLL_TOKEN_FILE names {state}/token, which is not there",
+        {"DSLICE_ENROLL_TOKEN_FILE": "{state}/token"},
+    ),
+    "no plc at its URL": Mistake(
+        "nodemgr",
+        "127.0.0.1:{free} does not answer (Connection refused); try again later, or correct DSLICE_PLC_URL"
+        " (https://127.0.0.1:{free})",
+        {"DSLICE_ENROLL_TOKEN": TOKEN},
+    ),
+    "something else at plc's URL": Mistake(
+        "nodemgr",
+        "127.0.0.1:{plain} does not answer (no TLS 1.3 there); try again later, or correct DSLICE_PLC_URL"
+        " (https://127.0.0.1:{plain})",
+        {"DSLICE_ENROLL_TOKEN": TOKEN, "DSLICE_PLC_URL": "https://127.0.0.1:{plain}"},
+    ),
+    "a folder that others may write to": Mistake(
+        "plc",
+        "others may write to DSLICE_STATE_DIR, {open} (mode 777): chmod 700 {open}",
+        {"DSLICE_STATE_DIR": "{open}"},
+    ),
     "a name for a node's address": Mistake(
         "nodemgr",
         "setting DSLICE_NODE_ADDRESS: 'n1.example' is not an IP address",
@@ -154,17 +186,22 @@ MISTAKES = {
 @pytest.fixture
 def places(postgres: Postgres, fresh_database: Callable[..., str], tmp_path: Path) -> Iterator[dict[str, str]]:
     """What stands for the names in braces."""
-    file = tmp_path / "file"
+    file, opened = tmp_path / "file", tmp_path / "open"
     file.touch()
+    opened.mkdir()
+    opened.chmod(0o777)
     own, newer = fresh_database("plc"), fresh_database("plc")
     with psycopg.connect(newer.replace("+psycopg", "")) as connection:
         connection.execute("CREATE TABLE plc.alembic_version AS SELECT 'plc_9999' AS version_num")
     name = own.partition("?")[0].rpartition("/")[2]
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free, plain_server() as plain:
         free.bind(("127.0.0.1", 0))  # and does not listen
         yield {
             "state": str(tmp_path / "state"),
             "file": str(file),
+            "open": str(opened),
+            "plain": str(plain),
+            "nobody": own.replace("//plc", "//nobody"),
             "database": own,
             "absent": postgres.url("plc", "absent"),
             "other": postgres.url("svm", name),
@@ -173,6 +210,19 @@ def places(postgres: Postgres, fresh_database: Callable[..., str], tmp_path: Pat
             "taken": str(taken.getsockname()[1]),
             "free": str(free.getsockname()[1]),
         }
+
+
+@contextmanager
+def plain_server() -> Iterator[int]:
+    """The port of a web server without TLS."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)

@@ -260,6 +260,23 @@ async def test_a_drained_node_takes_nothing_new(lab: Lab, hold: Holding, as_pi: 
     assert (await held.redeem(as_pi)).generation == 1
 
 
+async def test_a_node_says_that_it_is_to_be_empty(lab: Lab, hold: Holding, as_pi: Session, as_svm: Session) -> None:
+    held = await hold()
+    await held.run(as_pi)
+    plc = central(lab, held)
+    name = plc.node.identity.name
+    for drain, told in (
+        (Drain(name, "new disk", True, None), None),
+        (Drain(name, "new disk", True, None, replaces=True), "new disk"),
+        (Drain(name, "new disk", True, datetime.now(UTC) - timedelta(seconds=1), replaces=True), None),
+    ):
+        plc.drains = {name: drain}
+        plc.look()
+        assert (await held.client(as_svm).contents()).leaving == told
+    plc.drains = {}
+    plc.look()
+
+
 async def test_a_drained_node_may_renew_nothing(lab: Lab, hold: Holding, as_pi: Session) -> None:
     held = await hold()
     await held.run(as_pi)

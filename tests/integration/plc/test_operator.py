@@ -11,6 +11,7 @@ from models.plc import drain, removal
 from plc import deactivation, journal, nodes, removals
 from plc.accounts import OPERATOR, load
 from plc.client import PLC, Member, Plc
+from plc.client.orders import Drain
 from plc.nodes import forget_drains
 from plc.removals import forget_removals
 from rpc.credentials import Credentials
@@ -120,6 +121,25 @@ def test_a_drain_is_told_to_those_who_heed_it_and_to_owners(plc: Running, node: 
     done = [line for line in told_of(plc, node.identity.uri) if line[0] == admin.email]
     assert [what for _, what, _ in done] == ["drain", "undrain"]
     assert done[0][2].startswith("new disk until ")
+
+
+def test_a_drain_that_has_slices_move(plc: Running, node: Member, admin: Certified) -> None:
+    owner, name = plc.certified(is_pi=True).email, node.identity.name
+    admin.plc.drain(name, "new disk", None, renews=True, tell={owner: ["alpha"]}, replaces=True)
+    heard = node.plc.orders()
+    assert heard is not None
+    assert heard.drains[name] == Drain(name, "new disk", True, None, replaces=True)
+    (enrolled,) = [one for one in admin.plc.nodes() if one.name == name]
+    assert enrolled.drain == heard.drains[name]
+    letter = str(plc.mailbox.wait_for(owner, f"Node {name} takes no new slivers"))
+    assert "svm heal alpha on" in letter
+    assert told_of(plc, node.identity.uri)[-1][2] == "new disk, others in its place"
+    admin.plc.undrain(name)
+
+
+def test_what_an_older_plc_says_of_a_drain_is_read() -> None:
+    body = {"node": "n1", "reason": "new disk", "renews": True, "until": None}
+    assert Drain.from_json(body) == Drain("n1", "new disk", True, None)
 
 
 def test_a_drain_ends_by_itself(plc: Running, node: Member) -> None:

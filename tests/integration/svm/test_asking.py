@@ -66,6 +66,8 @@ def test_a_slice_that_is_to_lose_nodes(
     status, shown = types("", "createslice", "--yes", smaller)
     assert (status, "given back: 127.0.1.3" in shown) == (0, True)
     assert "2 of 2 running" in states(svm, capsys)
+    status, shown = types("n\n", "deleteslice", "demo")
+    assert (status, "Delete demo with all that is on its 2 nodes? [y/N]" in shown) == (1, True)
 
 
 def test_nobody_is_asked_in_a_pipe(svm: Svm, demo: Path) -> None:

@@ -1,6 +1,7 @@
 """`svm doctor`: one line for each thing that it looks at, and what reconcile has found about one's own slices only."""
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from agent.client import AdList
 from models.svm import finding, node_table, slice_table
 from plc.client import AgentEntry
 from svm.main import run
+from svm.service import doctor
 from tests.integration.svm.conftest import Lab, Running, Svm, running
 from tests.unit.nodemgr.test_around import AD
 
@@ -77,6 +79,19 @@ def test_an_agent_that_is_away_and_json(lab: Lab, database: Engine, capsys: pyte
     assert {row["type"] for row in rows} == {"row"}
     assert [row["what"] for row in rows if not row["ok"]] == ["agent nobody"]
     assert summary == {"type": "summary", "operation": None, "ok": len(rows) - 1, "failed": 1, "exit": 1}
+
+
+def test_an_agent_that_hangs_is_named_and_keeps_nobody_waiting(
+    lab: Lab, database: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection and says nothing; svmd asks all side by side, for so many seconds."""
+    monkeypatch.setattr(doctor, "AGENT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        agents = (AgentEntry("mute", f"https://127.0.0.1:{mute.getsockname()[1]}"),)
+        with running(lab, database, agents) as svmd:
+            monkeypatch.setenv("PLANETLAB_HOME", str(svmd.home(lab.user())))
+            assert run(["doctor"]) == 1
+    assert bad(capsys.readouterr().out) == ["BAD  agent mute: no answer within 1 s; see its log"]
 
 
 def test_a_node_whose_disk_is_full(

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from testbed import control
-from testbed.addresses import NETWORKS, Claim
 from testbed.home import Home, HomeError, Lock, Plan
+from tests.networks import network
 
 # The real supervisor over a layout whose plc and agent are mailboxes: nothing else starts as fast.
 PROGRAM = """
@@ -44,19 +44,17 @@ starting.detach(home, home.plan())
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[int]:
-    """One that stays free while the testbed is down: others take the first free one, and these tests the last."""
-    held = Claim()
-    yield next(number for number in reversed(NETWORKS) if held.take(f"network-{number}-of-a-test"))
-    held.release()
+def network_number() -> Iterator[int]:
+    with network() as number:
+        yield number
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, network: int) -> Iterator[Home]:
+def home(tmp_path_factory: pytest.TempPathFactory, network_number: int) -> Iterator[Home]:
     """One testbed for all tests here; one that ends it starts it again."""
     home = Home(tmp_path_factory.mktemp("supervisor") / "home")
     home.make()
-    home.keep_plan(Plan(network=network))
+    home.keep_plan(Plan(network=network_number))
     started = start(home)
     assert started.returncode == 0, started.stderr
     yield home

@@ -200,6 +200,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "See how they stand:  svm status {}",
         "See what is left:  svm status {}",
     ),
+    _OPERATOR + "test_drain_has_slices_that_heal_move": ("To have a slice heal:  svm heal {} on",),
     _OPERATOR + "test_delete": ("See what happened:  svm history {}",),
     _OPERATOR + "test_retire_and_evict": (
         "first dslice node drain {} --reason WHY",
