@@ -18,7 +18,8 @@ from lifecycle.deletion import outlive
 from lifecycle.events import history
 from lifecycle.inventory import nodes, to_heal
 from lifecycle.keypair import behind
-from lifecycle.notices import announce, to_send
+from lifecycle.notices import announce
+from lifecycle.outbox import take
 from lifecycle.presence import absent
 from lifecycle.recovery import oldest_due, refillable, republish
 from lifecycle.renewal import due, over
@@ -40,18 +41,14 @@ def _clean(found: Connection) -> None:
     forget(found, 365)
 
 
-def _notify(found: Connection) -> None:
-    announce(found)
-    to_send(found)
-
-
 LOOKS: dict[str, Callable[[Connection], object]] = {
     "sweep": lambda found: (republish(found, 60), refillable(found), oldest_due(found)),
     "dead workers": absent,
     "autorenew": lambda found: (over(found), due(found)),
     "clean": _clean,
     "give names back": unreleased,
-    "notify": _notify,
+    "notify": announce,
+    "deliver": lambda found: (take(found, letters=True), take(found, letters=False)),
     "reconcile": lambda found: (nodes(found), to_heal(found, 900), behind(found, 900)),
     "svm status": lambda found: slivers(found, find(found, "live7", None).id),
     "svm history": lambda found: history(found, find(found, "live7", None).id),

@@ -38,7 +38,7 @@ _GIVEN_BACK = text("UPDATE svm.slice SET released_at = now() WHERE id = ANY(:ids
 # With its name back at plc, and no sliver anywhere, there is nothing left that svmd could do for the owner.
 _FORGET_PERMISSIONS = text("""
     UPDATE svm.slice SET working = NULL, working_until = NULL, standing = NULL, standing_until = NULL,
-        standing_heals = false
+        standing_heals = false, by_link = NULL, by_link_until = NULL
     WHERE id = ANY(:ids) AND state = 'deleted' AND (released_at IS NOT NULL OR slice_id IS NULL)
 """)
 

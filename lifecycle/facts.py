@@ -36,6 +36,7 @@ class SliceFacts:
     pair_wanted: int = 0
     leaselen_changed: bool = False
     needs: Needs = NOTHING
+    by_link: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

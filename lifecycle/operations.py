@@ -24,6 +24,7 @@ from trust.identity import Identity
 
 __all__ = [
     "BEAT",
+    "LETTER",
     "Given",
     "Operation",
     "OperationRequest",
@@ -39,6 +40,7 @@ __all__ = [
 
 CANCELLING = (Verb.DELETESLICE, Verb.UNDELEGATE)  # what else is under way on the slice ends at once
 BEAT = "beat"  # the actor of what nobody waits for
+LETTER = "letter"  # the actor of what a link in a letter began
 TASK_A_NODE = 64  # up to so many nodes a message carries one step, so that Flower shows a task per node
 BATCH, LARGEST_BATCH = 16, 64  # ids in a message of a larger one: an eighth of its window, within these bounds
 
@@ -196,7 +198,12 @@ def _open(connection: Connection, request: OperationRequest, plan: Plan) -> tupl
         "parallelism": request.parallelism,
         "connect_timeout": request.connect_timeout,
         "batch": batch_of(request, plan),
-        "options": {"replace": request.replace, "stays": request.stays, "by_itself": request.actor == BEAT},
+        "options": {
+            "replace": request.replace,
+            "stays": request.stays,
+            "by_itself": request.actor == BEAT,
+            "by_link": request.actor == LETTER,
+        },
         "idempotency_key": request.idempotency_key,
     }
     row = connection.execute(insert(svm.operation).values(values).returning(svm.operation)).one()

@@ -63,7 +63,8 @@ _SLICES = text("""
     SELECT id, slice_id, name, owner, state, numnodes, leaselen, ips, agents, needs, public_key, sealed_key,
         key_generation, pair_generation, pair_wanted, leaselen_changed,
         CASE WHEN working_until > now() THEN working END AS working,
-        CASE WHEN standing_until > now() THEN standing END AS standing
+        CASE WHEN standing_until > now() THEN standing END AS standing,
+        CASE WHEN by_link_until > now() THEN by_link END AS by_link
     FROM svm.slice WHERE id = ANY(:ids)
 """)
 

@@ -10,11 +10,15 @@ from lifecycle.requests import Given, OperationRequest
 from models import svm
 from trust.errors import Code, Refusal
 
+KEPT = ("working", "standing", "by_link")
+"""Delegations of a slice, each a column with the time of its end in `…_until`."""
+
 
 def keep_delegations(connection: Connection, request: OperationRequest, row: Row[Any]) -> None:
     """Those that came with the request, in the place of older ones. Raises Refusal(NOT_ALLOWED) for a withdrawn one."""
     values: dict[str, Any] = {}
-    for name, given in (("working", request.working), ("standing", request.standing)):
+    for name in KEPT:
+        given: Given | None = getattr(request, name)
         if given is not None:
             _refuse_withdrawn(given, row)
             values |= {name: given.token, f"{name}_until": given.expires_at}

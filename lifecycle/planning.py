@@ -12,20 +12,20 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from lifecycle import replacing
+from lifecycle import hooks, replacing
 from lifecycle.earlier import earlier_slivers
 from lifecycle.keypair import want_next
 from lifecycle.keys import add_keys, remove_all_keys, remove_keys
 from lifecycle.moves import MOVES
 from lifecycle.needs import refuse_other_needs
-from lifecycle.permissions import autorenews, keep_delegations, set_autorenew
+from lifecycle.permissions import KEPT, autorenews, keep_delegations, set_autorenew
 from lifecycle.requests import OperationRequest, Plan, SliceSpec
 from lifecycle.resizing import give_back, lengthen, shrink, surplus, told
 from lifecycle.retention import purge
 from lifecycle.transitions import condemn
 from lifecycle.verbs import VERBS, is_exclusive
 from models import svm
-from models.states import LIFECYCLE, LIVE, Kind, SliceState, SliverState, Verb
+from models.states import LEASED, LIFECYCLE, LIVE, Kind, SliceState, SliverState, Verb
 from trust.errors import Code, Refusal
 
 SliceRow = Row[Any] | None
@@ -227,7 +227,8 @@ def _deleteslice(connection: Connection, request: OperationRequest, row: SliceRo
     table = svm.slice_table
     ending = {"state": SliceState.DELETING, "autorenew": False, "heal": False}
     connection.execute(update(table).where(table.c.id == found.id).values(**ending))
-    condemn(connection, found.id)
+    if any(state in LEASED for state in condemn(connection, found.id).values()):
+        hooks.ended(connection, {found.id}, "its owner deletes it")
     nodes = _nodes(connection, found.id, "v.state = 'deleting'")
     earlier = earlier_slivers(connection, request, found)
     steps: tuple[tuple[Kind, str | None], ...] = tuple((Kind.DELETE, node) for node in nodes)
@@ -290,11 +291,11 @@ def _delegate(connection: Connection, request: OperationRequest, row: SliceRow) 
 
 
 def _undelegate(connection: Connection, request: OperationRequest, row: SliceRow) -> Plan:
-    """Forget both delegations and refuse any older one; what is under way is cancelled."""
+    """Forget all delegations and refuse any older one; what is under way is cancelled."""
     found = _own_open(request, row)
     _refuse_busy(connection, found, conflicting=(Verb.DELETESLICE,))
     table = svm.slice_table
-    nothing = dict.fromkeys(("working", "working_until", "standing", "standing_until"))
+    nothing = dict.fromkeys(f"{kept}{end}" for kept in KEPT for end in ("", "_until"))
     off = {"standing_heals": False, "autorenew": False, "heal": False, "refused_before": text("now()")}
     connection.execute(update(table).where(table.c.id == found.id).values(**nothing, **off))
     return Plan(found.id, found.name, notes=("delegations withdrawn; autorenew and heal are off",))

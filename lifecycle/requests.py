@@ -48,12 +48,14 @@ class OperationRequest:
         connect_timeout: the user's -t, seconds.
         agents: names of agents to take tickets from, in order; empty = the default one.
         working, standing: delegations to keep; None leaves what is stored. Changing verbs need a working one.
+        by_link: a standing delegation to keep for links in letters alone.
         autorenew, until: createslice --autorenew and autorenew on|off [--until]; None = as it was.
         heal: heal on|off.
         replace: createslice --replace.
         stays: of replace: the nodes keep their slivers until their successors run.
         idempotency_key: the same key from the same owner for the same verb returns the same operation.
-        actor: who caused it, for the history ("beat" for periodic work); `note`: why, when that is not plain.
+        actor: who caused it, for the history: "beat" for periodic work, "letter" for a link. `note`: why, when that is
+            not plain.
     """
 
     verb: Verb
@@ -67,6 +69,7 @@ class OperationRequest:
     agents: tuple[str, ...] = ()
     working: Given | None = None
     standing: Given | None = None
+    by_link: Given | None = None
     autorenew: bool | None = None
     until: datetime | None = None
     heal: bool | None = None

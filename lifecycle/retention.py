@@ -5,8 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from lifecycle import hooks
 from lifecycle.deletion import empty_slices
-from lifecycle.transitions import MAY_LAST
+from lifecycle.transitions import MAY_LAST, RAN_OUT
 from trust.identity import Identity
 
 AT_ONCE = 500  # rows that one transaction forgets, so that nobody waits long for it
@@ -22,6 +23,11 @@ _PURGEABLE = f"""
 """  # noqa: S608 - made of constants
 FIND = text(f"SELECT x.id {_PURGEABLE} ORDER BY x.name")
 _LOCK = text(f"SELECT x.id {_PURGEABLE} ORDER BY x.id FOR NO KEY UPDATE OF x SKIP LOCKED")
+
+# Whose leases have run out since that was last written down (`lifecycle.transitions.expire`), which tells it.
+_NOT_YET_TOLD = text("""
+    SELECT DISTINCT slice FROM svm.sliver WHERE slice = ANY(:ids) AND state IN ('leased', 'running', 'stopped')
+""")
 
 _PURGE = text("""
     UPDATE svm.slice SET state = 'deleted', ended_at = now() WHERE id = ANY(:ids) RETURNING id, name
@@ -69,7 +75,26 @@ _FORGET_NODES = text("""
     findings AS (DELETE FROM svm.finding f USING gone WHERE f.node = gone.node)
     SELECT node FROM gone
 """)
-_FORGET = (_FORGET_HOUSEKEEPING, _FORGET_OPERATIONS, _FORGET_SLICES, _FORGET_NODES)
+_FORGET_DELIVERIES = text("""
+    DELETE FROM svm.delivery WHERE id IN (
+        SELECT id FROM svm.delivery WHERE made_at < now() - interval '30 days'
+        ORDER BY made_at LIMIT :most FOR UPDATE SKIP LOCKED)
+""")
+# With their secrets; what they are still to be told goes out for three days.
+_FORGET_HOOKS = text("""
+    DELETE FROM svm.hook WHERE id IN (
+        SELECT h.id FROM svm.hook h JOIN svm.slice x ON x.id = h.slice
+        WHERE x.state = 'deleted' AND x.ended_at < now() - interval '7 days'
+        ORDER BY h.id LIMIT :most FOR UPDATE OF h SKIP LOCKED)
+""")
+_FORGET = (
+    _FORGET_HOUSEKEEPING,
+    _FORGET_OPERATIONS,
+    _FORGET_SLICES,
+    _FORGET_NODES,
+    _FORGET_DELIVERIES,
+    _FORGET_HOOKS,
+)
 
 
 def purgeable_ids(connection: Connection, owner: Identity | None) -> list[UUID]:
@@ -83,6 +108,7 @@ def purge(connection: Connection, owner: Identity | None) -> list[str]:
     # Looked at again under the lock: an operation may have begun while this waited.
     still = set(purgeable_ids(connection, owner))
     ids = [id for id in found if id in still]
+    hooks.ended(connection, list(connection.scalars(_NOT_YET_TOLD, {"ids": ids})), RAN_OUT)
     empty_slices(connection, ids)
     return sorted(row.name for row in connection.execute(_PURGE, {"ids": ids}))
 

@@ -31,6 +31,7 @@ _ITS = """
 _SLICES = f"""
     SELECT x.*, CASE WHEN x.working_until > now() THEN x.working_until END AS working_end,
         CASE WHEN x.standing_until > now() THEN x.standing_until END AS standing_end,
+        CASE WHEN x.by_link_until > now() THEN x.by_link_until END AS by_link_end,
         (SELECT min(v.expires_at) FROM svm.sliver v
             WHERE v.slice = x.id AND v.state IN ('leased', 'running', 'stopped') AND v.expires_at > now()) AS first_end,
         (SELECT coalesce(jsonb_object_agg(c.state, c.count), '{{}}') FROM (
@@ -83,7 +84,7 @@ class Slice:
     Args:
         key_generation: of the wanted key set; 0 = no key was ever added.
         autorenew_until: None with autorenew = as long as the standing delegation lasts.
-        working_until, standing_until: ends of the stored delegations, None when there is none.
+        working_until, standing_until, by_link_until: ends of the stored delegations, None when there is none.
         nodes: counts by effective state, such as {"running": 8}.
         first_end: of the leases that have not ended.
     """
@@ -105,6 +106,7 @@ class Slice:
     heal: bool
     working_until: datetime | None
     standing_until: datetime | None
+    by_link_until: datetime | None
     created_at: datetime
     nodes: dict[str, int]
     first_end: datetime | None
@@ -234,6 +236,7 @@ def _slice(row: Row[Any]) -> Slice:
         needs=Needs.from_json(row.needs),
         working_until=row.working_end,
         standing_until=row.standing_end,
+        by_link_until=row.by_link_end,
     )
 
 

@@ -9,12 +9,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from lifecycle import hooks
 from lifecycle.moves import MOVES
 from lifecycle.outcome import Moved
-from models.states import SliverState
+from models.states import LEASED, SliverState
 from trust.errors import Code
 
 Key = tuple[UUID, str]  # a sliver's row: slice and node
+RAN_OUT = "its leases have run out"
 
 # Until when the lease of sliver `v` of slice `x` may last by a renewal whose answer never came; NULL without one.
 MAY_LAST = """
@@ -73,7 +75,9 @@ def condemn(connection: Connection, slice_row: UUID, nodes: Sequence[str] | None
 def expire(connection: Connection) -> dict[Key, SliverState]:
     """Write down what has run out, by the database's clock."""
     rows = connection.execute(_EXPIRE, {"sources": list(MOVES["expire"].sources)})
-    return {(row.slice, row.node): SliverState(row.before) for row in rows}
+    found = {(row.slice, row.node): SliverState(row.before) for row in rows}
+    hooks.ended(connection, {slice_row for (slice_row, _), before in found.items() if before in LEASED}, RAN_OUT)
+    return found
 
 
 def learn(connection: Connection, key: Key, move: str, died: tuple[datetime, Code, str] | None = None) -> Moved | None:
@@ -85,7 +89,11 @@ def learn(connection: Connection, key: Key, move: str, died: tuple[datetime, Cod
     states = {"sources": list(MOVES[move].sources), "to": MOVES[move].to}
     bound = {"slice": key[0], "node": key[1], "died_at": at, "code": code, "reason": reason}
     row = connection.execute(_FOUND, bound | states).one_or_none()
-    return (SliverState(row.before), SliverState(row.after)) if row else None
+    if row is None:
+        return None
+    if reason is not None:
+        hooks.lost(connection, *key, reason)
+    return SliverState(row.before), SliverState(row.after)
 
 
 def remove(connection: Connection, key: Key, code: Code, reason: str) -> Moved | None:
@@ -93,4 +101,8 @@ def remove(connection: Connection, key: Key, code: Code, reason: str) -> Moved |
     states = {"sources": list(MOVES["remove"].sources), "to": MOVES["remove"].to}
     bound = {"slice": key[0], "node": key[1], "code": code, "reason": reason}
     row = connection.execute(_REMOVE, bound | states).one_or_none()
-    return (SliverState(row.before), SliverState(row.after)) if row else None
+    if row is None:
+        return None
+    hooks.lost(connection, *key, reason)
+    hooks.ended(connection, {key[0]}, reason)
+    return SliverState(row.before), SliverState(row.after)

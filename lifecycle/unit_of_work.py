@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, Select, select, text
 
 from lifecycle.events import CHANNEL, EventType
+from lifecycle.hooks import Ended, operations_ended
 from lifecycle.rows import of_row
 from lifecycle.steps import Hold, NewStep, StepRef
 from models import svm
@@ -103,6 +104,11 @@ class OperationCounters:
     def silent(self) -> bool:
         """Rounds over all nodes (reconcile, canary) have no reader: nothing but their counters is kept."""
         return self.slice is None and self.verb in (Verb.RECONCILE, Verb.CANARY)
+
+    @property
+    def has_just_ended(self) -> bool:
+        """Whether this transaction tells its end, of which somebody may want to know."""
+        return self.slice is not None and any(event["type"] is EventType.ENDED for event in self.events)
 
     def say(self, type: EventType, **fields: Any) -> None:
         """Add an event under the next number."""
@@ -202,6 +208,7 @@ class UnitOfWork:
             self._connection.execute(_TELL, {"rows": json.dumps(events, default=str)})
         if all_counters:
             self._connection.execute(_SAVE, {"rows": json.dumps([_saved(counters) for counters in all_counters])})
+        operations_ended(self._connection, [_ended(counters) for counters in all_counters if counters.has_just_ended])
         notify(self._connection, [counters.id for counters in all_counters if counters.events])
         for counters in all_counters:
             counters.events.clear()
@@ -235,6 +242,10 @@ def _end_if_empty(counters: OperationCounters) -> None:
     counters.say(
         EventType.ENDED, code=counters.code, reason=counters.reason, ok=counters.outcome is Outcome.DONE, detail=detail
     )
+
+
+def _ended(counters: OperationCounters) -> Ended:
+    return Ended(**{name: getattr(counters, name) for name in Ended.__dataclass_fields__})
 
 
 def _new_step(step: NewStep, counters: OperationCounters) -> dict[str, Any]:

@@ -129,3 +129,12 @@ class Queue(StrEnum):
     INTERACTIVE = "interactive"
     RENEWALS = "renewals"
     HOUSEKEEPING = "housekeeping"
+
+
+class HookState(StrEnum):
+    """What a hook may be told of (docs/letters.md, "Hooks")."""
+
+    ENDING = "ending"
+    ENDED = "ended"
+    FAILED = "failed"
+    HEALED = "healed"

@@ -28,7 +28,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from models.database import new_metadata
-from models.states import LEASED, LIFECYCLE, LIVE, Kind, Outcome, Queue, SliceState, SliverState, StepState, Verb
+from models.states import (
+    LEASED,
+    LIFECYCLE,
+    LIVE,
+    HookState,
+    Kind,
+    Outcome,
+    Queue,
+    SliceState,
+    SliverState,
+    StepState,
+    Verb,
+)
 from trust.documents import MAX_LEASELEN
 
 metadata = new_metadata("svm")
@@ -88,6 +100,8 @@ slice_table = Table(
     Column("standing", Text),
     _time("standing_until"),
     _flag("standing_heals"),
+    Column("by_link", Text),  # a standing delegation for links in letters alone
+    _time("by_link_until"),
     _time("refused_before"),  # undelegate: delegations issued earlier are not taken again
     _flag("autorenew"),
     _time("autorenew_until"),
@@ -306,7 +320,7 @@ finding = Table(
     _now("seen_at"),
 )
 
-# Deadlines that an owner was told of, once each.
+# Deadlines that an owner was told of, once each; of a lease's end, whether the link in the letter was used.
 notice = Table(
     "notice",
     metadata,
@@ -315,6 +329,46 @@ notice = Table(
     Column("deadline", DateTime(timezone=True), primary_key=True),
     Column("days", Integer, primary_key=True),
     _now("made_at"),
-    _time("tried_at"),
+    _time("used_at"),
+    Column("operation", UUID(as_uuid=True)),  # the renewal that the link asked for; it may be forgotten earlier
+)
+
+# Where a slice's owner wants to be told by HTTP, and of what.
+hook = Table(
+    "hook",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True, server_default=func.gen_random_uuid()),
+    Column("slice", UUID(as_uuid=True), ForeignKey(slice_table.c.id, ondelete="CASCADE"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("states", ARRAY(Text), nullable=False),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    _now("made_at"),
+    UniqueConstraint("slice", "url"),
+    CheckConstraint(f"states <@ ARRAY[{_listed(HookState)}] AND cardinality(states) > 0", name="states_known"),
+)
+
+# The outbox: letters to slices' owners (without a hook) and what hooks are told. `id` is the same at every try.
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True, server_default=func.gen_random_uuid()),
+    Column("slice", UUID(as_uuid=True), ForeignKey(slice_table.c.id, ondelete="CASCADE"), nullable=False),
+    Column("hook", UUID(as_uuid=True), ForeignKey(hook.c.id, ondelete="CASCADE")),
+    Column("about", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("events", Integer, nullable=False, server_default="1"),  # what happened so often within the hour
+    _now("made_at"),
+    _now("due_at"),
+    _now("next_try_at"),
+    _count("attempts"),
     _time("sent_at"),
+    _time("given_up_at"),
+    Column("status", Integer),
+    Column("last_error", Text),
+    # What has not gone out yet takes up what else happens.
+    Index("uq_delivery_waiting", "hook", "about", unique=True, postgresql_where=text("attempts = 0")),
+    Index("ix_delivery_due", "next_try_at", postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL")),
+    Index("ix_delivery_hook", "hook", "due_at"),
+    Index("ix_delivery_slice", "slice"),
+    Index("ix_delivery_made_at", "made_at"),
 )

@@ -17,12 +17,12 @@ from sqlalchemy import Connection, Engine, Row, select, update
 
 from models.plc import letter
 from rpc.background import thread
-from rpc.smtp import TIMEOUT, Fate, hand_over, message
+from rpc.fate import Fate, pause
+from rpc.smtp import TIMEOUT, hand_over, message
 from trust.clock import Clock
 
 AT_ONCE = 20  # letters over one connection to the relay
 CLAIM_SECONDS = 120  # nobody else takes a letter for this long
-LONGEST_PAUSE = 3600  # seconds between two tries
 LONGEST_DAYS = 5  # after which a letter that the server still puts off is given up
 IDLE_SECONDS = 2  # between two looks into the outbox
 
@@ -94,11 +94,6 @@ class Postman:
                 tried = 0
             if tried < AT_ONCE:
                 self._stop.wait(IDLE_SECONDS)
-
-
-def pause(attempts: int) -> int:
-    """Seconds to wait after so many failed tries: 10, 20, 40 … 3,600."""
-    return int(min(10 * 2 ** min(max(attempts, 1) - 1, 20), LONGEST_PAUSE))
 
 
 def _claim(connection: Connection, now: datetime) -> list[Row[Any]]:

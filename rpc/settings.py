@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from rpc.smtp import check_url
 from trust.errors import Code, Refusal
+
+Network = IPv4Network | IPv6Network
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -43,6 +45,22 @@ def _address(text: str) -> str:
     return text
 
 
+def split_networks(text: str) -> tuple[Network, ...]:
+    """Of "10.0.0.0/8,2001:db8::/32"; ValueError names a wrong one."""
+    found = []
+    for word in filter(None, map(str.strip, text.split(","))):
+        try:
+            found.append(ip_network(word))
+        except ValueError as error:
+            raise ValueError(f"{word!r} is not a network, as 10.0.0.0/8 is one") from error
+    return tuple(found)
+
+
+def _networks(text: str) -> str:
+    split_networks(text)
+    return text
+
+
 def _database(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(DATABASES):
         raise ValueError("not postgresql://ROLE:PASSWORD@HOST/DATABASE")
@@ -64,6 +82,7 @@ HostPortOrNone = Annotated[str, AfterValidator(lambda text: text and _host_port(
 MailServer = Annotated[str, AfterValidator(lambda url: url and check_url(url))]
 HttpsUrl = Annotated[str, AfterValidator(_https)]
 HttpsUrlOrNone = Annotated[str, AfterValidator(lambda url: url and _https(url))]
+Networks = Annotated[str, AfterValidator(_networks)]
 IpAddress = Annotated[str, AfterValidator(_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 DatabaseUrlOrNone = Annotated[SecretStr, AfterValidator(lambda url: _database(url) if url.get_secret_value() else url)]

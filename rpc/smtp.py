@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from email.message import EmailMessage
-from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+from rpc.fate import Fate
 from rpc.tls import public_context
 
 TIMEOUT = 15  # seconds for each word with the mail server
@@ -27,15 +27,6 @@ LOCAL = "lmtp"
 Key = TypeVar("Key")
 
 log = logging.getLogger(__name__)
-
-
-class Fate(StrEnum):
-    """What became of a letter."""
-
-    SENT = "sent"
-    LATER = "later"  # it may go through another time
-    NEVER = "never"  # it will not, whoever sends it whenever
-    UNTRIED = "untried"  # the mail server is away
 
 
 def check_url(url: str) -> str:

@@ -28,6 +28,15 @@ def server_context(
     return context
 
 
+def page_context(credentials: Credentials) -> ssl.SSLContext:
+    """A server's side for pages that browsers open: it asks nobody for a certificate."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, credentials.root_pem)
+    context.verify_mode = ssl.CERT_NONE
+    context.num_tickets = 0
+    reload(context, credentials)
+    return context
+
+
 def client_context(credentials: Credentials | None, *, ca_pem: str | None = None) -> ssl.SSLContext:
     """A client's side: checks the chain and the server's address; without credentials it shows no certificate.
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -94,6 +94,8 @@ class Svmd:
         headers = {"Idempotency-Key": id, REQUEST: id}  # not what another thread may have asked for since
         if request.slice:
             headers["Dslice-Delegation"] = self._delegation(request.slice)
+        if request.makes_leases:
+            headers["Dslice-Renewal"] = self._delegation(request.slice, standing=True)
         standing = None
         if request.needs_standing:
             standing = self._delegation(request.slice, standing=True, heal=request.standing_heal)
@@ -144,6 +146,21 @@ class Svmd:
 
     def history(self, name: str, limit: int) -> list[dict[str, Any]]:
         return list(self.get(f"/slices/{quote(name, safe='')}/history", {"limit": str(limit)})["events"])
+
+    def hooks(self, name: str) -> list[dict[str, Any]]:
+        """Where it is told of what happens to the slice, each with what it was last told (docs/svmd.md)."""
+        return list(self.get(_hooks_of(name))["hooks"])
+
+    def put_hook(self, name: str, url: str, states: Sequence[str]) -> dict[str, Any]:
+        """The hook, with its new secret, which is said this once."""
+        return self._repeated("PUT", _hooks_of(name), {"url": url, "states": list(states)})
+
+    def remove_hook(self, name: str, url: str) -> None:
+        self._repeated("DELETE", f"{_hooks_of(name)}?{urlencode({'url': url})}")
+
+    def test_hook(self, name: str, url: str) -> str:
+        """The delivery."""
+        return str(self._repeated("POST", f"{_hooks_of(name)}/test", {"url": url})["delivery"])
 
     def ads(self, agent: str | None) -> list[dict[str, Any]]:
         return list(self.get("/ads", {"agent": agent} if agent else {})["ads"])
@@ -261,6 +278,10 @@ def _kept(home: Home) -> tuple[Endpoint | None, float]:
 def _keep(home: Home, place: Endpoint) -> None:
     text = json.dumps({"plc": home.plc_url, "svmd": place.url, "svm": place.svm.uri})
     write_private(home.directory / CACHE, text + "\n")
+
+
+def _hooks_of(name: str) -> str:
+    return f"/slices/{quote(name, safe='')}/hooks"
 
 
 def moment(text: object) -> datetime:

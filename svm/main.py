@@ -25,6 +25,7 @@ _AFTER = {
     "status": "nodes",
     "watch": "operations",
     "history": "operations",
+    "hook": "hooks",
     "usage": "usage",
     "cancel": "operations",
     "ssh": "login",

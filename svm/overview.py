@@ -14,7 +14,7 @@ GROUPS = {
     ),
     "Stop and start": ("stop", "start", "restart", "reset", "shrink"),
     "Automate": ("plan", "apply", "inventory", "targets", "mcp"),
-    "Keep going": ("autorenew", "delegate", "undelegate", "heal", "rekey"),
+    "Keep going": ("autorenew", "delegate", "undelegate", "heal", "hook", "rekey"),
     "Set up": ("doctor", "config", "completion", "help"),
 }
 MEANT = {
@@ -36,6 +36,7 @@ MEANT = {
     **dict.fromkeys(("resize", "scale"), "createslice"),
     **dict.fromkeys(("check", "health"), "doctor"),
     "diff": "plan",
+    **dict.fromkeys(("webhook", "notify", "alert"), "hook"),
     **dict.fromkeys(("ui", "gui", "dashboard", "browser"), "web"),
 }
 """Other tools' words that are near none of ours."""

@@ -35,6 +35,11 @@ class Request:
         """Whether svmd is to act later by itself, so that a standing delegation goes with the request."""
         return self.verb == "delegate" or self.autorenew is True or self.heal is True
 
+    @property
+    def makes_leases(self) -> bool:
+        """Whether a letter will tell of their end, with a link for which svmd needs a standing delegation."""
+        return self.verb in ("createslice", "renewslice") and not self.needs_standing
+
     def to_json(self, flags: Flags, standing: str | None) -> dict[str, object]:
         """The body. `standing` is the signed standing delegation."""
         body: dict[str, object] = {

@@ -19,6 +19,7 @@ from models.states import Kind
 from nodemgr.client import NodeClient
 from plc.client import AgentEntry, Directory
 from rpc.aio import Session
+from rpc.settings import Network
 from tasks.concurrency_limit import ConcurrencyLimit
 from tasks.retry import Patience
 from trust.errors import Code, Refusal
@@ -43,6 +44,8 @@ class Policy:
         silent: a node that has not answered for this long is replaced in slices that heal.
         history_days: how long ended operations and deleted slices are kept.
         smtp_url, mail_from: how owners get letters; without a server they get none.
+        links_url: where the page is that a link in a letter opens; without it letters have none.
+        hooks_allow: networks that webhooks may go to although they are not public.
     """
 
     step: int = 45
@@ -55,6 +58,8 @@ class Policy:
     history_days: int = 365
     smtp_url: str = ""
     mail_from: str = "svm@localhost"
+    links_url: str = ""
+    hooks_allow: tuple[Network, ...] = ()
 
     @property
     def lasting(self) -> int:
@@ -143,12 +148,13 @@ def facts(claim: Claim) -> tuple[SliceFacts, SliverFacts]:
 
 
 def delegation(claim: Claim, slice_: SliceFacts) -> str:
-    """The owner's permission to show: the standing one for what beat renews by itself, else the newest.
-
-    Raises Refusal(NOT_ALLOWED) when there is none that is still valid.
+    """The owner's permission to show: the standing one for what beat renews by itself, the links' for a link, else the
+    newest. Raises Refusal(NOT_ALLOWED) when there is none that is still valid.
     """
     by_itself = claim.kind is Kind.RENEW and claim.options.get("by_itself")
     found = (slice_.standing or slice_.working) if by_itself else (slice_.working or slice_.standing)
+    if claim.options.get("by_link"):
+        found = slice_.by_link or slice_.standing
     if found is None:
         raise Refusal(Code.NOT_ALLOWED, f"{slice_.owner.name}'s permission has ended: run the command again to give it")
     return found

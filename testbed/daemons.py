@@ -18,7 +18,8 @@ from testbed.embedded import SUPERUSER, Postgres, Valkey, server_program
 from testbed.home import OPERATOR, Home, Plan, write_private
 
 FLOWER = "flower"  # a service, the name of its user, and of its password's file
-PORTS = ("plc", "agent", "svmd", FLOWER)
+LINKS = "links"  # the page that links in letters open, which svmd serves at a port of its own
+PORTS = ("plc", "agent", "svmd", LINKS, FLOWER)
 AGENT = "dslice.planet-lab.org"  # the name by which the howto of 2003 asks for advertisements
 SVM = "svm"
 SHOWN = "metrics-token"  # whose file, in the folder of secrets, Prometheus reads
@@ -47,7 +48,10 @@ OURS = frozenset(
         "DSLICE_FLOWER_AUTH",
         "DSLICE_FLOWER_LISTEN",
         "DSLICE_FRONTDOOR",
+        "DSLICE_HOOKS_ALLOW",
         "DSLICE_IMAGES",
+        "DSLICE_LINKS_LISTEN",
+        "DSLICE_LINKS_URL",
         "DSLICE_LISTEN",
         "DSLICE_METRICS_LISTEN",
         "DSLICE_METRICS_TOKEN",
@@ -182,6 +186,7 @@ class Layout:
 
     def _svmd(self) -> Spec:
         env = {**self._service("svmd", SVM), **self._metrics("svmd"), **self._queue()}
+        env["DSLICE_LINKS_LISTEN"] = self._at(LINKS)
         return Spec("svmd", "svmd", "svmd", self._at("svmd"), env=env)
 
     def _workers(self) -> Iterator[Spec]:
@@ -261,6 +266,8 @@ class Layout:
             "DSLICE_BROKER_URL": self.broker.url,
             "DSLICE_SLICE_KEY_FILE": str(self.home.secrets / "slice-key"),
             "DSLICE_SMTP_URL": f"lmtp://{self.home.socket(MAIL_SOCKET)}",
+            "DSLICE_LINKS_URL": url(self.plan, LINKS),
+            "DSLICE_HOOKS_ALLOW": "127.0.0.0/8",  # where everything of a testbed is, and what is tried with it
         }
 
     def _at(self, service: str) -> str:

@@ -10,7 +10,7 @@ from tasks.step import StepsFailedError
 from workers.broker import Broker
 from workers.settings import Settings
 
-PERIODIC = ("sweep", "autorenew", "clean", "notify", "reconcile-all", "canary-all")
+PERIODIC = ("sweep", "autorenew", "deliver", "clean", "notify", "reconcile-all", "canary-all")
 
 # Each of these was a failure once: tests/unit/workers/test_app.py.
 REQUIRED: dict[str, Any] = {
@@ -49,6 +49,7 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     every = {
         "sweep": (settings.sweep, Queue.INTERACTIVE),
         "autorenew": (settings.autorenew, Queue.RENEWALS),
+        "deliver": (settings.deliver, Queue.HOUSEKEEPING),
         "clean": (settings.clean, Queue.HOUSEKEEPING),
         "notify": (settings.notify, Queue.HOUSEKEEPING),
         "reconcile-all": (settings.reconcile, Queue.HOUSEKEEPING),
@@ -67,7 +68,7 @@ def make_app(settings: Settings) -> Celery:
         **REQUIRED,
         task_queues=[KombuQueue(name) for name in Queue],
         beat_schedule=schedule(settings),
-        imports=[f"tasks.{name}" for name in (*Kind, "sweep", "autorenew", "clean", "notify")],
+        imports=[f"tasks.{name}" for name in (*Kind, "sweep", "autorenew", "deliver", "clean", "notify")],
     )
     made.set_default()  # for every thread
     made.set_current()  # for this one, whatever app it had before

@@ -4,8 +4,18 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 
+from lifecycle.seal import KEY_FILE
 from models.states import Queue
-from rpc.settings import BrokerUrl, DaemonSettings, DatabaseUrlOrNone, HostPort, HttpsUrlOrNone, MailServer
+from rpc.settings import (
+    BrokerUrl,
+    DaemonSettings,
+    DatabaseUrlOrNone,
+    HostPort,
+    HttpsUrlOrNone,
+    MailServer,
+    Networks,
+    split_networks,
+)
 from tasks.context import Policy
 from tasks.retry import Patience
 
@@ -21,13 +31,15 @@ class Settings(DaemonSettings):
         retries, retry_within: how often, and for how long, a transient error is tried again while a user waits;
             `background_…`: in work that beat began.
         step_seconds: a whole step's deadline, which bounds a warm stop; its claim lapses `claim_slack` later.
-        sweep, autorenew, clean, notify, reconcile, canary: how often beat starts each.
+        sweep, autorenew, deliver, clean, notify, reconcile, canary: how often beat starts each.
         publish_again: a released step that nobody has taken is published again after this, then after twice that …
         grace: nodes end a sliver this long after its lease.
         silent: a node that has not answered for this long is replaced in slices that heal.
         history_days: for how long ended operations and deleted slices are kept, for `svm history`.
         stuck: a worker that hears nothing for so long while a canary waits ends itself, to be started anew; 0: never.
         smtp_url, mail_from: the mail server, as in `rpc.smtp`, and the sender of letters to owners; empty: no letters.
+        links_url: the public URL of svmd's page for links in letters; empty: letters have no link.
+        hooks_allow: networks that webhooks may go to although they are not public, comma separated.
         flower_listen, flower_auth: where Flower answers, and its `user:password`.
     """
 
@@ -38,6 +50,8 @@ class Settings(DaemonSettings):
     slice_key_file: Path | None = None
     smtp_url: MailServer = ""
     mail_from: str = "svm@localhost"
+    links_url: HttpsUrlOrNone = ""
+    hooks_allow: Networks = ""
 
     queues: str = Field(",".join(Queue), validation_alias="DSLICE_WORKER_QUEUES")
     threads: int = Field(48, ge=2, validation_alias="DSLICE_WORKER_THREADS")
@@ -52,6 +66,7 @@ class Settings(DaemonSettings):
 
     sweep: int = Field(15, ge=1, validation_alias="DSLICE_SWEEP_SECONDS")
     autorenew: int = Field(15, ge=1, validation_alias="DSLICE_AUTORENEW_SECONDS")
+    deliver: int = Field(15, ge=1, validation_alias="DSLICE_DELIVER_SECONDS")
     clean: int = Field(300, ge=1, validation_alias="DSLICE_CLEAN_SECONDS")
     notify: int = Field(300, ge=1, validation_alias="DSLICE_NOTIFY_SECONDS")
     reconcile: int = Field(120, ge=1, validation_alias="DSLICE_RECONCILE_SECONDS")
@@ -92,9 +107,11 @@ class Settings(DaemonSettings):
             history_days=self.history_days,
             smtp_url=self.smtp_url,
             mail_from=self.mail_from,
+            links_url=self.links_url,
+            hooks_allow=split_networks(self.hooks_allow),
         )
 
     @property
     def key_file(self) -> Path:
         """Where the key to the slices' private keys is."""
-        return self.slice_key_file or self.state_dir / "slice-key"
+        return self.slice_key_file or self.state_dir / KEY_FILE

@@ -121,6 +121,12 @@ class Member:
         self.on_renew(lambda: tls.reload(context, self.credentials))
         return context
 
+    def page_context(self) -> ssl.SSLContext:
+        """The same for pages that browsers open: nobody is asked for a certificate."""
+        context = tls.page_context(self.credentials)
+        self.on_renew(lambda: tls.reload(context, self.credentials))
+        return context
+
     def start(self) -> None:
         """Background thread: the revocation list each 20 s, the certificate at 2/3 of its life."""
         self._keeper.start()

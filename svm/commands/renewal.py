@@ -79,12 +79,15 @@ def heal(name: str, what: str) -> int:
 
 def _show(found: Mapping[str, Any]) -> None:
     fields = {key: found[key] for key in ("name", "autorenew", "autorenew_until", "heal", "standing_until")}
+    by_link = fields["by_link_until"] = found.get("by_link_until")
     if current().json:
         json_line("row", fields)
         return
     line(f"autorenew on{_until(renewal_end(found))}" if found["autorenew"] else "autorenew off")
     standing = found["standing_until"]
     line(f"standing delegation{_until(datetime.fromisoformat(standing))}" if standing else "no standing delegation")
+    if by_link and not (standing and datetime.fromisoformat(standing) >= datetime.fromisoformat(by_link)):
+        line(f"links in letters may renew{_until(datetime.fromisoformat(by_link))}")
 
 
 def _until(end: datetime | None) -> str:

@@ -12,6 +12,7 @@ from rpc.server import Guard, application, healthy
 from svm.service.ads import Lists, add_ads
 from svm.service.context import Service
 from svm.service.doctor import add_doctor
+from svm.service.hooks import add_hooks
 from svm.service.operations import add_operations
 from svm.service.operator import add_operator
 from svm.service.reads import add_reads
@@ -34,6 +35,7 @@ def create_app(service: Service, session: Session | None = None) -> FastAPI:
     add_reads(app, service, guard)
     add_ads(app, service, guard, calls, lists)
     add_doctor(app, service, guard, lists)
+    add_hooks(app, service, guard)
     add_operator(app, service, guard, lists)
 
     healthy(app, health_of(service))

@@ -1,11 +1,13 @@
 """From a user's request to what models are asked to start: who may, and with whose permission. Decides, does no I/O."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from lifecycle.operations import Given, OperationRequest
 from lifecycle.verbs import USER_VERBS, VerbSpec
+from models.states import Verb
 from svm.service.bodies import OperationBody
 from trust.actions import Action
 from trust.documents import Delegation, DelegationKind, verify_delegation
@@ -18,10 +20,21 @@ MAX_AGE = 300
 """Seconds: a delegation that comes with a request was signed for it, so an old one was found somewhere."""
 LONGEST_CONNECT = 40
 """Seconds: a step ends within 45, whatever -t says."""
+EXTENDED = (Verb.CREATESLICE, Verb.RENEWSLICE)
+"""What makes leases, whose end a letter tells of: a delegation for its link may come along."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What came beside the body: a working delegation, a standing one for links in letters, the Idempotency-Key."""
+
+    delegation: str | None = None
+    renewal: str | None = None
+    key: str | None = None
 
 
 def authorized_request(
-    body: OperationBody, peer: Peer, store: TrustStore, svm: Identity, token: str | None, key: str | None
+    body: OperationBody, peer: Peer, store: TrustStore, svm: Identity, headers: Headers
 ) -> OperationRequest:
     """What `lifecycle.operations.start` is to do for this caller, all of it checked but for the rows. Raises Refusal:
     NOT_ALLOWED (not a PI, a delegation that is missing, old or another's), CRL_STALE, BAD_INPUT, or as
@@ -32,9 +45,11 @@ def authorized_request(
     store.require_fresh(_action(row, members))
     if (until := members.get("until")) is not None and until <= store.clock.now():
         raise Refusal(Code.BAD_INPUT, "until is in the past; give a later date")
-    working = standing = None
+    working = standing = by_link = None
     if row.chain:
-        working = _given(token, DelegationKind.WORKING, body.slice, peer, store, svm)
+        working = _given(headers.delegation, DelegationKind.WORKING, body.slice, peer, store, svm)
+    if headers.renewal is not None and body.verb in EXTENDED:
+        by_link = _given(headers.renewal, DelegationKind.STANDING, body.slice, peer, store, svm)
     if (later := members.pop("standing", None)) is not None:
         standing = _given(later, DelegationKind.STANDING, body.slice, peer, store, svm)
         _check_heals(members, standing)
@@ -43,7 +58,8 @@ def authorized_request(
         name: tuple(dict.fromkeys(said)) if isinstance(said, list) else said for name, said in members.items()
     }
     found |= {"spec": spec and spec.spec(), "connect_timeout": min(body.connect_timeout, LONGEST_CONNECT)}
-    return OperationRequest(**found, owner=peer.identity, working=working, standing=standing, idempotency_key=key)
+    found |= {"working": working, "standing": standing, "by_link": by_link}
+    return OperationRequest(**found, owner=peer.identity, idempotency_key=headers.key)
 
 
 def require_pi(peer: Peer) -> None:

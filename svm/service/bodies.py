@@ -66,6 +66,7 @@ Key = Annotated[str, Field(max_length=16_384), AfterValidator(_key)]
 Token = Annotated[str, Field(max_length=MAX_TOKEN)]
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[!-~]{1,128}$")]
 DelegationHeader = Annotated[str | None, Header(alias="Dslice-Delegation", max_length=MAX_TOKEN)]
+RenewalHeader = Annotated[str | None, Header(alias="Dslice-Renewal", max_length=MAX_TOKEN)]
 
 
 class SpecBody(BaseModel):

@@ -8,9 +8,11 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from lifecycle.operations import StepRef
+from lifecycle.seal import Seal
 from plc.client import AgentEntry, Directory, DirectoryCache
 from rpc.credentials import Credentials
 from rpc.health import Look
+from rpc.settings import Network
 from svm.service.watching import Watchers
 from trust.errors import Code, Refusal
 from trust.identity import Identity
@@ -27,6 +29,8 @@ class Service:
         watchers: who waits for events of which operation.
         agents: the agents that users may name.
         broker: what is wrong with the queue, if something is (`rpc/health.py`).
+        seal: of hooks' secrets and of links.
+        hooks_allow: networks that hooks may be in although they are not public.
         role_silence: seconds without a sign of life after which beat or the workers count as dead.
         began: when this svmd did (monotonic), so that a start after a long pause shows nobody as dead.
     """
@@ -38,6 +42,8 @@ class Service:
     publish: Callable[[Sequence[StepRef]], object]
     watchers: Watchers
     agents: "KnownAgents"
+    seal: Seal
+    hooks_allow: tuple[Network, ...] = ()
     broker: Look = lambda: None
     role_silence: float = 300
     began: float = field(default_factory=time.monotonic)

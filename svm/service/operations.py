@@ -9,8 +9,8 @@ from starlette.responses import StreamingResponse
 
 from lifecycle import operations
 from rpc.server import Guard
-from svm.service.authorization import authorized_request, require_pi
-from svm.service.bodies import AnyBody, DelegationHeader, IdempotencyKey, operation_json
+from svm.service.authorization import Headers, authorized_request, require_pi
+from svm.service.bodies import AnyBody, DelegationHeader, IdempotencyKey, RenewalHeader, operation_json
 from svm.service.context import Service
 from svm.service.streaming import events_of
 from trust.actions import Action
@@ -34,9 +34,11 @@ def add_operations(app: FastAPI, service: Service, guard: Guard) -> None:
         response: Response,
         after: BackgroundTasks,
         dslice_delegation: DelegationHeader = None,
+        dslice_renewal: RenewalHeader = None,
         idempotency_key: IdempotencyKey = None,
     ) -> dict[str, Any]:
-        asked = authorized_request(body, peer, service.store, service.identity, dslice_delegation, idempotency_key)
+        headers = Headers(dslice_delegation, dslice_renewal, idempotency_key)
+        asked = authorized_request(body, peer, service.store, service.identity, headers)
         service.agents.named(asked.agents)
         with service.engine.begin() as connection:
             started = operations.start(connection, asked)

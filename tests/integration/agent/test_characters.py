@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Route
 
 from agent.api import create_app as agent_app
+from lifecycle.seal import Seal
 from models.database import engine
 from nodemgr import api as node_api
 from plc.api import build as plc_app
@@ -37,7 +38,8 @@ def apps(lab: Lab, postgres: Postgres, svm_tables: str) -> Iterator[dict[str, tu
     postgres.create_database("svm_characters", template=svm_tables)
     database = engine(postgres.url("svm", "svm_characters"))
     agents = KnownAgents(lambda: Directory(PLC, "", svmd=None, svm=SVM, agents=()))
-    service = Service(SVM, lab.svm_credentials, lab.trust, database, lambda _: None, Watchers(), agents)
+    seal = Seal(bytes(32))
+    service = Service(SVM, lab.svm_credentials, lab.trust, database, lambda _: None, Watchers(), agents, seal)
     nodes, (first, *_) = node_api.create_app(lab.trust), lab.population.nodes
     made = {"plc": plc_app(lab.bootstrap.central, lab.trust), "agent": agent_app(lab.agent), "svmd": svmd_app(service)}
     yield {name: (app, app) for name, app in made.items()} | {

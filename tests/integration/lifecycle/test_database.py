@@ -8,6 +8,10 @@ from alembic import command
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DatabaseError
 
+from lifecycle.letters import deadline_of
+from lifecycle.notices import announce
+from lifecycle.operations import SliceSpec
+from lifecycle.outbox import take
 from models.database import SCHEMAS, Schema, check, config, migrate
 from models.states import Verb
 from tests.integration.lifecycle.world import World
@@ -40,6 +44,28 @@ def test_what_is_stopped_comes_through_the_way_back_and_forth(database: Engine, 
     assert world.states() == {"127.0.1.1": "stopped"} | {f"127.0.1.{n}": "running" for n in (2, 3, 4)}
     world.run(Verb.START)
     assert set(world.states().values()) == {"running"}
+
+
+def test_a_letter_that_waits_comes_through_the_way_back_and_forth(database: Engine, database_url: str) -> None:
+    """Before svm_0012 its tries stood with the deadline that it tells of."""
+    world = World(database)
+    world.run(Verb.CREATESLICE, "waits", spec=SliceSpec(1, 7 * 86_400))
+    world.run(Verb.CREATESLICE, "gone", spec=SliceSpec(1, 7 * 86_400))
+    world.execute("UPDATE svm.sliver SET expires_at = now() + interval '20 hours' + random() * interval '1 hour'")
+    with database.begin() as connection:
+        announce(connection)
+    world.execute("""UPDATE svm.delivery SET sent_at = now(), attempts = 1
+                     WHERE slice = (SELECT id FROM svm.slice WHERE name = 'gone')""")
+    with database.begin() as connection:
+        command.downgrade(config("svm", connection), "svm_0011")
+    sent = "SELECT x.name, n.sent_at IS NOT NULL FROM svm.notice n JOIN svm.slice x ON x.id = n.slice ORDER BY x.name"
+    assert world.rows(sent) == [("gone", True), ("waits", False)]
+    migrate(database_url, "svm")
+    assert check(database_url, "svm") == []
+    with database.begin() as connection:
+        (one,) = take(connection, letters=True)
+    (row,) = world.rows("SELECT deadline FROM svm.notice WHERE slice = :s", s=one.slice)
+    assert (one.name, one.about, deadline_of(one)) == ("waits", "lease", row.deadline)
 
 
 def test_two_migrations_at_once(fresh_database: Callable[..., str]) -> None:

@@ -1,8 +1,11 @@
 """What owners are told, once, in time."""
 
-from lifecycle.notices import announce, sent, to_send
+from lifecycle.letters import body
+from lifecycle.notices import announce
 from lifecycle.operations import SliceSpec
+from lifecycle.outbox import came_to, take
 from models.states import Verb
+from rpc.fate import Fate
 from tests.integration.lifecycle.world import World, given
 
 WEEK = 7 * 86_400
@@ -11,10 +14,10 @@ WEEK = 7 * 86_400
 def told(world: World) -> list[tuple[str, int]]:
     with world.database.begin() as connection:
         announce(connection)
-        found = to_send(connection)
-        for notice in found:
-            sent(connection, notice)
-    return [(notice.about, notice.days) for notice in found]
+        found = take(connection, letters=True)
+        for one in found:
+            came_to(connection, one, Fate.SENT, "")
+    return [(one.about, one.body["days"]) for one in found]
 
 
 def ends_in(world: World, hours: int) -> None:
@@ -66,9 +69,10 @@ def test_a_letter_that_was_not_taken_is_tried_again(world: World) -> None:
     ends_in(world, 20)
     with world.database.begin() as connection:
         announce(connection)
-        (notice,) = to_send(connection)
-        assert to_send(connection) == []
-    assert "svm renewslice demo" in notice.body
-    world.execute("UPDATE svm.notice SET tried_at = now() - interval '1 hour'")
+        (letter,) = take(connection, letters=True)
+        assert take(connection, letters=True) == []
+    assert "svm renewslice demo" in body(letter)
+    world.execute("UPDATE svm.delivery SET next_try_at = now()")
     with world.database.begin() as connection:
-        assert to_send(connection) == [notice]
+        (again,) = take(connection, letters=True)
+    assert again.id == letter.id

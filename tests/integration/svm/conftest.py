@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, text
 
 from lifecycle.outcome import Claim, Done, Failed, Granted, Record, claim
 from lifecycle.record import record
+from lifecycle.seal import Seal
 from lifecycle.steps import StepRef
 from models.database import engine
 from models.states import Kind
@@ -292,7 +294,7 @@ def following(svmd: Running, home: Path, *words: object) -> "subprocess.Popen[st
 
 @contextmanager
 def running(
-    lab: Lab, database: Engine, agents: tuple[AgentEntry, ...] = (), *, port: int = 0, role_silence: float = 300
+    lab: Lab, database: Engine, agents: tuple[AgentEntry, ...] = (), *, port: int = 0, **more: Any
 ) -> Iterator[Running]:
     """svmd in a thread of its own, until the end of the block."""
     credentials = lab.credentials(SVM)
@@ -305,7 +307,8 @@ def running(
         publish=worker.publish,
         watchers=Watchers(),
         agents=KnownAgents(lambda: Directory(PLC, "", None, SVM, agents)),
-        role_silence=role_silence,
+        seal=Seal(bytes(32)),
+        **more,
     )
     listener = Listener(create_app(service), "127.0.0.1", port, server_context(credentials), "svmd")
     with served(listener) as address:

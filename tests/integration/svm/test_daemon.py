@@ -1,7 +1,10 @@
 """`dslice run svmd` with a real plc, a real agent and simulated nodes: how it gets in, is found, and asks agents."""
 
+import http.client
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +18,7 @@ import pytest
 from plc.bootstrap import Person
 from plc.client import Member, Plc
 from plc.enrolment import Enrolment
+from rpc.credentials import ROOT
 from svm.client import CACHE, CACHE_SECONDS
 from svm.main import run
 from testbed.embedded import Postgres, Valkey
@@ -200,6 +204,33 @@ def test_it_comes_back_with_the_certificate_it_has(planetlab: PlanetLab, svmd: s
     again = {**planetlab.environment, "DSLICE_ENROLL_TOKEN": ""}
     with daemon("svm.service.daemon", again, planetlab.log) as (_, address):
         wait_until_listed(planetlab, f"https://{address}")
+
+
+def whole_answer(address: str, context: ssl.SSLContext) -> bytes:
+    front = http.client.HTTPSConnection(address, context=context, timeout=30)
+    try:
+        front.request("GET", "/extend/x")
+        return front.getresponse().read()
+    finally:
+        front.close()
+
+
+def test_it_serves_the_page_for_links_where_a_setting_says(planetlab: PlanetLab, svmd: str) -> None:
+    """To callers without a certificate, whom svmd's own address does not take; by its certificate of the moment."""
+    del svmd
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    again = {**planetlab.environment, "DSLICE_ENROLL_TOKEN": "", "DSLICE_LINKS_LISTEN": f"127.0.0.1:{port}"}
+    with daemon("svm.service.daemon", again, planetlab.log) as (_, address):
+        context = ssl.create_default_context(cafile=str(Path(again["DSLICE_STATE_DIR"]) / ROOT))
+        page = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=30)
+        page.request("GET", "/extend/x")
+        answer = page.getresponse()
+        assert answer.status == 404
+        assert b"This link is not whole" in answer.read()
+        page.close()
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            whole_answer(address, context)
 
 
 def test_without_a_certificate_or_a_token_it_says_so_in_one_line(planetlab: PlanetLab, tmp_path: Path) -> None:

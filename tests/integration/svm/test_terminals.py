@@ -42,6 +42,7 @@ WORDS = {
     "delegate": ["demo"],
     "heal": ["demo", "on"],
     "undelegate": ["demo"],
+    "hook": ["demo", "add", "https://example.org/x"],
     "slices": [],
     "status": ["demo"],
     "history": ["demo"],

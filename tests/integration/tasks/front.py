@@ -37,6 +37,7 @@ def fronting(farm: Farm) -> Iterator[str]:
         publish=publish,
         watchers=Watchers(),
         agents=KnownAgents(known_agents(lab)),
+        seal=farm.process.worker_context.seal,
     )
     listener = Listener(create_app(service), "127.0.0.1", 0, server_context(lab.svm_credentials), "svmd")
     with served(listener) as (address, port):

@@ -11,6 +11,7 @@ from lifecycle.renewal import over
 from rpc.credentials import Credentials
 from tasks.autorenew import autorenew, switch_off
 from tasks.context import transaction
+from tasks.deliver import deliver
 from tasks.notify import notify
 from tests.integration.agent.lab import slice_name
 from tests.integration.mailbox import Mailbox, mail_server
@@ -20,11 +21,18 @@ from trust.documents import DelegationKind
 WEEK = 7 * 86_400
 
 
+def tell() -> None:
+    """As beat does."""
+    notify()
+    deliver()
+
+
 @pytest.fixture
 def mailbox(farm: Farm) -> Iterator[Mailbox]:
     """A mail server, and a worker that knows of it. Nothing is due of the tests before this one."""
     before = farm.process.worker_context.policy
     farm.execute("DELETE FROM svm.notice")
+    farm.execute("DELETE FROM svm.delivery")
     with mail_server() as (box, url):
         farm.process.worker_context.policy = replace(before, smtp_url=url)
         yield box
@@ -34,11 +42,11 @@ def mailbox(farm: Farm) -> Iterator[Mailbox]:
 def test_an_owner_is_told_once_that_leases_end(farm: Farm, owner: Credentials, mailbox: Mailbox) -> None:
     name = slice_name()
     farm.run(Verb.CREATESLICE, name, owner, leaselen=WEEK)
-    notify()
+    tell()
     assert mailbox.letters == []
     farm.execute("UPDATE svm.sliver SET expires_at = now() + interval '20 hours'")
-    notify()
-    notify()
+    tell()
+    tell()
     (letter,) = mailbox.letters
     assert letter["To"] == owner.identity.name
     assert letter["Subject"] == f"{name}: its leases end within 1 day"
@@ -50,8 +58,8 @@ def test_an_owner_is_told_that_autorenew_has_ended(farm: Farm, owner: Credential
     farm.run(Verb.CREATESLICE, name, owner, autorenew=True, standing=standing)
     farm.execute("UPDATE svm.slice SET autorenew_until = now() WHERE name = :n", n=name)
     autorenew()
-    notify()
-    notify()
+    tell()
+    tell()
     assert [letter["Subject"] for letter in mailbox.letters] == [f"{name}: autorenew has ended"]
 
 
@@ -68,7 +76,7 @@ def test_without_its_letter_autorenew_does_not_end(farm: Farm, owner: Credential
         farm.execute("ALTER TABLE svm.away RENAME TO notice")
     assert farm.rows("SELECT autorenew FROM svm.slice WHERE name = :n", n=name) == [(True,)]
     autorenew()
-    notify()
+    tell()
     assert [letter["Subject"] for letter in mailbox.letters] == [f"{name}: autorenew has ended"]
 
 
@@ -89,10 +97,10 @@ def test_a_mail_server_that_is_away_loses_no_letter(farm: Farm, owner: Credentia
     farm.execute("UPDATE svm.sliver SET expires_at = now() + interval '20 hours'")
     there = farm.process.worker_context.policy
     farm.process.worker_context.policy = replace(there, smtp_url="smtp://127.0.0.1:9")
-    notify()
+    tell()
     farm.process.worker_context.policy = there
-    farm.execute("UPDATE svm.notice SET tried_at = now() - interval '1 hour'")
-    notify()
+    farm.execute("UPDATE svm.delivery SET next_try_at = now()")
+    tell()
     assert len(mailbox.letters) == 1
 
 
@@ -109,9 +117,9 @@ def test_one_owner_s_address_keeps_no_other_s_letter(
     else:
         mailbox.hangs_up = {bad}
     farm.execute("UPDATE svm.sliver SET expires_at = now() + interval '20 hours'")
-    notify()
+    tell()
     assert [letter["To"] for letter in mailbox.letters] == [other.identity.name]
     mailbox.unknown, mailbox.hangs_up = {}, set()
-    farm.execute("UPDATE svm.notice SET tried_at = now() - interval '1 hour' WHERE tried_at < now()")
-    notify()
+    farm.execute("UPDATE svm.delivery SET next_try_at = now()")
+    tell()
     assert len(mailbox.letters) == (1 if how == "unknown" else 2)

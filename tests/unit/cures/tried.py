@@ -22,6 +22,27 @@ TRIED: dict[str, tuple[str, ...]] = {
     "tests/acceptance/test_web_operator.py::test_only_who_has_the_link_comes_in_and_no_other_site_changes_anything": (
         "dslice web",
     ),
+    # Letters and hooks
+    _SVM + "test_links.py::test_what_the_page_and_the_letter_say_can_be_typed": (
+        "The same from the command line: <code>svm renewslice {}</code>",
+        "To have it renew itself:  svm autorenew {} on",
+    ),
+    _SVM + "test_links.py::test_after_the_deadline": ("To renew them: svm renewslice {}.",),
+    _SVM + "test_links.py::test_links_that_are_not_ours": (
+        "or type svm renewslice with the slice's name",
+        "svm slices shows your slices",
+    ),
+    _SVM + "test_links.py::test_without_the_owner_s_permission": ("Type svm renewslice {}, which renews the leases",),
+    _SVM + "test_links.py::test_what_could_not_be_extended_is_said": (
+        "For the others: svm renewslice {}",
+        "svm status {} shows how it stands",
+    ),
+    _SVM + "test_hooks.py::test_one_is_added_listed_and_removed": (
+        "has no hooks; add one with: svm hook {} add URL",
+        "svm hook SLICE list shows those it has",
+    ),
+    _SVM + "test_hooks.py::test_eleven_are_too_many": ("remove one with svm hook first",),
+    _SVM + "test_hooks.py::test_a_test_that_nobody_takes": ("see: svm hook {} list",),
     # Slices
     _CURES + "test_a_slice_that_is_half_made": (
         "svm createslice FILE, with the same file, makes what is lacking",
@@ -31,6 +52,7 @@ TRIED: dict[str, tuple[str, ...]] = {
         "its {}: svm createslice with the same file makes its VM anew",
         "holds no lease to renew: svm createslice FILE makes it anew",
         "nodes have ended: svm createslice FILE makes their VMs anew",
+        "No lease is left: svm createslice with the same file makes the VMs anew",
     ),
     _CURES + "test_newvms_before_newleases": ("it has no lease yet: svm newleases {} {}",),
     _CURES + "test_a_node_that_failed_for_a_while": (
@@ -293,6 +315,7 @@ NO_CURES = (
     "makes, uses and deletes slices",
     "dslice agent",
     "dslice svmd",
+    "dslice links",
     "is this a dslice service?",
     "is it a dslice service?",
     "dslice {}",

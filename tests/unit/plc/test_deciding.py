@@ -17,8 +17,8 @@ from plc.accounts import (
     require_may_enable,
 )
 from plc.client.values import AccountState
-from plc.mail import LONGEST_PAUSE, pause
 from plc.throttle import ACCOUNT, ADDRESS, SIGN_UP, Rule
+from rpc.fate import LONGEST_PAUSE, pause
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 
