@@ -31,6 +31,7 @@ VERBS = {
     "orphans": "admin.lab.orphans:orphans",
     "orphan": "admin.lab.orphans:orphan",
     "usage": "admin.lab.usage:usage",
+    "web": "admin.web.command:web",
     "backup": "admin.lab.saving:backup",
     "restore": "admin.lab.saving:restore",
 }
@@ -39,6 +40,7 @@ EXTRAS = {
     **dict.fromkeys(VERBS, SERVER),
     "enroll": NODE,
     "image": NODE,
+    "web": "server,web",
     "tokens": SERVER,
 }  # which extra of the package a verb needs; TESTBED if not named
 # The same for a role; SERVER for one that is not named.
@@ -127,4 +129,5 @@ def _registered() -> Iterator[tuple[str, str]]:
 
 
 def _missing(error: ModuleNotFoundError, extra: str) -> click.ClickException:
-    return click.ClickException(f"{error.name} is not installed here: pip install 'dslice[{extra}]'")
+    package = (error.name or "").partition(".")[0]
+    return click.ClickException(f"{package} is not installed here: pip install 'dslice[{extra}]'")

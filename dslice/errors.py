@@ -3,7 +3,8 @@
 Error                     no, with a code, the reason in one line, and what to do about it
 └── OperationFailed       an operation did nothing that it was asked for
     └── PartialFailure    it did on some nodes, and on others not
-Interrupted               Ctrl-C: the operation goes on (a KeyboardInterrupt, for it ends what runs here)
+
+Ctrl-C stays a KeyboardInterrupt, which says how to follow the operation that goes on.
 """
 
 from collections.abc import Iterator, Sequence

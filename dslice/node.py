@@ -1,8 +1,6 @@
 """One node of a slice: commands, files, tunnels, by the user's own OpenSSH client."""
 
 import os
-import shlex
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -91,6 +89,8 @@ class Tunnel:
     host = "127.0.0.1"
 
     def __init__(self, argv: Sequence[str], port: int) -> None:
+        import subprocess
+
         self.port = port
         self._ssh = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -117,6 +117,8 @@ class Tunnel:
 
 def shell_line(command: Command) -> str:
     """As the shell of the VM is to read it."""
+    import shlex
+
     return command if isinstance(command, str) else shlex.join(command)
 
 

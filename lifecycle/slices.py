@@ -43,7 +43,8 @@ _FIND = text(f"""
     {_SLICES} WHERE x.name = :name AND x.state <> 'deleted' ORDER BY x.state DESC, x.created_at DESC LIMIT 1
 """)
 _LAST = text(f"""
-    {_SLICES} WHERE x.name = :name AND x.owner = :owner ORDER BY x.created_at DESC LIMIT 1
+    {_SLICES} WHERE x.name = :name AND (CAST(:owner AS text) IS NULL OR x.owner = :owner)
+    ORDER BY x.created_at DESC LIMIT 1
 """)
 _OWNED = text(f"""
     {_SLICES} WHERE x.owner = :owner AND x.state <> 'deleted' AND NOT EXISTS (
@@ -70,8 +71,9 @@ _SLIVERS = text(f"""
     WHERE x.id = :slice AND v.state <> 'deleted' ORDER BY v.slice <> x.id, v.position, v.node
 """)  # noqa: S608 - made of constants of this file
 _AT_NODE = text(f"""
-    SELECT x.name AS slice, {_COLUMNS} FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
-    WHERE v.node = :node AND v.state <> 'deleted' AND x.owner = :owner ORDER BY x.name
+    SELECT x.name AS slice, x.owner, {_COLUMNS} FROM svm.slice x JOIN svm.sliver v ON v.slice = x.id
+    WHERE v.node = :node AND v.state <> 'deleted' AND (CAST(:owner AS text) IS NULL OR x.owner = :owner)
+    ORDER BY x.name
 """)  # noqa: S608 - made of constants of this file
 
 
@@ -167,9 +169,9 @@ def find(connection: Connection, name: str, caller: Identity | None) -> Slice:
     return found
 
 
-def last_of(connection: Connection, name: str, owner: Identity) -> Slice | None:
-    """The owner's newest slice of that name, also one that is gone (history)."""
-    row = connection.execute(_LAST, {"name": name, "owner": str(owner)}).one_or_none()
+def last_of(connection: Connection, name: str, owner: Identity | None) -> Slice | None:
+    """The owner's newest slice of that name (None: anybody's), also one that is gone (history)."""
+    row = connection.execute(_LAST, {"name": name, "owner": str(owner) if owner else None}).one_or_none()
     return _slice(row) if row else None
 
 
@@ -189,10 +191,10 @@ def slivers(connection: Connection, slice_row: UUID) -> list[Sliver]:
     return [_sliver(row) for row in connection.execute(_SLIVERS, {"slice": slice_row})]
 
 
-def at_node(connection: Connection, node: str, owner: Identity) -> list[tuple[str, Sliver]]:
-    """The owner's slivers at one node, each with its slice's name."""
-    rows = connection.execute(_AT_NODE, {"node": node, "owner": str(owner)})
-    return [(row.slice, _sliver(row)) for row in rows]
+def at_node(connection: Connection, node: str, owner: Identity | None) -> list[tuple[str, Identity, Sliver]]:
+    """The owner's slivers at one node (None: everybody's), each with its slice's name and owner."""
+    rows = connection.execute(_AT_NODE, {"node": node, "owner": str(owner) if owner else None})
+    return [(row.slice, Identity.parse(row.owner), _sliver(row)) for row in rows]
 
 
 def lacking(connection: Connection, slice_row: UUID) -> Lack:

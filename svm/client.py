@@ -61,9 +61,15 @@ class Endpoint:
 class Svmd:
     """svmd as this user: one connection, opened at the first call. Every method raises Refusal."""
 
-    def __init__(self, home: Home, flags: Flags, clock: Clock | None = None) -> None:
+    room = ""
+    """What all paths begin with."""
+
+    def __init__(
+        self, home: Home, flags: Flags, clock: Clock | None = None, *, credentials: Credentials | None = None
+    ) -> None:
+        """`credentials`: None: those of `home`, which have to be a user's, kept as his key directory is."""
         self.home = home
-        self.credentials: Credentials = home.require_certificate()
+        self.credentials: Credentials = credentials or home.require_certificate()
         self._flags = flags
         self._clock = clock or system_clock()
         self._connection: Connection | None = None
@@ -188,7 +194,7 @@ class Svmd:
         """One try, under the request's id, which a refusal names too."""
         named = {REQUEST: self.request_id, **(headers or {})}
         try:
-            return _object(self._open().call(method, path, json=body, headers=named).body)
+            return _object(self._open().call(method, self.room + path, json=body, headers=named).body)
         except Refusal as refusal:
             refusal.detail = {**refusal.detail, "request": self.request_id}
             raise
@@ -210,7 +216,7 @@ class Svmd:
             self.__dict__.pop("_place", None)
 
     def _stream(self, operation: str, seq: int, end: float | None) -> Generator[ServerSentEvent, None, None]:
-        path = f"/operations/{quote(operation, safe='')}/events?brief=true"
+        path = f"{self.room}/operations/{quote(operation, safe='')}/events?brief=true"
         after = {"Last-Event-ID": str(seq)} if seq else {}
         yield from self._open().stream(path, {REQUEST: self.request_id, **after}, end=end)
 
@@ -239,7 +245,7 @@ def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SEC
 
     try:
         with closing(Plc(home.require_plc(), credentials)) as plc:
-            place = _place_of(home, plc.directory())
+            place = place_of(home, plc.directory())
     except Refusal as refusal:
         if kept is None or refusal.code not in (*_PASSING, Code.INTERNAL):
             raise
@@ -248,7 +254,8 @@ def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SEC
     return place
 
 
-def _place_of(home: Home, directory: "Directory") -> Endpoint:
+def place_of(home: Home, directory: "Directory") -> Endpoint:
+    """svmd of plc's directory, at the URL that the user's settings have for it, if they do. Raises Refusal."""
     url = home.svmd_url or directory.svmd
     if url is None or directory.svm is None:
         raise Refusal(Code.UNREACHABLE, "plc knows no service manager yet; start svmd, or try again in a minute")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from plc.client.orders import Enrolled
 
 SVMD_SECONDS = 300  # that retiring a node waits for svmd, which looks every two minutes
-LIVING = ("ticketed", "leased", "running", "deleting")
+LIVING = ("ticketed", "leased", "running", "stopped", "deleting")
 NAMED = 20  # nodes that are missing, by name in one line
 COLUMNS = ("NODE", "ADDRESS", "SITE", "STATE", "PLACES", "MEMORY", "SLIVERS", "DRIVER", "VERSION", "IMAGES", "DRAINED")
 RARE = COLUMNS[-2:]  # left out where no node has any
@@ -64,19 +64,20 @@ class Seen:
         return {**where, "up": self.up, "enrolled_at": self.node.enrolled_at.isoformat(), **more, "drain": wanted}
 
 
-def seen(reach: "Reach") -> list[Seen]:
-    """Every enrolled node. An agent that does not answer is named on stderr: what it alone knows is missing then."""
+def heard(reach: "Reach") -> tuple[list[Seen], dict[str, str]]:
+    """Every enrolled node; and which agents do not answer, with the reason: what they alone know is missing then."""
     ads: dict[str, Mapping[str, Any]] = {}
+    silent: dict[str, str] = {}
     for entry in reach.plc.directory().agents:
         try:
-            heard = reach.agent(entry, "/nodes")["nodes"]
+            told = reach.agent(entry, "/nodes")["nodes"]
         except Refusal as refusal:
-            say(f"agent {entry.name} says nothing of its nodes: {refusal.reason}")
+            silent[entry.name] = refusal.reason
             continue
-        for ad in heard:
+        for ad in told:
             if ad["node"] not in ads or ad["heard_at"] > ads[ad["node"]]["heard_at"]:
                 ads[ad["node"]] = ad
-    return [Seen(node, ads.get(node.name, {})) for node in reach.plc.nodes()]
+    return [Seen(node, ads.get(node.name, {})) for node in reach.plc.nodes()], silent
 
 
 @click.command()
@@ -89,7 +90,9 @@ def nodes(here: Here, silent: bool, drained: bool) -> None:
     Whether it is up, what it has free, and whether it is drained; those that have never advertised, too.
     """
     with here.reach() as reach:
-        found = seen(reach)
+        found, silent_agents = heard(reach)
+    for agent, reason in silent_agents.items():
+        say(f"agent {agent} says nothing of its nodes: {reason}")
     shown = [one for one in found if not (silent and one.up) and not (drained and one.node.drain is None)]
     if here.json:
         for one in shown:
@@ -145,7 +148,7 @@ def drain(here: Here, which: str, until: str | None, no_renew: bool, replace: bo
     end = day(until, system_clock().now()) if until else None
     with here.reach() as reach:
         found = enrolled(reach, which)
-        tell = _owners(reach, found)
+        tell = owners(reach, found)
         reach.plc.drain(found.name, reason, end, renews=not no_renew, tell=tell, replaces=replace)
     letters = f"{len(tell)} owner{'' if len(tell) == 1 else 's'} of slivers there get{'s' * (len(tell) == 1)} a letter"
     until_when = f" until {stamp(end)}" if end else ""
@@ -179,7 +182,7 @@ def retire(here: Here, which: str, evict: bool, lost: bool, reason: str) -> int:
     with here.reach() as reach:
         found = enrolled(reach, which)
         if found.drain is None:
-            reach.plc.drain(found.name, reason, None, renews=False, tell=_owners(reach, found))
+            reach.plc.drain(found.name, reason, None, renews=False, tell=owners(reach, found))
         if not lost:
             status = _empty(here, reach, found, reason, evict=evict)
             if status:
@@ -242,7 +245,7 @@ def enrolled(reach: "Reach", which: str) -> "Enrolled":
     raise Refusal(Code.NOT_FOUND, f"no node {which[:80]!a} is enrolled; dslice nodes lists them")
 
 
-def _owners(reach: "Reach", found: "Enrolled") -> dict[str, list[str]]:
+def owners(reach: "Reach", found: "Enrolled") -> dict[str, list[str]]:
     """Whose slices have slivers there, as svmd knows; without svmd nobody is told, and the operator hears of that."""
     tell: defaultdict[str, list[str]] = defaultdict(list)
     try:

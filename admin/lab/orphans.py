@@ -36,8 +36,8 @@ class Orphan:
         }
 
 
-def found(reach: "Reach") -> tuple[list[Orphan], dict[str, str]]:
-    """All of them, by node; and which nodes did not say what they hold, with the reason.
+def found(reach: "Reach", node: str | None = None) -> tuple[list[Orphan], dict[str, str]]:
+    """All of them, or those of one node, by node; and which nodes did not say what they hold, with the reason.
 
     The tables are read before the nodes are asked, and again after: a slice that is being made, or deleted, meanwhile
     is in one of the two. What owners made without a service manager is theirs. Raises Refusal.
@@ -45,7 +45,7 @@ def found(reach: "Reach") -> tuple[list[Orphan], dict[str, str]]:
     from admin.lab.holding import held
 
     before = _known(reach.svmd("/operator/slivers"))
-    there, silent = held(reach, reach.plc.nodes())
+    there, silent = held(reach, [each for each in reach.plc.nodes() if node in (None, each.name)])
     answer = reach.svmd("/operator/slivers")
     known = before | _known(answer)
     since = {(one["node"], one["slice"]): str(one["since"]) for one in answer["orphans"]}
@@ -108,17 +108,18 @@ def free(here: Here, node: str | None, slice: str | None, every: bool, reason: s
     if every == bool(node):
         raise click.UsageError("name a NODE (and a SLICE), or say --all")
     with here.reach() as reach:
-        stray, silent = found(reach)
+        stray, silent = found(reach, node)
         if node in silent:
             raise Refusal(Code.UNREACHABLE, f"{node} was not asked: {silent[node]}")
         chosen = [one.held for one in stray if node in (None, one.held.node) and slice in (None, one.held.slice)]
         if not chosen:
             what = " ".join(word for word in (node, slice) if word) or "any node"
             raise Refusal(Code.NOT_FOUND, f"no orphan on {what}; dslice orphans lists them")
-        return follow(here, reach, [_placed(reach, one, reason) for one in chosen])
+        return follow(here, reach, [removal(reach, one, reason) for one in chosen])
 
 
-def _placed(reach: "Reach", one: "Held", reason: str) -> "Order":
+def removal(reach: "Reach", one: "Held", reason: str) -> "Order":
+    """Order that an orphan goes. Raises Refusal."""
     from admin.lab.orders import place
     from trust.identity import Identity, Role
 

@@ -13,9 +13,11 @@ from svm.output import json_line, line, say
 from trust.errors import Code, Refusal, printable
 
 if TYPE_CHECKING:
+    from admin.lab.reach import Reach
     from trust.identity import Identity
+    from trust.orders import Order
 
-HOLDING = ("leased", "running", "deleting")  # states in which a node may have something
+HOLDING = ("leased", "running", "stopped", "deleting")  # states in which a node may have something
 
 
 @click.command()
@@ -101,12 +103,8 @@ def delete(here: Here, name: str, reason: str) -> int:
     Every node removes its sliver, also one that svmd does not know of; plc gives the name back. Its owner gets a
     letter.
     """
-    from admin.lab.orders import place
-
     with here.reach() as reach:
-        found = reach.slice(name)
-        there = [_identity(each) for each in found["slivers"] if each["state"] in HOLDING]
-        orders = place(reach, name, _registration(found), there, reason, whole=True)
+        found, orders = deletion(reach, name, reason)
         status = follow(here, reach, orders)
     told(here, f"{name} of {found['owner']} is deleted; svmd forgets it within minutes.", slice=name)
     return status
@@ -122,12 +120,25 @@ def evict(here: Here, name: str, nodes: tuple[str, ...], reason: str) -> int:
 
     Each node checks the order by itself. The owner gets a letter, and svm status shows why.
     """
+    with here.reach() as reach:
+        return follow(here, reach, eviction(reach, name, nodes, reason))
+
+
+def deletion(reach: "Reach", name: str, reason: str) -> "tuple[Mapping[str, Any], list[Order]]":
+    """Order that a slice goes from every node; the slice as it was, and the orders. Raises Refusal."""
     from admin.lab.orders import place
 
-    with here.reach() as reach:
-        found = reach.slice(name)
-        orders = place(reach, name, _registration(found), _chosen(found, nodes), reason)
-        return follow(here, reach, orders)
+    found = reach.slice(name)
+    there = [_identity(each) for each in found["slivers"] if each["state"] in HOLDING]
+    return found, place(reach, name, _registration(found), there, reason, whole=True)
+
+
+def eviction(reach: "Reach", name: str, nodes: Sequence[str], reason: str) -> "list[Order]":
+    """Order that a slice's slivers go from these nodes (address or name). Raises Refusal."""
+    from admin.lab.orders import place
+
+    found = reach.slice(name)
+    return place(reach, name, _registration(found), _chosen(found, nodes), reason)
 
 
 def _chosen(found: Mapping[str, Any], nodes: Sequence[str]) -> "list[Identity]":

@@ -15,7 +15,11 @@ def web(no_browser: bool, port: int) -> None:
 
     A server for you alone, on 127.0.0.1, until Ctrl-C. The link that it opens works once.
     """
+    from svm.home import Home
+
     try:
+        from svm.web.asking import Asking
+        from svm.web.routes import PROGRAM
         from svm.web.server import serve
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -23,4 +27,4 @@ def web(no_browser: bool, port: int) -> None:
             raise
         reason = f"{missing} is not installed here: pip install 'dslice[web]'"
         raise Refusal(Code.NOT_FOUND, reason) from None
-    serve(current(), port=port, browser=not no_browser)
+    serve(PROGRAM, Asking(Home.find(), current()), port=port, browser=not no_browser)

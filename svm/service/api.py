@@ -36,7 +36,7 @@ def create_app(service: Service, session: Session | None = None) -> FastAPI:
     add_ads(app, service, guard, calls, lists)
     add_doctor(app, service, guard, lists)
     add_hooks(app, service, guard)
-    add_operator(app, service, guard)
+    add_operator(app, service, guard, lists)
 
     healthy(app, health_of(service))
     return app

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
 from lifecycle.diagnosis import Ailment, ailments, verbs_under_way
 from lifecycle.roles import roles
-from lifecycle.slices import owned
+from lifecycle.slices import everyones, owned
 from models.svm import slice_table, sliver
 from plc.client import AgentEntry
 from rpc.server import Guard
@@ -31,20 +31,25 @@ def add_doctor(app: FastAPI, service: Service, guard: Guard, lists: Lists) -> No
 
     @app.get("/doctor")
     async def get_doctor(peer: Annotated[Peer, users]) -> dict[str, Any]:
-        found, agents = await asyncio.gather(asyncio.to_thread(_look, service, peer.identity), _agents(service, lists))
-        full = sorted({node for agent in agents for node in agent.pop("full", ())})
-        found["troubles"] += await asyncio.to_thread(_on_full_disks, service, peer.identity, full)
-        return {**found, "agents": agents}
+        return await diagnosis(service, lists, peer.identity)
 
 
-def _look(service: Service, owner: Identity) -> dict[str, Any]:
+async def diagnosis(service: Service, lists: Lists, owner: Identity | None) -> dict[str, Any]:
+    """The answer; `owner` None: about everybody's slices."""
+    found, agents = await asyncio.gather(asyncio.to_thread(_look, service, owner), _agents(service, lists))
+    full = sorted({node for agent in agents for node in agent.pop("full", ())})
+    found["troubles"] += await asyncio.to_thread(_on_full_disks, service, owner, full)
+    return {**found, "agents": agents}
+
+
+def _look(service: Service, owner: Identity | None) -> dict[str, Any]:
     with service.engine.connect() as connection:
         verbs = verbs_under_way(connection, owner)
         return {
             "now": connection.execute(select(func.clock_timestamp())).scalar_one().isoformat(),
             "slices": [
                 {**slice_json(each), "operations": [{"verb": verb} for verb in verbs.get(each.id, ())]}
-                for each in owned(connection, owner)
+                for each in (owned(connection, owner) if owner else everyones(connection))
             ],
             "troubles": [_trouble(each) for each in ailments(connection, owner)],
             "roles": [asdict(each) for each in roles(connection, silence=service.role_silence, watched=service.up)],
@@ -72,11 +77,12 @@ async def _agent(lists: Lists, entry: AgentEntry) -> dict[str, Any]:
     return {"name": entry.name, "ok": True, "nodes": len(ads), "full": full, "quotas": quotas}
 
 
-def _on_full_disks(service: Service, owner: Identity, nodes: list[str]) -> list[dict[str, Any]]:
+def _on_full_disks(service: Service, owner: Identity | None, nodes: list[str]) -> list[dict[str, Any]]:
     """The owner's slivers on nodes whose disk counts as full."""
     if not nodes:
         return []
-    wanted = (slice_table.c.owner == owner.uri, sliver.c.node.in_(nodes), sliver.c.state == "running")
+    whose = slice_table.c.owner == owner.uri if owner else true()
+    wanted = (whose, sliver.c.node.in_(nodes), sliver.c.state == "running")
     query = (
         select(slice_table.c.name, sliver.c.node).join(slice_table, slice_table.c.id == sliver.c.slice).where(*wanted)
     )

@@ -1,5 +1,6 @@
 """Reads of slices: what nodelist, expirations, status, slices, history, ssh and ssh-config are made of."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Response
@@ -29,38 +30,57 @@ def add_reads(app: FastAPI, service: Service, guard: Guard) -> None:
     @app.get("/slices/{name}")
     def get_slice(name: str, peer: Annotated[Peer, users]) -> Response:
         with service.engine.connect() as connection:
-            found = slices.find(connection, check_slice_name(name), peer.identity)
-            newest = operations.latest_of(connection, found.id, limit=1)
-            told = {
-                **slice_json(found),
-                "now": connection.execute(select(func.now())).scalar_one().isoformat(),
-                "slivers": [sliver_json(each) for each in slices.slivers(connection, found.id)],
-                "keys": slices.keys(connection, found.id),
-                "operations": [operation_json(each) for each in operations.open_of(connection, found.id)],
-                "newest_operation": str(newest[0].id) if newest else None,
-            }
-        # As a response at once: FastAPI would look at each value of each of thousands of nodes.
-        return JSONResponse(told)
+            # As a response at once: FastAPI would look at each value of each of thousands of nodes.
+            return JSONResponse(whole(connection, check_slice_name(name), peer.identity))
 
     @app.get("/slices/{name}/history")
     def get_history(
         name: str, peer: Annotated[Peer, users], limit: Annotated[int, Query(ge=1, le=1000)] = 200
     ) -> dict[str, Any]:
         with service.engine.connect() as connection:
-            found = even_if_gone(connection, check_slice_name(name), peer.identity)
-            told = events.history(connection, found.id, limit=limit)
-        return {"events": [{**event_json(event), "verb": verb} for event, verb in told]}
+            return past(connection, check_slice_name(name), peer.identity, limit)
 
     @app.get("/slivers")
     def get_slivers(node: Address, peer: Annotated[Peer, users]) -> dict[str, Any]:
         with service.engine.connect() as connection:
-            found = slices.at_node(connection, node, peer.identity)
-            now = connection.execute(select(func.now())).scalar_one().isoformat()
-        return {"now": now, "slivers": [{"slice": name, **sliver_json(each)} for name, each in found]}
+            return at_node(connection, node, peer.identity)
 
 
-def even_if_gone(connection: Connection, name: str, caller: Identity) -> slices.Slice:
-    """The caller's slice of that name; when it is none of his any more, the last one that was."""
+def whole(connection: Connection, name: str, caller: Identity | None) -> dict[str, Any]:
+    """A slice of the caller's (None: anybody's) with its slivers, keys and operations. Raises Refusal."""
+    found = slices.find(connection, name, caller)
+    newest = operations.latest_of(connection, found.id, limit=1)
+    return {
+        **slice_json(found),
+        "now": _now(connection),
+        "slivers": [sliver_json(each) for each in slices.slivers(connection, found.id)],
+        "keys": slices.keys(connection, found.id),
+        "operations": [operation_json(each) for each in operations.open_of(connection, found.id)],
+        "newest_operation": str(newest[0].id) if newest else None,
+    }
+
+
+def past(connection: Connection, name: str, caller: Identity | None, limit: int) -> dict[str, Any]:
+    """The newest events of a slice, oldest first, also when it is gone."""
+    found = even_if_gone(connection, name, caller)
+    told = events.history(connection, found.id, limit=limit)
+    return {"events": [{**event_json(event), "verb": verb} for event, verb in told]}
+
+
+def at_node(connection: Connection, node: str, caller: Identity | None) -> dict[str, Any]:
+    """The caller's slivers at one node (None: everybody's)."""
+    found = slices.at_node(connection, node, caller)
+    slivers = [{"slice": name, "owner": owner.name, **sliver_json(each)} for name, owner, each in found]
+    return {"now": _now(connection), "slivers": slivers}
+
+
+def _now(connection: Connection) -> str:
+    moment: datetime = connection.execute(select(func.now())).scalar_one()
+    return moment.isoformat()
+
+
+def even_if_gone(connection: Connection, name: str, caller: Identity | None) -> slices.Slice:
+    """The caller's slice of that name (None: anybody's); when it is none of his any more, the last one that was."""
     try:
         return slices.find(connection, name, caller)
     except Refusal:

@@ -1,28 +1,27 @@
-"""The application: every address, each answered by one function of `pages`, `sites`, `creating` or `changes`."""
+"""What `svm web` and `dslice web` share: pages from templates, refusals, forms, the link, the door before it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as Asked
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lifecycle.verbs import VERBS
-from models.states import Verb
 from rpc.problems import STATUS
 from svm.output import say
-from svm.web import creating, live, pages, sites
+from svm.web import live, pages
 from svm.web.asking import Asking
-from svm.web.changes import change
 from svm.web.door import ENTRY, HEADERS, Door
 from svm.web.pages import Page
 from svm.web.peer import owner
@@ -30,21 +29,43 @@ from svm.web.words import FILTERS, typed
 from trust.errors import Code, Refusal
 
 HERE = Path(__file__).parent
+TEMPLATES = HERE / "templates"
 MAX_FORM = 256 * 1024
+MAX_FIELDS = 500
 Show = Callable[..., Page]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command that serves pages.
+
+    Args:
+        command: as it is typed.
+        tabs: address and word of each page that every page leads to; the first is where the link leads.
+        routes: what it serves beside what all do.
+        templates: a folder with templates that stand before those of the same name here, which they extend as
+            `shared/NAME`.
+    """
+
+    command: str
+    tabs: Sequence[tuple[str, str]]
+    routes: "Callable[[Web], Sequence[BaseRoute]]"
+    templates: Path | None = None
 
 
 class Web:
     """One run: the door, svmd, and how pages are drawn."""
 
-    def __init__(self, asking: Asking, door: Door) -> None:
+    def __init__(self, program: Program, asking: Asking, door: Door) -> None:
+        self.program = program
         self.asking = asking
         self.door = door
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-        )
+        shared = FileSystemLoader(TEMPLATES)
+        own = [FileSystemLoader(program.templates)] if program.templates else []
+        loader = ChoiceLoader([*own, shared, PrefixLoader({"shared": shared})])
+        self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         self._templates.filters.update(FILTERS)
-        self._templates.globals.update(typed=typed, who=asking.who)
+        self._templates.globals.update(typed=typed, who=asking.who, tabs=program.tabs, program=program.command)
 
     def drawn(self, page: Page, asked: Asked) -> Response:
         """The page, or with `?format=json` what it shows."""
@@ -79,27 +100,17 @@ class Web:
         cookie = self.door.enter(asked.path_params["word"])
         return HTMLResponse(self._templates.get_template("enter.html").render(), headers={"Set-Cookie": cookie})
 
-    async def change(self, asked: Asked) -> Response:
-        """A button on a slice's page."""
-        name, action = asked.path_params["name"], asked.path_params["action"]
-        form = await _form(asked)
-        operation, verb = await run_in_threadpool(change, self.asking, name, action, form)
-        at_nodes = bool(VERBS[Verb(verb)].chain)
-        return RedirectResponse(f"/operations/{operation}" if at_nodes else f"/slices/{name}", 303)
+    def changes(
+        self, change: Callable[..., str | Page], *names: str
+    ) -> Callable[[Asked], Coroutine[Any, Any, Response]]:
+        """An endpoint for a form: `change` says which page comes next, or gives the form's again with what is wrong."""
 
-    async def create(self, asked: Asked) -> Response:
-        """The form of a new slice."""
-        made = await run_in_threadpool(creating.create, self.asking, await _form(asked))
-        if isinstance(made, Page):
-            return self.drawn(made, asked)
-        return RedirectResponse(f"/operations/{made}", 303)
+        async def endpoint(asked: Asked) -> Response:
+            words = [asked.path_params[name] for name in names]
+            found = await run_in_threadpool(change, self.asking, *words, await _form(asked))
+            return self.drawn(found, asked) if isinstance(found, Page) else RedirectResponse(found, 303)
 
-    def cancel(self, asked: Asked) -> Response:
-        """The button on an operation's page."""
-        operation = asked.path_params["operation"]
-        with self.asking.svmd() as svmd:
-            svmd.cancel(operation)
-        return RedirectResponse(f"/operations/{operation}", 303)
+        return endpoint
 
     def events(self, of: Callable[..., Callable[[], str]], every: float, *names: str) -> Callable[[Asked], Response]:
         """An endpoint that says when a page has changed."""
@@ -112,25 +123,21 @@ class Web:
         return endpoint
 
 
-def create_app(asking: Asking, door: Door) -> ASGIApp:
+def create_app(program: Program, asking: Asking, door: Door) -> ASGIApp:
     """The app, behind its door."""
-    web = Web(asking, door)
+    web = Web(program, asking, door)
+    first = program.tabs[0][0]
     routes = [
-        Route("/", lambda _: RedirectResponse("/slices"), methods=["GET"]),
+        Route("/", lambda _: RedirectResponse(first), methods=["GET"]),
         Route(f"{ENTRY}{{word}}", web.enter),
+        *program.routes(web),
         Route("/slices", web.shows(pages.slices)),
         Route("/live", web.events(live.of_slices, live.LOOK)),
         Route("/slices/{name}", web.shows(pages.slice_page, "name")),
         Route("/slices/{name}/live", web.events(live.of_slice, live.LOOK, "name")),
         Route("/slices/{name}/history", web.shows(pages.history, "name")),
-        Route("/slices/{name}/{action}", web.change, methods=["POST"]),
         Route("/operations/{operation}", web.shows(pages.operation, "operation")),
         Route("/operations/{operation}/live", web.events(live.of_operation, live.LOOK_CLOSELY, "operation")),
-        Route("/operations/{operation}/cancel", web.cancel, methods=["POST"]),
-        Route("/nodes", web.shows(sites.nodes)),
-        Route("/nodes/{address}", web.shows(sites.node, "address")),
-        Route("/new", web.shows(creating.new)),
-        Route("/new", web.create, methods=["POST"]),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     app = Starlette(routes=routes)
@@ -141,7 +148,7 @@ def create_app(asking: Asking, door: Door) -> ASGIApp:
 
     async def no_route(asked: Asked, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return web.refused(Refusal(Code.NOT_FOUND, "there is no such page; see your slices"), asked, status)
+        return web.refused(Refusal(Code.NOT_FOUND, "there is no such page; see the slices"), asked, status)
 
     async def surprised(asked: Asked, error: Exception) -> Response:
         reason = f"internal error ({type(error).__name__}); load the page again, or use --debug to see more"
@@ -188,7 +195,7 @@ def _headers(asked: Asked) -> Mapping[str, str]:
 
 
 async def _form(asked: Asked) -> dict[str, str]:
-    """An urlencoded form. Raises Refusal(BAD_INPUT) when it is none, or too long."""
+    """An urlencoded form; those of one name are joined by a blank. Raises Refusal(BAD_INPUT) for anything else."""
     body = b""
     async for piece in asked.stream():
         body += piece
@@ -196,7 +203,10 @@ async def _form(asked: Asked) -> dict[str, str]:
             raise Refusal(Code.BAD_INPUT, f"the form is larger than {MAX_FORM // 1024} KiB; send less")
     if not asked.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise Refusal(Code.BAD_INPUT, "this takes a form, application/x-www-form-urlencoded; use the page's own button")
+    form: dict[str, str] = {}
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100))
+        for name, value in parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS):
+            form[name] = f"{form[name]} {value}" if name in form else value
     except ValueError:
         raise Refusal(Code.BAD_INPUT, "the form is not in UTF-8 or has too many fields; use the page's own") from None
+    return form

@@ -2,9 +2,10 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from svm.client import Started, Svmd
@@ -13,22 +14,25 @@ from svm.flags import Flags
 from svm.home import Home
 from svm.request import Request
 from svm.web.followed import Followed
-from trust.errors import Code, Refusal
+from trust.errors import Code, Refusal, printable
 
 FOLLOWED = 32
 """Operations whose events are kept."""
+FRESH = 60
+"""Seconds."""
 
 
 class Asking:
     """Connections to svmd, one for each request that is being answered, and the operations that were looked at."""
 
-    def __init__(self, home: Home, flags: Flags) -> None:
-        home.require_certificate()
+    def __init__(self, home: Home, flags: Flags, connect: Callable[[Home, Flags], Svmd] = Svmd) -> None:
         self.home = home
         self.flags = flags
+        self._connect = connect
         self._lock = threading.Lock()
         self._free: list[Svmd] = []
         self._followed: OrderedDict[str, Followed] = OrderedDict()
+        self._images: tuple[float, list[str]] = (float("-inf"), [])
 
     @property
     def who(self) -> str:
@@ -43,7 +47,7 @@ class Asking:
         """A connection of its own. After a refusal none is kept: the certificate may be another one by now."""
         with self._lock:
             one = self._free.pop() if self._free else None
-        one = one or Svmd(self.home, self.flags)
+        one = one or self._connect(self.home, self.flags)
         try:
             yield one
         except BaseException:
@@ -69,6 +73,15 @@ class Asking:
                 self._followed.popitem(last=False)[1].stop()
         return found
 
+    def images(self) -> list[str]:
+        """Names of the images that nodes advertise, as they were within the last minute."""
+        read, names = self._images
+        if monotonic() - read > FRESH:
+            with self.svmd() as svmd:
+                names = sorted({printable(name, 63) for ad in svmd.ads(None) for name in ad.get("images") or ()})
+            self._images = monotonic(), names
+        return names
+
     def keys_of(self, email: str) -> tuple[str, ...]:
         """The SSH keys that plc has of somebody. Raises Refusal(NOT_FOUND) when there are none."""
         from plc.client import Plc
@@ -93,7 +106,7 @@ class Asking:
             one.close()
 
     def _events(self, operation: str) -> Iterator[dict[str, Any]]:
-        svmd = Svmd(self.home, self.flags)
+        svmd = self._connect(self.home, self.flags)
         try:
             yield from svmd.events(operation)
         finally:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from lifecycle.verbs import USER_VERBS
+from lifecycle.verbs import USER_VERBS, VERBS
 from models.states import Verb
 from svm.arguments import day, nodes
 from svm.request import Request
@@ -18,8 +18,8 @@ Form = Mapping[str, str]
 Found = Mapping[str, Any]
 
 
-def change(asking: Asking, name: str, action: str, form: Form) -> tuple[str, str]:
-    """Do it; the operation and its verb. Raises Refusal, BAD_INPUT for what the form lacks."""
+def change(asking: Asking, name: str, action: str, form: Form) -> str:
+    """A button on a slice's page: do it; the page that shows it. Raises Refusal, BAD_INPUT for what the form lacks."""
     if action not in ACTIONS:
         raise Refusal(Code.NOT_FOUND, f"nothing is called {action[:40]!a} here; go back to the slice's page")
     with asking.svmd() as svmd:
@@ -30,7 +30,14 @@ def change(asking: Asking, name: str, action: str, form: Form) -> tuple[str, str
     started = asking.start(request)
     if request.verb == "deleteslice":
         asking.forget(name)
-    return started.operation, request.verb
+    return f"/operations/{started.operation}" if VERBS[Verb(request.verb)].chain else f"/slices/{name}"
+
+
+def cancel(asking: Asking, operation: str, _form: Form) -> str:
+    """The button on an operation's page."""
+    with asking.svmd() as svmd:
+        svmd.cancel(operation)
+    return f"/operations/{operation}"
 
 
 def _autorenew(found: Found, form: Form) -> Request:
@@ -65,10 +72,16 @@ def _keys(verb: str) -> Callable[[Found, Form], Request]:
 
 
 def _at_nodes(verb: str) -> Callable[[Found, Form], Request]:
-    """On the node that the form names, else on all that it fits."""
+    """On the nodes that the form names; where it may mean all, on all that it fits."""
 
     def request(found: Found, form: Form) -> Request:
-        return Request(verb, found["name"], nodes=nodes(form.get("node", "").split()))
+        chosen = nodes(form.get("node", "").split())
+        every = bool(form.get("all"))
+        if verb == "shrink" and not chosen:
+            raise Refusal(Code.BAD_INPUT, "no node was chosen: tick those to give back; Delete gives back all")
+        if verb in POWER and every == bool(chosen):
+            raise Refusal(Code.BAD_INPUT, f"tick the nodes to {verb}, or all of them, not both; nothing was done")
+        return Request(verb, found["name"], nodes=chosen)
 
     return request
 
@@ -94,12 +107,18 @@ ORDERS = {
         "start": Order("Start", ("stopped",)),
         "stop": Order("Stop", ("running",)),
         "restart": Order("Restart", ("running",)),
-        "reset": Order("Reset", ("running", "stopped"), "Everything but the slice's home there is lost."),
-        "shrink": Order("Give the node up", ("leased", "running", "stopped"), "The VM there is deleted."),
+        "reset": Order(
+            "Reset", ("running", "stopped"), "Of each of these VMs everything but the slice's home is lost."
+        ),
+        "shrink": Order(
+            "Give back", ("leased", "running", "stopped"), "The VMs there are deleted, with all that is in them."
+        ),
     }.items()
     if verb in set(Verb) and Verb(verb) in USER_VERBS
 }
 """By verb, of those that there are."""
+POWER = ("start", "stop", "restart", "reset")
+"""On nodes that are chosen, or on all where the form says so."""
 
 
 def orders(state: str) -> list[dict[str, Any]]:

@@ -30,9 +30,10 @@ HEADERS = {
 class Door:
     """The secrets of one run, which are nowhere but in its memory."""
 
-    def __init__(self, address: str) -> None:
-        """`address`: `HOST:PORT` as the browser has to name it."""
+    def __init__(self, address: str, program: str) -> None:
+        """`address`: `HOST:PORT` as the browser has to name it; `program`: what one types for a new link."""
         self.address = address
+        self._program = program
         self.cookie_name = f"dslice-{address.rpartition(':')[2]}"  # two runs of one browser keep theirs
         self._cookie = secrets.token_urlsafe(32)
         self._link: str | None = secrets.token_urlsafe(32)
@@ -50,7 +51,9 @@ class Door:
         """The header Set-Cookie for whoever has the link, once. Raises Refusal(NOT_AUTHENTICATED)."""
         link = self._link
         if link is None or not secrets.compare_digest(word.encode(), link.encode()):
-            raise Refusal(Code.NOT_AUTHENTICATED, "this link has been used or is wrong; run svm web for a new one")
+            raise Refusal(
+                Code.NOT_AUTHENTICATED, f"this link has been used or is wrong; run {self._program} for a new one"
+            )
         self._link = None
         return f"{self.cookie_name}={self._cookie}; HttpOnly; SameSite=Strict; Path=/"
 
@@ -65,7 +68,7 @@ class Door:
         if path.startswith((ENTRY, STATIC)):
             return
         if not self._knows(headers.get("cookie", "")):
-            reason = "this browser has not come in by the link of this run; run svm web for a new one"
+            reason = f"this browser has not come in by the link of this run; run {self._program} for a new one"
             raise Refusal(Code.NOT_AUTHENTICATED, reason)
 
     def _knows(self, header: str) -> bool:

@@ -1,7 +1,7 @@
 """What each page shows, as JSON has it; `?format=json` gives the same. Reads only: what changes is in `changes.py`."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from svm.arguments import day
 from svm.health import Around, advice, renewal_end, worries
 from svm.retry import retry_of
 from svm.web.asking import Asking
-from svm.web.changes import ORDERS
+from svm.web.changes import ORDERS, POWER
 from svm.web.live import tag_of_slice, tag_of_slices
 from svm.web.timeline import timeline
 from trust.errors import Refusal, printable
@@ -36,8 +36,8 @@ class Page:
 Query = Mapping[str, str]
 
 
-def slices(asking: Asking, query: Query) -> Page:
-    """All slices of the user."""
+def slices(asking: Asking, query: Query, fits: Callable[[Mapping[str, Any]], bool] = lambda _: True) -> Page:
+    """All slices of the user that fit."""
     with asking.svmd() as svmd:
         told = svmd.doctor()
     around = _around(asking, told["now"], told)
@@ -45,9 +45,12 @@ def slices(asking: Asking, query: Query) -> Page:
     troubles: dict[str, list[dict[str, Any]]] = {}
     for trouble in told["troubles"]:
         troubles.setdefault(trouble["slice"], []).append(trouble)
-    for found in told["slices"]:
+    for found in filter(fits, told["slices"]):
         bad = [asdict(worry) for worry in worries(found, troubles.get(found["name"], ()), around)]
         rows.append({**found, "renewal_end": _iso(renewal_end(found)), "worries": bad})
+    wrong = sum(bool(row["worries"]) for row in rows)
+    chosen = [row for row in rows if row["worries"]] if query.get("show") == "wrong" else rows
+    shown, at, of = paged(chosen, query)
     known = {found["name"] for found in told["slices"]}
     gone = [{**each, "cure": advice(each, None)} for each in told["troubles"] if each["slice"] not in known]
     return Page(
@@ -55,9 +58,11 @@ def slices(asking: Asking, query: Query) -> Page:
         {
             "now": told["now"],
             "tag": tag_of_slices(told["slices"]),
-            "slices": [row for row in rows if row["worries"]] if query.get("show") == "wrong" else rows,
+            "slices": shown,
             "show": query.get("show", "all"),
-            "counts": {"all": len(rows), "wrong": sum(bool(row["worries"]) for row in rows)},
+            "counts": {"all": len(rows), "wrong": wrong},
+            "page": at,
+            "pages": of,
             "left_behind": gone,
             "agents": [a for a in told["agents"] if not a["ok"]],
         },
@@ -81,7 +86,8 @@ def slice_page(asking: Asking, name: str, query: Query) -> Page:
         "keys": [_key(line) for line in found["keys"]],
         "operations": _operations(found, events),
         "timeline": timeline(found, events),
-        "orders": {verb: order.label for verb, order in ORDERS.items() if not order.loses},
+        "orders": {verb: asdict(order) for verb, order in ORDERS.items()},
+        "power_verbs": POWER,
         "login": next((s["node"] for s in found["slivers"] if s["state"] == "running"), None),
     }
     return Page("slice.html", data | _nodes(found, troubles, query))

@@ -10,10 +10,8 @@ from contextlib import closing
 import click
 import uvicorn
 
-from svm.flags import Flags
-from svm.home import Home
 from svm.output import json_line, say
-from svm.web.app import create_app
+from svm.web.app import Program, create_app
 from svm.web.asking import Asking
 from svm.web.door import Door
 from trust.errors import Code, Refusal
@@ -23,16 +21,15 @@ GRACE = 1
 """Seconds that open pages have when it ends."""
 
 
-def serve(flags: Flags, *, port: int, browser: bool) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP. Raises Refusal when there is no certificate or the port is taken."""
-    asking = Asking(Home.find(), flags)
+def serve(program: Program, asking: Asking, *, port: int, browser: bool) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP. Raises Refusal when svmd does, or the port is taken."""
     with asking.svmd() as svmd:
         svmd.slices()  # what is wrong with the setup is said here, in the terminal
     with _listening(port) as listening, closing(asking):
-        door = Door(f"{HOST}:{listening.getsockname()[1]}")
+        door = Door(f"{HOST}:{listening.getsockname()[1]}", program.command)
         config = uvicorn.Config(
-            create_app(asking, door),
-            log_level="error" if flags.debug else "critical",
+            create_app(program, asking, door),
+            log_level="error" if asking.flags.debug else "critical",
             access_log=False,
             server_header=False,
             lifespan="off",
@@ -41,12 +38,12 @@ def serve(flags: Flags, *, port: int, browser: bool) -> None:
         )
         server = uvicorn.Server(config)
         signal.signal(signal.SIGHUP, server.handle_exit)
-        asyncio.run(_run(server, listening, door, flags, browser=browser))
+        asyncio.run(_run(server, listening, door, as_json=asking.flags.json, browser=browser))
 
 
-async def _run(server: uvicorn.Server, listening: socket.socket, door: Door, flags: Flags, *, browser: bool) -> None:
+async def _run(server: uvicorn.Server, listening: socket.socket, door: Door, *, as_json: bool, browser: bool) -> None:
     opened = browser and await asyncio.to_thread(_open, door.link)
-    if flags.json:
+    if as_json:
         json_line("row", {"link": door.link})
     elif opened:
         say(f"your browser shows {door.origin}/; Ctrl-C ends it")
@@ -70,7 +67,7 @@ def _listening(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port))
     except OSError as error:
-        why = (error.strerror or "failed").lower()
+        why = os.strerror(error.errno or 0).lower()  # Python's own words say the address once more
         raise Refusal(
             Code.BAD_INPUT, f"cannot listen on {HOST}:{port} ({why}); leave --port out for a free one"
         ) from None

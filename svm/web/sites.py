@@ -64,7 +64,7 @@ def site_row(name: str, ads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _takes(ad: Mapping[str, Any]) -> bool:
-    return ad["slots_free"] > 0 and ad.get("disk_free_mb") != 0
+    return ad["slots_free"] > 0 and ad.get("disk_free_mb") != 0 and not ad.get("drained")
 
 
 def _fits(ad: Mapping[str, Any], only: str) -> bool:

@@ -15,13 +15,13 @@ from trust.needs import words as needs
 LEASE_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
-def when(text: str | None) -> Markup:
-    """A time in UTC, and in local time where that is another."""
+def when(text: str | None, seconds: bool = False) -> Markup:
+    """A time in UTC, and in local time where that is another; to the minute, or to the second."""
     if not text:
         return Markup("–")
     moment = datetime.fromisoformat(text)
     utc, local = moment.astimezone(UTC), moment.astimezone()
-    said = f"{utc:%Y-%m-%d %H:%M} UTC"
+    said = f"{utc:%Y-%m-%d %H:%M:%S} UTC" if seconds else f"{utc:%Y-%m-%d %H:%M} UTC"
     if local.utcoffset() != utc.utcoffset():
         said += f" ({local:%H:%M %Z})" if local.date() == utc.date() else f" ({local:%d %b %H:%M %Z})"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(moment.isoformat(), exact(text), said)
@@ -55,6 +55,11 @@ def lasting(seconds: int) -> str:
 def number(count: int) -> str:
     """`4,998`."""
     return f"{count:,}"
+
+
+def hours(seconds: int) -> str:
+    """`1,204.50`."""
+    return f"{seconds / 3600:,.2f}"
 
 
 def outcome(operation: Mapping[str, Any]) -> str:
@@ -97,6 +102,7 @@ FILTERS = {
     "remaining": remaining,
     "lasting": lasting,
     "number": number,
+    "hours": hours,
     "outcome": outcome,
     "linked": linked,
     "short": short,

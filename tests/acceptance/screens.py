@@ -1,4 +1,4 @@
-"""`make screens`: the pictures of `svm web` in docs/, made anew from a testbed of their own."""
+"""`make screens`: the pictures of `svm web` and `dslice web` in docs/, made anew from a testbed of their own."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ PICTURES = {
     "slice-small": ("/slices/oceanstore", 390, "light"),
     "operation": ("", 1280, "light"),
     "nodes": ("/nodes?site=Princeton", 1280, "light"),
-    "new": ("/new?name=coral&numnodes=5&length=3&unit=days&mine=yes", 1280, "light"),
+    "new": ("/new?name=coral&numnodes=5&length=3&unit=days&memory=128&mine=yes", 1280, "light"),
 }
 """Address, width and scheme by name; no address: the operation that failed in part."""
 
@@ -36,6 +36,9 @@ def main() -> None:
                 web.enter()
                 for name, (path, width, scheme) in PICTURES.items():
                     _shoot(browser, web, name, path or f"/operations/{operation}", width, scheme)
+            with served(lab, "dslice", "web") as web, chromium() as browser:
+                web.enter()
+                _shoot(browser, web, "operator", "/nodes?site=Princeton", 1280, "light")
         finally:
             lab.down()
 
@@ -50,6 +53,7 @@ def _slices(lab: Lab) -> str:
     lab.create("bamboo", nodes[30:42], leaselen=7200).must()
     lab.fault(nodes[50], "refuse")
     lab.create("pier", nodes[44:52], leaselen=86_400)
+    lab.dslice("node", "drain", "s7", "--reason", "new disk on Tuesday").must()
     web = lab.svm("--json", "history", "pier").must()
     return web.out.partition('"operation": "')[2].partition('"')[0]
 

@@ -172,3 +172,25 @@ with dslice.Slice("power", nodes={lab.real[:2]}, hours=1, needs={{"memory": 128}
         f"power: open, 2 of 2 running {needs}",
         sorted(lab.real[:2])[1],
     ]
+
+
+def test_a_retry_does_what_is_left(lab: Lab) -> None:
+    good, bad = lab.simulated[9:11]
+    lab.fault(bad, "over-capacity")
+    program = f"""
+import subprocess
+s = dslice.Slice("again", nodes={[good, bad]}, hours=1)
+try:
+    s.create()
+except dslice.PartialFailure as failure:
+    print(*failure.nodes, "|", *(each.node for each in failure.failures))
+    subprocess.run(["dslice", "fault", {bad!r}, "ok"], check=True, stdout=subprocess.DEVNULL)
+    print(failure.retry().nodes)
+print(s.status())
+s.delete()
+"""
+    try:
+        ran = python(lab, program).must()
+    finally:
+        lab.fault(bad, "ok")
+    assert ran.lines == [f"{good} | {bad}", f"['{bad}']", "again: open, 2 of 2 running"]

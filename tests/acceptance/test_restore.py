@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.acceptance.browsing import served
 from tests.acceptance.lab import DONE, FAILED, NOT_ALLOWED, PI, USAGE, Lab, Ran, until
 
 DAEMONS = ("beat", "worker1", "svmd", "agent", "plc")
@@ -49,7 +50,7 @@ def test_a_backup_is_made_and_work_goes_on(lab: Lab) -> None:
     assert "database.dump" in before.out
     assert "is not empty" in lab.dslice("backup", "saved").must(USAGE).err
 
-    made(lab, "later", 2)
+    made(lab, "later", 3)
     lab.svm("deleteslice", "deleted").must()
     lab.svm("renewslice", "renewed").must()
     lab.svm("addkey", "keyed", key_of(lab, "late")).must()
@@ -71,13 +72,25 @@ def test_it_is_put_back_while_daemons_are_down(lab: Lab) -> None:
 
 def test_what_was_made_since_is_an_orphan_which_one_command_frees(lab: Lab) -> None:
     found = rows(lab.dslice("orphans", "--json"))
-    assert [row["slice"] for row in found] == ["later", "later"]
+    assert [row["slice"] for row in found] == ["later"] * 3
     node = str(found[0]["node"])
     assert lab.dslice("orphan", "free", node, "later", "--reason", "made since").must().successes == [node]
     assert "no orphan on" in lab.dslice("orphan", "free", node, "--reason", "again").must(FAILED).err
+    _freed_by_a_button(lab, str(found[1]["node"]))
     lab.dslice("orphan", "free", "--all", "--reason", "made since").must()
     assert "0 orphans" in lab.dslice("orphans").must().err
     lab.svm("createslice", "later.xml").must()
+
+
+def _freed_by_a_button(lab: Lab, node: str) -> None:
+    """As `dslice web` has it: the page of orphans, and that of the order."""
+    with served(lab, "dslice", "web") as web:
+        web.enter()
+        assert web.ask("POST", "/orphans/look", "").status == 303
+        until(lambda: node in [each["node"] for each in web.data("/orphans")["orphans"]])
+        assert node in web.ask("GET", "/orphans").text
+        ordered = web.ask("POST", "/orphans/free", f"node={node}&slice=later&reason=made+since")
+        until(lambda: web.data(ordered.headers["location"])["nodes"] == {node: True})
 
 
 def test_what_was_deleted_since_is_named_and_deleteslice_ends_it(lab: Lab) -> None:

@@ -114,7 +114,7 @@ def test_what_is_not_there_says_so(web: Served) -> None:
     for path in ("/nothing", "/slices/nosuch", "/slices/No%20Such", "/operations/00000000-0000-0000-0000-000000000000"):
         found = web.ask("GET", path)
         assert found.status in (400, 404)
-        assert "To your slices" in found.text
+        assert "To the slices" in found.text
         error = json.loads(web.ask("GET", f"{path}?format=json").text)
         assert set(error) == {"code", "reason"}
     assert web.ask("GET", "/operations/nosense").status in (400, 404)

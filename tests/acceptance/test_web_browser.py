@@ -2,22 +2,27 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.browsing import Served, chromium, served
+from tests.acceptance.browsing import (
+    COLOURS,
+    WIDTHS,
+    Served,
+    axe_finds_nothing_serious,
+    chromium,
+    come_in,
+    entered,
+    no_page_is_wider,
+    served,
+)
 from tests.acceptance.lab import Lab
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, Page
 
 SLICE = "webpages"
-WIDTHS = (360, 1280, 2560)
-SERIOUS = ("serious", "critical")
-LONG = 60_000
-"""Milliseconds."""
 
 
 @pytest.fixture(scope="module")
@@ -31,45 +36,14 @@ def web(lab: Lab, browser: "Browser") -> Iterator[Served]:
     """Entered by a browser, with a slice on a real and two simulated nodes; `cookie` is the browser's."""
     lab.create(SLICE, [lab.real[0], *lab.simulated[:2]]).must()
     with served(lab) as found:
-        context = browser.new_context()
-        page = context.new_page()
-        page.goto(found.link)
-        page.wait_for_url("**/slices")
-        (cookie,) = context.cookies()
-        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-        found.cookie = f"{cookie['name']}={cookie['value']}"
-        context.close()
+        come_in(browser, found)
         yield found
     lab.svm("deleteslice", SLICE).must()
 
 
-@contextmanager
-def entered(browser: "Browser", web: Served, **options: Any) -> Iterator["Page"]:
-    """A page of a browser that has come in. Nothing may come from elsewhere, and no script may fail."""
-    context = browser.new_context(**options)
-    name, _, value = web.cookie.partition("=")
-    context.add_cookies([{"name": name, "value": value, "url": web.base}])
-    context.set_default_timeout(LONG)
-    try:
-        page = context.new_page()
-        wrong = _watched(context, page, web)
-        yield page
-        assert wrong == []
-    finally:
-        context.close()
-
-
-def _watched(context: "BrowserContext", page: "Page", web: Served) -> list[str]:
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
-    context.on("request", lambda asked: None if asked.url.startswith(f"{web.base}/") else wrong.append(asked.url))
-    return wrong
-
-
 @pytest.fixture
 def page(browser: "Browser", web: Served) -> Iterator["Page"]:
-    with entered(browser, web, base_url=web.base) as found:
+    with entered(browser, web) as found:
         yield found
 
 
@@ -99,29 +73,18 @@ def done(page: "Page", verb: str) -> None:
     page.get_by_role("heading", level=1, name=f"{verb} done").wait_for()
 
 
-@pytest.mark.parametrize(("scheme", "rules"), [("light", {}), ("dark", {"runOnly": ["color-contrast"]})])
-def test_axe_finds_nothing_serious(
-    browser: "Browser", web: Served, lab: Lab, scheme: str, rules: dict[str, list[str]]
-) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python").Axe()
-    for address in pages(web, lab):
-        with entered(browser, web, base_url=web.base, color_scheme=scheme) as page:
-            page.goto(address)
-            found = axe.run(page, options=rules).response["violations"]
-            bad = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in SERIOUS]
-            assert (address, bad) == (address, [])
+@pytest.mark.parametrize("scheme", COLOURS)
+def test_axe_finds_nothing_serious(browser: "Browser", web: Served, lab: Lab, scheme: str) -> None:
+    axe_finds_nothing_serious(browser, web, pages(web, lab), scheme)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_page_is_wider_than_the_screen(browser: "Browser", web: Served, lab: Lab, width: int) -> None:
-    with entered(browser, web, base_url=web.base, viewport={"width": width, "height": 800}) as page:
-        for address in pages(web, lab):
-            page.goto(address)
-            assert (address, page.evaluate("document.documentElement.scrollWidth")) == (address, width)
+    no_page_is_wider(browser, web, pages(web, lab), width)
 
 
 def test_pages_are_readable_and_buttons_work_without_script(browser: "Browser", web: Served, lab: Lab) -> None:
-    with entered(browser, web, base_url=web.base, java_script_enabled=False) as page:
+    with entered(browser, web, java_script_enabled=False) as page:
         for address in pages(web, lab):
             page.goto(address)
             assert page.get_by_role("heading", level=1).count() == 1
@@ -170,11 +133,28 @@ def test_a_slice_from_the_form_to_its_end(page: "Page", lab: Lab) -> None:
     page.get_by_label("Nodes", exact=True).fill("1")
     page.get_by_label("Only on these nodes").fill(lab.real[1])
     page.locator(".chips").get_by_text(lab.real[1]).wait_for()
-    assert "<name>webnew</name>" in page.inner_text("pre")
+    page.get_by_text("What each VM is to have").click()
+    page.get_by_label("Memory, MiB").fill("8")
+    page.get_by_text("memory is 8; the least allowed is 16").wait_for()
+    page.get_by_label("Memory, MiB").fill("128")
+    page.get_by_label("CPU weight").fill("50")
+    page.get_by_label("Agents").fill("nobody")
+    page.locator("#preview .bad").wait_for()  # no such agent
+    page.get_by_label("Agents").fill("dslice.planet-lab.org")
+    page.locator(".chips").get_by_text(lab.real[1]).wait_for()
+    sent = page.inner_text("#preview pre")
+    for line in ("<name>webnew</name>", "<memory>128</memory>", "<cpu>50</cpu>"):
+        assert line in sent
+    commands = page.locator("#preview .command code").all_inner_texts()
+    assert [line.split()[2:-1] for line in commands] == [
+        ["--dry-run", "--agent", "dslice.planet-lab.org"],
+        ["--agent", "dslice.planet-lab.org"],
+    ]
     assert lab.svm("slices").out.count("webnew") == 0
     page.get_by_role("button", name="Create").click()
     done(page, "createslice")
     page.get_by_role("link", name="To the slice").click()
+    page.get_by_text("each VM with memory 128 MiB, cpu 50").wait_for()
     page.locator("#keys li").wait_for()
     key = str(lab.home / "users" / "pi@testbed.example" / "id_ed25519")
     assert lab.svm("ssh", "-i", key, "webnew", lab.real[1], "whoami").must().out == "webnew\n"
@@ -281,7 +261,7 @@ def test_an_operation_is_cancelled_and_what_lacks_is_made(page: "Page", lab: Lab
 
 
 def test_a_command_is_copied(browser: "Browser", web: Served, lab: Lab) -> None:
-    with entered(browser, web, base_url=web.base, permissions=["clipboard-read", "clipboard-write"]) as page:
+    with entered(browser, web, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto(f"/slices/{SLICE}")
         page.locator("#login").get_by_role("button", name="Copy").first.click()
         page.get_by_role("button", name="Copied").wait_for()
@@ -321,13 +301,28 @@ def test_a_vm_is_stopped_started_and_given_up(page: "Page", lab: Lab) -> None:
         page.goto(f"/nodes/{one}")
         page.get_by_role("button", name=f"{button}: webpower").click()
         done(page, verb)
-    page.goto(f"/nodes/{other}")
-    page.locator("summary").filter(has_text="Give the node up").click()
-    page.get_by_role("button", name="Give the node up: webpower").click()
-    done(page, "shrink")
     page.goto("/slices/webpower")
-    page.get_by_role("button", name="Stop all").click()
+    power = page.locator("#chosen")
+    power.get_by_role("button", name="Stop").click()
+    page.get_by_role("alert").get_by_text("nothing was done").wait_for()  # of which nodes, it does not guess
+    page.goto("/slices/webpower")
+    page.get_by_label(f"choose {one}").check()
+    lab.svm("stop", "webpower", other).must()
+    page.locator(".cell.s-stopped").wait_for()
+    assert page.get_by_label(f"choose {one}").is_checked()  # what is ticked stays
+    power.get_by_text("Reset …").click()
+    power.get_by_text("is lost").wait_for()
+    power.get_by_role("button", name="Reset now").click()
+    done(page, "reset")
+    page.goto("/slices/webpower")
+    page.get_by_label("all nodes").check()
+    power.get_by_role("button", name="Stop").click()
     done(page, "stop")
     page.goto("/slices/webpower")
-    page.locator(".cell.s-stopped").wait_for()
+    page.get_by_label(f"choose {other}").check()
+    power.get_by_text("Give back …").click()
+    power.get_by_role("button", name="Give back now").click()
+    done(page, "shrink")
+    status = lab.svm("status", "webpower").out.split()
+    assert (one in status, other in status) == (True, False)
     lab.svm("deleteslice", "webpower").must()

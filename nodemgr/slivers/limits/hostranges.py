@@ -29,6 +29,8 @@ _ALL = range(0x00080000, 0x6FFF0000, IDS)
 _BLOCK = 16  # ranges
 _BLOCKS = len(_ALL) // _BLOCK
 _SHARED = range(1, 1 + IDS, IDS)
+_held: dict[tuple[Path, Path, int], int] = {}
+"""What this process has claimed, by registry, folder and place."""
 
 
 def _given() -> range:
@@ -62,7 +64,7 @@ class HostRanges:
     def __iter__(self) -> Iterator[int]:
         place = 0
         while True:
-            block = _claim(self.directory, self.registry, place) * _BLOCK
+            block = _block(self.directory, self.registry, place) * _BLOCK
             yield from _ALL[block : block + _BLOCK]
             place += 1
 
@@ -83,6 +85,22 @@ def available(directory: Path, registry: Path = REGISTRY) -> Iterable[int]:
             "this container has too few user ids for slivers with a root of their own; see docs/slivers.md",
         )
     return HostRanges(directory.resolve(), registry)
+
+
+def _block(directory: Path, registry: Path, place: int) -> int:
+    """The number of this folder's block in that place. For one that is known, node managers do not wait for one another
+    to look at all claims of the machine: every new sliver asks."""
+    known = (registry, directory, place)
+    if known not in _held or not _is_claim(registry / str(_held[known]), directory):
+        _held[known] = _claim(directory, registry, place)
+    return _held[known]
+
+
+def _is_claim(claim: Path, directory: Path) -> bool:
+    try:
+        return os.readlink(claim) == str(directory)
+    except OSError:
+        return False
 
 
 def _claim(directory: Path, registry: Path, place: int) -> int:

@@ -2,6 +2,7 @@
 // as one types. Without script every page and every button works, by loading pages.
 
 const main = document.querySelector("main");
+const program = document.body.dataset.program;
 const link = document.querySelector("#link");
 let asked = 0;
 
@@ -10,12 +11,12 @@ async function refresh(address = location.href) {
   let text;
   try {
     const answer = await fetch(address, { headers: { Accept: "text/html" } });
-    if (answer.status === 401) return say("svm web has ended; run it again");
+    if (answer.status === 401) return say(`${program} has ended; run it again`);
     if (answer.status === 404) return say("what this page shows is no longer there");
     if (!answer.ok && answer.status !== 400) return say("could not be read just now; trying again");
     text = await answer.text();
   } catch {
-    return say("svm web does not answer; is it still running?");
+    return say(`${program} does not answer; is it still running?`);
   }
   if (mine !== asked) return; // a later one is under way
   say("");
@@ -26,6 +27,14 @@ function place(fresh) {
   for (const part of document.querySelectorAll("[data-part]")) {
     const next = fresh.getElementById(part.id);
     if (!next) continue;
+    for (const old of part.querySelectorAll("input[type=checkbox]:checked")) {
+      const box = next.querySelector(`input[name="${old.name}"][value="${CSS.escape(old.value)}"]`);
+      if (box) box.checked = true;
+    }
+    for (const old of part.querySelectorAll("input[id]:not([type=checkbox])")) {
+      const field = next.querySelector(`#${CSS.escape(old.id)}`);
+      if (field && old.value !== old.defaultValue) field.value = old.value;
+    }
     for (const old of part.querySelectorAll("details[id][open]")) next.querySelector(`#${CSS.escape(old.id)}`)?.setAttribute("open", "");
     prepare(next);
     if (next.isEqualNode(part)) continue;
@@ -44,7 +53,7 @@ function place(fresh) {
 
 function locator(element) {
   if (element.id) return `#${CSS.escape(element.id)}`;
-  const name = ["href", "aria-label", "data-copy"].find((each) => element.hasAttribute(each));
+  const name = ["href", "aria-label", "data-copy", "formaction"].find((each) => element.hasAttribute(each));
   if (name) return `[${name}="${CSS.escape(element.getAttribute(name))}"]`;
   return element.form ? `form[action="${CSS.escape(element.form.getAttribute("action"))}"] button` : null;
 }
@@ -60,7 +69,7 @@ function follow() {
   if (!main.dataset.live || document.hidden) return;
   source = new EventSource(main.dataset.live);
   source.addEventListener("changed", () => refresh());
-  source.onerror = () => say("the connection to svm web is lost; trying again");
+  source.onerror = () => say(`the connection to ${program} is lost; trying again`);
   source.onopen = () => say("");
 }
 

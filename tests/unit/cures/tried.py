@@ -18,9 +18,9 @@ TRIED: dict[str, tuple[str, ...]] = {
         "the sliver did not answer in time; try again",
     ),
     "tests/unit/svm/test_login.py::test_what_the_slice_decides_is_not_for_the_user": ("svm ssh sets -{} itself",),
-    "tests/acceptance/test_web.py::test_the_link_works_once_and_nothing_else_does": (
-        "this link has been used or is wrong; run svm web for a new one",
-        "this browser has not come in by the link of this run; run svm web for a new one",
+    "tests/acceptance/test_web.py::test_the_link_works_once_and_nothing_else_does": ("svm web",),
+    "tests/acceptance/test_web_operator.py::test_only_who_has_the_link_comes_in_and_no_other_site_changes_anything": (
+        "dslice web",
     ),
     # Letters and hooks
     _SVM + "test_links.py::test_what_the_page_and_the_letter_say_can_be_typed": (

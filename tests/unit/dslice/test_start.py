@@ -8,7 +8,18 @@ import pytest
 import dslice
 from tests.unit.svm.test_start import HEAVY, UNUSED, modules_after
 
-LATER = {*HEAVY, *UNUSED, "click", "http.client", "concurrent.futures", "svm.client", "dslice.aio", "pandas"}
+LATER = {
+    *HEAVY,
+    *UNUSED,
+    "click",
+    "subprocess",
+    "shlex",
+    "http.client",
+    "concurrent.futures",
+    "svm.client",
+    "dslice.aio",
+    "pandas",
+}
 SERVERS = {
     "celery",
     "sqlalchemy",

@@ -13,7 +13,7 @@ ORIGIN = f"http://{ADDRESS}"
 
 @pytest.fixture
 def door() -> Door:
-    return Door(ADDRESS)
+    return Door(ADDRESS, "svm web")
 
 
 def headers(door: Door, **more: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from svm.home import Home
 from svm.web.app import create_app
 from svm.web.asking import Asking
 from svm.web.door import Door
+from svm.web.routes import PROGRAM
 from tests.unit.svm.answering import ANSWERS, EVENTS, PLC, answering
 
 MANY, SLICES = 5000, 100
@@ -109,9 +110,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             patch.setitem(ANSWERS, path, answer)
         kept = EVENTS[:]
         EVENTS[:] = EVENTS_OF_ALL
-        door = Door("127.0.0.1:80")
+        door = Door("127.0.0.1:80", "svm web")
         asking = Asking(Home.find(), Flags())
-        yield Client(create_app(asking, door), door)
+        yield Client(create_app(PROGRAM, asking, door), door)
         asking.close()
         EVENTS[:] = kept
 

@@ -1,4 +1,4 @@
-"""How `svm web` starts where something is missing."""
+"""How `svm web` and `dslice web` start where something is missing."""
 
 import subprocess
 import sys
@@ -13,6 +13,14 @@ def test_a_package_that_is_missing_is_named_with_its_extra(module: str, tmp_path
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stderr == f"svm: {module} is not installed here: pip install 'dslice[web]'\n"
+
+
+@pytest.mark.parametrize("module", ["jinja2", "starlette"])
+def test_the_operator_is_told_of_both_extras(module: str) -> None:
+    code = f"import sys\nsys.modules[{module!r}] = None\nfrom admin.main import main\nmain(['web'])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr == f"Error: {module} is not installed here: pip install 'dslice[server,web]'\n"
 
 
 def test_without_a_certificate(tmp_path: Path) -> None:
