@@ -297,7 +297,8 @@ def test_what_root_breaks_for_good_is_mended_by_reset(node: Node, harm: str) -> 
 
 def test_what_only_a_reset_mends_says_so(node: Node) -> None:
     node.make("ocean")
-    node.root("ocean", "mv /etc /old; ln -s / /etc")
+    if node.root("ocean", "mv /etc /old && ln -s / /etc").returncode:
+        pytest.skip("here a folder of the base cannot be moved: the kernel allows that to root only")
     run_async(node.driver.stop("ocean"))
     with pytest.raises(Refusal, match="no folder /etc/slice any more; svm reset ocean ocean-n_1 gives it a fresh one"):
         run_async(node.driver.start("ocean"))
