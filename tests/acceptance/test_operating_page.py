@@ -40,6 +40,7 @@ HAND: Typed = (
     ("plkeygen --renew", ("plkeygen", "--renew")),
     ("dslice plc history EMAIL", ("dslice", "plc", "history", PI)),
     ("dslice plc history node/NAME", ("dslice", "plc", "history", "node/s1")),
+    ("dslice web", ()),  # runs until it is ended: test_web_operator.py
     ("dslice nodes", ("dslice", "nodes")),
     ("dslice node drain NODE --reason WHY", ("dslice", "node", "drain", "s4", "--reason", "new disk")),
     ("svm heal SLICE on", ("svm", "heal", "kept", "on")),
@@ -73,6 +74,7 @@ PUT_BACK: Typed = (
     ("dslice usage", ("dslice", "usage")),
 )
 LATER: Typed = (
+    ("svm getads --long", ("svm", "getads", "--long")),
     ("svm doctor", ("svm", "doctor")),
     ("dslice doctor", ("dslice", "doctor")),
     ("svm start", ("svm", "start", "kept")),
@@ -121,7 +123,7 @@ def named() -> list[str]:
 
 
 def typed(lab: Lab, commands: Typed) -> list[Ran]:
-    return [well(lab.run(*words)) for _, words in commands]
+    return [well(lab.run(*words)) for _, words in commands if words]
 
 
 def well(ran: Ran) -> Ran:
