@@ -198,7 +198,7 @@ def until(condition: Callable[[], bool], longest: int = 90) -> None:
     deadline = time.monotonic() + longest
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 def is_running(pid: int) -> bool:

@@ -6,8 +6,9 @@ A message is found by any part of it. Messages with the same cure for the same t
 _CURES = "tests/integration/tasks/test_cures.py::"
 _SVM = "tests/integration/svm/"
 _PLC = "tests/integration/plc/"
-_OPERATOR = "tests/acceptance/test_operator.py::"
-_RESTORE = "tests/acceptance/test_restore.py::"
+_LAB = "tests/acceptance/operator/"
+_OPERATOR = _LAB + "test_operator.py::"
+_RESTORE = _LAB + "test_restore.py::"
 _TASKS = "tests/integration/tasks/"
 
 TRIED: dict[str, tuple[str, ...]] = {
@@ -19,7 +20,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     ),
     "tests/unit/svm/test_login.py::test_what_the_slice_decides_is_not_for_the_user": ("svm ssh sets -{} itself",),
     "tests/acceptance/test_web.py::test_the_link_works_once_and_nothing_else_does": ("svm web",),
-    "tests/acceptance/test_web_operator.py::test_only_who_has_the_link_comes_in_and_no_other_site_changes_anything": (
+    _LAB + "test_web_operator.py::test_only_who_has_the_link_comes_in_and_no_other_site_changes_anything": (
         "dslice web",
     ),
     # Letters and hooks

@@ -8,7 +8,7 @@ import pytest
 
 from testbed.home import Home, Plan
 from tests.acceptance.lab import FAILED, Lab, Ran, until
-from tests.acceptance.test_earlier_versions import LAST, daemon, has, program
+from tests.acceptance.operator.test_earlier_versions import LAST, daemon, has, program
 from tests.integration.upgrades.make import ROOT, code_of
 from tests.networks import network
 

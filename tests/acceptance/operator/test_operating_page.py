@@ -17,7 +17,7 @@ from testbed.embedded import Postgres, Valkey
 from testbed.home import Home
 from tests.acceptance.lab import DONE, FAILED, OTHER_PI, PI, Lab, Ran, first_line, until
 
-PAGE = (Path(__file__).parents[2] / "docs/operating.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs/operating.md").read_text()
 DAEMONS = ("beat", "worker1", "svmd", "agent", "plc")
 
 # In the foreground, in place of the testbed's own process of that name.
