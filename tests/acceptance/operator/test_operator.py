@@ -12,7 +12,7 @@ from testbed.commands import _started
 from testbed.home import Home
 from tests.acceptance.lab import DONE, FAILED, NOT_ALLOWED, PI, USER, Lab, Ran, until
 
-PAGE = Path(__file__).parent.parent.parent / "docs/operating.md"
+PAGE = Path(__file__).parents[3] / "docs/operating.md"
 OPERATOR = "operator@testbed.example"
 REASON = "abuse of the network"
 
