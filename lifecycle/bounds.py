@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from lifecycle.requests import OperationRequest
+from lifecycle.requests import BEAT, OperationRequest
 from models.states import Verb
 from trust.errors import Code, Refusal
 
@@ -31,7 +31,7 @@ def require_room(connection: Connection, request: OperationRequest) -> None:
 
     Beat's own work always goes on, and so does what only takes away.
     """
-    if request.actor == "beat" or request.verb in TAKING_AWAY:
+    if request.actor == BEAT or request.verb in TAKING_AWAY:
         return
     owner = {"owner": str(request.owner)}
     if (connection.scalar(_OPERATIONS, owner) or 0) >= MOST_OPERATIONS:

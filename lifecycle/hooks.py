@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, delete, select, text
 
 from lifecycle.outbox import post, post_to
+from lifecycle.requests import BEAT
 from lifecycle.rows import of_row
 from lifecycle.seal import Seal
 from models import svm
@@ -90,7 +91,8 @@ def put(connection: Connection, slice_row: UUID, url: str, states: Sequence[Hook
     sealed = seal.seal(id, secret)
     connection.execute(_PUT, {"id": id, "slice": slice_row, "url": url, "states": list(states), "sealed": sealed})
     if len(listed(connection, slice_row)) > MOST_HOOKS:
-        raise Refusal(Code.OVER_CAPACITY, f"a slice has at most {MOST_HOOKS} hooks; remove one with svm hook first")
+        reason = f"a slice has at most {MOST_HOOKS} hooks; remove one with svm hook SLICE remove URL"
+        raise Refusal(Code.OVER_CAPACITY, reason)
     return secret
 
 
@@ -131,7 +133,7 @@ def lost(connection: Connection, slice_row: UUID, node: str, reason: str) -> Non
 def operations_ended(connection: Connection, operations: Iterable[Ended]) -> None:
     """What failed, and what was healed."""
     for each in operations:
-        healed = each.actor == "beat" and each.verb in HEALING and each.ok > 0
+        healed = each.actor == BEAT and each.verb in HEALING and each.ok > 0
         if each.outcome in (Outcome.FAILED, Outcome.PARTIAL) and each.verb not in UNTOLD:
             _tell(connection, each, HookState.FAILED, ok=False)
         if healed:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from lifecycle.links import LEASE
 from lifecycle.outbox import Delivery
 
 
@@ -21,7 +22,7 @@ def subject(one: Delivery) -> str:
 def body(one: Delivery, link: str | None = None) -> str:
     """What happens when, and what to do. `link`: of a page that extends the leases."""
     when = f"{deadline_of(one):%Y-%m-%d %H:%M:%S} UTC"
-    if one.about == "lease":
+    if one.about == LEASE:
         return _lease(one.name, when, link)
     if one.about == "autorenew":
         what = f"Your slice {one.name} renews itself until {when}; after that its leases run out."

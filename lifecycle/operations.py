@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, func, insert, select, text
 from lifecycle.bounds import require_room
 from lifecycle.events import EventType
 from lifecycle.planning import plan
-from lifecycle.requests import Given, Operation, OperationRequest, Plan, SliceSpec, Started
+from lifecycle.requests import BEAT, LETTER, Given, Operation, OperationRequest, Plan, SliceSpec, Started
 from lifecycle.rows import of_row
 from lifecycle.steps import NewStep, StepRef
 from lifecycle.unit_of_work import OperationCounters, UnitOfWork
@@ -39,8 +39,6 @@ __all__ = [
 ]
 
 CANCELLING = (Verb.DELETESLICE, Verb.UNDELEGATE)  # what else is under way on the slice ends at once
-BEAT = "beat"  # the actor of what nobody waits for
-LETTER = "letter"  # the actor of what a link in a letter began
 TASK_A_NODE = 64  # up to so many nodes a message carries one step, so that Flower shows a task per node
 BATCH, LARGEST_BATCH = 16, 64  # ids in a message of a larger one: an eighth of its window, within these bounds
 

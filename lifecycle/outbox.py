@@ -113,6 +113,5 @@ def came_to(connection: Connection, one: Delivery, fate: Fate, reason: str, stat
     if fate is Fate.SENT:
         connection.execute(_SENT, {"id": one.id, "status": status})
         return
-    never = {"never": fate is Fate.NEVER, "days": GIVEN_UP_DAYS}
-    bound = {"id": one.id, "status": status, "reason": reason, "again": pause(one.attempts), **never}
-    connection.execute(_NOT_SENT, bound)
+    came = {"status": status, "reason": reason, "never": fate is Fate.NEVER}
+    connection.execute(_NOT_SENT, {"id": one.id, **came, "again": pause(one.attempts), "days": GIVEN_UP_DAYS})

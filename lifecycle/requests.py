@@ -9,6 +9,9 @@ from models.states import Kind, Outcome, Verb
 from trust.identity import Identity
 from trust.needs import NOTHING, Needs
 
+BEAT = "beat"  # the actor of what nobody waits for
+LETTER = "letter"  # the actor of what a link in a letter began
+
 
 @dataclass(frozen=True, slots=True)
 class SliceSpec:

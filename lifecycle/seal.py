@@ -53,7 +53,9 @@ class Seal:
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], row.bytes).decode()
         except InvalidTag:
             raise Refusal(
-                Code.INTERNAL, "a slice's secret does not open with the file in DSLICE_SLICE_KEY_FILE; check it"
+                Code.INTERNAL,
+                "a secret does not open with the file in DSLICE_SLICE_KEY_FILE; give svmd and each worker the file "
+                "that it was sealed with",
             ) from None
 
     def mark(self, said: bytes) -> bytes:

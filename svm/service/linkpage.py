@@ -5,11 +5,12 @@ Readable without JavaScript, which the page does not have, and without a style s
 
 import base64
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html import escape
 
 from lifecycle.links import Link, Offer
 from lifecycle.operations import Operation
+from svm.columns import stamp
 
 _STYLE = """
 :root{color-scheme:light dark}body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem}
@@ -79,10 +80,6 @@ def no_permission(offer: Offer) -> str:
 def line(text: str, title: str = "Nothing was changed") -> str:
     """A page that says one thing."""
     return _html(escape(title), f"<p>{escape(text)}</p>")
-
-
-def stamp(moment: datetime | None) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else "an unknown time"
 
 
 def span(end: datetime, now: datetime) -> str:

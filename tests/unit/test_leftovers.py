@@ -6,18 +6,22 @@ import sys
 import time
 from pathlib import Path
 
-# A test with a child in a session of its own.
+import pytest
+
+# A test with a child in a session of its own, in whose environment may be nothing of the run but its folder.
 TEST = """
 import os, subprocess, time
 
-def test():
-    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+def test(tmp_path):
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)} if os.environ["CHILD"] == "a user's" else None
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True, env=env)
     os.write(int(os.environ["TOLD"]), f"{child.pid}\\n".encode())
     time.sleep(1000)
 """
 
 
-def test_what_a_killed_run_started_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", ["the test's", "a user's"])
+def test_what_a_killed_run_started_ends(tmp_path: Path, environment: str) -> None:
     root = Path(__file__).parents[2]
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "conftest.py").write_text("from tests.leftovers import pytest_configure\n")
@@ -39,7 +43,7 @@ def test_what_a_killed_run_started_ends(tmp_path: Path) -> None:
     run = subprocess.Popen(
         [*argv, "--basetemp", str(tmp_path / "base"), "test_it.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(root), "TOLD": str(write)},
+        env={**os.environ, "PYTHONPATH": str(root), "TOLD": str(write), "CHILD": environment},
         pass_fds=[write],
         stdout=subprocess.DEVNULL,
     )

@@ -346,8 +346,8 @@ class LocalDriver(Furnisher):
 
     def _end_holders(self, port: int) -> Sequence[str]:
         found = []
-        inside = ((slice, pid) for slice in self._recorded() for pid in self._inside(slice))
-        for slice, pid in ((slice, pid) for slice, pid in inside if ports.holds(pid, port)):
+        holders = ((each, pid) for each in self._recorded() for pid in self._inside(each) if ports.holds(pid, port))
+        for slice, pid in holders:
             log.warning("%s holds port %d, which is this node's: its process %d is ended", slice, port, pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -193,7 +193,8 @@ class MachineDriver(KeeperDriver):
         """
         name, first = sliver.path.name, sliver.owner()
         if first is None:
-            raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; delete it")
+            mend = f"svm shrink {words[1]} NODE gives it back, and svm createslice makes another"
+            raise Refusal(Code.INTERNAL, f"the sliver's files are gone from {sliver.path}; {mend}")
         etc.write_first_process(sliver.etc, self._shared, machine.first_process(Path(image) if image else None))
         join, shown = self._bounded(name, limits, ())
 

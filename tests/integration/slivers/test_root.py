@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -305,6 +306,17 @@ def test_what_only_a_reset_mends_says_so(node: Node) -> None:
     run_async(node.driver.reset("ocean"))
     run_async(node.driver.start("ocean"))
     assert node.says("ocean", "sudo -n id -u") == "0"
+
+
+def test_what_has_lost_its_files_is_given_back_and_made_anew(node: Node) -> None:
+    spec = node.make("ocean")
+    run_async(node.driver.stop("ocean"))
+    shutil.rmtree(node.folder / "ocean/home")
+    with pytest.raises(Refusal, match="; svm shrink ocean NODE gives it back, and svm createslice makes"):
+        run_async(node.driver.start("ocean"))
+    run_async(node.driver.delete("ocean"))
+    run_async(node.driver.create(spec))
+    assert node.says("ocean", "whoami") == "ocean"
 
 
 def test_who_has_lost_sudo_is_told_what_gives_it_back(node: Node) -> None:
