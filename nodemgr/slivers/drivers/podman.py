@@ -126,11 +126,11 @@ class PodmanDriver(LocalDriver):
 
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         with _refusing("podman does not say what runs"):
-            for container in self._client.containers.list(all=True, filters={"label": f"{_LABEL}={self.mark}"}):
-                container.reload()
+            ours = {"label": f"{_LABEL}={self.mark}"}
+            for container in self._client.containers.list(all=True, ignore_removed=True, filters=ours):
                 meant = slice is None or container.name == self._name(slice)
                 if meant and container.attrs["State"]["Pid"] not in recorded:
-                    container.remove(force=True)
+                    self._remove_container(str(container.id))
 
     def _run(self, record: Record, spec: dict[str, Any]) -> Process:
         with _refusing("podman did not make the sliver"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -29,7 +30,11 @@ def enemy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Mapp
     shared = Path("/dev/shm") / f"dslice-{uuid.uuid4().hex}"
     made = subprocess.run(["ipcmk", "-M", "4096"], capture_output=True, text=True, check=True).stdout.split()[-1]
     disk = os.stat(folder).st_dev
-    with open_node("machine", folder, None) as node, socket.socket(socket.AF_UNIX) as control:
+    with (
+        open_node("machine", folder, None) as node,
+        socket.socket(socket.AF_UNIX) as control,
+        directory("/"),  # a descriptor that leads out, as many a daemon has
+    ):
         control.bind(str(folder / "control"))
         control.listen()
         (folder / "secret").write_text("of the node")
@@ -51,6 +56,16 @@ def enemy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Mapp
         )
     shared.unlink()
     subprocess.run(["ipcrm", "-m", made], check=True)
+
+
+@contextlib.contextmanager
+def directory(path: str) -> Iterator[None]:
+    """Held open meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def script(probe: str, work: str, variables: Mapping[str, str]) -> str:
