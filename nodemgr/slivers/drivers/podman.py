@@ -126,7 +126,7 @@ class PodmanDriver(LocalDriver):
 
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         with _refusing("podman does not say what runs"):
-            ours = {"label": f"{_LABEL}={self.mark}"}
+            ours: dict[str, str | list[str] | bool] = {"label": f"{_LABEL}={self.mark}"}
             for container in self._client.containers.list(all=True, ignore_removed=True, filters=ours):
                 meant = slice is None or container.name == self._name(slice)
                 if meant and container.attrs["State"]["Pid"] not in recorded:
