@@ -169,6 +169,13 @@ def available(directory: Path, root: Path = _ROOT, own: str | None = None) -> Cg
     return None
 
 
+def of_process(pid: int, root: Path = _ROOT) -> dict[str, Path]:
+    """The folders of the group that a process is in, whoever made it, by where they belong below /sys/fs/cgroup."""
+    paths = _paths(Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8"))
+    first = {kind: root / kind / paths[kind].lstrip("/") for kind in (*_NEEDED, *_OPTIONAL[1]) if kind in paths}
+    return first or {"": root / paths.get("", "").lstrip("/")}
+
+
 def _second_version(base: Path, name: str) -> Cgroups | None:
     """In version 2 a group with processes cannot bound its children: we step into a child of our own first. Where
     others share our group the kernel refuses that, and then there are no groups."""

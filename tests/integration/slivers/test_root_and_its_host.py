@@ -14,14 +14,14 @@ from nodemgr.slivers.inside import base
 from nodemgr.slivers.limits import hostranges
 from nodemgr.slivers.process import mounts
 from nodemgr.slivers.process.userids import user_namespace
-from tests.integration.slivers.conftest import Node, open_node, run_async
+from tests.integration.slivers.conftest import ROOTED, Node, open_node, run_async
 from trust.errors import Code, Refusal
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+@pytest.fixture(params=ROOTED)
+def node(request: pytest.FixtureRequest, tmp_path: Path, podman: str | None) -> Iterator[Node]:
     """A node whose slivers have root inside, empty."""
-    with open_node("machine", tmp_path, None) as made:
+    with open_node(request.param, tmp_path, podman) as made:
         yield made
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from nodemgr.slivers.drivers.podman import frame, once_free, specification
+from nodemgr.slivers.drivers.container import frame, specification
+from nodemgr.slivers.drivers.podman import once_free
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Folders, entries
 
+GONE = "read /proc/24596/cgroup: no such process"
 BUSY = "unlinkat …/userdata/shm: device or resource busy"
 FOLDERS = Folders(
     home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), var=Path("/n/s/var"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh")
@@ -62,7 +64,7 @@ def removal(*errors: str) -> tuple[list[str], Callable[[], None]]:
 
 
 def test_it_is_tried_again_while_the_container_is_busy() -> None:
-    left, remove = removal(BUSY, BUSY)
+    left, remove = removal(BUSY, GONE, BUSY)
     once_free(remove, 0)
     assert left == []
 
