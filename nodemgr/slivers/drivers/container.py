@@ -129,18 +129,18 @@ def specification(
     return spec
 
 
-def machine_specification(record: Record, own: Path, image: str, name: str, mark: str, filter: Path) -> dict[str, Any]:
-    """The same for a machine, whose root file system comes later: until then there are the host's programs and `own`,
-    the sliver's folder of the node manager's.
+def machine_specification(record: Record, folder: Path, image: str, name: str, mark: str) -> dict[str, Any]:
+    """The same for a machine, whose root file system comes later: until then there are the host's programs, and what
+    the node manager shows it.
 
     Args:
-        filter: a file with the rules for system calls (`nodemgr.slivers.limits.seccomp.profile`).
+        folder: the sliver's, with the rules for system calls (`nodemgr.slivers.limits.seccomp.profile`).
     """
-    view = [Bind(Path("/usr"), "/usr"), *top_level(), Bind(own, "/etc/slice")]
+    view = [Bind(Path("/usr"), "/usr"), *top_level(), Bind(folder / "etc/slice", "/etc/slice")]
     return specification(record, view, image, name, mark, hostranges.IDS) | {
         "cap_add": [f"CAP_{name.upper()}" for name in machine.KEPT],
         "no_new_privileges": False,
-        "seccomp_profile_path": str(filter),
+        "seccomp_profile_path": str(folder / "seccomp.json"),
     }
 
 

@@ -101,9 +101,7 @@ class PodmanDriver(RootedDriver):
             log.warning("slivers have no root of their own here: %s", refusal.reason)
         super().__init__(directory)
         own = terms.user_namespaces  # in which they mount what they like
-        rules = json.dumps(seccomp.profile(user_namespaces=own, mounts=own))
-        self._filter = self.directory / ".seccomp.json"
-        replace_file(self._filter, rules.encode(), durable=False)
+        self._filter = json.dumps(seccomp.profile(user_namespaces=own, mounts=own)).encode()
         self._image = _import_frame(self._client)
 
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
@@ -179,7 +177,8 @@ class PodmanDriver(RootedDriver):
             return self._run(record, specification(record, [*view, *told], *words))
         first = root_user(sliver, slice)
         etc.write_first_process(sliver.etc, None)
-        keeper = self._run(record, machine_specification(record, sliver.etc / "slice", *words, self._filter))
+        replace_file(sliver.path / "seccomp.json", self._filter, durable=False)
+        keeper = self._run(record, machine_specification(record, sliver.path, *words))
         groups = cgroups.of_process(keeper.pid)
         told += [Bind(folder, f"/sys/fs/cgroup/{kind}".rstrip("/")) for kind, folder in groups.items()]
         try:
@@ -249,8 +248,8 @@ class Unnamed:
 
 
 def once_free(remove: Callable[[], None], pause: float = _BUSY_PAUSE) -> None:
-    """Remove a container, again while podman says that something of it is busy, or that a process of it went while podman
-    looked: on a loaded machine its own cleaning up after the container's end is not done yet. Raises the last
+    """Remove a container, again while podman says that something of it is busy, or that a process went while it looked:
+    on a loaded machine its own cleaning up after the container's end is not done yet. Raises the last
     `docker.errors.APIError`."""
     import docker.errors
 

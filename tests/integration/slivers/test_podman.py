@@ -26,9 +26,12 @@ def shared_memory(podman: str) -> list[Path]:
 
 
 def make_busy(podman: str, tmp_path: Path) -> None:
+    """With an empty folder: what is mounted there, podman removes."""
     (mounted,) = shared_memory(podman)
+    empty = tmp_path / "empty"
+    empty.mkdir()
     for _ in range(MOUNTS):
-        subprocess.run(["mount", "--bind", str(tmp_path), str(mounted)], check=True)
+        subprocess.run(["mount", "--bind", str(empty), str(mounted)], check=True)
 
 
 def deleted(node: Node) -> None:
