@@ -171,9 +171,14 @@ def available(directory: Path, root: Path = _ROOT, own: str | None = None) -> Cg
 
 def of_process(pid: int, root: Path = _ROOT) -> dict[str, Path]:
     """The folders of the group that a process is in, whoever made it, by where they belong below /sys/fs/cgroup."""
-    paths = _paths(Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8"))
+    return _places(Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8"), root)
+
+
+def _places(text: str, root: Path) -> dict[str, Path]:
+    paths = _paths(text)
     first = {kind: root / kind / paths[kind].lstrip("/") for kind in (*_NEEDED, *_OPTIONAL[1]) if kind in paths}
-    return first or {"": root / paths.get("", "").lstrip("/")}
+    there = {kind: folder for kind, folder in first.items() if folder.is_dir()}
+    return there or {"": root / paths.get("", "").lstrip("/")}
 
 
 def _second_version(base: Path, name: str) -> Cgroups | None:

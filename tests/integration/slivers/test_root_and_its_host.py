@@ -81,6 +81,7 @@ def test_a_file_mode_mask_of_the_nodes_own_is_not_seen_inside(node: Node, tmp_pa
             assert path.stat().st_mode == here.stat().st_mode, here
 
 
+@pytest.mark.parametrize("node", ROOTED[:1], indirect=True)
 def test_a_file_system_that_cannot_shift_ids_is_named(node: Node, tmp_path: Path) -> None:
     """As where the node's own `/` is an overlay."""
     for name in ("upper", "work", "over"):

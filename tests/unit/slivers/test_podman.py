@@ -11,7 +11,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from nodemgr.slivers.drivers.container import frame, specification
+from nodemgr.slivers.drivers.container import frame, machine_specification, specification
 from nodemgr.slivers.drivers.podman import once_free
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Folders, entries
@@ -35,6 +35,17 @@ def test_a_container_has_no_rights_and_a_user_of_its_own() -> None:
     assert spec["hostname"] == "ocean-n1"
     assert spec["resource_limits"]["memory"] == {"limit": 64 << 20, "swap": 64 << 20}
     assert 10 < spec["resource_limits"]["pids"]["limit"] < 100
+
+
+def test_a_machine_has_65536_users_and_no_right_to_mount() -> None:
+    spec = machine_specification(RECORD, Path("/n/ocean"), "image", "name", "mark/")
+    mapped = [{"container_id": 0, "host_id": 5000, "size": 65536}]
+    assert spec["idmappings"]["UIDMap"] == spec["idmappings"]["GIDMap"] == mapped
+    assert spec["cap_drop"] == ["ALL"]
+    assert {"CAP_CHOWN", "CAP_SETUID"} <= set(spec["cap_add"])
+    assert not {"CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_MKNOD"} & set(spec["cap_add"])
+    assert spec["seccomp_profile_path"] == "/n/ocean/seccomp.json"
+    assert all("ro" in mount["options"] for mount in spec["mounts"] if mount["type"] == "bind")
 
 
 def test_only_home_tmp_and_what_is_in_var_can_be_written() -> None:
