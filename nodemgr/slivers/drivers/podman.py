@@ -34,8 +34,9 @@ from nodemgr.slivers.drivers.container import (
     shares,
     specification,
 )
-from nodemgr.slivers.drivers.driver import TERMS, Likeness, Terms
+from nodemgr.slivers.drivers.driver import TERMS, Likeness, News, Terms
 from nodemgr.slivers.drivers.keeper import ceilings, close_user_namespaces
+from nodemgr.slivers.drivers.memory import MemoryNews
 from nodemgr.slivers.drivers.rooted import RootedDriver, root_user, saying_what_mends
 from nodemgr.slivers.inside import etc, machine, sysfs
 from nodemgr.slivers.inside.folder import Record, SliverFolder
@@ -103,6 +104,7 @@ class PodmanDriver(RootedDriver):
         own = terms.user_namespaces  # in which they mount what they like
         self._filter = json.dumps(seccomp.profile(user_namespaces=own, mounts=own)).encode()
         self._image = _import_frame(self._client)
+        self._memory = MemoryNews(self._killed())
 
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
         if record.host_uid is None and os.geteuid() == 0:
@@ -140,6 +142,26 @@ class PodmanDriver(RootedDriver):
     def end_first(self, first: Unnamed, slice: str | None = None) -> None:
         first.process.kill()
         self._remove_container(first.container)
+
+    async def news(self) -> Sequence[News]:
+        return [*await super().news(), *await self._read(self._memory_news)]
+
+    def _memory_news(self) -> list[News]:
+        self._memory.count(self._killed(), self._groups)
+        return self._memory.news()
+
+    def _groups(self) -> dict[str, str]:
+        """A name for the control group of each sliver that runs: its first process's pid."""
+        return {slice: str(keeper.pid) for slice, keeper in self._recorded().items()}
+
+    def _killed(self) -> dict[str, int]:
+        """How many processes the kernel has ended for want of memory, by group."""
+        found = {}
+        for pid in self._groups().values():
+            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+                places = cgroups.of_process(int(pid))
+                found[pid] = cgroups.killed_in(places.get("memory") or places[""]) or 0
+        return found
 
     def let_go(self, slice: str, keeper: Process) -> None:
         keeper.kill(unblock=lambda: cut_off(self.entrants(slice, keeper)))

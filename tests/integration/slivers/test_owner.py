@@ -147,8 +147,8 @@ def test_a_hundred_busy_loops_keep_nobody_else_out(ocean: Node) -> None:
             os.close(descriptor)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("driver", ROOTED)
 @pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("driver", ROOTED)
 def test_user_namespaces_are_the_operator_s_to_allow(
     driver: str, allowed: bool, tmp_path: Path, podman: str | None
 ) -> None:
