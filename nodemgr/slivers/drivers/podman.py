@@ -158,9 +158,10 @@ class PodmanDriver(RootedDriver):
         """How many processes the kernel has ended for want of memory, by group."""
         found = {}
         for pid in self._groups().values():
-            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
                 places = cgroups.of_process(int(pid))
-                found[pid] = cgroups.killed_in(places.get("memory") or places[""]) or 0
+                if folder := places.get("memory") or places.get(""):
+                    found[pid] = cgroups.killed_in(folder) or 0
         return found
 
     def let_go(self, slice: str, keeper: Process) -> None:
@@ -201,9 +202,9 @@ class PodmanDriver(RootedDriver):
         etc.write_first_process(sliver.etc, None)
         replace_file(sliver.path / "seccomp.json", self._filter, durable=False)
         keeper = self._run(record, machine_specification(record, sliver.path, *words))
-        groups = cgroups.of_process(keeper.pid)
-        told += [Bind(folder, f"/sys/fs/cgroup/{kind}".rstrip("/")) for kind, folder in groups.items()]
         try:
+            groups = cgroups.of_process(keeper.pid)
+            told += [Bind(folder, f"/sys/fs/cgroup/{kind}".rstrip("/")) for kind, folder in groups.items()]
             mounts.apart(lambda host: self._give_root(record, sliver, slice, told, first, keeper.pid, host))
         except OSError as error:
             raise Refusal(Code.INTERNAL, f"the sliver's root file system cannot be mounted: {error}") from error
