@@ -1,6 +1,7 @@
 """The two real servers that integration and acceptance tests share, one start a session, in a folder of pytest's;
 which tests stay together when several processes run them; an end to whatever a run leaves, and to what is stuck."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -23,6 +24,9 @@ from tests.told import pytest_sessionstart  # noqa: F401 - and this
 
 _numbers = count(1)
 
+# What many tests start is compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shell's background job ignores Ctrl-C, and so would everything that tests start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -32,15 +36,41 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, str | bytes) and len(val) > 60 else None
 
 
-class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Side by side (`pytest -n 3 --dist loadscope`) a folder's tests stay together: they share what it starts once.
+# What takes longest, in this order, before all others: of several processes none is to begin it when others are done.
+LONGEST = (
+    "tests/acceptance",
+    "tests/integration/slivers",
+    "tests/integration/slivers[podman]",
+    "tests/clients",
+    "tests/integration/rootless",
+    "tests/acceptance/operator/test_operator.py",
+)
+ALONE = ("tests/acceptance/operator",)  # folders whose files share nothing
+
+
+def together(nodeid: str) -> str:
+    """What a test stays with in one process: its folder's others, for they share what that starts once.
 
     Those of podman stay apart: they take as long as all other slivers', and share nothing with them.
     """
+    file = nodeid.partition("::")[0]
+    folder = file.rpartition("/")[0]
+    if folder in ALONE:
+        return file
+    return f"{folder}[podman]" if "[podman" in nodeid else folder
+
+
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Which tests stay in one process side by side (`pytest -n 3 --dist loadscope`)."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.partition("::")[0].rpartition("/")[0]
-        return f"{folder}[podman]" if "[podman" in nodeid else folder
+        return together(nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; otherwise as they were."""
+    order = {scope: place for place, scope in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(together(item.nodeid), len(order)))
 
 
 @pytest.hookimpl(tryfirst=True)

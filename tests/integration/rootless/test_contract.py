@@ -53,7 +53,7 @@ def passed(user: PlainUser) -> Counter[str]:
     return Counter(re.findall(r"/(\w+)\.py::\S+.* PASSED", done.stdout))
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(800)
 def test_the_contract_holds(passed: Counter[str]) -> None:
     for module, least in CONTRACT.items():
         assert passed[module] >= least, passed
