@@ -44,8 +44,14 @@ LONGEST = (
     "tests/clients",
     "tests/integration/rootless",
     "tests/acceptance/operator/test_operator.py",
+    "tests/acceptance/test_faults_short.py",
 )
-ALONE = ("tests/acceptance/operator",)  # folders whose files share nothing
+# Folders whose files, and files that, share nothing with others of their folder.
+ALONE = (
+    "tests/acceptance/operator",
+    "tests/acceptance/test_faults_short.py",
+    "tests/acceptance/test_python_page.py",
+)
 
 
 def together(nodeid: str) -> str:
@@ -55,7 +61,7 @@ def together(nodeid: str) -> str:
     """
     file = nodeid.partition("::")[0]
     folder = file.rpartition("/")[0]
-    if folder in ALONE:
+    if folder in ALONE or file in ALONE:
         return file
     return f"{folder}[podman]" if "[podman" in nodeid else folder
 
