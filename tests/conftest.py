@@ -1,6 +1,7 @@
 """The two real servers that integration and acceptance tests share, one start a session, in a folder of pytest's;
 which tests stay together when several processes run them; an end to whatever a run leaves, and to what is stuck."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from tests.stuck import (  # noqa: F401 - and these
 from tests.told import pytest_sessionstart  # noqa: F401 - and this
 
 _numbers = count(1)
+
+# Collecting tests makes a million objects that stay: to look for garbage among them, then and at each test, takes long.
+gc.disable()
 
 # What many tests start is compiled once.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -79,9 +83,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(together(item.nodeid), len(order)))
 
 
+def pytest_collection_finish() -> None:
+    """What is there now stays; garbage is looked for again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
     """As xdist's documentation has it; its own `loadgroup` does nothing with pytest 9.2."""
+    gc.enable()  # this process collects nothing
     return ByFolder(config, log)
 
 
