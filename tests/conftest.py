@@ -4,6 +4,7 @@ which tests stay together when several processes run them; an end to whatever a 
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -28,8 +29,9 @@ _numbers = count(1)
 # Collecting tests makes a million objects that stay: to look for garbage among them, then and at each test, takes long.
 gc.disable()
 
-# What many tests start is compiled once.
+# What many tests start is compiled once, and tests themselves once for all runs.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell's background job ignores Ctrl-C, and so would everything that tests start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

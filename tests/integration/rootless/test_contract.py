@@ -47,10 +47,10 @@ def user() -> Iterator[PlainUser]:
 def passed(user: PlainUser) -> Counter[str]:
     """How many tests of each module have passed as this user."""
     folder = Path(__file__).parents[1] / "slivers"
-    options = ["-rs", "-vv", f"--basetemp={user.home}/contract", *(str(folder / f"{module}.py") for module in CONTRACT)]
+    options = ["-rps", f"--basetemp={user.home}/contract", *(str(folder / f"{module}.py") for module in CONTRACT)]
     done = user.run([sys.executable, "-c", _PYTEST, *options], {"DSLICE_TEST_DRIVERS": "machine"})
-    assert done.returncode == 0, done.stdout[-20_000:]
-    return Counter(re.findall(r"/(\w+)\.py::\S+.* PASSED", done.stdout))
+    assert done.returncode == 0, done.stdout[-60_000:]
+    return Counter(re.findall(r"^PASSED \S*/(\w+)\.py::", done.stdout, re.MULTILINE))
 
 
 @pytest.mark.timeout(800)
