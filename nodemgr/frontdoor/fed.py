@@ -1,6 +1,6 @@
 """Channels whose bytes are written on by the thread that reads the connection, as long as that needs no waiting.
 
-To hand them to another thread costs a small request more than the rest of its way (docs/adr/0058). Two threads write in
+To hand them to another thread costs a small request nearly a third of its CPU (docs/adr/0058). Two threads write in
 turns: the reader while all that it ever handed over is written, else the one that serves the channel's input, which may
 wait.
 """

@@ -4,9 +4,10 @@ paramiko believes a packet's length field up to 4 GiB, a banner line of any leng
 window; it computes Diffie-Hellman in Python and exchanges keys as often as a client likes; it takes a wrongly guessed
 key exchange for the right one; it keeps a thread for 15 s for each handshake, even one that is broken off, and looks
 ten times a second whether an idle client says something; it knows no FIDO keys, and drops a client that offers a key of
-a type it does not know before it can offer the next; it does not know `signal`; and it queues opened channels for an
-accept() that is a thread per connection. Each override here closes one of these. The
-overridden methods are paramiko 5.1's own and pinned; tests/integration/frontdoor drives each with a real client.
+a type it does not know before it can offer the next; it does not know `signal`; it answers in the midst of a key
+exchange, or waits for its end on the thread that makes the keys; and it queues opened channels for an accept() that is
+a thread per connection. Each override here closes one of these. The overridden methods are paramiko 5.1's own and
+pinned; tests/integration/frontdoor drives each with a real client.
 """
 
 from __future__ import annotations
