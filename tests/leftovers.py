@@ -2,7 +2,8 @@
 
 `pytest_configure` starts it beside each run: `python -m tests.leftovers MARK FOLDER/`. Its standard input ends when the
 run does. It then ends every process that has MARK or FOLDER in its environment, or that is a sliver with files in
-FOLDER: slivers do not inherit an environment, and outlive the node manager that made them.
+FOLDER: slivers do not inherit an environment, and outlive the node manager that made them. What began later is left
+alone, unless it has MARK: pytest gives the name of a folder that is gone to the next run.
 """
 
 import contextlib
@@ -39,25 +40,31 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(ended)
 
 
-def marked(mark: str, folder: str) -> Iterator[int]:
-    """Pids of the run's processes, but for this one."""
+def now() -> int:
+    """Ticks since the machine's start, in which the kernel tells when a process began."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def marked(mark: str, folder: str, latest: int) -> Iterator[int]:
+    """Pids of the run's processes, but for this one; those known by FOLDER alone began at `latest` or before."""
     own = os.readlink("/proc/self/ns/mnt")
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             inside = os.readlink(place / "ns/mnt") != own and folder.encode() in (place / "mountinfo").read_bytes()
             environment = (place / "environ").read_bytes()  # a user's has only the folder: tests/acceptance/lab.py
-            ours = inside or mark.encode() in environment or folder.encode() in environment
-            if ours and int(place.name) != os.getpid():
+            began = int((place / "stat").read_text().rpartition(")")[2].split()[19])
+            known = inside or folder.encode() in environment
+            if (mark.encode() in environment or (known and began <= latest)) and int(place.name) != os.getpid():
                 yield int(place.name)
 
 
-def end(mark: str, folder: str, number: signal.Signals, seconds: float) -> bool:
+def end(mark: str, folder: str, latest: int, number: signal.Signals, seconds: float) -> bool:
     """Send `number` to what there is; whether all of it was gone within `seconds`."""
-    for pid in marked(mark, folder):
+    for pid in marked(mark, folder, latest):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
     until = time.monotonic() + seconds
-    while any(marked(mark, folder)):
+    while any(marked(mark, folder, latest)):
         if time.monotonic() > until:
             return False
         time.sleep(0.2)
@@ -69,15 +76,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run
     mark, folder = sys.argv[1:]
     sys.stdin.buffer.read()
+    latest = now()
     until = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < until and any(marked(mark, folder)):
+    while time.monotonic() < until and any(marked(mark, folder, latest)):
         time.sleep(0.1)
-    for pid in marked(mark, folder):
+    for pid in marked(mark, folder, latest):
         with contextlib.suppress(OSError):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             sys.stderr.write(f"left running by the tests, ended now: {pid} {command[:200]}\n")
-    if not end(mark, folder, signal.SIGTERM, TERM_SECONDS):
-        end(mark, folder, signal.SIGKILL, TERM_SECONDS)
+    if not end(mark, folder, latest, signal.SIGTERM, TERM_SECONDS):
+        end(mark, folder, latest, signal.SIGKILL, TERM_SECONDS)
 
 
 if __name__ == "__main__":

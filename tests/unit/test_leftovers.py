@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.leftovers import marked, now
+
 # A test with a child in a session of its own, in whose environment may be nothing of the run but its folder.
 TEST = """
 import os, subprocess, time
@@ -64,3 +66,17 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/environ").read_bytes() != b""
     except OSError:
         return False
+
+
+def test_what_began_after_the_run_is_another_runs(tmp_path: Path) -> None:
+    """It may have a folder of the same name."""
+    folder, before = f"{tmp_path}/", now()
+    with subprocess.Popen(["sleep", "1000"], env={"HOME": folder}) as child:
+        try:
+            while not Path(f"/proc/{child.pid}/cmdline").read_bytes().startswith(b"sleep"):
+                time.sleep(0.01)
+            assert child.pid not in set(marked("no such mark", folder, before - 1))
+            assert child.pid in set(marked("no such mark", folder, now()))
+            assert child.pid in set(marked(folder, "no such folder", before - 1))
+        finally:
+            child.kill()
