@@ -47,7 +47,10 @@ def client_context(credentials: Credentials | None, *, ca_pem: str | None = None
     context.check_hostname = True
     context.hostname_checks_common_name = False
     if credentials is not None:
-        reload(context, credentials)
+        try:  # nobody uses it yet, so OpenSSL may say whether they belong together
+            _show(context, *credentials.files())
+        except ssl.SSLError:
+            reload(context, credentials)
     return context
 
 
@@ -67,10 +70,7 @@ def public_context() -> ssl.SSLContext:
 
 def reload(context: ssl.SSLContext, credentials: Credentials) -> None:
     """Use the certificate that is there now for every new handshake; connections that stand are not touched."""
-    try:
-        _show(context, *credentials.files())
-    except ssl.SSLError:  # they are not each other's
-        _show(context, *credentials.pair())
+    _show(context, *credentials.pair())
 
 
 def _show(context: ssl.SSLContext, key: bytes, certificate: bytes) -> None:

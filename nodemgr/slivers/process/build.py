@@ -16,6 +16,7 @@ import sys
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
 _REMOUNT, _BIND, _RECURSIVE, _DETACH = 0x20, 0x1000, 0x4000, 2  # of mount(2), and of umount2(2)
 _LOCKED = {"ro": _RDONLY, "nosuid": _NOSUID, "nodev": _NODEV, "noexec": _NOEXEC, "nosymfollow": 256}
+_IGNORED = (13, 25)  # SIGPIPE and SIGXFSZ, by Python; a program would inherit that
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _CLOSE = ("/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--")
 
@@ -41,6 +42,8 @@ def main(new: str, hostname: str, shm_bytes: str, *words: str) -> None:
     if kind == "close":
         _mount("none", "/", None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)
         command = [*_CLOSE, *command]
+    for signal in _IGNORED:
+        _libc.signal(signal, None)
     os.execvp(command[0], command)  # noqa: S606 - no shell is needed
 
 
