@@ -32,19 +32,7 @@ from trust.errors import Code
 
 Moved = tuple[SliverState, SliverState]  # before and after
 
-# Deletion wins: nothing but delete and release is taken once the slice is no longer open.
-_TAKE = text("""
-    WITH due AS (
-        SELECT id FROM svm.step AS s
-        WHERE id = ANY(:ids) AND next_run_at <= now()
-          AND (state = 'released' OR (state = 'running' AND claim_until < now()))
-          AND (kind IN ('delete', 'release')
-               OR NOT EXISTS (SELECT 1 FROM svm.slice WHERE slice.id = s.slice AND slice.state <> 'open'))
-        ORDER BY id FOR UPDATE OF s SKIP LOCKED),
-    taken AS (
-        UPDATE svm.step SET state = 'running', claim_token = :token, claim_worker = :worker, attempts = attempts + 1,
-            claim_until = now() + make_interval(secs => :seconds), started_at = coalesce(started_at, now())
-        FROM due WHERE step.id = due.id RETURNING step.*)
+_OF_TAKEN = """
     SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
         extract(epoch FROM now() - t.started_at) AS age, extract(epoch FROM now() - o.started_at) AS asked,
         o.started_at AS asked_at,
@@ -56,7 +44,24 @@ _TAKE = text("""
     JOIN svm.operation o ON o.id = t.operation
     LEFT JOIN svm.sliver v ON v.slice = t.slice AND v.node = t.node
     ORDER BY t.id
-""")
+"""
+
+# Deletion wins: nothing but delete and release is taken once the slice is no longer open.
+_CLAIM = """
+    WITH due AS (
+        SELECT id FROM svm.step AS s
+        WHERE id = ANY(:ids) AND next_run_at <= now()
+          AND (state = 'released' OR (state = 'running' AND claim_until < now()))
+          AND (kind IN ('delete', 'release')
+               OR NOT EXISTS (SELECT 1 FROM svm.slice WHERE slice.id = s.slice AND slice.state <> 'open'))
+        ORDER BY id FOR UPDATE OF s SKIP LOCKED),
+    taken AS (
+        UPDATE svm.step SET state = 'running', claim_token = :token, claim_worker = :worker, attempts = attempts + 1,
+            claim_until = now() + make_interval(secs => :seconds), started_at = coalesce(started_at, now())
+        FROM due WHERE step.id = due.id RETURNING step.*)
+"""
+_CLAIMED = "WITH taken AS (SELECT * FROM svm.step WHERE id = ANY(:ids) AND claim_token = :token)"
+_TAKE, _READ = (text("\n".join((which, _OF_TAKEN))) for which in (_CLAIM, _CLAIMED))
 
 # Once for all steps of a slice: it may name thousands of addresses.
 _SLICES = text("""
@@ -114,6 +119,15 @@ def claim(connection: Connection, ids: Sequence[int], *, seconds: int, worker: i
     """
     token = uuid4()
     rows = connection.execute(_TAKE, {"ids": list(ids), "token": token, "seconds": seconds, "worker": worker}).all()
+    return _claims(connection, rows, token)
+
+
+def claimed(connection: Connection, ids: Sequence[int], token: UUID) -> list[Claim]:
+    """The claims of steps that this transaction has inserted as claimed under `token`."""
+    return _claims(connection, connection.execute(_READ, {"ids": list(ids), "token": token}).all(), token)
+
+
+def _claims(connection: Connection, rows: Sequence[Row[Any]], token: UUID) -> list[Claim]:
     redeeming = [row.id for row in rows if row.kind == Kind.NEWLEASES]
     if redeeming:
         connection.execute(_MARK_REDEEMED, {"ids": redeeming})

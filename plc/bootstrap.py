@@ -23,10 +23,11 @@ from plc.enrolment import Enrolment
 from plc.keys import add_key
 from plc.settings import Settings
 from rpc.credentials import Credentials
-from trust.certificates import PrivateKey, certificate_to_pem, fingerprint, key_to_pem, new_private_key
+from trust.certificates import certificate_to_pem, fingerprint, key_to_pem, new_private_key
 from trust.clock import Clock
 from trust.errors import Refusal
 from trust.identity import Role
+from trust.keys import PrivateKey
 
 SAVING = 8  # folders written side by side
 

@@ -3,19 +3,24 @@
 A user's ``~/.planetlab`` and a service's state folder hold the same: ``key.pem`` (0600), ``cert.pem`` and ``ca.pem``.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from cryptography import x509
+from typing import TYPE_CHECKING
 
 from rpc.files import sync_folder, write_file
-from trust.certificates import PrivateKey, certificate_from_pem, key_from_pem
 from trust.errors import Code, Refusal
 from trust.identity import Identity
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from trust.keys import PrivateKey
 
 KEY, CERTIFICATE, ROOT = "key.pem", "cert.pem", "ca.pem"
 MODES = {KEY: 0o600, CERTIFICATE: 0o644, ROOT: 0o644}
@@ -40,14 +45,20 @@ class Credentials:
 
     @property
     def key(self) -> PrivateKey:
+        from trust.keys import key_from_pem
+
         return key_from_pem(self._read(KEY))
 
     @property
     def certificate(self) -> x509.Certificate:
+        from trust.certificates import certificate_from_pem
+
         return certificate_from_pem(self._read(CERTIFICATE))
 
     @property
     def root(self) -> x509.Certificate:
+        from trust.certificates import certificate_from_pem
+
         return certificate_from_pem(self._read(ROOT))
 
     @property
@@ -61,6 +72,10 @@ class Credentials:
         if len(uris) != 1:
             raise Refusal(Code.NOT_AUTHENTICATED, f"{self._path(CERTIFICATE)} does not say whose it is; get a new one")
         return Identity.parse(uris[0])
+
+    def files(self) -> tuple[bytes, bytes]:
+        """Key and certificate (PEM) as they are there now; while they are replaced they may be of two (``pair``)."""
+        return self._read(KEY), self._read(CERTIFICATE)
 
     def pair(self) -> tuple[bytes, bytes]:
         """Key and certificate (PEM) that belong together, also while another process replaces them."""
@@ -131,6 +146,8 @@ class Credentials:
 
 def uri_names(certificate: x509.Certificate) -> list[str]:
     """The URIs in the subjectAltName."""
+    from cryptography import x509
+
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -139,4 +156,7 @@ def uri_names(certificate: x509.Certificate) -> list[str]:
 
 
 def _belong(key_pem: bytes, certificate_pem: bytes) -> bool:
+    from trust.certificates import certificate_from_pem
+    from trust.keys import key_from_pem
+
     return key_from_pem(key_pem).public_key() == certificate_from_pem(certificate_pem).public_key()

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from rpc.credentials import Credentials
-from trust.certificates import certificate_from_pem
 from trust.errors import Code, Refusal
 
 MAX_WAITS = 3  # pieces that a refused client may still send, each held in memory until the connection ends
@@ -50,7 +47,10 @@ def client_context(credentials: Credentials | None, *, ca_pem: str | None = None
     context.check_hostname = True
     context.hostname_checks_common_name = False
     if credentials is not None:
-        reload(context, credentials)
+        try:  # nobody uses it yet, so OpenSSL may say whether they belong together
+            _show(context, *credentials.files())
+        except ssl.SSLError:
+            reload(context, credentials)
     return context
 
 
@@ -70,7 +70,10 @@ def public_context() -> ssl.SSLContext:
 
 def reload(context: ssl.SSLContext, credentials: Credentials) -> None:
     """Use the certificate that is there now for every new handshake; connections that stand are not touched."""
-    key, certificate = credentials.pair()
+    _show(context, *credentials.pair())
+
+
+def _show(context: ssl.SSLContext, key: bytes, certificate: bytes) -> None:
     with _file(key + b"\n" + certificate) as path:
         context.load_cert_chain(path, password=_no_password)
 
@@ -80,11 +83,17 @@ def _context(protocol: int, root_pem: str) -> ssl.SSLContext:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     try:
-        root = certificate_from_pem(root_pem)  # one root, even if the file holds more
-        context.load_verify_locations(cadata=root.public_bytes(Encoding.DER))
-    except (ssl.SSLError, Refusal) as error:
+        context.load_verify_locations(cadata=_first(root_pem))
+    except (ssl.SSLError, ValueError) as error:
         raise Refusal(Code.NOT_AUTHENTICATED, "the CA's root is not a PEM certificate; fetch it again") from error
     return context
+
+
+def _first(pem: str) -> bytes:
+    """One root as DER, even if the file holds more. ValueError if it holds none."""
+    begin = pem.index(ssl.PEM_HEADER)
+    end = pem.index(ssl.PEM_FOOTER, begin) + len(ssl.PEM_FOOTER)
+    return ssl.PEM_cert_to_DER_cert(pem[begin:end])
 
 
 class ServerSide(ssl.SSLObject):

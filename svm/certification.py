@@ -16,17 +16,11 @@ from plc.client.trusting import offered_root, root_with_fingerprint
 from rpc.credentials import KEY, ROOT, Credentials
 from svm.files import write_private
 from svm.home import Home
-from trust.certificates import (
-    certificate_from_pem,
-    fingerprint,
-    key_from_pem,
-    key_to_pem,
-    new_private_key,
-    new_request,
-)
+from trust.certificates import certificate_from_pem, fingerprint, key_to_pem, new_private_key, new_request
 from trust.clock import Clock
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.keys import key_from_pem
 from trust.peers import verify_certificate
 
 NEXT_KEY = f"next.{KEY}"  # waits for its certificate while key.pem and cert.pem still work

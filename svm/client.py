@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -15,6 +15,7 @@ from uuid import uuid4
 from rpc.blocking import Connection, ServerSentEvent
 from rpc.credentials import Credentials
 from rpc.reply import REQUEST
+from svm.checked import Own, checked, look
 from svm.files import write_private
 from svm.flags import Flags
 from svm.home import Home
@@ -70,6 +71,7 @@ class Svmd:
         """`credentials`: None: those of `home`, which have to be a user's, kept as his key directory is."""
         self.home = home
         self.credentials: Credentials = credentials or home.require_certificate()
+        self._own: Callable[[], Own] = partial(look if credentials else checked, self.credentials)
         self._flags = flags
         self._clock = clock or system_clock()
         self._connection: Connection | None = None
@@ -224,12 +226,12 @@ class Svmd:
         """A delegation to svmd for one slice, signed with the user's key; it never outlives the certificate."""
         from trust.documents import DelegationKind, sign_delegation, working_delegation
 
-        mine, certificate = self.credentials.identity, self.credentials.certificate
-        signed = working_delegation(mine, self._place.svm, name, certificate, self._clock.now())
+        own = self._own()
+        signed = working_delegation(own.identity, self._place.svm, name, own, self._clock.now())
         if standing:
-            end = certificate.not_valid_after_utc
+            end = own.not_valid_after_utc
             signed = replace(signed, kind=DelegationKind.STANDING, expires_at=end, heal=heal)
-        return sign_delegation(signed, self.credentials.key, certificate)
+        return sign_delegation(signed, self.credentials.key, own)
 
 
 def find_svmd(home: Home, credentials: Credentials, *, patience: int = CACHE_SECONDS) -> Endpoint:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from rpc.credentials import CERTIFICATE, KEY, Credentials
+from svm.checked import checked
 from trust.clock import system_clock
 from trust.errors import Code, Refusal
 
@@ -86,13 +87,11 @@ class Home:
                 f"no certificate in {self.directory}: run plkeygen, and plkeygen --refresh once it is approved",
             )
         try:
-            credentials.pair()
-            _ = credentials.root
+            end = checked(credentials).not_valid_after_utc
         except Refusal as refusal:
             why = refusal.reason.partition(";")[0]
             where = "" if str(self.directory) in why else f"{self.directory / CERTIFICATE}: "
             raise Refusal(Code.NOT_AUTHENTICATED, f"{where}{why}; get a new one with plkeygen") from None
-        end = credentials.certificate.not_valid_after_utc
         if end < system_clock().now():
             reason = f"your certificate ended at {end:%Y-%m-%d %H:%M} UTC: run plkeygen to ask for a new one"
             raise Refusal(Code.NOT_AUTHENTICATED, reason)

@@ -98,7 +98,7 @@ def svm() -> None:
 
 def main() -> None:
     """The console script."""
-    begin("svm", lambda: run(sys.argv[1:]))
+    begin("svm", lambda: run(sys.argv[1:]), short=True)
 
 
 def run(argv: list[str]) -> int:

@@ -10,27 +10,23 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.keys import UNREADABLE_KEY, PrivateKey, key_from_pem, pem_bytes
 
 CertificateKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 # What cryptography raises, at loading or when a part is first looked at, for bytes that somebody else chose.
 UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
+    *UNREADABLE_KEY,
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-MAX_PEM = 64 * 1024
 ROOT_LIFETIME = 20 * 365 * 86_400
 # Certificates start this many seconds early, so that a peer whose clock is behind takes a new one at once.
 BACKDATE = 60
@@ -61,18 +57,6 @@ def key_to_pem(key: PrivateKey) -> str:
     ).decode()
 
 
-def key_from_pem(pem: str | bytes) -> PrivateKey:
-    """The RSA or ECDSA private key in a PEM text; Refusal(BAD_INPUT) for anything else, or one with a password."""
-    try:
-        # One's own file, mode 0600: proving its primes anew takes 90 ms of every command's start (measured).
-        key = serialization.load_pem_private_key(_bytes(pem), password=None, unsafe_skip_rsa_key_validation=True)
-    except UNREADABLE as error:
-        raise Refusal(Code.BAD_INPUT, "not a PEM private key without a password; make one with plkeygen") from error
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise Refusal(Code.BAD_INPUT, "a private key here is RSA or ECDSA; make one with plkeygen")
-    return key
-
-
 def certificate_to_pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
@@ -80,7 +64,7 @@ def certificate_to_pem(certificate: x509.Certificate) -> str:
 def certificate_from_pem(pem: str | bytes) -> x509.Certificate:
     """The first certificate in a PEM text; Refusal(BAD_INPUT) if there is none."""
     try:
-        return x509.load_pem_x509_certificate(_bytes(pem))
+        return x509.load_pem_x509_certificate(pem_bytes(pem))
     except UNREADABLE as error:
         raise Refusal(Code.BAD_INPUT, "not a PEM certificate; fetch it again") from error
 
@@ -108,7 +92,7 @@ def public_key_of_request(pem: str | bytes) -> CertificateKey:
     Raises Refusal(BAD_INPUT). Nothing else of a request counts: plc decides who its sender is.
     """
     try:
-        request = x509.load_pem_x509_csr(_bytes(pem))
+        request = x509.load_pem_x509_csr(pem_bytes(pem))
         key, valid = request.public_key(), request.is_signature_valid
     except UNREADABLE as error:
         raise Refusal(Code.BAD_INPUT, "not a PEM certificate request; make one with plkeygen") from error
@@ -277,9 +261,3 @@ def _address(text: str) -> x509.GeneralName:
         return x509.DNSName(Identity(Role.NODE, text).name)
     except Refusal as error:
         raise Refusal(Code.BAD_INPUT, f"{text[:80]!a} is neither an IP address nor a host name") from error
-
-
-def _bytes(pem: str | bytes) -> bytes:
-    """PEM as bytes; what is no PEM at all becomes bytes that no parser takes."""
-    data = pem.encode() if isinstance(pem, str) else pem
-    return data if len(data) <= MAX_PEM else b""

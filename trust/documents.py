@@ -14,14 +14,14 @@ A ticket or lease of a slice that needs something is of a type of its own, with 
 Checks come in the order of docs/protocol.md, "Signed documents". Times have whole seconds.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from cryptography import x509
-
-from trust.certificates import PrivateKey
 from trust.claims import Claims
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -32,14 +32,18 @@ from trust.jws import (
     TICKET,
     TICKET_2,
     DocumentType,
+    Signer,
     malformed,
     of_type,
     open_document,
     sign,
 )
 from trust.needs import NOTHING, Needs
-from trust.peers import Peer
-from trust.store import TrustStore
+
+if TYPE_CHECKING:
+    from trust.keys import PrivateKey
+    from trust.peers import Peer
+    from trust.store import TrustStore
 
 SKEW = 30
 MAX_LEASELEN = 1_209_600
@@ -109,16 +113,14 @@ class Delegation:
             raise Refusal(Code.BAD_INPUT, "only a standing delegation can heal; sign a standing one")
 
 
-def working_delegation(
-    issuer: Identity, to: Identity, slice: str, certificate: x509.Certificate, now: datetime
-) -> Delegation:
+def working_delegation(issuer: Identity, to: Identity, slice: str, certificate: Signer, now: datetime) -> Delegation:
     """One made now, for ``to``, that ends with the day or the user's certificate."""
     begin = now.replace(microsecond=0)
     end = min(begin + timedelta(seconds=WORKING_LIFETIME), certificate.not_valid_after_utc)
     return Delegation(issuer, to, slice, DelegationKind.WORKING, str(uuid4()), begin, end)
 
 
-def sign_ticket(ticket: Ticket, key: PrivateKey, certificate: x509.Certificate) -> str:
+def sign_ticket(ticket: Ticket, key: PrivateKey, certificate: Signer) -> str:
     """The ticket as compact JWS, signed with an agent's key (``certificate`` is the agent's)."""
     claims = _common(ticket) | {
         "aud": ticket.node.uri,
@@ -130,7 +132,7 @@ def sign_ticket(ticket: Ticket, key: PrivateKey, certificate: x509.Certificate) 
     return sign(TICKET_2 if ticket.needs else TICKET, claims | _needs_claim(ticket), key, certificate)
 
 
-def sign_lease(lease: Lease, key: PrivateKey, certificate: x509.Certificate) -> str:
+def sign_lease(lease: Lease, key: PrivateKey, certificate: Signer) -> str:
     """The lease as compact JWS, signed with a node's key (``certificate`` is the node's)."""
     claims = _common(lease) | {
         "sub": lease.owner.uri,
@@ -141,7 +143,7 @@ def sign_lease(lease: Lease, key: PrivateKey, certificate: x509.Certificate) -> 
     return sign(LEASE_2 if lease.needs else LEASE, claims | _needs_claim(lease), key, certificate)
 
 
-def sign_delegation(delegation: Delegation, key: PrivateKey, certificate: x509.Certificate) -> str:
+def sign_delegation(delegation: Delegation, key: PrivateKey, certificate: Signer) -> str:
     """The delegation as compact JWS, signed with a user's key (``certificate`` is the user's)."""
     claims = _common(delegation) | {
         "sub": delegation.svm.uri,

@@ -5,27 +5,41 @@ the one key that may have signed. What may stand in it is decided by the type of
 by the document. A new kind of document gets a new ``typ``.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from trust.certificates import PrivateKey
 from trust.errors import Code, Refusal
 from trust.identity import Role
-from trust.peers import Peer
-from trust.store import TrustStore
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from trust.keys import PrivateKey
+    from trust.peers import Peer
+    from trust.store import TrustStore
 
 MAX_TOKEN = 8 * 1024
 REMEMBERED = 256  # documents, each of MAX_TOKEN bytes at most
+
+
+class Signer(Protocol):
+    """A certificate, as far as who signs with its key needs it."""
+
+    @property
+    def not_valid_after_utc(self) -> datetime: ...
+    def public_bytes(self, encoding: Encoding, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +67,7 @@ ECDSA, HALF = ec.ECDSA(SHA256()), 32  # bytes of each of the two numbers
 PSS = padding.PSS(padding.MGF1(SHA256()), padding.PSS.DIGEST_LENGTH)
 
 
-def sign(
-    document: DocumentType, claims: dict[str, Any], key: PrivateKey, certificate: x509.Certificate | None = None
-) -> str:
+def sign(document: DocumentType, claims: dict[str, Any], key: PrivateKey, certificate: Signer | None = None) -> str:
     """The compact text of a document; the certificate must be the key's."""
     header: dict[str, Any] = {"alg": document.algorithm, "typ": document.typ}
     if certificate is not None:

@@ -19,12 +19,12 @@ from uuid import UUID, uuid4
 
 from cryptography import x509
 
-from trust.certificates import PrivateKey
 from trust.claims import Claims
 from trust.documents import MAX_LEASELEN, SKEW
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.jws import DocumentType, malformed, open_document, open_with_key, sign
+from trust.keys import PrivateKey
 from trust.store import TrustStore
 
 BY_ADMIN = DocumentType("dslice-order+jwt", "PS256", Role.USER)

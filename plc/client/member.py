@@ -17,11 +17,12 @@ from rpc import tls
 from rpc.background import thread
 from rpc.credentials import Credentials
 from rpc.files import replace_file
-from trust.certificates import PrivateKey, fingerprint, key_from_pem, key_to_pem, new_private_key, new_request
+from trust.certificates import fingerprint, key_to_pem, new_private_key, new_request
 from trust.clock import Clock
 from trust.documents import SKEW
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.keys import PrivateKey, key_from_pem
 from trust.revocation import RESIGN_SECONDS, RevocationList
 from trust.store import TrustStore
 

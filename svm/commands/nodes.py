@@ -60,9 +60,11 @@ def status(name: str) -> None:
 
 def _worries(svmd: "Svmd", found: Mapping[str, Any], now: datetime) -> list[Worry]:
     """What doctor says of this slice."""
+    from svm.checked import checked
+
     told = svmd.doctor()
     troubles = [trouble for trouble in told["troubles"] if trouble["slice"] == found["name"]]
-    around = Around(now, svmd.credentials.certificate.not_valid_after_utc, told.get("roles", ()))
+    around = Around(now, checked(svmd.credentials).not_valid_after_utc, told.get("roles", ()))
     return worries(found, troubles, around)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import NO_VARIABLES
 from nodemgr.slivers.inside import boot, relay, sftp
-from nodemgr.slivers.inside.view import home_of, host_etc
+from nodemgr.slivers.inside.view import PYTHON, home_of, host_etc
 from rpc.files import replace_file
 
 SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
@@ -117,13 +117,19 @@ def sftp_command() -> str:
     return f"{_python()} /etc/slice/sftp_server.py"
 
 
-def _python() -> str:
-    """The command line, inside, of an interpreter that loads nothing of the user's."""
+def python(folder: str | None = None) -> list[str]:
+    """The command line of an interpreter that loads nothing of the user's. The interpreter's own folder, where it is
+    that one, is at `folder`; None: here."""
     pythons = [path for path in SYSTEM_PYTHONS if os.path.exists(path)]
     if not pythons:
-        prefix = "/opt/python" if python_folder() else sys.base_prefix
+        prefix = (folder if python_folder() else None) or sys.base_prefix
         pythons = [f"{prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
-    return f"{pythons[0]} -I -S"
+    return [pythons[0], "-I", "-S"]
+
+
+def _python() -> str:
+    """That command line inside."""
+    return " ".join(python(PYTHON))
 
 
 def write_etc(folder: Path, names: Names) -> None:

@@ -15,6 +15,7 @@ SHM_BYTES = 64 << 20
 RUN_BYTES = 16 << 20
 VAR = ("cache", "lib", "log")  # of /var, beside tmp
 TOP_LEVEL = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+PYTHON = "/opt/python"  # where the interpreter's own folder is, in slivers that have no other
 NAMELESS_HOME = "/home/.nameless"  # where the home of a prepared sliver is, until its slice is known
 
 # Live folders of the host's /etc that programs in /usr need: trust anchors and alternatives. No secrets in them.
@@ -82,7 +83,7 @@ def entries(slice: str | None, folders: Folders) -> list[Entry]:
     view += [Bind(folders.home, home_of(slice) if slice else NAMELESS_HOME, writable=True)]
     view += [Symlink(home_of(slice), "/root")] if slice else []
     if folders.python is not None:
-        view.append(Bind(folders.python, "/opt/python"))
+        view.append(Bind(folders.python, PYTHON))
     return view
 
 

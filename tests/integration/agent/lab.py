@@ -45,10 +45,11 @@ from rpc.server import Listener, serve
 from testbed.embedded import Postgres
 from testbed.simulation.population import Population, Row, SimulatedNode
 from tests.integration.passwords import CHEAP
-from trust.certificates import Authority, PrivateKey, certificate_to_pem, key_to_pem, new_private_key
+from trust.certificates import Authority, certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
 from trust.documents import Delegation, DelegationKind, sign_delegation
 from trust.identity import Identity, Role
+from trust.keys import PrivateKey
 from trust.store import TrustStore
 
 HOST = "127.0.0.1"

@@ -30,11 +30,12 @@ from rpc.credentials import Credentials
 from testbed.embedded import Postgres
 from tests.integration.mailbox import Mailbox, mail_server
 from tests.integration.passwords import CHEAP
-from trust.certificates import PrivateKey, certificate_to_pem, key_to_pem, new_private_key
+from trust.certificates import certificate_to_pem, key_to_pem, new_private_key
 from trust.clock import SystemClock
 from trust.documents import DelegationKind, sign_delegation, working_delegation
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.keys import PrivateKey
 from trust.store import TrustStore
 
 PASSWORD = "correct horse battery"

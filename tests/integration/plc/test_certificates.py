@@ -19,15 +19,10 @@ from plc.accounts import Actor
 from plc.client import RequestState
 from plc.client.proofs import key_sha256, sign_proof
 from tests.integration.plc.conftest import OPERATOR, PASSWORD, Running, refused, wait_for_a_waiter
-from trust.certificates import (
-    PrivateKey,
-    certificate_from_pem,
-    new_private_key,
-    new_request,
-    public_key_of_request,
-)
+from trust.certificates import certificate_from_pem, new_private_key, new_request, public_key_of_request
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.keys import PrivateKey
 from trust.peers import verify_certificate
 
 

@@ -10,7 +10,7 @@ import pytest
 from nodemgr.slivers.drivers.bubblewrap import bwrap_command
 from nodemgr.slivers.drivers.unshare import unshare_command
 from nodemgr.slivers.inside.view import Bind, Entry, Folders, Symlink, Tmpfs, entries, home_of
-from nodemgr.slivers.process import launch
+from nodemgr.slivers.process import build, launch
 from nodemgr.slivers.process.launch import staged
 
 FOLDERS = Folders(
@@ -120,3 +120,7 @@ def test_every_kind_of_entry_has_words() -> None:
     words = " ".join(bwrap_command("h", view))
     assert "--ro-bind /a /b --perms 700 --size 5 --tmpfs /t --symlink x /y" in words
     assert "ro /a /b tmpfs /t 5 700 link x /y --" in " ".join(unshare_command("h", view))
+
+
+def test_mount_points_with_blanks_are_read_as_they_are() -> None:
+    assert build._plain(rb"/a\040b\134c/d") == "/a b\\c/d"

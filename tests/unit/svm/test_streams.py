@@ -57,3 +57,10 @@ def test_letters_that_an_encoding_lacks(encoding: str) -> None:
     assert done.returncode == 0
     if encoding == "latin-1":
         assert done.stdout.decode(encoding) == "a->b · ü ... \\udcff \\U0001f600\n"
+
+
+@pytest.mark.parametrize("waiting", ["", "threading.Thread(target=lambda: (time.sleep(0.3), print('b'))).start(); "])
+def test_a_short_command_says_all_and_waits_for_its_threads(waiting: str) -> None:
+    said = f"import sys, threading, time; {waiting}begin('x', lambda: print('a') or 3, short=True)"
+    done = ran([sys.executable, "-c", f"from svm.streams import begin; {said}"], stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (3, b"a\nb\n" if waiting else b"a\n")

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from trust.certificates import Authority, PrivateKey, new_private_key
+from trust.certificates import Authority, new_private_key
 from trust.documents import Delegation, DelegationKind, Lease, Ticket
 from trust.identity import Identity, Role
+from trust.keys import PrivateKey
 from trust.store import TrustStore
 
 NOW = datetime(2027, 3, 1, 12, 0, 0, tzinfo=UTC)

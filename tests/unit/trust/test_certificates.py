@@ -11,14 +11,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tests.unit.trust import factories as make
 from tests.unit.trust.factories import NOW, USER
 from trust.certificates import (
-    MAX_PEM,
     Authority,
     CertificateKey,
     certificate_from_pem,
     certificate_to_pem,
     fingerprint,
     key_fits,
-    key_from_pem,
     key_to_pem,
     new_private_key,
     new_request,
@@ -26,6 +24,7 @@ from trust.certificates import (
 )
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
+from trust.keys import MAX_PEM, key_from_pem
 
 SERVICES = [make.AGENT, make.NODE, make.SVM, make.PLC]
 

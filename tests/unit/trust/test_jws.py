@@ -15,11 +15,11 @@ from joserfc.jws import JWSRegistry, deserialize_compact, serialize_compact
 
 from tests.unit.trust import factories as make
 from tests.unit.trust.factories import NODE, USER, part, unpart
-from trust.certificates import PrivateKey
 from trust.documents import Ticket, sign_delegation, sign_ticket, verify_delegation, verify_ticket
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.jws import MAX_TOKEN
+from trust.keys import PrivateKey
 
 KEY, CERTIFICATE = make.key_of(Role.AGENT), make.certificate_of(make.AGENT)
 # ECDSA signs differently each time; this one has a character in which base64url is not base64.

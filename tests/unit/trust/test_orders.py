@@ -11,10 +11,10 @@ from cryptography import x509
 from tests.unit.trust import factories as make
 from tests.unit.trust.factories import DAY, NODE, NOW, PLC, SLICE_ID, USER, StillClock
 from trust.authorize import require_operator
-from trust.certificates import PrivateKey
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.jws import DELEGATION, sign
+from trust.keys import PrivateKey
 from trust.orders import BY_ADMIN, ORDER_LIFETIME, Order, Signer, new_order, sign_order, verify_order
 
 ADMIN = Identity.user("root@planet-lab.org")
