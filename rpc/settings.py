@@ -133,6 +133,12 @@ class DaemonSettings(BaseSettings):
         alias = cls.model_fields[field].validation_alias if field in cls.model_fields else None
         return _variable(alias if isinstance(alias, str) else field)
 
+    def variable_of(self, path: str) -> str | None:
+        """The environment variable that names this file, or else the nearest folder that it is in."""
+        told = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Path)}
+        around = [name for name, value in told.items() if Path(path).is_relative_to(value)]
+        return self.variable(max(around, key=lambda name: len(told[name].parts))) if around else None
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -81,3 +81,13 @@ def test_the_token_from_a_file_that_may_be_gone(tmp_path: Path, monkeypatch: pyt
     assert MemberSettings.load().token == "dslice-svm-x"
     monkeypatch.setenv("DSLICE_ENROLL_TOKEN", "dslice-svm-y")
     assert MemberSettings.load().token == "dslice-svm-y"
+
+
+def test_a_file_is_traced_to_its_setting(tmp_path: Path) -> None:
+    """What cannot be used is said with the variable that names it, not with one whose change cures nothing."""
+    told = MemberSettings(
+        state_dir=tmp_path, plc_url="https://plc.example:7443", enroll_token_file=tmp_path / "own/token"
+    )
+    assert told.variable_of(str(tmp_path / "key.pem")) == "DSLICE_STATE_DIR"
+    assert told.variable_of(str(tmp_path / "own/token")) == "DSLICE_ENROLL_TOKEN_FILE"
+    assert told.variable_of("/sys/block") is None
