@@ -171,7 +171,7 @@ class RemoteBackend:
 
 @contextmanager
 def operator(folder: Path | None) -> Iterator[LocalBackend]:
-    """plc's settings from the environment where they are set (plc's machine), else from the testbed's home.
+    """plc's settings from the environment where it has them or names their file, else from the testbed's home.
 
     Raises Refusal as ``models.outage.in_one_line``.
     """
@@ -196,7 +196,8 @@ def settings_here(folder: Path | None) -> Settings:
 
 
 def _in_testbed(folder: Path | None) -> bool:
-    return folder is not None or not all(os.environ.get(name) for name in ON_PLC)
+    told = os.environ.get("DSLICE_CONFIG") or all(os.environ.get(name) for name in ON_PLC)
+    return folder is not None or not told
 
 
 @contextmanager
@@ -218,5 +219,6 @@ def of_testbed(folder: Path | None) -> Mapping[str, str]:
     where = folder or "this folder"
     raise Refusal(
         Code.BAD_INPUT,
-        f"no testbed in {where}, and {' and '.join(ON_PLC)} are not set: run this on plc's machine, or with --as-me",
+        f"no testbed in {where}, and neither {' and '.join(ON_PLC)} nor DSLICE_CONFIG are set: run this on plc's machine,"
+        f" or with --as-me",
     )
