@@ -219,6 +219,6 @@ def of_testbed(folder: Path | None) -> Mapping[str, str]:
     where = folder or "this folder"
     raise Refusal(
         Code.BAD_INPUT,
-        f"no testbed in {where}, and neither {' and '.join(ON_PLC)} nor DSLICE_CONFIG are set: run this on plc's machine,"
-        f" or with --as-me",
+        f"no testbed in {where}, and neither {' and '.join(ON_PLC)} nor DSLICE_CONFIG are set: run this on plc's"
+        f" machine, or with --as-me",
     )
