@@ -109,8 +109,7 @@ def test_the_page_is_typed(machine: Machine, heading: str) -> None:
 def units() -> dict[str, tuple[str, str]]:
     """The page's table: by unit its user, and the port of its metrics (none where it has one of its own)."""
     rows = re.findall(r"^\| `(dslice-[\w@]+)`.*?\| ([\w-]+) \|(.*)\|$", PAGE, re.MULTILINE)
-    ports = {unit: re.search(r"127\.0\.0\.1:(\d+)", rest) for unit, _, rest in rows}
-    return {unit: (user, found[1] if (found := ports[unit]) is not None else "") for unit, user, _ in rows}
+    return {unit: (user, "".join(re.findall(r"127\.0\.0\.1:(\d+)", rest)[:1])) for unit, user, rest in rows}
 
 
 def test_each_unit_runs_as_its_user_and_is_ready(machine: Machine) -> None:
