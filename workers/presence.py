@@ -9,6 +9,8 @@ sessions have ended, and their workers live: so who had to come back misses nobo
 """
 
 import logging
+import os
+import signal
 from threading import Event
 
 from sqlalchemy import Connection, Engine
@@ -16,10 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lifecycle.presence import absent, backing_off, enter, leave, release_claims
 from lifecycle.recovery import MOST
+from lifecycle.upgrading import require_no_newer
 from rpc.background import surviving, thread
 from tasks.context import WorkerContext
 from tasks.step import wake_later
 from tasks.sweep import recover
+from trust.errors import Refusal
 from workers.republisher import PAUSE
 
 log = logging.getLogger(__name__)
@@ -52,7 +56,7 @@ class Presence:
         self._thread.join()
 
     def look(self) -> None:
-        """One look; be there first. Raises SQLAlchemyError while PostgreSQL is away."""
+        """One look; be there first. Raises SQLAlchemyError while PostgreSQL is away, Refusal as `require_no_newer`."""
         session = self._session or self._enter()
         found = absent(session)
         if self._number in found:  # somebody between us and PostgreSQL has changed the session
@@ -82,6 +86,10 @@ class Presence:
             if self._session is not None:
                 log.warning("this worker's session has ended (%s): it comes back", type(error).__name__)
             self._away()
+        except Refusal as refusal:
+            log.critical("%s; this worker ends itself", refusal.reason)
+            self._stop.set()
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _enter(self) -> Connection:
         # Out of the pool for good: closing it ends the session, and with it the lock.
@@ -89,6 +97,7 @@ class Presence:
         session.detach()
         try:
             self._number = enter(session, self._number)
+            require_no_newer(session)
         except BaseException:
             session.close()
             raise
