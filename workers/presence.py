@@ -43,6 +43,7 @@ class Presence:
         self._session: Connection | None = None
         self._missed: dict[int, int] = {}
         self._settling = 0
+        self._ending = False
         self._stop = Event()
         self._thread = thread(self._run, "presence")
 
@@ -87,9 +88,10 @@ class Presence:
                 log.warning("this worker's session has ended (%s): it comes back", type(error).__name__)
             self._away()
         except Refusal as refusal:
-            log.critical("%s; this worker ends itself", refusal.reason)
-            self._stop.set()
-            os.kill(os.getpid(), signal.SIGTERM)
+            if not self._ending:
+                self._ending = True
+                log.critical("%s; this worker ends itself", refusal.reason)
+                _end()
 
     def _enter(self) -> Connection:
         # Out of the pool for good: closing it ends the session, and with it the lock.
@@ -134,3 +136,8 @@ class Presence:
             log.warning("this worker is still written down; another strikes it out")
         finally:
             session.close()
+
+
+def _end() -> None:
+    """As told by its supervisor: what is at work is finished."""
+    os.kill(os.getpid(), signal.SIGTERM)
