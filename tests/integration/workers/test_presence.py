@@ -159,7 +159,7 @@ def test_a_session_that_was_changed_for_another_is_left(crew: Crew) -> None:
 def test_a_worker_that_comes_back_to_newer_tables_ends_itself(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     """svmd was upgraded while PostgreSQL had cut all sessions, and so found nobody at work."""
     monkeypatch.setattr(presence, "_end", lambda: None)  # this process is a worker, too, and has to stay
-    daemon, _ = worker(crew)
+    daemon = crew.daemon("worker", **HOURS)
     (was,) = crew.farm.rows("SELECT version_num FROM svm.alembic_version")
     crew.farm.execute("UPDATE svm.alembic_version SET version_num = 'svm_9999'")
     try:
