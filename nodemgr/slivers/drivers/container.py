@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -120,6 +121,7 @@ def specification(
         "use_image_resolve_conf": True,
         "systemd": "false",
         "oci_runtime": "runc",
+        "stop_signal": signal.SIGKILL,
         "image_volume_mode": "ignore",
     }
     if record.host_uid is not None:

@@ -8,7 +8,8 @@ sliver has one user and a view of the host's programs, all bound to the frame.
 
 Traps, each met: a session by the API's exec leaves two conmon processes for 300 s, hence `runc exec`. crun gives the
 host's own /dev/null to the container's root when uids are mapped, hence runc only. A container whose PID 1 ignores
-SIGTERM takes 10 s to remove, hence SIGKILL first. The Docker API cannot map uids, hence podman's own create call.
+SIGTERM takes 10 s to remove, hence SIGKILL as what stops it. The Docker API cannot map uids, hence podman's own create
+call.
 """
 
 from __future__ import annotations

@@ -343,11 +343,13 @@ def test_its_end_leaves_nothing(node: Node) -> None:
         " setsid sleep 511 >/dev/null 2>&1 </dev/null &",
     )
     mounted = Path("/proc/self/mountinfo").read_text()
+    own = [str(node.folder)]
+    own += [node.driver._id("ocean")] if node.driver.name == "podman" else []  # type: ignore[attr-defined]
     run_async(node.driver.delete("ocean"))
     assert not first.alive
     assert [path.name for path in node.folder.iterdir()] == [".ssh"]
-    assert Path("/proc/self/mountinfo").read_text() == mounted
     assert str(node.folder) not in mounted
+    assert not any(each in Path("/proc/self/mountinfo").read_text() for each in own)
     assert subprocess.run(["pgrep", "-f", "^sleep 511"]).returncode == 1
     if not node.shares_host_users:
         eventually(lambda: owned_by(host_uid) == [])  # unshare(1) ends a moment after its child

@@ -29,6 +29,7 @@ def test_a_container_has_no_rights_and_a_user_of_its_own() -> None:
     spec = specification(RECORD, entries("ocean", FOLDERS), "image", "name", "mark/")
     assert spec["cap_drop"] == ["ALL"]
     assert spec["no_new_privileges"]
+    assert spec["stop_signal"] == 9  # the first process takes no other
     assert spec["read_only_filesystem"]
     one = [{"container_id": 0, "host_id": 5000, "size": 1}]
     assert spec["idmappings"]["UIDMap"] == spec["idmappings"]["GIDMap"] == one
