@@ -6,7 +6,7 @@ A worker knows the states and columns of its own version alone; one that met oth
 import logging
 from threading import Event
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from lifecycle.presence import present
 from models.database import engine, migrate, outdated
@@ -53,6 +53,15 @@ def wait_for_tables(database: Engine, stop: Event) -> bool:
         if stop.wait(WAIT_SECONDS):
             return False
     return True
+
+
+def require_no_newer(connection: Connection) -> None:
+    """For a worker that holds its lock: from now on svmd brings up no tables, but it may have while nobody held one.
+
+    Raises Refusal: BAD_INPUT for tables of a newer version.
+    """
+    with in_one_line("svm"):
+        outdated(connection, "svm")
 
 
 def _are_there(database: Engine) -> bool:

@@ -18,7 +18,8 @@ def add_operating(calls: Calls, guard: Guard, at: str) -> None:
         assert call.peer is not None  # noqa: S101  # the route is guarded
         require_operator(call.peer)
         node: Node = call.scope[at]
-        return {"slivers": [_shown(lease) for lease in node.store.leases()]}
+        shown = [_shown(lease) for lease in node.store.leases()]
+        return {"slivers": shown, "leaving": node.orders.leaving(node.now())}
 
 
 def _shown(lease: LeaseRow) -> dict[str, Any]:

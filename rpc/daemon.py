@@ -26,6 +26,7 @@ def start(role: str, settings: type[S], serve: Callable[[S], None], needs: Seque
     Args:
         needs: fields of the settings that this role needs although they have a default.
     """
+    told = None
     try:
         told = settings.load(needs)
         logs.configure(told.log_level, role, told.log_format)
@@ -39,7 +40,9 @@ def start(role: str, settings: type[S], serve: Callable[[S], None], needs: Seque
         if error.filename is None:
             raise
         log.debug("ended by a file", exc_info=True)
-        sys.exit(f"{role}: cannot use {error.filename}: {error.strerror}; correct DSLICE_STATE_DIR or its rights")
+        variable = told and told.variable_of(str(error.filename))
+        cure = f"; correct {variable} or its rights" if variable else ""
+        sys.exit(f"{role}: cannot use {error.filename}: {error.strerror}{cure}")
 
 
 def _require_private(folder: Path | None) -> None:

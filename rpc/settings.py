@@ -1,14 +1,15 @@
 """What daemons are told: environment (`DSLICE_*`), then the TOML file that `DSLICE_CONFIG` names, then defaults."""
 
 import os
+import tomllib
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rpc.smtp import check_url
 from trust.errors import Code, Refusal
@@ -133,6 +134,12 @@ class DaemonSettings(BaseSettings):
         alias = cls.model_fields[field].validation_alias if field in cls.model_fields else None
         return _variable(alias if isinstance(alias, str) else field)
 
+    def variable_of(self, path: str) -> str | None:
+        """The environment variable that names this file, or else the nearest folder that it is in."""
+        told = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Path)}
+        around = [name for name, value in told.items() if Path(path).is_relative_to(value)]
+        return self.variable(max(around, key=lambda name: len(told[name].parts))) if around else None
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -147,7 +154,14 @@ class DaemonSettings(BaseSettings):
         path = os.environ.get("DSLICE_CONFIG")
         if not path:
             return init_settings, env_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls._of_file(path))
+
+    @classmethod
+    def _of_file(cls, path: str) -> dict[str, Any]:
+        """What a TOML file says, under the names that pydantic knows: a field with a variable of its own has that."""
+        fields = {cls.variable(name): field.validation_alias or name for name, field in cls.model_fields.items()}
+        told = tomllib.loads(Path(path).read_text())
+        return {str(fields.get(_variable(name), name)): value for name, value in told.items()}
 
 
 class MemberSettings(DaemonSettings):

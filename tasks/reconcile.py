@@ -13,7 +13,6 @@ from uuid import UUID
 
 from celery import shared_task
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from lifecycle.inventory import (
     Expected,
@@ -23,13 +22,13 @@ from lifecycle.inventory import (
     expected,
     heard,
     node_of,
-    nodes,
     silent,
     to_heal,
     to_move,
     to_revive,
 )
 from lifecycle.keypair import behind
+from lifecycle.looks import begin
 from lifecycle.moves import MOVES
 from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, open_planned, start
 from lifecycle.outcome import Claim, Done
@@ -48,24 +47,30 @@ from trust.identity import Identity, Role
 
 log = logging.getLogger(__name__)
 
-PARALLELISM = 16
 MOST_HAPPENINGS = 8  # of a sliver, in one answer
-CONNECT_TIMEOUT = 5  # seconds: nobody waits, and a node that is away is asked again soon
 
 
 @shared_task(name="reconcile-all")
 def reconcile_all() -> None:
     """For beat: a step for every node, unless the last round is still under way; then heal, then newer key pairs."""
-    refs, again = transaction(begin, worker_context().identity), worker_context().policy.silent
+    context = worker_context()
+    refs, again = transaction(begin, context.identity) or [], context.policy.silent
     for found in transaction(to_heal, again):
         refs += _ask(_replacement(found, f"silent too long: {', '.join(found.nodes)}"))
-    for found in transaction(to_move, again):
-        refs += _ask(_replacement(found, f"drained ({found.why}): {', '.join(found.nodes)}", stays=True))
+    refs += _moves(again)
     for found in transaction(to_revive, again):
         refs += _ask(OperationRequest(Verb.START, found.name, found.owner, nodes=found.nodes, actor=BEAT))
     for late in transaction(behind, again):
         refs += _ask(OperationRequest(Verb.REKEY, late.name, late.owner, nodes=late.nodes, actor=BEAT))
     publish(refs)
+
+
+def _moves(again: int) -> list[StepRef]:
+    """Replacements of what is on nodes that their operator empties."""
+    refs: list[StepRef] = []
+    for found in transaction(to_move, again):
+        refs += _ask(_replacement(found, f"drained ({found.why}): {', '.join(found.nodes)}", stays=True))
+    return refs
 
 
 def _replacement(found: ToMend, why: str, *, stays: bool = False) -> OperationRequest:
@@ -86,25 +91,6 @@ def _ask(request: OperationRequest) -> list[StepRef]:
 def reconcile(ids: list[int]) -> None:
     """These steps, one for each node."""
     perform(ids, reconcile_node)
-
-
-def begin(connection: Connection, svm: Identity) -> list[StepRef]:
-    """Open a round; nothing when one is open."""
-    found = nodes(connection)
-    if not found:
-        return []
-    request = OperationRequest(
-        Verb.RECONCILE, "", svm, parallelism=PARALLELISM, connect_timeout=CONNECT_TIMEOUT, actor=BEAT
-    )
-    attempt = connection.begin_nested()
-    try:
-        steps = tuple((Kind.RECONCILE, node) for node in found)
-        refs = open_planned(connection, request, Plan(None, "", steps, nodes=len(found)))
-    except IntegrityError:  # one is open
-        attempt.rollback()
-        return []
-    attempt.commit()
-    return refs
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +234,8 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
         await context.transaction(found_running, row, node)
     for row, reason in found.removed:
         await context.transaction(removed, row, node, reason)
+    if leaving:
+        publish(await asyncio.to_thread(_moves, context.policy.silent))
     return Done()
 
 

@@ -9,6 +9,8 @@ sessions have ended, and their workers live: so who had to come back misses nobo
 """
 
 import logging
+import os
+import signal
 from threading import Event
 
 from sqlalchemy import Connection, Engine
@@ -16,10 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lifecycle.presence import absent, backing_off, enter, leave, release_claims
 from lifecycle.recovery import MOST
+from lifecycle.upgrading import require_no_newer
 from rpc.background import surviving, thread
 from tasks.context import WorkerContext
 from tasks.step import wake_later
 from tasks.sweep import recover
+from trust.errors import Refusal
 from workers.republisher import PAUSE
 
 log = logging.getLogger(__name__)
@@ -39,6 +43,7 @@ class Presence:
         self._session: Connection | None = None
         self._missed: dict[int, int] = {}
         self._settling = 0
+        self._ending = False
         self._stop = Event()
         self._thread = thread(self._run, "presence")
 
@@ -52,7 +57,7 @@ class Presence:
         self._thread.join()
 
     def look(self) -> None:
-        """One look; be there first. Raises SQLAlchemyError while PostgreSQL is away."""
+        """One look; be there first. Raises SQLAlchemyError while PostgreSQL is away, Refusal as `require_no_newer`."""
         session = self._session or self._enter()
         found = absent(session)
         if self._number in found:  # somebody between us and PostgreSQL has changed the session
@@ -82,6 +87,11 @@ class Presence:
             if self._session is not None:
                 log.warning("this worker's session has ended (%s): it comes back", type(error).__name__)
             self._away()
+        except Refusal as refusal:
+            if not self._ending:
+                self._ending = True
+                log.critical("%s; this worker ends itself", refusal.reason)
+                _end()
 
     def _enter(self) -> Connection:
         # Out of the pool for good: closing it ends the session, and with it the lock.
@@ -89,6 +99,7 @@ class Presence:
         session.detach()
         try:
             self._number = enter(session, self._number)
+            require_no_newer(session)
         except BaseException:
             session.close()
             raise
@@ -125,3 +136,8 @@ class Presence:
             log.warning("this worker is still written down; another strikes it out")
         finally:
             session.close()
+
+
+def _end() -> None:
+    """As told by its supervisor: what is at work is finished."""
+    os.kill(os.getpid(), signal.SIGTERM)

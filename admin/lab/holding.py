@@ -51,6 +51,14 @@ def held_at(reach: "Reach", node: "Enrolled") -> list[Held]:
         raise Refusal(refusal.code, f"{refusal.reason}; if {node.name} is gone for good, say --lost") from refusal
 
 
+def leaving(reach: "Reach", node: "Enrolled") -> bool:
+    """Whether a node has heard that it is to be empty. Raises Refusal; NOT_FOUND where no agent has heard of it."""
+    api = _apis(reach).get(node.name)
+    if api is None:
+        raise Refusal(Code.NOT_FOUND, f"no agent has heard of {node.name}")
+    return bool(reach.ask(api, node.identity, "/operator/slivers", DEADLINE).get("leaving"))
+
+
 def held(reach: "Reach", nodes: Iterable["Enrolled"]) -> tuple[list[Held], dict[str, str]]:
     """What all these hold, and which do not say, with the reason."""
     apis, silent = _apis(reach), {}

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from admin.lab.reach import Reach
     from plc.client.orders import Enrolled
 
-SVMD_SECONDS = 300  # that retiring a node waits for svmd, which looks every two minutes
+SVMD_SECONDS = 300  # that retiring a node waits for svmd
+LOOK_AGAIN = 3  # seconds between two looks that it is asked for
 LIVING = ("ticketed", "leased", "running", "stopped", "deleting")
 NAMED = 20  # nodes that are missing, by name in one line
 COLUMNS = ("NODE", "ADDRESS", "SITE", "STATE", "PLACES", "MEMORY", "SLIVERS", "DRIVER", "VERSION", "IMAGES", "DRAINED")
@@ -143,6 +144,7 @@ def drain(here: Here, which: str, until: str | None, no_renew: bool, replace: bo
 
     Agents leave it out, and it refuses by itself. Owners of slivers there get a letter.
     """
+    from admin.lab.looking import empties
     from trust.clock import system_clock
 
     end = day(until, system_clock().now()) if until else None
@@ -150,9 +152,10 @@ def drain(here: Here, which: str, until: str | None, no_renew: bool, replace: bo
         found = enrolled(reach, which)
         tell = owners(reach, found)
         reach.plc.drain(found.name, reason, end, renews=not no_renew, tell=tell, replaces=replace)
+        at_once = replace and empties(reach, found)
     letters = f"{len(tell)} owner{'' if len(tell) == 1 else 's'} of slivers there get{'s' * (len(tell) == 1)} a letter"
     until_when = f" until {stamp(end)}" if end else ""
-    others = "slices that heal get other nodes within minutes; " if replace else ""
+    others = f"slices that heal get other nodes {'now' if at_once else 'within minutes'}; " if replace else ""
     fields = {"node": found.name, "until": _text(end), "renews": not no_renew, "replaces": replace}
     told(here, f"{found.name} takes no new slivers{until_when}; {others}{letters}.", **fields, told=sorted(tell))
 
@@ -215,6 +218,8 @@ def _empty(here: Here, reach: "Reach", found: "Enrolled", reason: str, *, evict:
 
 def _wait_for_svmd(reach: "Reach", found: "Enrolled") -> None:
     """svmd asks the node what became of its slivers; afterwards nobody can. Refusal(BUSY) when it has not in time."""
+    from admin.lab.looking import look
+
     end = time.monotonic() + SVMD_SECONDS
     while left := _known_to_svmd(reach, found.name):
         if time.monotonic() > end:
@@ -223,7 +228,8 @@ def _wait_for_svmd(reach: "Reach", found: "Enrolled") -> None:
                 f"svmd still counts slivers on {found.name} ({', '.join(left[:NAMED])}): see that beat and a worker"
                 f" run, then try again, or say --lost",
             )
-        time.sleep(1)
+        look(reach, [found.name])  # it passes over a sliver that has changed within half a minute
+        time.sleep(LOOK_AGAIN)
 
 
 def _known_to_svmd(reach: "Reach", node: str) -> list[str]:

@@ -4,7 +4,7 @@ At plc's own machine that is plc itself, with its certificate, and orders are si
 is an admin, with the certificate in $PLANETLAB_HOME, whose key signs them. plc, agents, svmd and nodes check either.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,10 +46,12 @@ class Reach:
         made = new_order(mine.identity, node, slice, slice_id, reason, now, mine.certificate.not_valid_after_utc)
         return made, sign_order(made, mine.key, mine.certificate)
 
-    def ask(self, url: str, identity: Identity, path: str, deadline: float = 30) -> dict[str, Any]:
-        """What a service answers. Raises Refusal."""
+    def ask(
+        self, url: str, identity: Identity, path: str, deadline: float = 30, told: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What a service answers; `told`: what is posted. Raises Refusal."""
         with Connection(url, credentials=self.credentials, expect=identity) as connection:
-            body = connection.call("GET", path, deadline=deadline).body
+            body = connection.call("GET" if told is None else "POST", path, told, deadline=deadline).body
         if not isinstance(body, dict):
             raise Refusal(Code.INTERNAL, f"the answer of {identity} makes no sense; is it of another version?")
         return body
@@ -59,11 +61,18 @@ class Reach:
 
     def svmd(self, path: str, query: Mapping[str, str | None] | None = None) -> dict[str, Any]:
         """Raises Refusal; NOT_FOUND where plc knows no svmd."""
+        said = urlencode({name: value for name, value in (query or {}).items() if value is not None})
+        return self.ask(*self._svmd(), f"{path}?{said}" if said else path)
+
+    def look(self, nodes: Sequence[str]) -> bool:
+        """Have svmd look at these nodes (names) now; False while a round is under way. Raises Refusal."""
+        return bool(self.ask(*self._svmd(), "/operator/looks", told={"nodes": list(nodes)})["began"])
+
+    def _svmd(self) -> tuple[str, Identity]:
         found: Directory = self.plc.directory()
         if found.svmd is None or found.svm is None:
             raise Refusal(Code.NOT_FOUND, "plc knows no service manager yet; start svmd, or try again in a minute")
-        said = urlencode({name: value for name, value in (query or {}).items() if value is not None})
-        return self.ask(found.svmd, found.svm, f"{path}?{said}" if said else path)
+        return found.svmd, found.svm
 
     def slice(self, name: str) -> dict[str, Any]:
         """One slice as svmd has it, with its slivers. Raises Refusal."""

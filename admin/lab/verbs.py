@@ -70,20 +70,26 @@ reason_option = click.option("--reason", required=True, help="Owners read it, an
 
 
 def follow(here: Here, reach: "Reach", orders: Sequence["Order"], seconds: float = NODES_SECONDS) -> int:
-    """A line for each node that has obeyed, as it says so; then those that have not yet. The exit status."""
+    """A line for each node that has obeyed, as it says so, at which svmd then looks; then those that have not yet. The
+    exit status."""
+    from admin.lab.looking import look
+
     waiting = {order.jti: order.node.name for order in orders if order.node is not None}
-    ok, end = 0, time.monotonic() + seconds
+    done: list[str] = []
+    end = time.monotonic() + seconds
     while waiting:
         obeyed = reach.plc.obeyed([*waiting])
         for jti in [jti for jti in waiting if obeyed.get(jti, True)]:
-            node, ok = waiting.pop(jti), ok + 1
-            _result(here, node, None)
+            done.append(waiting.pop(jti))
+            _result(here, done[-1], None)
         if not waiting or time.monotonic() > end:
             break
         time.sleep(LOOK)
     for node in waiting.values():
         _result(here, node, "it has not heard of it yet; it obeys when it asks plc the next time")
-    return status_of_nodes(ok, len(waiting))
+    if done:
+        look(reach, done)
+    return status_of_nodes(len(done), len(waiting))
 
 
 def _result(here: Here, node: str, reason: str | None) -> None:

@@ -167,7 +167,7 @@ class RemoteBackend:
 
 @contextmanager
 def operator(folder: Path | None) -> Iterator[LocalBackend]:
-    """plc's settings from the environment where they are set (plc's machine), else from the testbed's home.
+    """plc's settings from the environment where it has them or names their file, else from the testbed's home.
 
     Raises Refusal as ``models.outage.in_one_line``.
     """

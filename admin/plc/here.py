@@ -1,4 +1,5 @@
-"""The settings of the plc of this machine: from the environment where they are set, else from a testbed's home."""
+"""The settings of the plc of this machine: from the environment where it has them or names their file, else from a
+testbed's home."""
 
 import os
 from collections.abc import Mapping
@@ -20,7 +21,8 @@ def settings_here(folder: Path | None) -> Settings:
 
 def in_testbed(folder: Path | None) -> bool:
     """Whether they are a testbed's."""
-    return folder is not None or not all(os.environ.get(name) for name in ON_PLC)
+    told = os.environ.get("DSLICE_CONFIG") or all(os.environ.get(name) for name in ON_PLC)
+    return folder is not None or not told
 
 
 def of_testbed(folder: Path | None) -> Mapping[str, str]:
@@ -32,5 +34,6 @@ def of_testbed(folder: Path | None) -> Mapping[str, str]:
     where = folder or "this folder"
     raise Refusal(
         Code.BAD_INPUT,
-        f"no testbed in {where}, and {' and '.join(ON_PLC)} are not set: run this on plc's machine, or with --as-me",
+        f"no testbed in {where}, and neither {' and '.join(ON_PLC)} nor DSLICE_CONFIG are set: run this on plc's"
+        f" machine, or with --as-me",
     )

@@ -1,7 +1,9 @@
 """What the operator's buttons do: each the same as a verb of `dslice`, by the same functions."""
 
+import threading
 from collections.abc import Mapping
 
+from admin.lab.looking import empties
 from admin.lab.nodes import enrolled, owners
 from admin.lab.orphans import found, removal
 from admin.lab.slices import deletion, eviction
@@ -20,6 +22,8 @@ def drain(asking: Operating, which: str, form: Form) -> str:
     node = enrolled(asking.reach, which)
     how = {"renews": not form.get("no-renew"), "replaces": bool(form.get("replace"))}
     asking.reach.plc.drain(node.name, reason, end, tell=owners(asking.reach, node), **how)
+    if how["replaces"]:  # it may take the node 20 s to hear of it
+        threading.Thread(target=empties, args=(asking.reach, node), daemon=True).start()
     return f"/nodes/{node.name}"
 
 

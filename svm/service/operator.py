@@ -1,21 +1,23 @@
 """What plc's operator reads: everybody's slices, and which slivers the tables know (`dslice slices`, `dslice orphans`).
 
-What a user reads of his own slices is there for all slices, too, under the same paths (`dslice web`). Only reads: what
-the operator changes, he has nodes change, by orders of his own (docs/protocol.md, "Orders").
+What a user reads of his own slices is there for all slices, too, under the same paths (`dslice web`). No slice changes
+here: what the operator changes, he has nodes change, by orders of his own (docs/protocol.md, "Orders"), and svmd looks
+at these nodes at once when he asks for it.
 """
 
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, FastAPI, Query, Response
+from fastapi import BackgroundTasks, Depends, FastAPI, Query, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
-from lifecycle import known, operations, slices
+from lifecycle import known, looks, operations, slices
 from rpc.server import Guard
 from svm.service import reads
 from svm.service.ads import Lists
-from svm.service.bodies import Address, operation_json, slice_json
+from svm.service.bodies import MAX_LISTED, Address, operation_json, slice_json
 from svm.service.context import Service
 from svm.service.doctor import diagnosis
 from svm.service.operations import LastEventId
@@ -60,6 +62,7 @@ def add_operator(app: FastAPI, service: Service, guard: Guard, lists: Lists) -> 
         return await diagnosis(service, lists, None)
 
     _add_slivers(app, service, operators)
+    _add_looks(app, service, operators)
     _add_operations(app, service, guard, operators)
 
 
@@ -77,6 +80,26 @@ def _add_slivers(app: FastAPI, service: Service, operators: Any) -> None:
         require_operator(peer)
         with service.engine.connect() as connection:
             return reads.at_node(connection, node, None)
+
+
+class Looks(BaseModel):
+    """Nodes, by name or address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    nodes: Annotated[list[Annotated[str, Field(max_length=300)]], Field(min_length=1, max_length=MAX_LISTED)]
+
+
+def _add_looks(app: FastAPI, service: Service, operators: Any) -> None:
+    """`POST /operator/looks`: what the next round of reconcile would see at these nodes, now."""
+
+    @app.post("/operator/looks", status_code=202)
+    def post_looks(body: Looks, peer: Annotated[Peer, operators], after: BackgroundTasks) -> dict[str, Any]:
+        require_operator(peer)
+        with service.engine.begin() as connection:
+            refs = looks.begin(connection, service.identity, body.nodes, "operator")
+        after.add_task(service.publish, refs or [])
+        return {"began": refs is not None, "nodes": [ref.node for ref in refs or []]}
 
 
 def _add_operations(app: FastAPI, service: Service, guard: Guard, operators: Any) -> None:

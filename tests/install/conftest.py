@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.lab import Lab
 
 ROOT = Path(__file__).parents[2]
-LONG = tuple(Path(__file__).with_name(name) for name in ("test_debs.py", "test_wheels.py"))
+LONG = tuple(Path(__file__).with_name(name) for name in ("test_debs.py", "test_systemd.py", "test_wheels.py"))
 LONGEST = 600  # seconds for one step
 
 

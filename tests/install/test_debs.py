@@ -65,7 +65,8 @@ def root(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 def within(root: Path) -> list[str]:
     """What runs a command there, with the host's network, as root with all rights (a chroot may make no slivers)."""
-    bound = (("--bind", str(root), "/"), ("--dev-bind", "/proc", "/proc"), ("--dev-bind", "/dev", "/dev"))
+    kernels = [("--dev-bind", place, place) for place in ("/proc", "/dev", "/sys")]
+    bound = (("--bind", str(root), "/"), *kernels)
     return ["bwrap", *(word for words in bound for word in words), "--cap-add", "ALL"]
 
 
@@ -145,8 +146,9 @@ def test_removed_and_purged_nothing_of_them_stays(root: Path) -> None:
     assert not (root / "opt/dslice").exists()
     assert not (root / "opt/dslice-client").exists()
     inside(root, "dpkg --purge dslice-node dslice-client")
-    left = [path for path in root.glob("**/*dslice*") if "packages" not in path.parts and "proc" not in path.parts]
-    assert [path for path in left if not str(path).startswith(str(root / "root"))] == []
+    there = [*root.glob("**/*dslice*"), *root.glob("etc/dslice/*"), *root.glob("var/lib/dslice/*")]
+    left = [path.relative_to(root) for path in there]
+    assert [str(path) for path in left if path.parts[0] not in ("packages", "root")] == []
 
 
 def test_a_package_names_what_it_needs(packages: Path) -> None:

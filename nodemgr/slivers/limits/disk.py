@@ -197,6 +197,8 @@ def _require_loop_devices() -> None:
         program(tool)
     if not os.access(_CONTROL, os.R_OK | os.W_OK):
         raise Refusal(Code.INTERNAL, f"this node has no loop devices ({_CONTROL}); as its root: modprobe loop")
+    if not _SYS_BLOCK.is_dir():
+        raise Refusal(Code.INTERNAL, f"{_SYS_BLOCK} is not here; as this node's root: mount -t sysfs sysfs /sys")
 
 
 def _format(path: Path, mb: int) -> None:

@@ -95,6 +95,48 @@ def test_a_users_buttons_are_not_there(web: Served) -> None:
         assert web.ask("POST", path, "all=yes").status in (404, 405)
 
 
+def test_pages_are_readable_and_buttons_work_without_script(browser: "Browser", web: Served) -> None:
+    with entered(browser, web, java_script_enabled=False) as page:
+        for address in pages(web):
+            page.goto(address)
+            assert page.get_by_role("heading", level=1).count() == 1, address
+        page.goto("/nodes/s5")
+        page.get_by_label("Reason").fill("new disk")
+        page.get_by_role("button", name="Drain").click()
+        page.get_by_text("new disk").first.wait_for()
+        page.get_by_role("button", name="Take new slivers again").click()
+        page.get_by_role("button", name="Drain", exact=True).wait_for()
+
+
+def test_by_keyboard_alone(page: "Page") -> None:
+    """From the list of nodes to one that is drained, and back: Tab, letters and Enter."""
+    page.goto("/nodes")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    tab_to(page, "s6")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/nodes/s6")
+    tab_to(page, "Reason")
+    page.keyboard.type("by keyboard")
+    tab_to(page, "Drain")
+    page.keyboard.press("Enter")
+    page.get_by_text("by keyboard").first.wait_for()
+    tab_to(page, "Take new slivers again")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Drain", exact=True).wait_for()
+
+
+def tab_to(page: "Page", name: str) -> None:
+    """Press Tab until what has this name, or this label, has the focus."""
+    called = "(e => (e.labels?.[0] ?? e).textContent.trim())(document.activeElement)"
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate(called).partition("\n")[0].partition(",")[0] == name:
+            return
+    raise AssertionError(f"Tab comes to nothing that is called {name}")
+
+
 def test_slices_of_everybody_and_of_some(page: "Page", web: Served, lab: Lab) -> None:
     page.goto("/slices")
     page.get_by_role("row").filter(has_text=MINE).get_by_text(PI).wait_for()

@@ -25,12 +25,14 @@ MOST = 60  # seconds that a daemon may take to say what is wrong, on a busy mach
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is set (`{…}`: see `places`), and what is said of it. `without`: variables that are not set."""
+    """What is set (`{…}`: see `places`), and what is said of it. `without`: variables that are not set; `beside`: a
+    fixture that has more places, which takes seconds to start."""
 
     role: str
     said: str
     environment: Mapping[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    beside: str = ""
 
 
 BASE = {
@@ -85,6 +87,18 @@ MISTAKES = {
     "no such host": Mistake("plc", NO_DATABASE, {"DSLICE_DATABASE_URL": URL + "nowhere.invalid/x"}),
     "no such database": Mistake(
         "plc", f'FATAL: database "absent" does not exist; {NO_DATABASE}', {"DSLICE_DATABASE_URL": "{absent}"}
+    ),
+    "a wrong password": Mistake(
+        "plc",
+        f'FATAL: password authentication failed for user "plc"; {NO_DATABASE}',
+        {"DSLICE_DATABASE_URL": "{wrong}"},
+        beside="with_passwords",
+    ),
+    "no password": Mistake(
+        "plc",
+        f"fe_sendauth: no password supplied; {NO_DATABASE}",
+        {"DSLICE_DATABASE_URL": "{without}"},
+        beside="with_passwords",
     ),
     "no such role": Mistake("plc", NO_DATABASE, {"DSLICE_DATABASE_URL": "{nobody}"}),
     "another service's role": Mistake(
@@ -141,6 +155,12 @@ MISTAKES = {
         "nodemgr",
         "this token is for spiffe://planet-lab/node/n2, not for spiffe://planet-lab/node/n1",
         {"DSLICE_ENROLL_TOKEN": TOKEN.replace("n1", "n2")},
+    ),
+    "a used token": Mistake(
+        "nodemgr",
+        "this token is unknown, used already or older than an hour; get another with dslice plc token",
+        {"DSLICE_ENROLL_TOKEN": "{used}", "DSLICE_PLC_URL": "{plc}"},
+        beside="enrolled",
     ),
     "a token's file that is not there": Mistake(
         "nodemgr",
@@ -223,6 +243,51 @@ def places(
         }
 
 
+@pytest.fixture(scope="module")
+def with_passwords(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A PostgreSQL that asks plc's role for its password, and URLs that have another, or none."""
+    server = Postgres(tmp_path_factory.mktemp("passwords"), scratch=True)
+    server.start()
+    try:
+        rules = server.data / "pg_hba.conf"
+        rules.write_text(f"local all plc scram-sha-256\n{rules.read_text()}")
+        server.execute("postgres", "ALTER ROLE plc PASSWORD 'right'")
+        server.execute("postgres", "SELECT pg_reload_conf()")
+        url = server.url("plc")
+        with psycopg.connect(url.replace("+psycopg", "").replace("//plc@", "//plc:right@")):
+            yield {"wrong": url.replace("//plc@", "//plc:secret@"), "without": url}
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def enrolled(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A plc, and a token with which a node has enrolled."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    postgres.create_database("enrolled")
+    settings = {
+        "DSLICE_STATE_DIR": str(folder / "plc"),
+        "DSLICE_DATABASE_URL": postgres.url("plc", "enrolled"),
+        "DSLICE_LISTEN": "127.0.0.1:0",
+    }
+    env = {**{name: value for name, value in os.environ.items() if not name.startswith("DSLICE_")}, **settings}
+    daemon = subprocess.Popen(
+        [DSLICE, "run", "plc"], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert daemon.stdout is not None
+    try:
+        plc = f"https://{daemon.stdout.readline().split()[1]}"
+        asked_for = [DSLICE, "plc", "token", "node", "n1", "127.0.0.1"]
+        token = subprocess.run(asked_for, env=env, check=True, capture_output=True, text=True).stdout.split()[-1]
+        used = [DSLICE, "enroll", "--token", token, "--plc", plc, "--dir", str(folder / "n1")]
+        subprocess.run(used, env=env, check=True, capture_output=True)
+        yield {"plc": plc, "used": token}
+    finally:
+        daemon.terminate()
+        daemon.communicate()
+        postgres.drop_database("enrolled")
+
+
 @contextmanager
 def plain_server() -> Iterator[int]:
     """The port of a web server without TLS."""
@@ -237,7 +302,11 @@ def plain_server() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
-def test_one_line_says_what_is_wrong(mistake: Mistake, places: dict[str, str], tmp_path: Path) -> None:
+def test_one_line_says_what_is_wrong(
+    mistake: Mistake, places: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if mistake.beside:
+        places |= request.getfixturevalue(mistake.beside)
     environment = {name: value for name, value in BASE.items() if name not in mistake.without}
     told = {name: value.format(**places) for name, value in {**environment, **mistake.environment}.items()}
     said, status = started(mistake.role, told, tmp_path / "said")

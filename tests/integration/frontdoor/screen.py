@@ -43,11 +43,15 @@ class Screen:
         end = time.monotonic() + 30
         while not (found := re.search(pattern, self.seen)):
             assert time.monotonic() < end, f"{pattern!r} not in {self.seen!r}"
-            if select.select([self._master], [], [], 1)[0]:
-                with contextlib.suppress(OSError):
-                    self.seen += os.read(self._master, 65536).decode(errors="replace")
+            self.look(1)
         self.seen = self.seen[found.end() :]
         return found.group(0)
+
+    def look(self, seconds: float) -> None:
+        """Add to `seen` what comes next, within so many seconds."""
+        if select.select([self._master], [], [], seconds)[0]:
+            with contextlib.suppress(OSError):
+                self.seen += os.read(self._master, 65536).decode(errors="replace")
 
     def close(self) -> None:
         self.client.kill()

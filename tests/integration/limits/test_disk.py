@@ -194,3 +194,9 @@ def test_a_node_without_loop_devices_says_so(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(disk, "_CONTROL", tmp_path / "none")
     with pytest.raises(Refusal, match=r"no loop devices .*; as its root: modprobe loop"):
         Disks(tmp_path)
+
+
+def test_so_does_one_without_sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "_SYS_BLOCK", tmp_path / "none")
+    with pytest.raises(Refusal, match=r"none is not here; as this node's root: mount -t sysfs sysfs /sys"):
+        Disks(tmp_path)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from sqlalchemy import Engine, text
 
 from plc.client import PLC
 from rpc.blocking import Connection
@@ -41,14 +42,31 @@ def owner(svm: Svm, demo: Path, home: Path) -> Iterator[Svmd]:
 
 def test_every_route_of_the_operators_is_closed_to_a_pi(svmd: Running, lab: Lab) -> None:
     routes = [route for route in create_app(svmd.service).routes if isinstance(route, APIRoute)]
-    paths = [route.path.format(**ABOUT) for route in routes if route.path.startswith("/operator")]
-    assert len(paths) > 7
+    calls = [(method, route.path) for route in routes if "/operator" in route.path for method in route.methods or ()]
+    assert len(calls) > 7
     with svmd.connection(lab.user()) as connection:
-        for path in paths:
+        for method, path in calls:
             with pytest.raises(Refusal) as refused:
-                connection.call("GET", path)
+                connection.call(method, path.format(**ABOUT), {"nodes": ["n1"]} if method == "POST" else None)
             assert (path, refused.value.code) == (path, Code.NOT_ALLOWED)
-    assert all(route.methods == {"GET"} for route in routes if route.path.startswith("/operator"))
+    assert [call for call in calls if call[0] != "GET"] == [("POST", "/operator/looks")]
+
+
+def test_svmd_looks_at_nodes_when_it_is_asked(owner: Svmd, svmd: Running, lab: Lab, database: Engine) -> None:
+    """By name or address, those that it knows; not while a round is under way."""
+    del owner
+    svmd.worker.idle = True
+    with operator(svmd, lab) as connection:
+        asked = connection.call("POST", "/operator/looks", {"nodes": ["n1", "127.0.1.2", "n99"]})
+        assert asked.status == 202
+        assert asked.body == {"began": True, "nodes": ["127.0.1.1", "127.0.1.2"]}
+        again = connection.call("POST", "/operator/looks", {"nodes": ["n1"]})
+        assert again.body == {"began": False, "nodes": []}
+        nobody = connection.call("POST", "/operator/looks", {"nodes": ["n99"]})
+        assert nobody.body == {"began": True, "nodes": []}
+    with database.connect() as found:
+        rows = found.execute(text("SELECT actor, outcome FROM svm.operation WHERE verb = 'reconcile'")).all()
+    assert rows == [("operator", None)]
 
 
 def test_the_operator_is_told_what_the_owner_is(owner: Svmd, svmd: Running, lab: Lab) -> None:

@@ -154,3 +154,20 @@ def test_a_session_that_was_changed_for_another_is_left(crew: Crew) -> None:
     looking.look()
     assert looking._worker_context.worker == looking._number
     looking._leave()
+
+
+def test_a_worker_that_comes_back_to_newer_tables_ends_itself(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """svmd was upgraded while PostgreSQL had cut all sessions, and so found nobody at work."""
+    monkeypatch.setattr(presence, "_end", lambda: None)  # this process is a worker, too, and has to stay
+    daemon = crew.daemon("worker", **HOURS)
+    (was,) = crew.farm.rows("SELECT version_num FROM svm.alembic_version")
+    crew.farm.execute("UPDATE svm.alembic_version SET version_num = 'svm_9999'")
+    try:
+        with crew.without_database():
+            pass
+        assert daemon.ended() == 0
+        said = [line for line in daemon.log.read_text().splitlines() if "this worker ends itself" in line]
+        assert len(said) == 1
+        assert "schema svm was made by a newer version of dslice" in said[0]
+    finally:
+        crew.farm.execute("UPDATE svm.alembic_version SET version_num = :was", was=was.version_num)

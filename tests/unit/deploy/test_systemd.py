@@ -49,7 +49,7 @@ def needs(program: str) -> pytest.MarkDecorator:
 def test_systemd_reads_it_without_a_word(unit: Path, tmp_path: Path) -> None:
     """With a program in the place of ours, which need not be installed here."""
     for each in UNITS:
-        text = re.sub(r"(?<=[=-])/(opt|usr/lib)/dslice/\S+", "/bin/true", each.read_text())
+        text = re.sub(r"(?<=[=+-])/(opt|usr/lib)/dslice/\S+", "/bin/true", each.read_text())
         (tmp_path / each.name).write_text(text)
     instance = unit.name.replace("@", "@1")
     read = subprocess.run(

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,16 +52,18 @@ EVENTS: list[dict[str, Any]] = [
 
 class _Svmd(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    answers: Mapping[str, Any] = ANSWERS
+    events: Sequence[Mapping[str, Any]] = EVENTS
 
     def do_GET(self) -> None:
         if "/events" not in self.path:
-            return self._answer("application/json", json.dumps(ANSWERS[self.path]))
-        sent = (json.dumps({**_EVENT, "seq": seq, **event}) for seq, event in enumerate(EVENTS, 1))
+            return self._answer("application/json", json.dumps(self.answers[self.path]))
+        sent = (json.dumps({**_EVENT, "seq": seq, **event}) for seq, event in enumerate(self.events, 1))
         return self._answer("text/event-stream", "".join(f"data: {data}\n\n" for data in sent))
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        self._answer("application/json", json.dumps(ANSWERS[self.path]))
+        self._answer("application/json", json.dumps(self.answers[self.path]))
 
     def _answer(self, kind: str, text: str) -> None:
         self.send_response(200)
@@ -83,25 +85,36 @@ def answering(folder: Path) -> Iterator[Path]:
     (folder / "demo.xml").write_text(SLICE_FILE)
     (folder / "alice.pub").write_text(KEY)
     authority = Authority.create(datetime.now(UTC) - timedelta(days=1))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Svmd)
     svm = Identity(Role.SVM, "svm")
-    server.socket = _listening(server, server_context(_credentials(folder / "svmd", authority, svm)))
-    threading.Thread(target=server.serve_forever, args=(0.05,)).start()
-    home = _credentials(folder / "planetlab", authority, Identity.user("pi@a.example")).directory
-    kept = {"plc": PLC, "svmd": f"https://127.0.0.1:{server.server_port}", "svm": svm.uri}
-    (home / "directory.json").write_text(json.dumps(kept))
-    try:
+    with listening(credentials(folder / "svmd", authority, svm), _Svmd) as svmd:
+        home = credentials(folder / "planetlab", authority, Identity.user("pi@a.example")).directory
+        (home / "directory.json").write_text(json.dumps({"plc": PLC, "svmd": svmd, "svm": svm.uri}))
         yield home
+
+
+def who_says(answers: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()) -> type[BaseHTTPRequestHandler]:
+    """A service that has these answers, by path."""
+    return type("Service", (_Svmd,), {"answers": answers, "events": events})
+
+
+@contextmanager
+def listening(who: Credentials, service: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL of a service with this certificate."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), service)
+    server.socket = _with_tls(server, server_context(who))
+    threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+    try:
+        yield f"https://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
 
 
-def _listening(server: ThreadingHTTPServer, context: SSLContext) -> Any:
+def _with_tls(server: ThreadingHTTPServer, context: SSLContext) -> Any:
     return context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 
 
-def _credentials(folder: Path, authority: Authority, who: Identity) -> Credentials:
+def credentials(folder: Path, authority: Authority, who: Identity) -> Credentials:
     user = who.role is Role.USER
     key = new_private_key(who.role)
     addresses = () if user else ("127.0.0.1",)
