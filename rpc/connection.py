@@ -30,7 +30,7 @@ class BoundedProtocol(PeerProtocol):
     """Breaks off a connection whose request grows too large, or whose head takes too long to come."""
 
     peer: bytes | None = None
-    asked = False  # whether a request has come
+    known: Callable[[], object] | None = None  # told of the first request, if the peer shows a certificate
     gone: Callable[[], object] | None = None  # told of the end
     size = 0  # bytes of the current request so far
     in_head = True
@@ -70,7 +70,10 @@ class BoundedProtocol(PeerProtocol):
         # What came in one piece with its end is counted here.
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             raise ValueError("the head of the request is too large")
-        self.in_head, self.asked = False, True
+        self.in_head = False
+        if self.peer is not None and self.known is not None:
+            self.known()
+            self.known = None
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
