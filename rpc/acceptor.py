@@ -110,6 +110,7 @@ class Gate:
         except (OSError, asyncio.CancelledError):  # theirs to tell: a stranger's handshake failed, or it had to go
             self._forget(guest)
         finally:
+            guest.handshake = None  # over; it would be kept for as long as the connection stands
             if guest.protocol is None:
                 self._forget(guest)
                 handed.close()

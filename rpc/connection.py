@@ -13,8 +13,21 @@ MAX_MESSAGE = 8 * 1024 * 1024  # bytes of a whole request with its framing; rpc/
 HEAD_SECONDS = 20
 
 
+class Answered:
+    """What stands in the place of a request once it is answered."""
+
+    response_complete, scope = True, None
+    message_event = asyncio.Event()
+
+
+ANSWERED = Answered()
+
+
 class PeerProtocol(HttpToolsProtocol):
-    """Puts the peer's certificate (DER; None without one) into the ASGI scope, as uvicorn does not."""
+    """Puts the peer's certificate (DER; None without one) into the ASGI scope, as uvicorn does not.
+
+    Keeps nothing of a request that is answered: thousands of connections stand and wait for the next.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -24,6 +37,11 @@ class PeerProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)[PEER] = self.peer
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.scope is self.cycle.scope:  # and no other has begun to come
+            self.cycle, self.scope, self.headers = ANSWERED, {}, []  # type: ignore[assignment, typeddict-item]
 
 
 class BoundedProtocol(PeerProtocol):
