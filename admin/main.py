@@ -55,10 +55,10 @@ class Verbs(click.Group):
         begin("dslice", lambda: self.main(*words, **how))
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*super().list_commands(context), *_loaded_when_used()})
+        return sorted({*super().list_commands(context), *VERBS, *dict(_registered())})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        place = _loaded_when_used().get(name)
+        place = VERBS.get(name) or dict(_registered()).get(name)  # to look at all that is installed takes a while
         if place is None:
             return super().get_command(context, name)
         module, _, attribute = place.partition(":")
@@ -116,11 +116,6 @@ def tokens(folder: Path, places: tuple[str, ...]) -> None:
 
     for path in files.write(folder, places):
         click.echo(path)
-
-
-def _loaded_when_used() -> dict[str, str]:
-    """Verb to `module:attribute`."""
-    return {**VERBS, **dict(_registered())}
 
 
 def _registered() -> Iterator[tuple[str, str]]:

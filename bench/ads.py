@@ -19,7 +19,7 @@ from agent.client import Ad, AgentClient, FrontDoor
 from bench.tools.processes import cpu, memory, parts
 from bench.tools.stage import Stage, testbed
 from bench.tools.tables import Table
-from plc.ca import load_authority
+from plc.authority import load_authority
 from rpc.aio import Session
 from rpc.credentials import Credentials
 from rpc.sockets import raise_descriptor_limit

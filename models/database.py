@@ -6,17 +6,15 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData, create_engine, make_url, text
 from sqlalchemy.schema import CreateSchema
 
 from models.outage import in_one_line
+
+if TYPE_CHECKING:  # alembic is imported by those who migrate: with what it needs it takes a tenth of a second
+    from alembic.config import Config
 
 Schema = Literal["plc", "agent", "svm"]
 SCHEMAS: tuple[Schema, ...] = get_args(Schema)
@@ -68,6 +66,8 @@ def migrate(url: str, schema: Schema) -> None:
 
     Raises Refusal as ``models.outage.in_one_line``.
     """
+    from alembic import command
+
     found = engine(url, pool_size=1)
     try:
         with in_one_line(schema), found.begin() as connection:
@@ -84,6 +84,9 @@ def outdated(connection: Connection, schema: Schema) -> bool | None:
 
     Raises CommandError for a revision that this program does not have (`models.outage.in_one_line` says so).
     """
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     found = MigrationContext.configure(connection, opts=options(schema)).get_current_revision()
     if found is None:
         return None
@@ -94,6 +97,9 @@ def outdated(connection: Connection, schema: Schema) -> bool | None:
 
 def check(url: str, schema: Schema) -> list[str]:
     """What `alembic check` would say of one schema: the differences between tables and models, empty when none."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     found = engine(url, pool_size=1)
     try:
         with found.connect() as connection:
@@ -120,8 +126,10 @@ def options(schema: Schema) -> dict[str, object]:
     }
 
 
-def config(schema: Schema, connection: Connection) -> Config:
+def config(schema: Schema, connection: Connection) -> "Config":
     """Alembic's configuration without a file: the caller's connection and schema travel in `attributes`."""
+    from alembic.config import Config
+
     found = Config()
     found.set_main_option("script_location", _escape(Path(__file__).parent / "migrations"))
     found.set_main_option("path_separator", "newline")

@@ -4,9 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
-from alembic.util import CommandError
-from fastapi import FastAPI, Request, Response
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -15,16 +14,19 @@ from rpc import problems
 from rpc.health import Look
 from trust.errors import Code, Refusal, printable
 
+if TYPE_CHECKING:  # commands that ask the database once have no use for the web
+    from fastapi import FastAPI, Request, Response
+
 log = logging.getLogger(__name__)
 
 
-def say_when_away(app: FastAPI, who: str) -> None:
+def say_when_away(app: "FastAPI", who: str) -> None:
     """Have every request that finds no database, or one too busy, refused with UNREACHABLE in the name of `who`."""
     for error in (OperationalError, PoolTimeoutError):
         app.add_exception_handler(error, partial(_without_database, who))
 
 
-async def _without_database(who: str, request: Request, error: Exception) -> Response:
+async def _without_database(who: str, request: "Request", error: Exception) -> "Response":
     log.error("no database for %s %s: %s", request.method, printable(request.url.path), error)
     request.scope[problems.CODE] = Code.UNREACHABLE
     return problems.response(Refusal(Code.UNREACHABLE, f"{who}'s database does not answer; try again in a minute"))
@@ -55,7 +57,7 @@ def in_one_line(schema: str) -> Iterator[None]:
     """At a start: a database that cannot be used becomes Refusal(BAD_INPUT or UNREACHABLE), which says what to do."""
     try:
         yield
-    except CommandError as error:  # alembic's only word for a revision that it does not have
+    except _command_error() as error:  # alembic's only word for a revision that it does not have
         newer = f"schema {schema} was made by a newer version of dslice ({error}): install that one"
         raise Refusal(Code.BAD_INPUT, newer) from error
     except DBAPIError as error:
@@ -71,6 +73,13 @@ def in_one_line(schema: str) -> Iterator[None]:
         if state is not None or not isinstance(error, OperationalError):
             raise
         raise Refusal(Code.UNREACHABLE, f"no database: {said}; correct DSLICE_DATABASE_URL ({MADE_BY})") from error
+
+
+def _command_error() -> type[Exception]:
+    """Imported when something is amiss: it takes alembic with it."""
+    from alembic.util import CommandError
+
+    return CommandError
 
 
 def _first_line(error: DBAPIError) -> str:

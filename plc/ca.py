@@ -1,14 +1,7 @@
-"""The certificate authority: where its key lies, what it issued, what it revoked, the lists it signs.
+"""The certificate authority: what it issued, what it revoked, the lists it signs. Its key: plc/authority.py."""
 
-The key is one file in plc's state folder and never in the database; everything else is in the database.
-"""
-
-import fcntl
-import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -17,32 +10,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.plc import account, certificate, revocation_list
 from plc.client.proofs import key_sha256, sign_stops
-from rpc.files import replace_file
 from trust.certificates import Authority, CertificateKey, certificate_to_pem
 from trust.errors import Code, Refusal
 from trust.identity import Identity
 from trust.revocation import RESIGN_SECONDS
 
-AUTHORITY = "authority.pem"
 PER_HOUR = 10  # certificates of one identity; more of those that live for less than an hour
 KEPT_SECONDS = 86_400  # revoked certificates stay listed for this long after their end, for clocks that are behind
-
-
-def load_authority(state_dir: Path, now: datetime, *, first: bool) -> Authority:
-    """The CA in the state folder, made at the very ``first`` start (0600, complete or not at all).
-
-    Raises Refusal when the file is gone later: a new CA would be trusted by nobody.
-    """
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = state_dir / AUTHORITY
-    with _locked(state_dir):
-        if path.exists():
-            return Authority.from_pem(path.read_bytes())
-        if not first:
-            raise Refusal(Code.INTERNAL, f"{path} is gone, but the database has its certificates: restore the file")
-        authority = Authority.create(now)
-        replace_file(path, authority.to_pem().encode())
-        return authority
 
 
 def has_issued(connection: Connection) -> bool:
@@ -195,13 +169,3 @@ def _revoked(connection: Connection, now: datetime) -> Collection[tuple[int, dat
         )
     )
     return [(int(row.serial, 16), row.revoked_at) for row in rows]
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine
 from models import database
 from models.outage import in_one_line
 from plc.accounts import Account, find
-from plc.ca import has_issued, load_authority
+from plc.authority import load_authority
+from plc.ca import has_issued
 from plc.passwords import Passwords
 from plc.settings import Settings
 from plc.throttle import ACCOUNT, ADDRESS, attempt, forget, take_back

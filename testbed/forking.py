@@ -24,6 +24,7 @@ _RESET = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)
 # a thread; `workers.app` does the former, and is left to those who run it.
 SHARED_IMPORTS = (
     "agent.daemon",
+    "alembic.command",
     "celery.apps.worker",
     "celery.concurrency.thread",
     "celery.worker.consumer",

@@ -1,7 +1,10 @@
 """The two real servers that integration and acceptance tests share, one start a session, in a folder of pytest's;
 which tests stay together when several processes run them; an end to whatever a run leaves, and to what is stuck."""
 
+import gc
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -23,6 +26,13 @@ from tests.told import pytest_sessionstart  # noqa: F401 - and this
 
 _numbers = count(1)
 
+# Collecting tests makes a million objects that stay: to look for garbage among them, then and at each test, takes long.
+gc.disable()
+
+# What many tests start is compiled once, and tests themselves once for all runs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A shell's background job ignores Ctrl-C, and so would everything that tests start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -32,20 +42,60 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, str | bytes) and len(val) > 60 else None
 
 
-class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Side by side (`pytest -n 3 --dist loadscope`) a folder's tests stay together: they share what it starts once.
+# What takes longest, in this order, before all others: of several processes none is to begin it when others are done.
+LONGEST = (
+    "tests/acceptance",
+    "tests/integration/slivers",
+    "tests/integration/slivers[podman]",
+    "tests/clients",
+    "tests/integration/rootless",
+    "tests/acceptance/operator/test_operator.py",
+    "tests/acceptance/test_faults_short.py",
+)
+# Folders whose files, and files that, share nothing with others of their folder.
+ALONE = (
+    "tests/acceptance/operator",
+    "tests/acceptance/test_faults_short.py",
+    "tests/acceptance/test_python_page.py",
+)
+
+
+def together(nodeid: str) -> str:
+    """What a test stays with in one process: its folder's others, for they share what that starts once.
 
     Those of podman stay apart: they take as long as all other slivers', and share nothing with them.
     """
+    file = nodeid.partition("::")[0]
+    folder = file.rpartition("/")[0]
+    if folder in ALONE or file in ALONE:
+        return file
+    return f"{folder}[podman]" if "[podman" in nodeid else folder
+
+
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Which tests stay in one process side by side (`pytest -n 3 --dist loadscope`)."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.partition("::")[0].rpartition("/")[0]
-        return f"{folder}[podman]" if "[podman" in nodeid else folder
+        return together(nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; otherwise as they were."""
+    order = {scope: place for place, scope in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(together(item.nodeid), len(order)))
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays; garbage is looked for again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
     """As xdist's documentation has it; its own `loadgroup` does nothing with pytest 9.2."""
+    gc.enable()  # this process collects nothing
     return ByFolder(config, log)
 
 

@@ -89,8 +89,8 @@ def reach(folder: Path | None, *, as_me: bool) -> Iterator[Reach]:
         with Plc(home.require_plc(), credentials) as plc:
             yield Reach(plc, credentials)
         return
-    from admin.plc.backend import settings_here
-    from plc.ca import load_authority
+    from admin.plc.here import settings_here
+    from plc.authority import load_authority
 
     settings = settings_here(folder)
     credentials = Credentials(settings.state_dir)

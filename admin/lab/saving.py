@@ -67,7 +67,7 @@ def restore(folder: Path, home: Path | None) -> None:
 def _place(home: Path | None) -> Place:
     """Raises Refusal(BAD_INPUT)."""
     if home is not None or not os.environ.get(DATABASE):
-        from admin.plc.backend import of_testbed
+        from admin.plc.here import of_testbed
 
         os.environ.update(of_testbed(home))
     url = os.environ.get(DATABASE, "").replace("postgresql+psycopg://", "postgresql://")

@@ -4,22 +4,18 @@ The operator acts on plc's database and CA through plc's own functions; a user (
 the certificate in $PLANETLAB_HOME. Both give the same values, so that the verbs need not know which it is.
 """
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
+from admin.plc.here import in_testbed, settings_here
 from plc.accounts import OPERATOR, Account
 from plc.central import Central
 from plc.client import Plc, User, Waiting
 from plc.client.values import CertificateRequest, RequestState
-from plc.settings import Settings
 from trust.errors import Code, Refusal
-
-ON_PLC = ("DSLICE_DATABASE_URL", "DSLICE_STATE_DIR")
 
 
 class Backend(Protocol):
@@ -175,28 +171,17 @@ def operator(folder: Path | None) -> Iterator[LocalBackend]:
 
     Raises Refusal as ``models.outage.in_one_line``.
     """
-    in_testbed = _in_testbed(folder)
+    of_testbed = in_testbed(folder)  # before its settings are in the environment
     try:
         central = Central.open(settings_here(folder))
     except Refusal as refusal:
-        if in_testbed and refusal.code is Code.UNREACHABLE:
+        if of_testbed and refusal.code is Code.UNREACHABLE:
             raise Refusal(refusal.code, "this testbed's database does not answer: start it with dslice up") from refusal
         raise
     try:
         yield LocalBackend(central)
     finally:
         central.close()
-
-
-def settings_here(folder: Path | None) -> Settings:
-    """plc's settings, found as by `operator`. Raises Refusal(BAD_INPUT) where there are none."""
-    if _in_testbed(folder):
-        os.environ.update(of_testbed(folder))
-    return Settings.load()
-
-
-def _in_testbed(folder: Path | None) -> bool:
-    return folder is not None or not all(os.environ.get(name) for name in ON_PLC)
 
 
 @contextmanager
@@ -207,16 +192,3 @@ def member() -> Iterator[RemoteBackend]:
     home = KeyDirectory.find()
     with Plc(home.require_plc(), home.require_certificate()) as plc:
         yield RemoteBackend(plc)
-
-
-def of_testbed(folder: Path | None) -> Mapping[str, str]:
-    """The environment that a testbed gives its plc; the testbed says so by an entry point."""
-    for point in entry_points(group="dslice.plc"):
-        environment: Mapping[str, str] | None = point.load()(folder)
-        if environment is not None:
-            return environment
-    where = folder or "this folder"
-    raise Refusal(
-        Code.BAD_INPUT,
-        f"no testbed in {where}, and {' and '.join(ON_PLC)} are not set: run this on plc's machine, or with --as-me",
-    )

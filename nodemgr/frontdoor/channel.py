@@ -8,11 +8,10 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-import paramiko
-
 from nodemgr.frontdoor import terminal
+from nodemgr.frontdoor.fed import FedChannel, Target
 from nodemgr.frontdoor.listener import Listener
-from nodemgr.frontdoor.pump import CHANNEL_LOST, Target, inwards, outwards
+from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
 from nodemgr.frontdoor.reverse import Reverse
 from nodemgr.frontdoor.signals import send_exit_signal
 from nodemgr.frontdoor.variables import MAX_VARIABLES
@@ -40,7 +39,7 @@ class SessionChannel:
         reverse: makes the way to the user's agent.
     """
 
-    def __init__(self, channel: paramiko.Channel, enter: Enter, reverse: Reverse) -> None:
+    def __init__(self, channel: FedChannel, enter: Enter, reverse: Reverse) -> None:
         self._channel = channel
         self._enter = enter
         self._reverse = reverse

@@ -22,6 +22,7 @@ from paramiko.common import (
 from nodemgr.access import Access, AccessTable
 from nodemgr.frontdoor.answers import otherwise
 from nodemgr.frontdoor.channel import SessionChannel
+from nodemgr.frontdoor.fed import FedChannel
 from nodemgr.frontdoor.forward import Forward, Here, allowed, dial
 from nodemgr.frontdoor.lending import connected
 from nodemgr.frontdoor.limits import (
@@ -46,7 +47,7 @@ from trust.sshkeys import PublicKey
 
 log = logging.getLogger(__name__)
 
-Make = Callable[[paramiko.Channel], SessionChannel | Forward]
+Make = Callable[[FedChannel], SessionChannel | Forward]
 _BROKEN: Refused | None = Refused(OPEN_FAILED_RESOURCE_SHORTAGE, "this node cannot open it now; try again later")
 _NO_ANSWER: Sequence[int] | str = "this node cannot forward now; try again later"
 _NO_FORWARDS = Refused(OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, "the slice's own key forwards nothing; use a user's")
@@ -258,7 +259,7 @@ class Connection(paramiko.ServerInterface):
         except Refusal as refusal:
             return f"{host}{f':{port}' if port else ''} is not listened on: {refusal.reason}"
 
-    def channel_opened(self, channel: paramiko.Channel) -> None:
+    def channel_opened(self, channel: FedChannel) -> None:
         make = self._kinds.pop(channel.chanid)
         try:
             self._channels[channel.chanid] = make(channel)
@@ -346,10 +347,10 @@ class Connection(paramiko.ServerInterface):
         taken = self._reverse.listen_at(host, port)
         return () if port else (taken,)
 
-    def _offer(self, kind: str, details: Sequence[str | int]) -> paramiko.Channel | None:
+    def _offer(self, kind: str, details: Sequence[str | int]) -> FedChannel | None:
         return self._transport.open_to_client(kind, details, self._window()) if self._no_room() is None else None
 
-    def _adopt(self, channel: paramiko.Channel, forward: Forward) -> None:
+    def _adopt(self, channel: FedChannel, forward: Forward) -> None:
         self._channels[channel.chanid] = forward
         if channel.closed:  # before it was known here
             self.channel_gone(channel.chanid)
@@ -358,7 +359,7 @@ class Connection(paramiko.ServerInterface):
         assert self.granted is not None  # noqa: S101 no channel without a login
         return self._context.driver.enter(self.granted.slice, argv, pty=None, control=control)
 
-    def _session_channel(self, channel: paramiko.Channel) -> SessionChannel:
+    def _session_channel(self, channel: FedChannel) -> SessionChannel:
         return SessionChannel(channel, self._enter, self._reverse)
 
     def _session(self, channel: paramiko.Channel) -> SessionChannel | None:

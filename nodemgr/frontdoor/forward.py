@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import paramiko
-
 from nodemgr.access import Access
-from nodemgr.frontdoor.pump import CHANNEL_LOST, Target, inwards, outwards
+from nodemgr.frontdoor.fed import FedChannel, Target
+from nodemgr.frontdoor.pump import CHANNEL_LOST, inwards, outwards
 from trust.errors import Refusal
 
 log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ class Forward:
         connect: gives the other end, which is closed here. OSError or Refusal.
     """
 
-    def __init__(self, channel: paramiko.Channel, connect: Callable[[], socket.socket]) -> None:
+    def __init__(self, channel: FedChannel, connect: Callable[[], socket.socket]) -> None:
         self._channel = channel
         self._connect = connect
         self._peer: socket.socket | None = None

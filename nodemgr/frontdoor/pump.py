@@ -10,28 +10,15 @@ import math
 import os
 import select
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from time import monotonic
-from typing import Self
 
 import paramiko
+
+from nodemgr.frontdoor.fed import FedChannel, Target
 
 CHUNK = 64 << 10
 # Reads: a terminal gives 4 KiB at a time, and holds 64 KiB.
 DRAIN = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where bytes go; `write` never blocks, and says how many it took."""
-
-    descriptor: int
-    write: Callable[[memoryview], int]
-
-    @classmethod
-    def pipe(cls, descriptor: int) -> Self:
-        """A descriptor that is non-blocking."""
-        return cls(descriptor, lambda data: os.write(descriptor, data))
 
 
 class ChannelGoneError(Exception):
@@ -80,7 +67,7 @@ def _drain(sources: Mapping[int, Callable[[bytes], None]]) -> None:
                 break
 
 
-def inwards(channel: paramiko.Channel, target: Target, wake: int, linger: float = 0) -> None:
+def inwards(channel: FedChannel, target: Target, wake: int, linger: float = 0) -> None:
     """Write what the client sends to `target` until the client's EOF or the channel's end.
 
     When nobody reads any more the rest is taken and dropped: a command that ignores its input is no error.
@@ -90,8 +77,15 @@ def inwards(channel: paramiko.Channel, target: Target, wake: int, linger: float 
         linger: seconds for which a chunk that has come by then still waits for a reader.
     """
     listening = True
-    while data := _receive(channel):
-        listening = listening and _write_all(target, data, wake, linger)
+    channel.feeds(target)
+    try:
+        while data := _receive(channel):
+            if listening and not _write_all(target, data, wake, linger):
+                listening = False
+                channel.feeds(None)
+            channel.written(len(data))
+    finally:
+        channel.feeds(None)
 
 
 def _receive(channel: paramiko.Channel) -> bytes:
@@ -125,19 +119,20 @@ def _write_all(target: Target, data: bytes, wake: int, linger: float) -> bool:
     poller.register(target.descriptor, select.POLLOUT)
     poller.register(wake, select.POLLIN)
     rest, end = memoryview(data), math.inf
-    while rest:
+    while True:
+        try:
+            rest = rest[target.write(rest) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            return False
+        if not rest:
+            return True
         left = None if end == math.inf else max(0, end - monotonic()) * 1_000
         ready = [descriptor for descriptor, _event in poller.poll(left)]
         if target.descriptor in ready:
-            try:
-                rest = rest[target.write(rest) :]
-            except BlockingIOError:
-                continue
-            except OSError:
-                return False
-        elif end < math.inf:
+            continue
+        if end < math.inf:
             return False
-        else:
-            end = monotonic() + linger
-            poller.unregister(wake)
-    return True
+        end = monotonic() + linger
+        poller.unregister(wake)

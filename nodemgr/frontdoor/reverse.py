@@ -6,8 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-import paramiko
-
+from nodemgr.frontdoor.fed import FedChannel
 from nodemgr.frontdoor.forward import Forward
 from nodemgr.frontdoor.lending import Start, listening
 from nodemgr.frontdoor.listener import Listener
@@ -15,8 +14,8 @@ from nodemgr.frontdoor.listener import Listener
 LOOPBACK = {"": "127.0.0.1", "localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
 
 # Opens a channel of a kind to the client; None when it may not be, or the client does not want it.
-Offer = Callable[[str, Sequence[str | int]], paramiko.Channel | None]
-Adopt = Callable[[paramiko.Channel, Forward], None]
+Offer = Callable[[str, Sequence[str | int]], FedChannel | None]
+Adopt = Callable[[FedChannel, Forward], None]
 
 
 class Reverse:

@@ -4,14 +4,16 @@ paramiko believes a packet's length field up to 4 GiB, a banner line of any leng
 window; it computes Diffie-Hellman in Python and exchanges keys as often as a client likes; it takes a wrongly guessed
 key exchange for the right one; it keeps a thread for 15 s for each handshake, even one that is broken off, and looks
 ten times a second whether an idle client says something; it knows no FIDO keys, and drops a client that offers a key of
-a type it does not know before it can offer the next; it does not know `signal`; and it queues opened channels for an
-accept() that is a thread per connection. Each override here closes one of these. The
-overridden methods are paramiko 5.1's own and pinned; tests/integration/frontdoor drives each with a real client.
+a type it does not know before it can offer the next; it does not know `signal`; it answers in the midst of a key
+exchange, or waits for its end on the thread that makes the keys; and it queues opened channels for an accept() that is
+a thread per connection. Each override here closes one of these. The overridden methods are paramiko 5.1's own and
+pinned; tests/integration/frontdoor drives each with a real client.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import logging
 import socket
 import threading
@@ -38,8 +40,10 @@ from paramiko.common import (
 from paramiko.message import Message
 from paramiko.packet import Packetizer
 
+from nodemgr.frontdoor.fed import FedChannel
 from nodemgr.frontdoor.limits import WINDOW
 from nodemgr.frontdoor.offered import OfferedKey
+from nodemgr.frontdoor.wire import Wire
 from trust.securitykeys import SECURITY_KEY_TYPES
 
 # Bytes.
@@ -55,10 +59,15 @@ EXCHANGE_SECONDS = 0.2
 IDLE_SECONDS = 5
 # How long a client may take to accept a connection that it asked for with -R or -A.
 OPEN_SECONDS = 30
+# Requests that a client sends after this end has begun a key exchange, and before it has taken part.
+MAX_ASKED_IN_EXCHANGE = 1_000
 # Of whichever method was agreed on (RFC 4253, 7).
 KEX_METHOD_PACKETS = range(30, 50)
 
 DISCONNECT_BY_APPLICATION = 11
+
+# Of each packet's MAC. paramiko's own is a loop in Python: a sixth of what a small request cost.
+paramiko.util.constant_time_bytes_eq = hmac.compare_digest  # type: ignore[assignment]
 
 LOG = "nodemgr.frontdoor.ssh"
 # What a stranger on the network sends is no event of this node.
@@ -91,7 +100,7 @@ class ConnectionEvents(Protocol):
     def authenticated(self) -> None: ...
     def asked_to_open(self, kind: str, number: int, details: Message) -> Refused | None: ...
     def asked_globally(self, kind: str, details: Message) -> Sequence[int] | str: ...
-    def channel_opened(self, channel: paramiko.Channel) -> None: ...
+    def channel_opened(self, channel: FedChannel) -> None: ...
     def channel_gone(self, number: int) -> None: ...
     def signalled(self, channel: paramiko.Channel, name: str) -> None: ...
     def ended(self) -> None: ...
@@ -108,9 +117,9 @@ class BoundedPacketizer(Packetizer):
     _banner = MAX_BANNER
     logged_in = False
 
-    def __init__(self, socket: socket.socket) -> None:
-        super().__init__(socket)
-        self._wire = socket
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(cast(socket.socket, wire))
+        self._wire = wire
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         if n > (MAX_PACKET if self.logged_in else MAX_PACKET_BEFORE_LOGIN):
@@ -122,7 +131,7 @@ class BoundedPacketizer(Packetizer):
             # OpenSSH's client holds a small packet back until the one before is acknowledged (Nagle), and the kernel
             # puts that off by 40 ms: twice in a login. Here what has come is acknowledged before more is waited for.
             with contextlib.suppress(OSError):
-                self._wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                self._wire.acknowledge()
         return super().read_all(n, check_rekey)
 
     def read_message(self) -> tuple[int, Message]:
@@ -178,13 +187,15 @@ class BoundedTransport(paramiko.Transport):
     _active_check_timeout = IDLE_SECONDS
 
     def __init__(self, sock: socket.socket, events: ConnectionEvents) -> None:
-        super().__init__(sock, default_window_size=WINDOW, packetizer_class=BoundedPacketizer)
+        wire = cast(socket.socket, Wire(sock))
+        super().__init__(wire, default_window_size=WINDOW, packetizer_class=BoundedPacketizer)
         offered = self.get_security_options()
         offered.kex, offered.ciphers, offered.digests = tuple(self._kex_info), _CIPHERS, _MACS
         self.events = events
         self._exchanges = 0
         self._exchanged = -EXCHANGE_SECONDS
         self._after_reply: Callable[[], None] | None = None
+        self._after_exchange: list[tuple[Message, Callable[[], None] | None]] = []
         self.local_version = "SSH-2.0-dslice"
         self.set_log_channel(LOG)
 
@@ -233,18 +244,34 @@ class BoundedTransport(paramiko.Transport):
         return bool(theirs["kex_follows"]) and first[0] != first[1]
 
     def _parse_newkeys(self, m: Message) -> None:
+        waiting, self._after_exchange = self._after_exchange, []
+        for message, action in waiting:  # before other threads go on: what they send on a channel follows its opening
+            self._reply(message, action)
         first = self.auth_handler is None
         super()._parse_newkeys(m)  # type: ignore[misc]
         if first:
             self.auth_handler = PatientAuthHandler(self)
 
     def _send_user_message(self, data: Message) -> None:
-        super()._send_user_message(data)  # type: ignore[misc]
-        if self._after_reply is not None and threading.current_thread() is self:
-            action, self._after_reply = self._after_reply, None
+        """Nothing of this kind may be said while keys are exchanged (RFC 4253, 7.1). Other threads wait for its end;
+        the transport's own brings it about, so what it has to say is said after it."""
+        if threading.current_thread() is not self:
+            super()._send_user_message(data)  # type: ignore[misc]
+            return
+        action, self._after_reply = self._after_reply, None
+        if self.clear_to_send.is_set():
+            self._reply(data, action)
+        elif len(self._after_exchange) < MAX_ASKED_IN_EXCHANGE:
+            self._after_exchange.append((data, action))
+        else:
+            raise paramiko.SSHException("too much asked while keys are exchanged")
+
+    def _reply(self, message: Message, action: Callable[[], None] | None) -> None:
+        self._send_message(message)  # type: ignore[attr-defined]
+        if action is not None:
             action()
 
-    def open_to_client(self, kind: str, details: Sequence[str | int], window: int) -> paramiko.Channel | None:
+    def open_to_client(self, kind: str, details: Sequence[str | int], window: int) -> FedChannel | None:
         """Open a channel for a connection that was made inside; None when the client does not take it. Blocking, from
         any thread but the transport's own."""
         message = Message()
@@ -263,8 +290,8 @@ class BoundedTransport(paramiko.Transport):
             self._channels.delete(number)  # type: ignore[attr-defined]
         return channel if opened else None
 
-    def _new_channel(self, number: int, window: int) -> paramiko.Channel:
-        channel = paramiko.Channel(number)
+    def _new_channel(self, number: int, window: int) -> FedChannel:
+        channel = FedChannel(number)
         self._channels.put(number, channel)  # type: ignore[attr-defined]
         self.channels_seen[number] = True
         channel._set_transport(self)  # type: ignore[attr-defined]
@@ -284,14 +311,14 @@ class BoundedTransport(paramiko.Transport):
             answer.add_int(refused.code)
             answer.add_string(refused.reason)
             answer.add_string("en")
-            self._send_message(answer)  # type: ignore[attr-defined]
+            self._send_user_message(answer)
             return
         with self.lock:
             channel = self._new_channel(number, self.default_window_size)
             channel._set_remote_channel(theirs, window, largest)  # type: ignore[attr-defined]
         for part in (number, self.default_window_size, self.default_max_packet_size):
             answer.add_int(part)
-        self._send_message(answer)  # type: ignore[attr-defined]
+        self._send_user_message(answer)
         self.events.channel_opened(channel)
 
     def _parse_global_request(self, m: Message) -> None:
@@ -305,7 +332,7 @@ class BoundedTransport(paramiko.Transport):
         for part in () if isinstance(answer, str) else answer:
             reply.add_int(part)
         if wanted:
-            self._send_message(reply)  # type: ignore[attr-defined]
+            self._send_user_message(reply)
 
     def _explain(self, reason: str) -> None:
         """A refused global request has no room for a reason: as sshd does, it is a message that `ssh -v` shows."""
@@ -319,17 +346,6 @@ class BoundedTransport(paramiko.Transport):
     def _unlink_channel(self, chanid: int) -> None:
         super()._unlink_channel(chanid)  # type: ignore[misc]
         self.events.channel_gone(chanid)
-
-
-def _fed(original: Callable[[paramiko.Channel, Message], None]) -> Callable[[paramiko.Channel, Message], None]:
-    """A handler of channel data that ends the connection of a client that sends beyond its window."""
-
-    def feed(channel: Any, message: Message) -> None:
-        if len(channel.in_buffer) + len(channel.in_stderr_buffer) > channel.in_window_size:
-            raise paramiko.SSHException("client ignores the window")
-        original(channel, message)
-
-    return feed
 
 
 def _heard(original: Callable[[paramiko.Channel, Message], None]) -> Callable[[paramiko.Channel, Message], None]:
@@ -347,7 +363,7 @@ def _heard(original: Callable[[paramiko.Channel, Message], None]) -> Callable[[p
 
 _handlers = paramiko.Transport._channel_handler_table  # type: ignore[attr-defined]
 BoundedTransport._channel_handler_table = _handlers | {  # type: ignore[attr-defined]
-    MSG_CHANNEL_DATA: _fed(_handlers[MSG_CHANNEL_DATA]),
-    MSG_CHANNEL_EXTENDED_DATA: _fed(_handlers[MSG_CHANNEL_EXTENDED_DATA]),
+    MSG_CHANNEL_DATA: FedChannel._feed,
+    MSG_CHANNEL_EXTENDED_DATA: FedChannel._feed_extended,
     MSG_CHANNEL_REQUEST: _heard(_handlers[MSG_CHANNEL_REQUEST]),
 }

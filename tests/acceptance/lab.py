@@ -25,7 +25,8 @@ SHORT = {
     "DSLICE_PUBLISH_AGAIN_SECONDS": "2",
     "DSLICE_RETRIES": "1",
     "DSLICE_RETRY_WITHIN": "4",
-    "DSLICE_STEP_SECONDS": "10",  # with 30 s more the claim of a dead worker lapses
+    "DSLICE_STEP_SECONDS": "10",
+    "DSLICE_CLAIM_SLACK_SECONDS": "10",  # with the above: when the claim of a dead worker lapses
 }
 
 

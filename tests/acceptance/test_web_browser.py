@@ -8,7 +8,6 @@ import pytest
 
 from tests.acceptance.browsing import (
     COLOURS,
-    WIDTHS,
     Served,
     axe_finds_nothing_serious,
     chromium,
@@ -78,9 +77,8 @@ def test_axe_finds_nothing_serious(browser: "Browser", web: Served, lab: Lab, sc
     axe_finds_nothing_serious(browser, web, pages(web, lab), scheme)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_no_page_is_wider_than_the_screen(browser: "Browser", web: Served, lab: Lab, width: int) -> None:
-    no_page_is_wider(browser, web, pages(web, lab), width)
+def test_no_page_is_wider_than_the_screen(browser: "Browser", web: Served, lab: Lab) -> None:
+    no_page_is_wider(browser, web, pages(web, lab))
 
 
 def test_pages_are_readable_and_buttons_work_without_script(browser: "Browser", web: Served, lab: Lab) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.clients.client import Door
-from tests.clients.commandline import Sshfs
+from tests.clients.commandline import Rclone, Sshfs
 from tests.clients.doing import done
 from tests.clients.installed import ALL
 from tests.clients.table import who
@@ -53,6 +53,23 @@ def test_a_folder_there_and_back(client: Any, door: Door, tree: Path, tmp_path: 
     again = subprocess.run(["sh", "-c", DIGESTS.format(place=back)], capture_output=True, check=True, text=True).stdout
     shutil.rmtree(back)
     assert again == digest
+
+
+@pytest.mark.skipif(not ALL, reason="make clients tries it")
+@pytest.mark.timeout(1200)
+def test_go_copies_a_gigabyte_under_keys_that_are_renewed(front: Door, tmp_path: Path) -> None:
+    """The server asks after half of it, and Go's own library knows of no other messages meanwhile."""
+    client = Rclone()
+    if reason := client.missing():
+        pytest.skip(reason)
+    there, here, back = f"much-{uuid.uuid4().hex}", tmp_path / "much", tmp_path / "back"
+    here.mkdir()
+    with (here / "zeros").open("wb") as file:
+        file.truncate(1100 * MIB)
+    done(client.put(front, here, there))
+    done(client.get(front, there, back))
+    front.says(f"rm -r {there}")
+    done(["cmp", str(here / "zeros"), str(back / "zeros")])
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed here")

@@ -16,12 +16,14 @@ import paramiko.transport
 import pytest
 import xdist.scheduler.loadscope
 
+from nodemgr.frontdoor.fed import FedChannel
 from nodemgr.frontdoor.transport import BoundedPacketizer, BoundedTransport, PatientAuthHandler
 from rpc.aio import Connector
 from tests.conftest import ByFolder
 
 OVERRIDDEN = {
     BoundedPacketizer: {"_read_timeout"},
+    FedChannel: {"_feed", "_feed_extended"},
     PatientAuthHandler: {"_generate_key_from_request", "_send_auth_result"},
     BoundedTransport: {
         "_active_check_timeout",
@@ -47,8 +49,8 @@ USED = {
         "_send_auth_result",
     },
     paramiko.channel: {"_unlink_channel", "_send_user_message"},
-    paramiko.packet: {"_read_timeout"},
-    paramiko.transport: OVERRIDDEN[BoundedTransport] - {"_unlink_channel"}
+    paramiko.packet: {"_read_timeout", "constant_time_bytes_eq"},
+    paramiko.transport: (OVERRIDDEN[BoundedTransport] | OVERRIDDEN[FedChannel]) - {"_unlink_channel"}
     | {"_key_info"}
     | {"_latest_kex_init", "_really_parse_kex_init"},
     xdist.scheduler.loadscope: {"_split_scope"},

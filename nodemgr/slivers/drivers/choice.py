@@ -53,7 +53,7 @@ def open_driver(name: str, directory: Path, terms: Terms = TERMS) -> Driver:
     if name == "podman":
         from nodemgr.slivers.drivers.podman import PodmanDriver
 
-        return PodmanDriver(directory)
+        return PodmanDriver(directory, terms=terms)
     if name in _DRIVERS:
         return _DRIVERS[name](directory, terms)
     raise Refusal(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from nodemgr.slivers.drivers.driver import TERMS, Likeness, News, Terms
 from nodemgr.slivers.drivers.life import LocalDriver
+from nodemgr.slivers.drivers.memory import MemoryNews
 from nodemgr.slivers.inside import sysfs
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Bind, Entry
@@ -32,8 +32,6 @@ from nodemgr.slivers.process.session import NamespaceDoor
 from nodemgr.slivers.process.spawn import run_helper
 from trust.errors import Refusal
 
-NEWS_SECONDS = 600  # between two words about one sliver's memory
-
 
 class KeeperDriver(LocalDriver):
     """A driver whose slivers are namespaces that one process each holds open.
@@ -53,12 +51,9 @@ class KeeperDriver(LocalDriver):
         # The program that makes the sliver's own user namespace is under it already; a switch closes others.
         self._first_filter = seccomp.available(user_namespaces=True)
         super().__init__(directory)
-        self._ended_processes: Counter[str] = Counter()  # for want of memory, and not told yet
-        self._told_of_memory: dict[str, float] = {}
-        self._killed: dict[str, int] = {}
         if self._cgroups:
             self._cgroups.sweep()
-            self._killed = self._cgroups.killed()
+        self._memory = MemoryNews(self._cgroups.killed() if self._cgroups else {})
 
     def keeper_command(self, hostname: str, view: Sequence[Entry], *, nameless: bool) -> list[str]:
         """The command that makes the namespaces and the view, and runs `launch.KEEPER` (or `NAMELESS`) in them as PID
@@ -134,32 +129,18 @@ class KeeperDriver(LocalDriver):
 
     async def bound_memory(self) -> None:
         if self._cgroups is None:
-            self._ended_processes.update(await self._read(lambda: resident.look(self._kept())))
+            self._memory.add(Counter(await self._read(lambda: resident.look(self._kept()))))
 
     async def news(self) -> Sequence[News]:
         return [*await super().news(), *await self._read(self._memory_news)]
 
     def _memory_news(self) -> list[News]:
-        """Of each sliver at most every NEWS_SECONDS: what starts again is ended again."""
-        if self._cgroups:
-            self._count_killed(self._cgroups)
-        now, found = time.monotonic(), []
-        for slice in list(self._ended_processes):
-            if now - self._told_of_memory.get(slice, -NEWS_SECONDS) >= NEWS_SECONDS:
-                self._told_of_memory[slice] = now
-                number = self._ended_processes.pop(slice)
-                which = "one of its processes was" if number == 1 else f"{number} of its processes were"
-                found.append(News(slice, f"{which} ended: its memory was full"))
-        return found
+        if groups := self._cgroups:
+            self._memory.count(groups.killed(), lambda: self._groups(groups))
+        return self._memory.news()
 
-    def _count_killed(self, groups: Cgroups) -> None:
-        killed = groups.killed()
-        more = {name: number - self._killed.get(name, 0) for name, number in killed.items()}
-        self._killed = killed
-        if any(number > 0 for number in more.values()):
-            for slice, keeper in self._recorded().items():
-                if (number := more.get(groups.name(keeper.pid) or "", 0)) > 0:
-                    self._ended_processes[slice] += number
+    def _groups(self, groups: Cgroups) -> dict[str, str | None]:
+        return {slice: groups.name(keeper.pid) for slice, keeper in self._recorded().items()}
 
     def _kept(self) -> list[resident.Bounded]:
         kept = {slice: (keeper, self._existing(slice)[1]) for slice, keeper in self._recorded().items()}

@@ -1,52 +1,69 @@
 """Slivers as podman containers, for production nodes: podman's own API through the `docker` package, sessions by runc.
 
-The container shows the same view as every other driver's sliver: the image is an empty frame that this module makes
-itself, and all that is in it is bound from the host. So no registry is needed, and a node's slivers stay alike.
+As root they are machines. podman makes the container of an image that this module makes itself, an empty frame with
+the host's programs bound to it, and starts the first process there. Then the node manager builds the sliver's root file
+system, as for the driver `machine`, and puts it in the place of the frame (`mounts.give_root`). So podman opens no path
+of it, and images, disks, resets and what is seen inside have one implementation. Where there can be no machines, a
+sliver has one user and a view of the host's programs, all bound to the frame.
 
 Traps, each met: a session by the API's exec leaves two conmon processes for 300 s, hence `runc exec`. crun gives the
 host's own /dev/null to the container's root when uids are mapped, hence runc only. A container whose PID 1 ignores
-SIGTERM takes 10 s to remove, hence SIGKILL first. The Docker API cannot map uids, hence podman's own create call.
+SIGTERM takes 10 s to remove, hence SIGKILL as what stops it. The Docker API cannot map uids, hence podman's own create
+call.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
+import json
+import logging
 import os
-import tarfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from nodemgr.slivers.drivers.driver import Likeness
-from nodemgr.slivers.drivers.keeper import close_user_namespaces
-from nodemgr.slivers.drivers.life import LocalDriver
-from nodemgr.slivers.inside import sysfs
-from nodemgr.slivers.inside.etc import environment
-from nodemgr.slivers.inside.folder import Record
-from nodemgr.slivers.inside.view import NAMELESS_HOME, VAR, Bind, Entry, Symlink, Tmpfs
-from nodemgr.slivers.limits.cgroups import Ceilings
+from nodemgr.slivers.drivers.container import (
+    LABEL,
+    ContainerDoor,
+    MachineContainerDoor,
+    RootContainerDoor,
+    frame,
+    machine_specification,
+    shares,
+    specification,
+)
+from nodemgr.slivers.drivers.driver import TERMS, Likeness, News, Terms
+from nodemgr.slivers.drivers.keeper import ceilings, close_user_namespaces
+from nodemgr.slivers.drivers.memory import MemoryNews
+from nodemgr.slivers.drivers.rooted import RootedDriver, root_user, saying_what_mends
+from nodemgr.slivers.inside import etc, machine, sysfs
+from nodemgr.slivers.inside.folder import Record, SliverFolder
+from nodemgr.slivers.inside.root import built
+from nodemgr.slivers.inside.view import NAMELESS_HOME, Bind, Entry
+from nodemgr.slivers.limits import cgroups, hostranges, seccomp
 from nodemgr.slivers.limits.meminfo import write_meminfo
 from nodemgr.slivers.limits.rlimits import rlimits
+from nodemgr.slivers.process import mounts
 from nodemgr.slivers.process.hangup import cut_off
-from nodemgr.slivers.process.launch import KEEPER, program, when_settled, words
+from nodemgr.slivers.process.launch import program, when_settled, words
 from nodemgr.slivers.process.processes import Process, pids
-from nodemgr.slivers.process.session import AT_HOME, Terminal
 from nodemgr.slivers.process.spawn import run_helper
+from rpc.files import replace_file
 from trust.errors import Code, Refusal
 
 if TYPE_CHECKING:
     import docker
 
-_API = "/v4.0.0/libpod"
-_LABEL = "dslice.node"
+log = logging.getLogger(__name__)
+_API, _DOCKER_API = "/v4.0.0/libpod", "1.40"
 _BUSY_TRIES, _BUSY_PAUSE = 25, 0.2  # seconds
-_MIB = 1 << 20
+_NOT_YET = ("busy", "no such process")
 _NOBODY = UUID(int=0)  # whose a prepared sliver is
-# Gives a prepared sliver's home its place, from outside: nothing inside may mount.
+_STAGING = "/home"  # a folder of the frame's
+# Gives the home of a prepared sliver with one user its place, from outside: nothing inside may mount.
 _NAME = f"""
 set -e
 mount -n -o remount,bind,rw /
@@ -55,8 +72,6 @@ mount -n --move {NAMELESS_HOME} "/home/$1"
 rmdir {NAMELESS_HOME}
 mount -n -o remount,bind,ro /
 """
-# Beyond the sliver's own ceiling: a way in for somebody who comes to kill processes.
-_SPARE_PROCESSES = 32
 
 
 def default_url() -> str:
@@ -65,7 +80,7 @@ def default_url() -> str:
     return os.environ.get("DSLICE_PODMAN_URL", f"unix://{folder}/podman/podman.sock")
 
 
-class PodmanDriver(LocalDriver):
+class PodmanDriver(RootedDriver):
     """Slivers that podman holds.
 
     Args:
@@ -73,52 +88,98 @@ class PodmanDriver(LocalDriver):
         url: of podman's API, `unix:///run/podman/podman.sock` say.
 
     Raises:
-        Refusal: INTERNAL when podman does not answer there, or runs another runtime than runc.
+        Refusal: INTERNAL when podman does not answer there, or there is no runc.
     """
 
     name = "podman"
 
-    def __init__(self, directory: Path, url: str | None = None) -> None:
+    def __init__(self, directory: Path, url: str | None = None, terms: Terms = TERMS) -> None:
         self._client = _connect(url or default_url())
         self._runc = program("runc")
+        self.terms = terms
+        try:
+            self.open_roots(directory)
+        except Refusal as refusal:
+            log.warning("slivers have no root of their own here: %s", refusal.reason)
         super().__init__(directory)
+        own = terms.user_namespaces  # in which they mount what they like
+        self._filter = json.dumps(seccomp.profile(user_namespaces=own, mounts=own)).encode()
         self._image = _import_frame(self._client)
+        self._memory = MemoryNews(self._killed())
 
     def hold(self, record: Record, view: Sequence[Entry]) -> Process:
         if record.host_uid is None and os.geteuid() == 0:
             raise Refusal(Code.INTERNAL, "root needs a host uid for each sliver, and this container has none to give")
         self._remove(record.slice)
-        told = [Bind(write_meminfo(self.directory / record.slice, record.memory_mb), "/proc/meminfo")]
-        told += sysfs.shown(self.directory / record.slice)
         try:
-            return self._run(
-                record, specification(record, [*view, *told], self._image, self._name(record.slice), self.mark)
-            )
+            with saying_what_mends(record):
+                return self._begin(record, SliverFolder(self.directory, record.slice), record.slice, view)
         except BaseException:
             self._remove(record.slice)
             raise
 
     def prepare_first(self, name: str, like: Likeness, host_uid: int | None, view: Sequence[Entry]) -> Unnamed:
         record = Record(name, _NOBODY, like.hostname, like.memory_mb, like.processes, host_uid)
-        return Unnamed(self.hold(record, view), self._id(name))
+        sliver = SliverFolder.called(self.directory / name)
+        self.make_disk(sliver, like.disk_mb)
+        try:
+            return Unnamed(self._begin(record, sliver, "", view), self._id(name), record.cpu)
+        except BaseException:
+            self._remove(name)
+            raise
 
     def name_first(self, first: Unnamed, record: Record) -> None:
         with _refusing("podman did not rename the sliver"):
             self._client.containers.get(first.container).rename(self._name(record.slice))
-        inside = [program("nsenter"), "-t", str(first.process.pid), "-m", "--", "/bin/sh", "-c", _NAME, "sh"]
-        run_helper([*inside, record.slice], "the sliver's home cannot be put in its place")
+        if record.cpu != first.cpu:
+            weigh = [self._runc, "update", "--cpu-share", str(shares(record.cpu)), first.container]
+            run_helper(weigh, "the sliver's weight cannot be changed")
+        inside = [program("nsenter"), "-t", str(first.process.pid), "-m"]
+        command = ["/bin/sh", "-c", _NAME, "sh", record.slice]
+        if hostranges.is_ours(record.host_uid):
+            inside, command = [*inside, "-U", "-S", "0", "-G", "0"], machine.named(record.slice)
+        run_helper([*inside, "--", *command], "the sliver's home cannot be put in its place")
 
     def end_first(self, first: Unnamed, slice: str | None = None) -> None:
         first.process.kill()
         self._remove_container(first.container)
+
+    async def news(self) -> Sequence[News]:
+        return [*await super().news(), *await self._read(self._memory_news)]
+
+    def _memory_news(self) -> list[News]:
+        self._memory.count(self._killed(), self._groups)
+        return self._memory.news()
+
+    def _groups(self) -> dict[str, str]:
+        """A name for the control group of each sliver that runs: its first process's pid."""
+        return {slice: str(keeper.pid) for slice, keeper in self._recorded().items()}
+
+    def _killed(self) -> dict[str, int]:
+        """How many processes the kernel has ended for want of memory, by group."""
+        found = {}
+        for pid in self._groups().values():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                places = cgroups.of_process(int(pid))
+                if folder := places.get("memory") or places.get(""):
+                    found[pid] = cgroups.killed_in(folder) or 0
+        return found
 
     def let_go(self, slice: str, keeper: Process) -> None:
         keeper.kill(unblock=lambda: cut_off(self.entrants(slice, keeper)))
         self._remove(slice)
 
     def door(self, record: Record, keeper: Process) -> ContainerDoor:
-        limits = rlimits(Ceilings(record.memory_mb, record.processes), grouped=True)
-        return ContainerDoor(record.slice, keeper.pid, record.host_uid, self._runc, self._id(record.slice), limits)
+        kind = MachineContainerDoor if hostranges.is_ours(record.host_uid) else ContainerDoor
+        return self._door(kind, record, keeper)
+
+    def boot_door(self, record: Record, keeper: Process) -> ContainerDoor:
+        kind = RootContainerDoor if hostranges.is_ours(record.host_uid) else ContainerDoor
+        return self._door(kind, record, keeper)
+
+    def _door(self, kind: type[ContainerDoor], record: Record, keeper: Process) -> ContainerDoor:
+        limits = rlimits(ceilings(record), grouped=True)
+        return kind(record.slice, keeper.pid, record.host_uid, self._runc, self._id(record.slice), limits)
 
     def entrants(self, slice: str, keeper: Process) -> Sequence[int]:
         identity = self._id(slice).encode()
@@ -126,22 +187,57 @@ class PodmanDriver(LocalDriver):
 
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         with _refusing("podman does not say what runs"):
-            ours: dict[str, str | list[str] | bool] = {"label": f"{_LABEL}={self.mark}"}
+            ours: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={self.mark}"}
             for container in self._client.containers.list(all=True, ignore_removed=True, filters=ours):
                 meant = slice is None or container.name == self._name(slice)
                 if meant and container.attrs["State"]["Pid"] not in recorded:
                     self._remove_container(str(container.id))
+
+    def _begin(self, record: Record, sliver: SliverFolder, slice: str, view: Sequence[Entry]) -> Process:
+        """The first process of a new container; `slice` is empty where it is not known yet."""
+        told = [Bind(write_meminfo(sliver.path, record.memory_mb), "/proc/meminfo"), *sysfs.shown(sliver.path)]
+        words = (self._image, self._name(record.slice), self.mark)
+        if not hostranges.is_ours(record.host_uid):
+            return self._run(record, specification(record, [*view, *told], *words))
+        first = root_user(sliver, slice)
+        etc.write_first_process(sliver.etc, None)
+        replace_file(sliver.path / "seccomp.json", self._filter, durable=False)
+        keeper = self._run(record, machine_specification(record, sliver.path, *words))
+        try:
+            groups = cgroups.of_process(keeper.pid)
+            told += [Bind(folder, f"/sys/fs/cgroup/{kind}".rstrip("/")) for kind, folder in groups.items()]
+            mounts.apart(lambda host: self._give_root(record, sliver, slice, told, first, keeper.pid, host))
+        except OSError as error:
+            raise Refusal(Code.INTERNAL, f"the sliver's root file system cannot be mounted: {error}") from error
+        return keeper
+
+    def _give_root(
+        self, record: Record, sliver: SliverFolder, slice: str, shown: Sequence[Entry], first: int, pid: int, host: int
+    ) -> None:
+        """Build the sliver's root file system, in this thread (`mounts.apart`), and put it in the place of the frame
+        that its first process `pid` is in."""
+        parts = self.parts(sliver, record.image, shown, first)
+        make = machine.made(record.hostname.replace("_", "-"), slice, etc.machine_id(sliver.etc), fresh=parts.fresh)
+        enter = [program("nsenter"), "-t", str(pid), "-U", "-S", "0", "-G", "0", "--"]
+        with contextlib.ExitStack() as opened:
+            users, namespace = (opened.enter_context(_namespace(pid, kind)) for kind in ("user", "mnt"))
+            parts.make()
+            with built(parts, users, host) as finish:
+                finish(pid)
+                run_helper([*enter, *make], "the sliver's root file system cannot be given its names")
+                mounts.give_root(namespace, _STAGING)
 
     def _run(self, record: Record, spec: dict[str, Any]) -> Process:
         with _refusing("podman did not make the sliver"):
             answer = self._client.api.post(f"http+docker://localhost{_API}/containers/create", json=spec)
             if answer.status_code != 201:
                 raise Refusal(Code.INTERNAL, f"podman did not make the sliver: {answer.text[:300]}")
-            container = self._client.containers.get(self._name(record.slice))
+            container = self._client.containers.get(spec["name"])
             container.start()
             container.reload()
         keeper = when_settled(int(container.attrs["State"]["Pid"]))
-        if record.host_uid is not None:  # else the user namespace is not the sliver's own
+        owned = record.host_uid is not None  # else the user namespace is not the sliver's own
+        if owned and not (self.terms.user_namespaces and hostranges.is_ours(record.host_uid)):
             close_user_namespaces(keeper.pid, record.host_uid, owned=False)
         return keeper
 
@@ -165,144 +261,51 @@ class PodmanDriver(LocalDriver):
 
 @dataclass(frozen=True, slots=True)
 class Unnamed:
-    """A prepared sliver's first process, and its container's full id."""
+    """A prepared sliver's first process, its container's full id, and its weight."""
 
     process: Process
     container: str
+    cpu: int
 
     def settle(self) -> None:
         """It was ready before it had a name."""
 
 
 def once_free(remove: Callable[[], None], pause: float = _BUSY_PAUSE) -> None:
-    """Remove a container, again while podman says that something of it is busy: on a loaded machine its own cleaning up
-    after the container's end is not done yet. Raises the last `docker.errors.APIError`."""
+    """Remove a container, again while podman says that something of it is busy, or that a process went while it looked:
+    on a loaded machine its own cleaning up after the container's end is not done yet. Raises the last
+    `docker.errors.APIError`."""
     import docker.errors
 
     for left in reversed(range(_BUSY_TRIES)):
         try:
             remove()
         except docker.errors.APIError as error:
-            if not left or "busy" not in str(error):
+            if not left or not any(word in str(error) for word in _NOT_YET):
                 raise
             time.sleep(pause)
         else:
             return
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerDoor:
-    """Into a container with `runc exec`, which adds its seccomp filter and control groups.
-
-    Args:
-        slice, keeper, host_uid: as every door's.
-        runc: absolute path of the runtime.
-        container: full id.
-        limits: command prefix, inside, that sets the session's rlimits.
-    """
-
-    slice: str
-    keeper: int
-    host_uid: int | None
-    runc: str
-    container: str
-    limits: tuple[str, ...]
-    hands_over: ClassVar[bool] = False
-    filter: ClassVar[bytes] = b""
-
-    @property
-    def terminal_owner(self) -> tuple[int, int] | None:
-        return None if self.host_uid is None else (self.host_uid, self.host_uid)
-
-    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return environment(self.slice, variables)
-
-    def command(
-        self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
-    ) -> list[str]:
-        """runc makes each command lead a session without a terminal; the first one it opens is then its own. The
-        container may have been made before its slice was known, hence the whole environment."""
-        whole = self.environment(variables)
-        own = [word for name, value in whole.items() for word in ("--env", f"{name}={value}")]
-        own += ["--preserve-fds", str(kept)] if kept else []
-        path = f"/dev/pts/{terminal.number}" if terminal else ""
-        take = ["/bin/sh", "-c", f'exec <{path} >{path} 2>&1; exec "$@"', "sh"] if terminal else []
-        return [self.runc, "exec", *own, self.container, *take, *self.limits, *AT_HOME, *argv]
-
-
-def specification(record: Record, view: Sequence[Entry], image: str, name: str, mark: str) -> dict[str, Any]:
-    """What podman is asked to make (libpod's SpecGenerator): no capability, nothing writable but the sliver's own."""
-    spec: dict[str, Any] = {
-        "name": name,
-        "image": image,
-        "command": list(KEEPER),
-        "env": environment(record.slice),
-        "unsetenvall": True,
-        "hostname": record.hostname.replace("_", "-"),
-        "netns": {"nsmode": "host"},
-        "cgroupns": {"nsmode": "private"},
-        "cap_drop": ["ALL"],
-        "no_new_privileges": True,
-        "read_only_filesystem": True,
-        "resource_limits": {
-            "memory": {"limit": record.memory_mb * _MIB, "swap": record.memory_mb * _MIB},
-            "pids": {"limit": record.processes + _SPARE_PROCESSES},
-            "cpu": {"shares": record.cpu * 1024 // 100},
-        },
-        "mounts": [mount for entry in [Tmpfs("/sys", 4096), *view] if (mount := _mount(entry)) is not None],
-        "labels": {_LABEL: mark},
-        "use_image_hosts": True,
-        "use_image_resolve_conf": True,
-        "systemd": "false",
-        "image_volume_mode": "ignore",
-    }
-    if record.host_uid is not None:
-        one = [{"container_id": 0, "host_id": record.host_uid, "size": 1}]
-        spec["userns"] = {"nsmode": "private"}
-        spec["idmappings"] = {"UIDMap": one, "GIDMap": one, "HostUIDMapping": False, "HostGIDMapping": False}
-    return spec
-
-
-def frame() -> bytes:
-    """The image, as a tar file: the links of a merged /usr and the empty folders that things are bound to."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        own = [f"var/{name}" for name in ("tmp", *VAR)]
-        for folder in ("usr", "etc", "proc", "sys", "dev", "run", "tmp", "var", *own, "home"):
-            member = tarfile.TarInfo(folder)
-            member.type, member.mode = tarfile.DIRTYPE, 0o755
-            tar.addfile(member)
-        for link in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-            if Path("/", link).is_symlink():
-                member = tarfile.TarInfo(link)
-                member.type, member.linkname = tarfile.SYMTYPE, os.readlink(f"/{link}").lstrip("/")
-                tar.addfile(member)
-    return packed.getvalue()
-
-
-def _mount(entry: Entry) -> dict[str, Any] | None:
-    """One mount as the OCI runtime specification has it; links are in the frame already."""
-    match entry:
-        case Bind(source, target, writable):
-            options = ["rbind", "rw" if writable else "ro", "nosuid", "nodev"]
-            return {"type": "bind", "source": str(source), "destination": target, "options": options}
-        case Tmpfs(target, size, mode):
-            options = [f"size={size}", f"mode={mode:o}", "nosuid", "nodev"]
-            return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": options}
-        case Symlink():
-            return None
+@contextlib.contextmanager
+def _namespace(pid: int, kind: str) -> Iterator[int]:
+    """A descriptor of a process's namespace. OSError when it is gone."""
+    found = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield found
+    finally:
+        os.close(found)
 
 
 def _connect(url: str) -> docker.DockerClient:
     import docker
 
     with _refusing(f"podman does not answer at {url} (start podman.socket, or set DSLICE_PODMAN_URL)"):
-        client = docker.DockerClient(base_url=url)
+        # Asked for its version, podman asks dpkg for that of each of its parts: seconds on a busy machine.
+        client = docker.DockerClient(base_url=url, version=_DOCKER_API)
         client.api.headers["Connection"] = "close"  # else the package keeps one for each of 25 paths
-        about = client.api.get(f"http+docker://localhost{_API}/info").json()
-    runtime = about["host"]["ociRuntime"]["name"]
-    if runtime != "runc":
-        raise Refusal(Code.INTERNAL, f"podman runs {runtime} here; set runtime = 'runc' in containers.conf")
+        client.ping()
     return client
 
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodemgr.slivers.inside import lent
+from nodemgr.slivers.inside.view import TOP_LEVEL
 from nodemgr.slivers.limits import hostranges
 from nodemgr.slivers.process import ownids
 from rpc.files import replace_file
@@ -38,7 +39,6 @@ BASES = Path("/var/lib/dslice/bases")
 _CLOCK_SECONDS = 86_400  # that the clock may have been put right by
 _VERSION = 5  # of what this module makes
 _DPKG = Path("/var/lib/dpkg")
-_TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PEOPLE = range(1000, 65534)
 
 _FOLDERS = {
@@ -124,7 +124,7 @@ def prepare(bases: Path | None = None) -> list[Layer]:
     OSError: the disk is full, or a file of /etc cannot be read.
     """
     bases, shared = bases or _place(), hostranges.shared()
-    own = [path for name in _TOP if (path := Path("/", name)).is_dir() and not path.is_symlink()] + [Path("/usr")]
+    own = [path for name in TOP_LEVEL if (path := Path("/", name)).is_dir() and not path.is_symlink()] + [Path("/usr")]
     bases.mkdir(mode=0o700, parents=True, exist_ok=True)
     skeleton = bases / _fingerprint()
     if not skeleton.is_dir():
@@ -217,7 +217,7 @@ def _make_package_folders(root: Path) -> None:
 def _build(root: Path) -> None:
     _make_folders(root)
     _make_package_folders(root)
-    for name in _TOP:
+    for name in TOP_LEVEL:
         if os.path.islink(f"/{name}"):
             (root / name).symlink_to(os.readlink(f"/{name}"))
         elif os.path.isdir(f"/{name}"):

@@ -4,6 +4,7 @@
     DIRECTORY/SLICE/keeper.json   which process keeps it
     DIRECTORY/SLICE/etc/          its /etc, read-only inside
     DIRECTORY/SLICE/meminfo       its /proc/meminfo, read-only inside
+    DIRECTORY/SLICE/seccomp.json  the rules for its system calls, as podman takes them
     DIRECTORY/SLICE/home/ tmp/ var/log/ …   the sliver's own: no process outside ever opens a path below them
     DIRECTORY/SLICE/root/         what it changed of its root file system, where it has one (`inside.root`)
 

@@ -21,12 +21,12 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What root inside may have, over its own user namespace alone. Not sys_admin: new namespaces and mounts are where most
 # holes in the kernel were. Not sys_resource: it would raise what the node limits.
-_KEPT = (
+KEPT = (
     *("chown", "dac_override", "dac_read_search", "fowner", "fsetid", "setfcap", "lease"),
     *("kill", "setgid", "setuid", "setpcap", "sys_chroot", "sys_ptrace", "sys_nice", "ipc_lock", "ipc_owner"),
     *("net_bind_service", "net_broadcast", "net_admin", "net_raw", "audit_write"),
 )
-BOUNDS = ("--bounding-set=" + ",".join(["-all", *(f"+{name}" for name in _KEPT)]), "--inh-caps=-all")
+BOUNDS = ("--bounding-set=" + ",".join(["-all", *(f"+{name}" for name in KEPT)]), "--inh-caps=-all")
 
 # PID 1 of the sliver, before it has mounts of its own: the node manager mounts the sliver's /proc now, for the kernel
 # lets nobody do that where the host's is not in sight. The pid in the host's /proc is the one that the host knows.
@@ -37,19 +37,14 @@ read -r _
 exec unshare --mount --propagation unchanged --ipc --uts --cgroup -- "$@"
 """
 
-# Arguments: the hostname, `fresh` or nothing, the slice or nothing, what ~/.ssh/authorized_keys says of it, the
-# machine-id, and `closed` or nothing, whether there are user namespaces.
-SCRIPT = f"""
-set -e
+# The parts of what makes a root file system the slice's; it is the working folder. Their variables: host, fresh (or
+# empty), slice (empty where it is not known yet), keys (what ~/.ssh/authorized_keys says of it), id (the machine-id).
+_FRESH = f"""
 umask 022
-host=$1 fresh=$2 slice=$3 keys=$4 mark=
-hostname "$host"
-[ ! "$6" ] || echo 0 >/proc/sys/user/max_user_namespaces
-
 if [ "$fresh" ]; then
     echo "$host" >etc/hostname
     [ ! -L etc/machine-id ] || rm etc/machine-id  # an image may have anything there
-    echo "$5" >etc/machine-id
+    echo "$id" >etc/machine-id
     [ -L etc/hosts ] || ln -sf /etc/slice/hosts/hosts etc/hosts
     [ -d etc/sudoers.d ] || mkdir -m 750 etc/sudoers.d
     (umask 337; echo '#{USER} ALL=(ALL:ALL) NOPASSWD: ALL' >etc/sudoers.d/slice)
@@ -68,11 +63,9 @@ if [ ! "$slice" ] || [ ! -e "home/$slice" ]; then
     install -d -o {USER} -g {USER} -m 700 "$new" "$new/.ssh"
     install -o {USER} -g {USER} -m 400 dev/null "$new/.ssh/authorized_keys"
 fi
-if [ ! "$slice" ]; then
-    echo ready
-    read -r slice mark
-    mark={KEEPER_VARIABLE}=$mark
-fi
+"""
+_NAMED = f"""
+new=home/.nameless
 if [ -d "$new" ]; then
     printf "$keys" "$slice" "$slice" >"$new/.ssh/authorized_keys"
     mv "$new" "home/$slice"
@@ -83,6 +76,22 @@ if [ "$fresh" ]; then
     echo "$slice:*:19000:0:99999:7:::" >>etc/shadow
     echo "$slice:*::" >>etc/gshadow
 fi
+"""
+_ARGUMENTS = "host=$1 fresh=$2 slice=$3 keys=$4 id=$5"
+
+# Another argument: `closed` or nothing, whether there are user namespaces.
+SCRIPT = f"""
+set -e
+{_ARGUMENTS} mark=
+hostname "$host"
+[ ! "$6" ] || echo 0 >/proc/sys/user/max_user_namespaces
+{_FRESH}
+if [ ! "$slice" ]; then
+    echo ready
+    read -r slice mark
+    mark={KEEPER_VARIABLE}=$mark
+fi
+{_NAMED}
 echo ready
 exec env --ignore-signal=CHLD $mark setpriv {" ".join(BOUNDS)} -- chroot . {etc.SLEEP} infinity \\
     <dev/null >dev/null 2>&1
@@ -171,10 +180,26 @@ def first_process(image: Path | None) -> Path:
 
 def script(hostname: str, slice: str, machine_id: str, *, fresh: bool, closed: bool) -> list[str]:
     """The command that makes the other namespaces and the first process; with an empty `slice` it reads that later."""
-    keys = etc.AUTHORIZED_KEYS.replace("{slice}", "%s")
-    words = [hostname, "fresh" if fresh else "", slice, keys, machine_id, "closed" if closed else ""]
+    words = [*_words(hostname, slice, machine_id, fresh=fresh), "closed" if closed else ""]
     shell = ["/bin/sh", "-c"]
     return [program("unshare"), "--pid", "--fork", "--", *shell, WAIT, "sh", *shell, SCRIPT, "sh", *words]
+
+
+def made(hostname: str, slice: str, machine_id: str, *, fresh: bool) -> list[str]:
+    """The command that makes it the slice's where the first process is another program; with an empty `slice`, all but
+    the name."""
+    text = f"set -e\n{_ARGUMENTS}\n{_FRESH}" + (_NAMED if slice else "")
+    return ["/bin/sh", "-c", text, "sh", *_words(hostname, slice, machine_id, fresh=fresh)]
+
+
+def named(slice: str) -> list[str]:
+    """The command that gives the name to what `made` has made without one."""
+    return ["/bin/sh", "-c", f"set -e\n{_ARGUMENTS}\n{_NAMED}", "sh", *_words("", slice, "", fresh=True)]
+
+
+def _words(hostname: str, slice: str, machine_id: str, *, fresh: bool) -> list[str]:
+    keys = etc.AUTHORIZED_KEYS.replace("{slice}", "%s")
+    return [hostname, "fresh" if fresh else "", slice, keys, machine_id]
 
 
 def environment(slice: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 SHM_BYTES = 64 << 20
 RUN_BYTES = 16 << 20
 VAR = ("cache", "lib", "log")  # of /var, beside tmp
+TOP_LEVEL = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 NAMELESS_HOME = "/home/.nameless"  # where the home of a prepared sliver is, until its slice is known
 
 # Live folders of the host's /etc that programs in /usr need: trust anchors and alternatives. No secrets in them.
@@ -73,7 +74,7 @@ def home_of(slice: str) -> str:
 
 def entries(slice: str | None, folders: Folders) -> list[Entry]:
     """Everything but /proc and /dev, in the order in which it is mounted; without a slice, what is there before it."""
-    view: list[Entry] = [Bind(Path("/usr"), "/usr"), *_top_level(), Bind(folders.etc, "/etc")]
+    view: list[Entry] = [Bind(Path("/usr"), "/usr"), *top_level(), Bind(folders.etc, "/etc")]
     view += [Bind(Path(path), path) for path in host_etc()]
     view += [Bind(folders.ssh, "/etc/ssh"), Tmpfs("/run", RUN_BYTES)]
     view += [Bind(folders.tmp, "/tmp", writable=True), Bind(folders.tmp, "/var/tmp", writable=True)]  # noqa: S108
@@ -85,9 +86,9 @@ def entries(slice: str | None, folders: Folders) -> list[Entry]:
     return view
 
 
-def _top_level() -> Iterator[Entry]:
+def top_level() -> Iterator[Entry]:
     """/bin, /lib and so on: the host's links into /usr, or folders on a host that never merged them."""
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+    for name in TOP_LEVEL:
         path = Path("/") / name
         if path.is_symlink():
             yield Symlink(os.readlink(path).lstrip("/"), str(path))

@@ -116,13 +116,8 @@ class Cgroups:
 
     def killed(self) -> dict[str, int]:
         """How many processes the kernel has ended for want of memory, by group; those that are there now."""
-        file = "memory.events" if self.version == 2 else "memory.oom_control"
-        found = {}
-        for folder in self.places["memory"].glob("*/"):
-            with contextlib.suppress(OSError, ValueError):  # gone meanwhile
-                words = (folder / file).read_text(encoding="ascii").split()
-                found[folder.name] = int(words[words.index("oom_kill") + 1])
-        return found
+        folders = self.places["memory"].glob("*/")
+        return {folder.name: number for folder in folders if (number := killed_in(folder)) is not None}
 
     def folders(self, name: str | None) -> list[Path]:
         """A group's folders; none when it is not there."""
@@ -167,6 +162,28 @@ def available(directory: Path, root: Path = _ROOT, own: str | None = None) -> Cg
         if _controllers(base / "cgroup.controllers") >= set(_NEEDED):
             return _second_version(base, name)
     return None
+
+
+def of_process(pid: int, root: Path = _ROOT) -> dict[str, Path]:
+    """The folders of the group that a process is in, whoever made it, by where they belong below /sys/fs/cgroup."""
+    return _places(Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8"), root)
+
+
+def killed_in(folder: Path) -> int | None:
+    """How many processes of a group the kernel has ended for want of memory; None when it is gone. `folder`: in which
+    its memory is bounded."""
+    for file in ("memory.events", "memory.oom_control"):
+        with contextlib.suppress(OSError, ValueError):
+            words = (folder / file).read_text(encoding="ascii").split()
+            return int(words[words.index("oom_kill") + 1])
+    return None
+
+
+def _places(text: str, root: Path) -> dict[str, Path]:
+    paths = _paths(text)
+    first = {kind: root / kind / paths[kind].lstrip("/") for kind in (*_NEEDED, *_OPTIONAL[1]) if kind in paths}
+    there = {kind: folder for kind, folder in first.items() if folder.is_dir()}
+    return there or {"": root / paths.get("", "").lstrip("/")}
 
 
 def _second_version(base: Path, name: str) -> Cgroups | None:

@@ -20,10 +20,10 @@ import platform
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -125,6 +125,30 @@ def program(*, user_namespaces: bool = False, mounts: bool = True, machine: str 
     if found is None or struct.calcsize("P") != 8:
         return b""
     return b"".join(_STATEMENT.pack(*each) for each in _statements(found, user_namespaces, mounts))
+
+
+def profile(*, user_namespaces: bool = False, mounts: bool = True) -> dict[str, Any]:
+    """The same as container runtimes take it (OCI runtime specification, "Seccomp"), who know each machine's numbers. A
+    program for another machine is ended."""
+    forbidden = FORBIDDEN if mounts else FORBIDDEN | MOUNTS
+    rules = [_rule(MISSING, errno.ENOSYS), _rule(forbidden, errno.EPERM)]
+    namespaces = (0 if user_namespaces else _NEW_USER) | (0 if mounts else _NEW_ANY)
+    if namespaces:
+        rules.append(_rule(["clone3"], errno.ENOSYS))
+    for bit in (1 << number for number in range(32) if namespaces >> number & 1):
+        rules.append(_rule(["clone", "unshare"], errno.EPERM, (0, "SCMP_CMP_MASKED_EQ", bit, bit)))
+    for family in (socket.AF_VSOCK, socket.AF_ALG):
+        rules.append(_rule(["socket"], errno.EAFNOSUPPORT, (0, "SCMP_CMP_EQ", family, 0)))
+    audit = ((0, "SCMP_CMP_EQ", socket.AF_NETLINK, 0), (2, "SCMP_CMP_EQ", _NETLINK_AUDIT, 0))
+    rules.append(_rule(["socket"], errno.EPROTONOSUPPORT, *audit))
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+
+
+def _rule(names: Iterable[str], answer: int, *arguments: tuple[int, str, int, int]) -> dict[str, Any]:
+    """`arguments`: which one, how it is compared, and with what two numbers."""
+    words = ("index", "op", "value", "valueTwo")
+    found = [dict(zip(words, each, strict=True)) for each in arguments]
+    return {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": answer, "args": found}
 
 
 def available(*, user_namespaces: bool = False, mounts: bool = True) -> bytes:

@@ -73,9 +73,8 @@ def program(name: str) -> str:
     """Absolute path of one of the host's own tools, never looked for in a user's PATH."""
     path = shutil.which(name, path=HELPER_ENVIRONMENT["PATH"])
     if path is None:
-        raise Refusal(
-            Code.INTERNAL, f"this node has no {name}; install it (Debian: bubblewrap, uidmap, util-linux) and try again"
-        )
+        packages = "bubblewrap, e2fsprogs, runc, uidmap, util-linux"
+        raise Refusal(Code.INTERNAL, f"this node has no {name}; install it (Debian: {packages}) and try again")
     return path
 
 

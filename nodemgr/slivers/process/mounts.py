@@ -147,6 +147,23 @@ def take_root(root: int, host: int) -> None:
     os.fchdir(root)
 
 
+def give_root(namespace: int, staging: str) -> None:
+    """Have another mount namespace end at a copy of all that is mounted at and below this thread's working folder, also
+    for whoever has its root folder as theirs. The thread is in that namespace afterwards, and of use for nothing else.
+
+    Args:
+        namespace: a descriptor of it.
+        staging: a folder in it.
+    """
+    with tree(Path(), 0, below=True) as found:
+        _check(_libc.setns(namespace, _CLONE_NEWNS), "setns")
+        with folder(staging) as there:
+            attach(found, there)
+    os.chdir(staging)
+    _check(_libc.syscall(_pivot_root_number(), b".", b"."), "pivot_root")
+    _check(_libc.umount2(b".", _DETACH), "umount")
+
+
 def device(folder: int, name: str, major: int, minor: int, owner: int) -> None:
     """A character device that everybody may use."""
     os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=folder)

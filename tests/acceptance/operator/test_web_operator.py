@@ -8,7 +8,6 @@ import pytest
 
 from tests.acceptance.browsing import (
     COLOURS,
-    WIDTHS,
     Served,
     axe_finds_nothing_serious,
     chromium,
@@ -70,9 +69,8 @@ def test_axe_finds_nothing_serious(browser: "Browser", web: Served, scheme: str)
     axe_finds_nothing_serious(browser, web, pages(web), scheme)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_no_page_is_wider_than_the_screen(browser: "Browser", web: Served, width: int) -> None:
-    no_page_is_wider(browser, web, pages(web), width)
+def test_no_page_is_wider_than_the_screen(browser: "Browser", web: Served) -> None:
+    no_page_is_wider(browser, web, pages(web))
 
 
 def test_only_who_has_the_link_comes_in_and_no_other_site_changes_anything(lab: Lab, web: Served) -> None:

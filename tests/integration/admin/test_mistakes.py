@@ -183,16 +183,27 @@ MISTAKES = {
 }
 
 
+@pytest.fixture(scope="module")
+def newer(postgres: Postgres) -> Iterator[str]:
+    """A database that a newer version has made; everybody leaves it as it is."""
+    postgres.create_database("newer")
+    url = postgres.url("plc", "newer")
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute("CREATE TABLE plc.alembic_version AS SELECT 'plc_9999' AS version_num")
+    yield url
+    postgres.drop_database("newer")
+
+
 @pytest.fixture
-def places(postgres: Postgres, fresh_database: Callable[..., str], tmp_path: Path) -> Iterator[dict[str, str]]:
+def places(
+    postgres: Postgres, newer: str, fresh_database: Callable[..., str], tmp_path: Path
+) -> Iterator[dict[str, str]]:
     """What stands for the names in braces."""
     file, opened = tmp_path / "file", tmp_path / "open"
     file.touch()
     opened.mkdir()
     opened.chmod(0o777)
-    own, newer = fresh_database("plc"), fresh_database("plc")
-    with psycopg.connect(newer.replace("+psycopg", "")) as connection:
-        connection.execute("CREATE TABLE plc.alembic_version AS SELECT 'plc_9999' AS version_num")
+    own = fresh_database("plc")
     name = own.partition("?")[0].rpartition("/")[2]
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free, plain_server() as plain:
         free.bind(("127.0.0.1", 0))  # and does not listen
@@ -216,7 +227,7 @@ def places(postgres: Postgres, fresh_database: Callable[..., str], tmp_path: Pat
 def plain_server() -> Iterator[int]:
     """The port of a web server without TLS."""
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
-        serving = Thread(target=server.serve_forever)
+        serving = Thread(target=server.serve_forever, args=(0.05,))
         serving.start()
         try:
             yield server.server_port

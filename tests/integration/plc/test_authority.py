@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from models.plc import certificate, certificate_request
 from plc import accounts, ca
+from plc.authority import load_authority
 from plc.client import Plc
 from tests.integration.plc.conftest import Running, refused, wait_for_a_waiter
 from trust.certificates import Authority, certificate_to_pem
@@ -51,10 +52,10 @@ class TestAuthority:
     def test_a_lost_key_is_not_replaced_by_another_ca(self, plc: Running) -> None:
         missing = plc.folder / "elsewhere"
         refused(
-            lambda: ca.load_authority(missing, plc.central.clock.now(), first=False), Code.INTERNAL, "restore the file"
+            lambda: load_authority(missing, plc.central.clock.now(), first=False), Code.INTERNAL, "restore the file"
         )
-        made = ca.load_authority(missing, plc.central.clock.now(), first=True)
-        assert ca.load_authority(missing, plc.central.clock.now(), first=False).certificate == made.certificate
+        made = load_authority(missing, plc.central.clock.now(), first=True)
+        assert load_authority(missing, plc.central.clock.now(), first=False).certificate == made.certificate
         assert (missing / "authority.pem").stat().st_mode & 0o777 == 0o600
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from admin.main import main
-from admin.plc.backend import of_testbed
+from admin.plc.here import of_testbed
 from models.plc import account
 from rpc.credentials import Credentials
 from testbed.daemons import PORTS

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pytest
 
 from nodemgr.slivers.drivers.choice import open_driver
-from nodemgr.slivers.drivers.driver import Driver, SliverSpec
+from nodemgr.slivers.drivers.driver import TERMS, Driver, SliverSpec, Terms
 from nodemgr.slivers.drivers.podman import PodmanDriver
 from nodemgr.slivers.limits import hostranges
 from trust.errors import Refusal
@@ -28,6 +28,8 @@ from trust.sshkeys import new_ssh_key_pair
 
 T = TypeVar("T")
 DRIVERS = tuple(os.environ.get("DSLICE_TEST_DRIVERS", "machine bubblewrap unshare podman").split())
+ROOTED = tuple(driver for driver in DRIVERS if driver in ("machine", "podman"))
+"""Those whose slivers have root inside."""
 
 
 def run_async(work: Coroutine[object, object, T]) -> T:
@@ -47,7 +49,7 @@ class Node:
     @property
     def has_root(self) -> bool:
         """Whether its slivers have root inside, and an ordinary user beside it; else one user, who may do nothing."""
-        return self.driver.name == "machine"
+        return self.driver.images
 
     @property
     def uid(self) -> int:
@@ -121,7 +123,7 @@ def podman() -> Iterator[str | None]:
         return
     folder = Path(tempfile.mkdtemp(prefix="dslice-podman-"))
     # A root without CAP_SYS_RESOURCE cannot raise limits, hence no default ulimits.
-    engine = '[engine]\ncgroup_manager = "cgroupfs"\nruntime = "runc"\nevents_logger = "file"\n'
+    engine = '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
     (folder / "containers.conf").write_text(f"[containers]\ndefault_ulimits = []\n{engine}")
     podman = ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
     quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
@@ -139,20 +141,22 @@ def podman() -> Iterator[str | None]:
 
 
 @contextlib.contextmanager
-def open_node(driver: str, folder: Path, podman: str | None) -> Iterator[Node]:
+def open_node(driver: str, folder: Path, podman: str | None, terms: Terms = TERMS) -> Iterator[Node]:
     """A node of that driver; skipped where this machine cannot run it, and why is said."""
     if driver == "podman" and podman is None:
         pytest.skip("podman with runc is not installed here, or this is not root")
 
     def open_again() -> Driver:
         if driver == "podman":
-            return PodmanDriver(folder / "slivers", podman)
-        return open_driver(driver, folder / "slivers")
+            return PodmanDriver(folder / "slivers", podman, terms)
+        return open_driver(driver, folder / "slivers", terms)
 
     try:
         node = Node(folder / "slivers", open_again(), open_again)
     except Refusal as refusal:
         pytest.skip(refusal.reason)
+    if driver in ROOTED and not node.has_root:
+        pytest.skip("slivers have no root of their own here")
     try:
         yield node
     finally:

@@ -49,7 +49,7 @@ PROBES: dict[str, str] = {
     "other-key": 'cat "$FOLDER/victim/etc/slice/ssh_key"',
     "own-etc": 'touch "$FOLDER/enemy/etc/slice/probe"',
     "root-of-1": 'cat "/proc/1/root$SECRET"',
-    "root-of-all": 'cat /proc/[0-9]*/root"$SECRET"',
+    "root-of-all": 'for at in /proc/[0-9]*/root; do cat "$at$SECRET" && exit; done; false',
     "cwd-of-all": 'for at in /proc/[0-9]*/cwd; do cat "$at/../../../../../../../..$SECRET" && exit; done; false',
     "descriptors": 'for at in /proc/[0-9]*/fd/*; do cat "$at/../../../../../../../..$SECRET" && exit; done; false',
     "mapped-files": "ls -l /proc/1/map_files | grep -q sbin",

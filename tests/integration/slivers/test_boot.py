@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nodemgr.slivers.drivers.driver import News
-from tests.integration.slivers.conftest import Node, open_node, run_async
+from tests.integration.slivers.conftest import ROOTED, Node, open_node, run_async
 from tests.integration.slivers.test_enemy import keeper
 from tests.integration.slivers.test_life import eventually
 
@@ -122,10 +122,10 @@ def test_what_is_said_on_the_pipe_is_bounded(node: Node) -> None:
     assert node.says("ocean", "echo alive") == "alive"
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Node]:
+@pytest.fixture(params=ROOTED)
+def machine(request: pytest.FixtureRequest, tmp_path: Path, podman: str | None) -> Iterator[Node]:
     """A node whose slivers have root inside, with a sliver `ocean`."""
-    with open_node("machine", tmp_path, None) as made:
+    with open_node(request.param, tmp_path, podman) as made:
         made.make("ocean")
         yield made
 

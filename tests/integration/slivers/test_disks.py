@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from nodemgr.slivers.drivers.driver import Likeness
-from tests.integration.slivers.conftest import Node, open_node, run_async
+from tests.integration.slivers.conftest import ROOTED, Node, open_node, run_async
 from tests.integration.slivers.test_enemy import keeper
 from tests.integration.slivers.test_life import eventually
 from tests.integration.slivers.test_root import CHANGE
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+@pytest.fixture(params=ROOTED)
+def node(request: pytest.FixtureRequest, tmp_path: Path, podman: str | None) -> Iterator[Node]:
     """A node whose slivers have root inside, and may have disks; empty."""
-    with open_node("machine", tmp_path, None) as made:
+    with open_node(request.param, tmp_path, podman) as made:
         if made.driver.quota != "hard":
             pytest.skip("no loop devices here")
         yield made

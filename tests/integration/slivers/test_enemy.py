@@ -237,7 +237,10 @@ def test_no_descriptor_of_the_node_manager_leaks(sliver: Node) -> None:
         sliver.make("late")
         for slice in ("enemy", "late"):
             assert sliver.says(slice, "cd /proc/self/fd && echo *") == "0 1 2 3"
-            assert sliver.root_says(slice, "cd /proc/1/fd && echo *") == "0 1 2"
+            if sliver.driver.name == "podman":  # into whose first process nobody inside may look
+                assert sorted(os.listdir(f"/proc/{keeper(sliver, slice).pid}/fd")) == ["0", "1", "2"]
+            else:
+                assert sliver.root_says(slice, "cd /proc/1/fd && echo *") == "0 1 2"
     finally:
         for descriptor in left_open:
             os.close(descriptor)

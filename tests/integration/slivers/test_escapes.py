@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.slivers.conftest import Node, open_node
+from tests.integration.slivers.conftest import ROOTED, Node, open_node
 from tests.integration.slivers.probes import PROBES, UNSEEN
 from tests.integration.slivers.test_enemy import keeper
 
@@ -23,15 +23,17 @@ if os.uname().machine != "x86_64":
 _APART = ["unshare", "--mount", "--propagation", "private", "--uts", "--", "bash", "-c"]
 
 
-@pytest.fixture(scope="module")
-def enemy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Mapping[str, str]]]:
+@pytest.fixture(scope="module", params=ROOTED)
+def enemy(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, podman: str | None
+) -> Iterator[tuple[Node, Mapping[str, str]]]:
     """A node with the slivers `enemy` and `victim`, and the variables of the probes."""
     folder = tmp_path_factory.mktemp("escapes")
     shared = Path("/dev/shm") / f"dslice-{uuid.uuid4().hex}"
     made = subprocess.run(["ipcmk", "-M", "4096"], capture_output=True, text=True, check=True).stdout.split()[-1]
     disk = os.stat(folder).st_dev
     with (
-        open_node("machine", folder, None) as node,
+        open_node(request.param, folder, podman) as node,
         socket.socket(socket.AF_UNIX) as control,
         directory("/"),  # a descriptor that leads out, as many a daemon has
     ):
@@ -82,6 +84,7 @@ def test_it_is_held(enemy: tuple[Node, Mapping[str, str]], name: str) -> None:
     assert keeper(node, "victim").alive
 
 
+@pytest.mark.parametrize("enemy", ROOTED[:1], indirect=True)  # tried outside, where drivers do not matter
 @pytest.mark.parametrize("name", [name for name in PROBES if name not in UNSEEN])
 def test_the_probe_would_notice(enemy: tuple[Node, Mapping[str, str]], name: str, tmp_path: Path) -> None:
     node, variables = enemy
@@ -126,13 +129,14 @@ def test_programs_of_its_own_get_no_right_when_a_session_begins(enemy: tuple[Nod
     node, _ = enemy
     node.root_says(
         "enemy",
-        "cp /usr/bin/setsid /usr/bin/setsid.real; rm /usr/bin/setsid; cat >/usr/bin/setsid <<'END'\n#!/bin/sh\n"
+        "cp /usr/bin/setpriv /usr/bin/setpriv.real; rm /usr/bin/setpriv; cat >/usr/bin/setpriv <<'END'\n#!/bin/sh\n"
         "{ grep -E '^(Uid|CapEff|Seccomp):' /proc/self/status; mount -t tmpfs x /mnt; unshare --mount true;"
         " unshare --user true; cat /proc/1/root/proc/self/uid_map; } >/run/seen 2>&1\n"
-        'exec /usr/bin/setsid.real "$@"\nEND\nchmod 755 /usr/bin/setsid\n',
+        'exec /usr/bin/setpriv.real "$@"\nEND\nchmod 755 /usr/bin/setpriv\n',
     )
     node.says("enemy", "true")
-    seen = node.root_says("enemy", "cat /run/seen; mv /usr/bin/setsid.real /usr/bin/setsid; findmnt /mnt || echo none")
+    back = "mv /usr/bin/setpriv.real /usr/bin/setpriv"
+    seen = node.root_says("enemy", f"cat /run/seen; {back}; findmnt /mnt || echo none")
     assert "Uid:\t0\t0\t0" in seen
     assert seen.count("denied") + seen.count("not permitted") >= 3
     assert seen.endswith("none")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nodemgr.slivers.drivers import life
-from nodemgr.slivers.drivers.driver import Pty
+from nodemgr.slivers.drivers.driver import News, Pty
 from nodemgr.slivers.inside.etc import LOCALHOST
 from tests.integration.slivers.conftest import Node, run_async
 from trust.errors import Code, Refusal
@@ -215,6 +215,8 @@ def test_memory_is_limited(node: Node) -> None:
     run_async(node.driver.bound_memory())  # as the node does each second
     assert hog.wait() == 128 + signal.SIGKILL
     _close(hog)
+    (told,) = run_async(node.driver.news())
+    assert told == News("ocean", "one of its processes was ended: its memory was full")
     assert node.says("ocean", "perl -e '$x = \"a\" x (20 << 20); print length $x'") == str(20 << 20)
 
 

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers.drivers.choice import open_driver
 from nodemgr.slivers.drivers.driver import Terms
-from tests.integration.slivers.conftest import Node, open_node, run_async
+from tests.integration.slivers.conftest import ROOTED, Node, open_node, run_async
 from tests.integration.slivers.test_life import eventually
 from tests.integration.slivers.test_root import needs_dpkg
 
 
-@pytest.fixture(scope="module")
-def ocean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+@pytest.fixture(scope="module", params=ROOTED)
+def ocean(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, podman: str | None
+) -> Iterator[Node]:
     """A node with a sliver `ocean` with root inside, which these tests share and may restart."""
-    with open_node("machine", tmp_path_factory.mktemp("ocean"), None) as made:
+    with open_node(request.param, tmp_path_factory.mktemp("ocean"), podman) as made:
         made.make("ocean")
         yield made
 
@@ -147,9 +148,11 @@ def test_a_hundred_busy_loops_keep_nobody_else_out(ocean: Node) -> None:
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_user_namespaces_are_the_operator_s_to_allow(allowed: bool, tmp_path: Path) -> None:
-    with open_node("machine", tmp_path, None) as node:
-        node.driver = open_driver("machine", node.folder, Terms(user_namespaces=allowed))
+@pytest.mark.parametrize("driver", ROOTED)
+def test_user_namespaces_are_the_operator_s_to_allow(
+    driver: str, allowed: bool, tmp_path: Path, podman: str | None
+) -> None:
+    with open_node(driver, tmp_path, podman, Terms(user_namespaces=allowed)) as node:
         node.make("ocean")
         done = node.run("ocean", "unshare --user --map-root-user --mount sh -c 'mount -t tmpfs x /tmp && echo apart'")
         assert (done.stdout == "apart\n") is allowed, done.stderr

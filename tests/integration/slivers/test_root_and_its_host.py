@@ -14,14 +14,14 @@ from nodemgr.slivers.inside import base
 from nodemgr.slivers.limits import hostranges
 from nodemgr.slivers.process import mounts
 from nodemgr.slivers.process.userids import user_namespace
-from tests.integration.slivers.conftest import Node, open_node, run_async
+from tests.integration.slivers.conftest import ROOTED, Node, open_node, run_async
 from trust.errors import Code, Refusal
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+@pytest.fixture(params=ROOTED)
+def node(request: pytest.FixtureRequest, tmp_path: Path, podman: str | None) -> Iterator[Node]:
     """A node whose slivers have root inside, empty."""
-    with open_node("machine", tmp_path, None) as made:
+    with open_node(request.param, tmp_path, podman) as made:
         yield made
 
 
@@ -81,6 +81,7 @@ def test_a_file_mode_mask_of_the_nodes_own_is_not_seen_inside(node: Node, tmp_pa
             assert path.stat().st_mode == here.stat().st_mode, here
 
 
+@pytest.mark.parametrize("node", ROOTED[:1], indirect=True)
 def test_a_file_system_that_cannot_shift_ids_is_named(node: Node, tmp_path: Path) -> None:
     """As where the node's own `/` is an overlay."""
     for name in ("upper", "work", "over"):

@@ -318,7 +318,7 @@ TRIED: dict[str, tuple[str, ...]] = {
     # No command of ours helps here, but the same one after what the message says
     "tests/unit/svm/test_slicefile.py::test_not_xml": ("correct it and try again",),
     "tests/integration/slivers/test_life.py::test_a_dead_sliver_is_started_again_by_create": (
-        "bubblewrap, uidmap, util-linux) and try again",
+        "install it (Debian: {}) and try again",
     ),
 }
 

@@ -18,14 +18,14 @@ from nodemgr.frontdoor.transport import (
     MAX_PACKET_BEFORE_LOGIN,
     BoundedPacketizer,
 )
+from nodemgr.frontdoor.wire import Wire
 from trust.sshkeys import parse_public_key
 
 
 @pytest.fixture
 def ends() -> Iterator[tuple[BoundedPacketizer, socket.socket]]:
     ours, theirs = socket.socketpair()
-    ours.settimeout(0.1)
-    packetizer = BoundedPacketizer(ours)
+    packetizer = BoundedPacketizer(Wire(ours))
     yield packetizer, theirs
     packetizer.close()
     theirs.close()
@@ -86,7 +86,7 @@ def test_before_the_login_what_has_come_is_acknowledged_before_more_is_read() ->
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as theirs:
         ours = Noting(fileno=server.accept()[0].detach())
         ours.noted = []
-        packetizer = BoundedPacketizer(ours)
+        packetizer = BoundedPacketizer(Wire(ours))
         for reads in (1, 2):
             theirs.sendall(bytes(8))
             assert packetizer.read_all(8) == bytes(8)

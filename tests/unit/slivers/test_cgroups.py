@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings, Cgroups, available
+from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings, Cgroups, available, of_process
 
 V1 = "9:name=systemd:/\n8:pids:/node\n7:cpuset:/\n6:cpu,cpuacct:/node\n4:memory:/outer/node\n0::/\n"
 V2 = "0::/system.slice/dslice-node.service\n"
@@ -164,3 +164,10 @@ def test_groups_that_nobody_is_in_are_swept(first: Path) -> None:
     groups.sweep()
     assert groups.folders("lake") == []
     assert len(groups.folders("ocean")) == 4  # those with files, which stand for processes
+
+
+def test_the_groups_of_a_process_are_found_whoever_made_them() -> None:
+    found = of_process(os.getpid())
+    assert found
+    for folder in found.values():
+        assert str(os.getpid()) in (folder / "cgroup.procs").read_text().split()

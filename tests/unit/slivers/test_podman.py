@@ -11,10 +11,12 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from nodemgr.slivers.drivers.podman import frame, once_free, specification
+from nodemgr.slivers.drivers.container import frame, machine_specification, specification
+from nodemgr.slivers.drivers.podman import once_free
 from nodemgr.slivers.inside.folder import Record
 from nodemgr.slivers.inside.view import Folders, entries
 
+GONE = "read /proc/24596/cgroup: no such process"
 BUSY = "unlinkat …/userdata/shm: device or resource busy"
 FOLDERS = Folders(
     home=Path("/n/s/home"), tmp=Path("/n/s/tmp"), var=Path("/n/s/var"), etc=Path("/n/s/etc"), ssh=Path("/n/.ssh")
@@ -27,12 +29,24 @@ def test_a_container_has_no_rights_and_a_user_of_its_own() -> None:
     spec = specification(RECORD, entries("ocean", FOLDERS), "image", "name", "mark/")
     assert spec["cap_drop"] == ["ALL"]
     assert spec["no_new_privileges"]
+    assert spec["stop_signal"] == 9  # the first process takes no other
     assert spec["read_only_filesystem"]
     one = [{"container_id": 0, "host_id": 5000, "size": 1}]
     assert spec["idmappings"]["UIDMap"] == spec["idmappings"]["GIDMap"] == one
     assert spec["hostname"] == "ocean-n1"
     assert spec["resource_limits"]["memory"] == {"limit": 64 << 20, "swap": 64 << 20}
     assert 10 < spec["resource_limits"]["pids"]["limit"] < 100
+
+
+def test_a_machine_has_65536_users_and_no_right_to_mount() -> None:
+    spec = machine_specification(RECORD, Path("/n/ocean"), "image", "name", "mark/")
+    mapped = [{"container_id": 0, "host_id": 5000, "size": 65536}]
+    assert spec["idmappings"]["UIDMap"] == spec["idmappings"]["GIDMap"] == mapped
+    assert spec["cap_drop"] == ["ALL"]
+    assert {"CAP_CHOWN", "CAP_SETUID"} <= set(spec["cap_add"])
+    assert not {"CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_MKNOD"} & set(spec["cap_add"])
+    assert spec["seccomp_profile_path"] == "/n/ocean/seccomp.json"
+    assert all("ro" in mount["options"] for mount in spec["mounts"] if mount["type"] == "bind")
 
 
 def test_only_home_tmp_and_what_is_in_var_can_be_written() -> None:
@@ -62,7 +76,7 @@ def removal(*errors: str) -> tuple[list[str], Callable[[], None]]:
 
 
 def test_it_is_tried_again_while_the_container_is_busy() -> None:
-    left, remove = removal(BUSY, BUSY)
+    left, remove = removal(BUSY, GONE, BUSY)
     once_free(remove, 0)
     assert left == []
 

@@ -17,7 +17,18 @@ from typing import TypeVar
 
 import pytest
 
-from nodemgr.slivers.limits.seccomp import CLOSER, FORBIDDEN, MACHINES, MISSING, available, load, program, under
+from nodemgr.slivers.limits.seccomp import (
+    CLOSER,
+    FORBIDDEN,
+    MACHINES,
+    MISSING,
+    MOUNTS,
+    available,
+    load,
+    profile,
+    program,
+    under,
+)
 
 T = TypeVar("T")
 HEADERS = {
@@ -149,3 +160,16 @@ def test_what_the_kernel_does_not_take_is_said() -> None:
         return str(refused.value)
 
     assert "Invalid argument" in filtered(attempt)
+
+
+def test_a_container_runtime_gets_the_same_list() -> None:
+    """That it does the same is for the escapes of tests/integration/slivers."""
+
+    def denied(**kind: bool) -> set[str]:
+        rules = profile(**kind)["syscalls"]
+        assert {rule["action"] for rule in rules} == {"SCMP_ACT_ERRNO"}
+        return {name for rule in rules for name in rule["names"]}
+
+    assert denied(mounts=False) == {*MISSING, *FORBIDDEN, *MOUNTS, *CLOSER}
+    assert denied() == {*MISSING, *FORBIDDEN, *CLOSER}
+    assert denied(user_namespaces=True) == {*MISSING, *FORBIDDEN, "socket"}

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from nodemgr.slivers.drivers.podman import ContainerDoor
+from nodemgr.slivers.drivers.container import ContainerDoor
 from nodemgr.slivers.inside.etc import environment
 from nodemgr.slivers.limits.cgroups import Ceilings
 from nodemgr.slivers.limits.rlimits import nice, rlimits
