@@ -69,6 +69,8 @@ def timed(stage: Stage, *words: str, rounds: int = ROUNDS) -> float | None:
 
 
 def memory(arena: Arena) -> Figures:
-    """MiB: the peak of the agent, svmd and worker, and what all simulated nodes have now."""
-    peaks: Figures = {f"{part}, MiB": processes.peak(arena.pids[part]) for part in ("agent", "svmd", "worker")}
-    return peaks | {"nodes, MiB": processes.memory({"nodes": arena.pids["nodes"]})["nodes"]}
+    """MiB: the peak of the agent, svmd and worker, and what each of them and all simulated nodes have now: of what the
+    daemons of a testbed share, some 100 MiB, each its part."""
+    of = {part: arena.pids[part] for part in ("agent", "svmd", "worker", "nodes")}
+    peaks: Figures = {f"{part} at most, MiB": processes.peak(pids) for part, pids in of.items() if part != "nodes"}
+    return peaks | {f"{part}, MiB": found for part, found in processes.memory(of).items()}

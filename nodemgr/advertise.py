@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -21,6 +22,8 @@ MAX_BURNT = 5_000
 TOGETHER = 1  # second within which further places that are taken are told together
 VERSION = version("dslice")
 DEADLINE = 15  # seconds for one call; well below an advertisement's life
+
+Turns = AbstractAsyncContextManager[None]
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +132,7 @@ class Advertiser:
     Args:
         agents: clients by identity; one that does not answer delays none of the others.
         seconds: between two advertisements when nothing changes.
+        turns: shared by the nodes of one process: how many of them introduce themselves at once.
         told: set once an agent has taken an advertisement.
     """
 
@@ -136,6 +140,7 @@ class Advertiser:
     place: Location
     agents: Mapping[Identity, AgentClient]
     seconds: float = 20
+    turns: Turns = field(default_factory=nullcontext)
     told: asyncio.Event = field(default_factory=asyncio.Event)
     _changes: asyncio.Event = field(default_factory=asyncio.Event)
     _failing: set[Identity] = field(default_factory=set)
@@ -171,8 +176,9 @@ class Advertiser:
         if told is not None and (due := told.due(ad, burnt, self.seconds)) > now:
             return due - now
         said = None
+        known = told is not None and told.ad is not None
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with nullcontext() if known else self.turns, asyncio.timeout(DEADLINE):
                 said = await self._say(client, ad, burnt, told)
             self._burn(agent, said.returned)
         except (Refusal, TimeoutError) as error:

@@ -96,7 +96,8 @@ async def _run(settings: Settings, member: Member, node: Node) -> None:
     await recover(node)
     host, port = settings.frontdoor_place
     if node.driver.simulated:
-        await _serve(settings, member, node, FrontDoor(host, port, simulated_host_key(settings.state_dir)))
+        line = simulated_host_key(member.identity, member.credentials.root_pem)
+        await _serve(settings, member, node, FrontDoor(host, port, line))
         return
     key, clock = settings.state_dir / "ssh_host_key", node.trust.clock
     here = Here(node.identity.name, settings.node_address)

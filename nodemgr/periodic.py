@@ -1,6 +1,8 @@
 """What a node does again and again beside answering, as tasks of its loop."""
 
-from nodemgr.advertise import Advertiser, Location
+from contextlib import nullcontext
+
+from nodemgr.advertise import Advertiser, Location, Turns
 from nodemgr.agents import Agents
 from nodemgr.expiry import Expiry
 from nodemgr.liveness import Liveness
@@ -13,9 +15,14 @@ from rpc.background import Tasks, repeat
 MEMORY_SECONDS = 1
 
 
-def look_after(rounds: Tasks, node: Node, place: Location, agents: Agents, settings: CommonSettings) -> Advertiser:
-    """Expiry, advertisements and, on a node that people log in to, the list of its neighbours."""
-    advertiser = Advertiser(node, place, agents.clients, settings.advertise_seconds)
+def look_after(
+    rounds: Tasks, node: Node, place: Location, agents: Agents, settings: CommonSettings, turns: Turns | None = None
+) -> Advertiser:
+    """Expiry, advertisements and, on a node that people log in to, the list of its neighbours.
+
+    `turns`: as `Advertiser` has them.
+    """
+    advertiser = Advertiser(node, place, agents.clients, settings.advertise_seconds, turns or nullcontext())
     neighbours = Neighbours(node, agents.clients, settings.neighbours_seconds)
     expiry = Expiry(node, settings.expiry_seconds)
 

@@ -104,7 +104,10 @@ class Bootstrap:
         credentials.save(key_pem=key_to_pem(key), certificate_pem=certificate_to_pem(made), ca_pem=self.ca_pem)
 
     def enrol(self, places: Mapping[Path, Enrolment]) -> None:
-        """Key, certificate and root for each service into its folder, unless they are there and last another hour."""
+        """Key, certificate and root for each service into its folder, unless they are there and last another hour.
+
+        Nobody waits for the disk: what a power cut takes is made again the next time.
+        """
         wanted = {folder: place for folder, place in places.items() if not self._lasts(Credentials(folder), hours=1)}
         keys = [new_private_key(place.identity.role) for place in wanted.values()]
         pairs = [(place, key.public_key()) for place, key in zip(wanted.values(), keys, strict=True)]
@@ -112,11 +115,17 @@ class Bootstrap:
             now, lifetime = self.central.clock.now(), self.central.settings.service_lifetime
             made = enrolment.enrol_directly(connection, self.central.authority, OPERATOR, pairs, lifetime, now)
 
-        def save(folder: Path, key: PrivateKey, certificate: x509.Certificate) -> None:
-            pem = certificate_to_pem(certificate)
-            Credentials(folder).save(key_pem=key_to_pem(key), certificate_pem=pem, ca_pem=self.ca_pem)
+        if not wanted:
+            return
+        first = Credentials(next(iter(wanted)))
+        first.save(ca_pem=self.ca_pem, durable=False)
 
-        with ThreadPoolExecutor(SAVING) as pool:  # nearly all of it is waiting for the disk
+        def save(folder: Path, key: PrivateKey, certificate: x509.Certificate) -> None:
+            credentials, pem = Credentials(folder), certificate_to_pem(certificate)
+            credentials.save(key_pem=key_to_pem(key), certificate_pem=pem, durable=False)
+            credentials.share_root(first)
+
+        with ThreadPoolExecutor(SAVING) as pool:
             list(pool.map(save, wanted, keys, made))
 
     def tokens(self, enrolments: Sequence[Enrolment]) -> list[str]:

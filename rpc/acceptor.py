@@ -39,10 +39,6 @@ class Guest:
         return self.protocol is not None and self.protocol.transport is not None
 
     @property
-    def stranger(self) -> bool:
-        return not self.stands or self.protocol is None or not self.protocol.asked or self.protocol.peer is None
-
-    @property
     def waits(self) -> bool:
         """Whether it waits for an answer."""
         return self.protocol is not None and self.protocol.answering
@@ -65,6 +61,8 @@ class Gate:
 
     most: int
     guests: dict[Guest, None] = field(default_factory=dict)  # the oldest first
+    # Those of them that are strangers: looked at for each newcomer, while thousands of others may stand.
+    strangers: dict[Guest, None] = field(default_factory=dict)
 
     async def take(
         self, bound: socket.socket, context: ssl.SSLContext | None, factory: Callable[[], BoundedProtocol]
@@ -82,7 +80,7 @@ class Gate:
             source = source_of(address[0]) if isinstance(address, tuple) else ""
             self._make_room(source, self.most)
             guest = Guest(source)
-            self.guests[guest] = None
+            self.guests[guest] = self.strangers[guest] = None
             guest.handshake = asyncio.create_task(self._open(guest, plain, context, factory))
             await asyncio.sleep(0)  # others, too, under a flood of them
 
@@ -101,7 +99,8 @@ class Gate:
     ) -> None:
         def made() -> BoundedProtocol:
             guest.protocol = factory()
-            guest.protocol.gone = lambda: self.guests.pop(guest, None)
+            guest.protocol.gone = lambda: self._forget(guest)
+            guest.protocol.known = lambda: self.strangers.pop(guest, None)
             return guest.protocol
 
         encrypted = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": GOODBYE} if context else {}
@@ -109,15 +108,16 @@ class Gate:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(made, handed, ssl=context, **encrypted)
         except (OSError, asyncio.CancelledError):  # theirs to tell: a stranger's handshake failed, or it had to go
-            self.guests.pop(guest, None)
+            self._forget(guest)
         finally:
+            guest.handshake = None  # over; it would be kept for as long as the connection stands
             if guest.protocol is None:
-                self.guests.pop(guest, None)
+                self._forget(guest)
                 handed.close()
 
     def _make_room(self, newcomer: str, most: int) -> None:
         """Have one leave where it takes one; with ``most`` 0 in any case."""
-        strangers = [guest for guest in self.guests if guest.stranger]
+        strangers = list(self.strangers)
         limit = min(MAX_STRANGERS, self.most // 2)
         place = leaver([each.source for each in strangers], newcomer, most=limit, most_per_source=max(1, limit // 2))
         if place is not None:
@@ -130,5 +130,9 @@ class Gate:
                 self._end(idle[place])
 
     def _end(self, guest: Guest) -> None:
-        self.guests.pop(guest, None)
+        self._forget(guest)
         guest.leave()
+
+    def _forget(self, guest: Guest) -> None:
+        self.guests.pop(guest, None)
+        self.strangers.pop(guest, None)

@@ -13,8 +13,21 @@ MAX_MESSAGE = 8 * 1024 * 1024  # bytes of a whole request with its framing; rpc/
 HEAD_SECONDS = 20
 
 
+class Answered:
+    """What stands in the place of a request once it is answered."""
+
+    response_complete, scope = True, None
+    message_event = asyncio.Event()
+
+
+ANSWERED = Answered()
+
+
 class PeerProtocol(HttpToolsProtocol):
-    """Puts the peer's certificate (DER; None without one) into the ASGI scope, as uvicorn does not."""
+    """Puts the peer's certificate (DER; None without one) into the ASGI scope, as uvicorn does not.
+
+    Keeps nothing of a request that is answered: thousands of connections stand and wait for the next.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -25,12 +38,17 @@ class PeerProtocol(HttpToolsProtocol):
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)[PEER] = self.peer
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.scope is self.cycle.scope:  # and no other has begun to come
+            self.cycle, self.scope, self.headers = ANSWERED, {}, []  # type: ignore[assignment, typeddict-item]
+
 
 class BoundedProtocol(PeerProtocol):
     """Breaks off a connection whose request grows too large, or whose head takes too long to come."""
 
     peer: bytes | None = None
-    asked = False  # whether a request has come
+    known: Callable[[], object] | None = None  # told of the first request, if the peer shows a certificate
     gone: Callable[[], object] | None = None  # told of the end
     size = 0  # bytes of the current request so far
     in_head = True
@@ -70,7 +88,10 @@ class BoundedProtocol(PeerProtocol):
         # What came in one piece with its end is counted here.
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             raise ValueError("the head of the request is too large")
-        self.in_head, self.asked = False, True
+        self.in_head = False
+        if self.peer is not None and self.known is not None:
+            self.known()
+            self.known = None
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

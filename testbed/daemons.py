@@ -31,6 +31,8 @@ MAIL_SOCKET = "mail.sock"
 SLOTS = 64  # slivers a node takes
 MEMORY_MB = 16_384
 # On one machine it costs nothing to ask often, and a node that has just come up is known to all at once.
+# With thousands of nodes it would be a third of a core: they keep to the rhythm of others.
+OFTEN = 1_000  # simulated nodes at most
 NODE_RHYTHM = {"DSLICE_AGENTS": AGENT, "DSLICE_ADVERTISE_SECONDS": "10", "DSLICE_NEIGHBOURS_SECONDS": "3"}
 
 # Set for every daemon by this file; what a shell says about another testbed must not leak in.
@@ -230,6 +232,8 @@ class Layout:
                 **self._shown(f"{nodes[0].address}:{METRICS_PORT}"),
                 **NODE_RHYTHM,
             }
+            if self.plan.simulated > OFTEN:
+                del env["DSLICE_ADVERTISE_SECONDS"]
             yield Spec(
                 name, "nodemgr", "simnodes", f"{nodes[0].address}:{NODE_API_PORT}", tuple(n.address for n in nodes), env
             )

@@ -28,12 +28,13 @@ class Database:
 
     Args:
         reserve: bytes on the disk that are kept for it.
+        durable: False: "on disk" means with the kernel, for what a power cut may take (`databasefile.py`).
 
     Raises:
         Refusal: DISK_FULL when it cannot be opened for want of room.
     """
 
-    def __init__(self, path: Path, reserve: int) -> None:
+    def __init__(self, path: Path, reserve: int, *, durable: bool = True) -> None:
         self.path = path
         self._lock = RLock()
         self._changing = False  # whether a transaction is under way; only its thread sees that, by the lock
@@ -44,7 +45,7 @@ class Database:
         self._ahead: str | None = None
         self._behind: set[str] = set()  # of whom the file says too much
         self._unknown: set[str] = set()  # those of them of whom memory does not know better yet
-        self._file = DatabaseFile(path, reserve)
+        self._file = DatabaseFile(path, reserve, durable=durable)
 
     def close(self) -> None:
         with self._lock:

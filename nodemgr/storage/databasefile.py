@@ -1,5 +1,8 @@
 """The file that a node's store is kept in: SQLite, WAL with synchronous=FULL, on blocks that are its own already.
 
+Simulated nodes do without the waits for the disk: what the kernel has survives the process, as their slivers do, and
+not the machine.
+
 What is written goes into a log and a file that have room for it, so that a full disk stops neither. Where the file
 system does not work so (it copies on write, say), ballast is given back. What still cannot be written stays with the
 store, in memory; names in the folder `PATH-behind` say then, to a later start, what this file does not.
@@ -26,13 +29,15 @@ class DatabaseFile:
 
     Args:
         reserve: bytes of ballast beside it; 0 for none, and no room within.
+        durable: False: what is written survives the process, and comes to the disk when the system likes.
 
     Raises:
         Refusal: DISK_FULL when it cannot be opened for want of room; BAD_INPUT for a damaged one.
     """
 
-    def __init__(self, path: Path, reserve: int) -> None:
+    def __init__(self, path: Path, reserve: int, *, durable: bool = True) -> None:
         self.path = path
+        self._synchronous = "FULL" if durable else "OFF"
         self.ballast = Ballast(path.with_name(f"{path.name}-reserve"), reserve)
         self._log = path.with_name(f"{path.name}-wal")
         self._behind = path.with_name(f"{path.name}-behind")
@@ -107,7 +112,8 @@ class DatabaseFile:
     def _connect(self, locking: str) -> sqlite3.Connection:
         made = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
-            for pragma in (f"locking_mode = {locking}", "journal_mode = WAL", "synchronous = FULL"):
+            synchronous = f"synchronous = {self._synchronous}"
+            for pragma in (synchronous, f"locking_mode = {locking}", "journal_mode = WAL"):
                 made.execute(f"PRAGMA {pragma}")
             for pragma in ("foreign_keys = ON", "trusted_schema = OFF", f"wal_autocheckpoint = {CHECKPOINT}"):
                 made.execute(f"PRAGMA {pragma}")

@@ -51,8 +51,8 @@ class Interval:
 class Ledger(Database):
     """The part of a node's store that has them. `clock`: what time it is, for whoever opens and ends them."""
 
-    def __init__(self, path: Path, reserve: int) -> None:
-        super().__init__(path, reserve)
+    def __init__(self, path: Path, reserve: int, *, durable: bool = True) -> None:
+        super().__init__(path, reserve, durable=durable)
         self.clock: Callable[[], datetime] = system_clock().now
         self._intervals: dict[str, Interval] = {}
         self._open: dict[tuple[UUID, Kind], str] = {}

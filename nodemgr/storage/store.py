@@ -96,14 +96,14 @@ class Store(Ledger):
     """The database of `node` in the file `path`, made when it is not there.
 
     Args:
-        reserve: bytes on the disk that are kept for it.
+        reserve, durable: as `Database` has them.
 
     Raises:
         Refusal: BAD_INPUT for a file of another node or of another version of this program; DISK_FULL.
     """
 
-    def __init__(self, path: Path, node: Identity, reserve: int = 0) -> None:
-        super().__init__(path, reserve)
+    def __init__(self, path: Path, node: Identity, reserve: int = 0, *, durable: bool = True) -> None:
+        super().__init__(path, reserve, durable=durable)
         self._leases: dict[str, LeaseRow] = {}
         self._needs: dict[str, Needs] = {}  # of those leases that need something
         self._burnt: dict[Identity, dict[str, Burnt]] = {}  # by owner

@@ -26,6 +26,7 @@ from trust.store import TrustStore
 
 API_PORT, SSH_PORT = 2280, 2222
 ALL = "all"
+MODEL = "sliver"  # a file in the process's folder; each sliver is another name of it
 
 
 class Row(BaseModel):
@@ -67,19 +68,19 @@ class SimulatedNode:
         """Not yet listening; `app` is the one application of all nodes."""
         folder = settings.state_dir / row.name
         capacity = settings.capacity if row.slots is None else replace(settings.capacity, slots=row.slots)
-        driver = SimulatedDriver(folder / "slivers")
+        driver = SimulatedDriver(folder / "slivers", model=settings.state_dir / MODEL)
         node = Node(
             identity=credentials.identity,
             credentials=credentials,
             trust=trust,
-            store=Store(folder / "node.db", credentials.identity),
+            store=Store(folder / "node.db", credentials.identity, durable=False),
             driver=driver,
             capacity=capacity,
             agents=frozenset(settings.agent_urls),
             grace=settings.grace,
             images=Images(settings.images_folder),
         )
-        door = FrontDoor(row.address, SSH_PORT, simulated_host_key(folder))
+        door = FrontDoor(row.address, SSH_PORT, simulated_host_key(credentials.identity, credentials.root_pem))
         context = tls.server_context(credentials)
         latency, served = settings.simulated_latency_ms / 1000, at(app, node, door)
         if settings.simulated_calls:

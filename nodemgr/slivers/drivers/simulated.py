@@ -9,26 +9,28 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from nodemgr.slivers.drivers.driver import NO_VARIABLES, Likeness, News, Pty, Session, SliverSpec
-from rpc.files import replace_file
 from trust.errors import Code, Refusal
-from trust.sshkeys import new_ssh_key_pair, parse_public_key
+from trust.identity import Identity
+from trust.sshkeys import parse_public_key
 
 STOPPED = "stopped"
 
 
-def simulated_host_key(directory: Path) -> str:
-    """The public host key that a node without a front door advertises; made once and kept, as a real one is."""
-    path = directory / "ssh_host_key.pub"
-    with suppress(FileNotFoundError, Refusal):
-        return parse_public_key(path.read_text(errors="replace")).line
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    line = new_ssh_key_pair("")[1]
-    replace_file(path, f"{line}\n".encode(), 0o644)
-    return line
+def simulated_host_key(node: Identity, ca_pem: str) -> str:
+    """The public host key that a node without a front door advertises: the same at each start, as a real one is.
+
+    Nobody can log in, so that nothing of it has to be secret, or kept.
+    """
+    key = Ed25519PrivateKey.from_private_bytes(sha256(f"{ca_pem}\n{node}".encode()).digest()).public_key()
+    return parse_public_key(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()).line
 
 
 @dataclass(slots=True)
@@ -39,11 +41,14 @@ class SimulatedDriver:
         directory: made when absent.
         latency: seconds that making, stopping or removing a sliver takes; may be changed while it runs.
         failing: reason with which every change is refused, None for none; may be changed while it runs.
+        model: an empty file whose further names the slivers are. Without it each is a file of its own, which costs the
+            file system forty times as much (docs/adr/0056-five-thousand-simulated-nodes.md).
     """
 
     directory: Path
     latency: float = 0
     failing: str | None = None
+    model: Path | None = None
     name: str = field(default="simulated", init=False)
     simulated: bool = field(default=True, init=False)
     quota: str = field(default="none", init=False)
@@ -59,7 +64,7 @@ class SimulatedDriver:
         for path in self._paths(spec.slice):
             if path != self._path(spec.slice, spec.slice_id):
                 path.unlink(missing_ok=True)
-        self._path(spec.slice, spec.slice_id).write_text("")
+        self._run(self._path(spec.slice, spec.slice_id))
 
     async def keep_ready(self, number: int, like: Likeness, room: Callable[[], bool]) -> None:
         """A file is made as fast as it is renamed."""
@@ -67,12 +72,14 @@ class SimulatedDriver:
     async def start(self, slice: str) -> None:
         self._find(slice)
         for path in self._paths(slice):
-            path.write_text("")
+            self._run(path)
 
     async def stop(self, slice: str) -> None:
         await self._change()
         for path in self._paths(slice):
-            path.write_text(STOPPED)
+            fresh = self.directory.with_name(f"{self.directory.name}.new")  # what is there may be the model
+            fresh.write_text(STOPPED)
+            fresh.replace(path)
 
     async def reset(self, slice: str) -> None:
         if slice not in await self.list():
@@ -130,6 +137,13 @@ class SimulatedDriver:
             await asyncio.sleep(self.latency)
         if self.failing is not None:
             raise Refusal(Code.INTERNAL, self.failing)
+
+    def _run(self, path: Path) -> None:
+        if self.model is not None and not path.exists():
+            with suppress(OSError):  # it is gone, or has as many names as a file can have
+                os.link(self.model, path)
+                return
+        path.write_text("")
 
     def _path(self, slice: str, slice_id: UUID) -> Path:
         return self.directory / f"{slice}@{slice_id}"

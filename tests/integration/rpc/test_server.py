@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from rpc import metrics, tls
 from rpc.aio import Session
@@ -93,3 +96,31 @@ def test_metrics_beside_a_service(lab: Lab, node: Credentials, app: FastAPI) -> 
                 raw.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
                 raw.sendall(b"Authorization: Bearer " + token + b"\r\n\r\n")
                 assert found in raw.makefile("rb").read()
+
+
+class Kept:
+    """Something that one request has."""
+
+
+def test_nothing_of_a_request_is_kept_for_as_long_as_its_connection_stands(
+    lab: Lab, node: Credentials, svm: Credentials
+) -> None:
+    kept = list[weakref.ref[Kept]]()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        scope["kept"] = Kept()
+        kept.append(weakref.ref(scope["kept"]))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def ask(url: str) -> None:
+        async with Session(svm) as session:
+            for number in (1, 2):
+                await session.call("POST", url, expect=NODE, json={"number": number})
+                await asyncio.sleep(0.1)  # the server's side ends after the answer
+                gc.collect()
+                assert [found() for found in kept] == [None] * number
+
+    with serving(lab.listener(app, node)) as urls:
+        asyncio.run(ask(urls[0]))

@@ -49,6 +49,30 @@ class Agent:
         return Heard(returned, self.known)
 
 
+@dataclass
+class Crowded(Agent):
+    """Counts how many speak at once."""
+
+    now: int = 0
+    most: int = 0
+
+    async def advertise(self, ad: Ad, burnt: Sequence[str] = ()) -> Heard:
+        await self._speak()
+        heard = await super().advertise(ad, burnt)
+        self.known = '"one for all"'
+        return Heard(heard.returned, self.known)
+
+    async def repeat(self, node: str, tag: str) -> Heard:
+        await self._speak()
+        return await super().repeat(node, tag)
+
+    async def _speak(self) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0)
+        self.now -= 1
+
+
 @pytest.fixture
 def agent() -> Agent:
     return Agent()
@@ -68,6 +92,15 @@ async def test_what_has_not_changed_is_repeated_by_its_tag(advertiser: Advertise
     for _ in range(3):
         await advertiser.tell()
     assert agent.said == [("all", (3, [])), ("same", "n1"), ("same", "n1")]
+
+
+async def test_the_nodes_of_a_process_introduce_themselves_by_turns(world: World) -> None:
+    crowd, turns = Crowded(), asyncio.Semaphore(2)
+    many = [Advertiser(world.node, PLACE, {AGENT: crowd}, 0, turns) for _ in range(7)]  # type: ignore[dict-item]
+    await asyncio.gather(*(each.tell() for each in many))
+    assert (crowd.most, len(crowd.said)) == (2, 7)
+    await asyncio.gather(*(each.tell() for each in many))  # who is known waits for nobody
+    assert (crowd.most, len(crowd.said)) == (7, 14)
 
 
 async def test_an_older_agent_is_told_all_of_it_each_time(advertiser: Advertiser, agent: Agent) -> None:

@@ -17,7 +17,7 @@ from tests.unit.nodemgr.world import SLICE, World
 from tests.unit.trust.factories import AGENT, NODE, NOW
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
-from trust.sshkeys import new_ssh_key_pair
+from trust.sshkeys import new_ssh_key_pair, parse_public_key
 
 HOST_KEY = new_ssh_key_pair("")[1]
 AD = Ad(
@@ -203,9 +203,11 @@ def test_a_list_of_simulated_nodes(tmp_path: Path) -> None:
     assert SimulationSettings.model_fields["slots"].default == 64
 
 
-def test_a_simulated_host_key_stays(tmp_path: Path) -> None:
-    first = simulated_host_key(tmp_path / "s1")
-    assert simulated_host_key(tmp_path / "s1") == first != simulated_host_key(tmp_path / "s2")
+def test_a_simulated_host_key_stays() -> None:
+    line = simulated_host_key(NODE, "a CA")
+    assert parse_public_key(line).line == line == simulated_host_key(NODE, "a CA")
+    assert line != simulated_host_key(Identity(Role.NODE, "another"), "a CA")
+    assert line != simulated_host_key(NODE, "another CA")
 
 
 async def test_nobody_logs_in_to_a_simulated_sliver(world: World) -> None:

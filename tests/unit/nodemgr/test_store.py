@@ -167,13 +167,20 @@ def test_it_is_as_durable_as_sqlite_can_be(store: Store) -> None:
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
+@pytest.mark.parametrize(("durable", "waits"), [(True, 2), (False, 0)])
+def test_only_simulated_nodes_wait_for_no_disk(tmp_path: Path, durable: bool, waits: int) -> None:
+    store = Store(tmp_path / "waiting.db", NODE, durable=durable)
+    assert store._file.rows("PRAGMA synchronous") == [(waits,)]
+    store.close()
+
+
 WRITER = """
 import sys
 from pathlib import Path
 from tests.unit.nodemgr.test_store import burnt, lease, NODE, Store
 from dataclasses import replace
 from uuid import UUID
-store = Store(Path(sys.argv[1]), NODE)
+store = Store(Path(sys.argv[1]), NODE, durable=sys.argv[2] == "True")
 for number in range(1, 1_000_000):
     with store.transaction():
         store.burn(replace(burnt(), jti=f"t-{number}"))
@@ -182,14 +189,16 @@ for number in range(1, 1_000_000):
 """
 
 
-def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_was_answered_survives_kill_9(tmp_path: Path, durable: bool) -> None:
     path = tmp_path / "killed.db"
     said = 0
     for _ in range(2):
         path.unlink(missing_ok=True)
         for leftover in tmp_path.glob("killed.db-*"):
             leftover.unlink()
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        argv = [sys.executable, "-c", WRITER, str(path), str(durable)]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         for _ in range(20):
             said = int(process.stdout.readline())

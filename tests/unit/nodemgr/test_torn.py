@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 
 from nodemgr.frontdoor.hostkey import open_host_key
-from nodemgr.slivers.drivers.simulated import simulated_host_key
 from nodemgr.storage.store import Store
 from tests.unit.nodemgr.world import refused
 from tests.unit.trust.factories import NODE
 from trust.errors import Code
-from trust.sshkeys import parse_public_key
 
 TORN = [b"", b"garbage", b"\xff" * 100, b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXkt\n"]
 
@@ -23,13 +21,6 @@ def test_a_host_key_is_made_anew_and_the_damaged_one_kept(tmp_path: Path, conten
     assert open_host_key(path).get_base64() == made.get_base64()
     assert path.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "ssh_host_key.damaged").read_bytes() == content
-
-
-@pytest.mark.parametrize("content", TORN)
-def test_a_simulated_host_key_is_made_anew(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "ssh_host_key.pub").write_bytes(content)
-    line = simulated_host_key(tmp_path)
-    assert parse_public_key(line).line == line == simulated_host_key(tmp_path)
 
 
 def test_a_damaged_store_is_said_in_one_line(tmp_path: Path) -> None:

@@ -49,6 +49,20 @@ def test_what_is_saved_is_read_again(credentials: Credentials) -> None:
     assert credentials.key.public_key() == credentials.certificate.public_key()
 
 
+def test_a_root_is_shared_until_another_comes(credentials: Credentials, tmp_path: Path) -> None:
+    other = Credentials(tmp_path / "other")
+    key, certificate = pair()
+    other.save(key_pem=key, certificate_pem=certificate, durable=False)
+    assert not other.exists()
+    for _ in range(2):
+        other.share_root(credentials)
+        credentials.share_root(credentials)
+    assert other.exists()
+    assert (other.directory / ROOT).samefile(credentials.directory / ROOT)
+    other.save(ca_pem="another")
+    assert (other.root_pem, credentials.root_pem) == ("another", CA_PEM)
+
+
 def test_modes(credentials: Credentials) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in credentials.directory.iterdir()}
     assert modes == {KEY: 0o600, CERTIFICATE: 0o644, ROOT: 0o644}

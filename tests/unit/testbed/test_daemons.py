@@ -39,6 +39,13 @@ def test_a_few_hundred_simulated_nodes_share_a_process(tmp_path: Path) -> None:
     assert [(name, len(nodes)) for name, nodes in simulated_groups(plan)] == [("sim1", 250), ("sim2", 250), ("sim3", 1)]
 
 
+def test_thousands_of_simulated_nodes_keep_to_the_rhythm_of_others(tmp_path: Path) -> None:
+    for simulated, often in ((1_000, True), (1_001, False)):
+        specs = layout(tmp_path, nodes=1, simulated=simulated).others()
+        rhythms = {spec.run: "DSLICE_ADVERTISE_SECONDS" in spec.env for spec in specs if spec.role == "nodemgr"}
+        assert rhythms == {"nodemgr": True, "simnodes": often}
+
+
 def test_each_service_gets_the_database_role_of_its_own(tmp_path: Path) -> None:
     found = layout(tmp_path, nodes=1)
     roles = {
