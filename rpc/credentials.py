@@ -124,7 +124,7 @@ class Credentials:
             if durable:
                 sync_folder(self.directory)
 
-    def share_root(self, other: "Credentials") -> None:
+    def share_root(self, other: Credentials) -> None:
         """Have the other folder's root as another name of its file: a new file costs forty times as much."""
         mine, theirs = self._path(ROOT), other._path(ROOT)
         if mine != theirs:

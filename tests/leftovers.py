@@ -1,13 +1,15 @@
 """Ends what a test run that was killed, or interrupted in its middle, has left running.
 
-`pytest_configure` starts it beside each run: `python -m tests.leftovers MARK FOLDER/`. Its standard input ends when the
-run does. It then ends every process that has MARK or FOLDER in its environment, or that is a sliver with files in
-FOLDER: slivers do not inherit an environment, and outlive the node manager that made them. What began later is left
-alone, unless it has MARK: pytest gives the name of a folder that is gone to the next run.
+`pytest_configure` starts it beside each run: `python -m tests.leftovers MARK FOLDER/`. It waits for a line, which says
+that the run is done, or for the end of its parent, which was killed then. It then ends every process that has MARK or
+FOLDER in its environment, or that is a sliver with files in FOLDER: slivers do not inherit an environment, and outlive
+the node manager that made them. What began later is left alone, unless it has MARK: pytest gives the name of a folder
+that is gone to the next run.
 """
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -35,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     beside = subprocess.Popen(argv, stdin=subprocess.PIPE, cwd=root, env=outside, start_new_session=True)
 
     def ended() -> None:
-        beside.communicate()
+        beside.communicate(b"\n")  # closing alone is no sign: what the run has forked may hold the pipe, too
 
     config.add_cleanup(ended)
 
@@ -71,11 +73,20 @@ def end(mark: str, folder: str, latest: int, number: signal.Signals, seconds: fl
     return True
 
 
+def wait_for_the_run() -> None:
+    """Until it has said that it is done, or is gone."""
+    waiting = select.poll()
+    waiting.register(sys.stdin)
+    with contextlib.suppress(ProcessLookupError):
+        waiting.register(os.pidfd_open(os.getppid()), select.POLLIN)
+        waiting.poll()
+
+
 def main() -> None:
     """Waits for the end of the run; SIGTERM, and SIGKILL to what does not heed it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run
     mark, folder = sys.argv[1:]
-    sys.stdin.buffer.read()
+    wait_for_the_run()
     latest = now()
     until = time.monotonic() + GRACE_SECONDS
     while time.monotonic() < until and any(marked(mark, folder, latest)):

@@ -1,9 +1,12 @@
 """A run that is killed leaves nothing running."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,10 +25,23 @@ def test(tmp_path):
 """
 
 
-@pytest.mark.parametrize("environment", ["the test's", "a user's"])
-def test_what_a_killed_run_started_ends(tmp_path: Path, environment: str) -> None:
+# A test with a child that holds whatever this process has open.
+FORKS = """
+import os, time
+
+def test():
+    child = os.fork()
+    if not child:
+        time.sleep(1000)
+    os.write(int(os.environ["TOLD"]), f"{child}\\n".encode())
+"""
+
+
+@contextmanager
+def begun(tmp_path: Path, test: str, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A run of that test alone, and the pid that it tells."""
     root = Path(__file__).parents[2]
-    (tmp_path / "test_it.py").write_text(TEST)
+    (tmp_path / "test_it.py").write_text(test)
     (tmp_path / "conftest.py").write_text("from tests.leftovers import pytest_configure\n")
     read, write = os.pipe()
     argv = [
@@ -45,19 +61,36 @@ def test_what_a_killed_run_started_ends(tmp_path: Path, environment: str) -> Non
     run = subprocess.Popen(
         [*argv, "--basetemp", str(tmp_path / "base"), "test_it.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(root), "TOLD": str(write), "CHILD": environment},
+        env={**os.environ, "PYTHONPATH": str(root), "TOLD": str(write), **variables},
         pass_fds=[write],
         stdout=subprocess.DEVNULL,
     )
     os.close(write)
     with open(read) as told:
         child = int(told.readline())
-    run.kill()
-    run.wait()
+    try:
+        yield run, child
+    finally:
+        run.kill()
+        run.wait()
+
+
+@pytest.mark.parametrize("environment", ["the test's", "a user's"])
+def test_what_a_killed_run_started_ends(tmp_path: Path, environment: str) -> None:
+    with begun(tmp_path, TEST, CHILD=environment) as (_, child):
+        pass
     end = time.monotonic() + 60
     while runs(child):
         assert time.monotonic() < end, "it is still there"
         time.sleep(0.05)
+
+
+def test_a_run_ends_though_a_child_of_it_lives(tmp_path: Path) -> None:
+    with begun(tmp_path, FORKS) as (run, child):
+        try:
+            assert run.wait(60) == 0
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def runs(pid: int) -> bool:
