@@ -29,6 +29,7 @@ PROGRAMS = (
     ("ssh-keygen", "making SSH keys", "openssh-client"),
 )
 OPTIONAL = ("bwrap", "newuidmap")
+LISTED_SECONDS = 1  # until what an agent has just heard is in its list (agent/board.py)
 NAMED = 20  # nodes that are missing, in one line
 MOST_SKEW = 5  # seconds between two clocks
 CERTIFICATE_LEFT = timedelta(hours=1)
@@ -164,6 +165,24 @@ def _database(home: Home) -> Iterator[Check]:
 
 def on_offer(home: Home, plan: Plan) -> Iterator[Check]:
     """Every node that the plan has is on offer at svmd, and has room on its disk."""
+    try:
+        nodes, found = _advertised(home, plan)
+        if not found.ok:
+            time.sleep(LISTED_SECONDS)
+            nodes, found = _advertised(home, plan)
+    except HomeError as error:
+        yield Check(False, "svm getads answers", str(error))
+        return
+    yield found
+    kinds = Counter((row.get("driver"), row.get("quota")) for row in nodes if not row.get("simulated"))
+    for (driver, quota), number in sorted(kinds.items(), key=str):
+        yield Check(True, f"slivers of {number} nodes: {driver}, their disks {quota}")
+    full = [str(row["address"]) for row in nodes if row.get("disk_free_mb") == 0]
+    yield Check(not full, "no node's disk is full", f"{', '.join(full)}: delete files there" if full else "")
+
+
+def _advertised(home: Home, plan: Plan) -> tuple[list[dict[str, Any]], Check]:
+    """The rows of `svm getads`, and whether all nodes are there. HomeError with its reason when it refuses."""
     import json
 
     from testbed.home import PI
@@ -177,17 +196,11 @@ def on_offer(home: Home, plan: Plan) -> Iterator[Check]:
         check=False,
     )
     rows = [json.loads(line) for line in asked.stdout.splitlines() if line.startswith("{")]
-    refusal = next((str(row["reason"]) for row in rows if row.get("type") == "error"), None)
-    if refusal is not None:
-        yield Check(False, "svm getads answers", refusal)
-        return
+    for row in rows:
+        if row.get("type") == "error":
+            raise HomeError(str(row["reason"]))
     nodes = [row for row in rows if row.get("type") == "row"]
-    yield _missing(plan, {str(row["address"]) for row in nodes}, asked.stderr.strip()[-200:])
-    kinds = Counter((row.get("driver"), row.get("quota")) for row in nodes if not row.get("simulated"))
-    for (driver, quota), number in sorted(kinds.items(), key=str):
-        yield Check(True, f"slivers of {number} nodes: {driver}, their disks {quota}")
-    full = [str(row["address"]) for row in nodes if row.get("disk_free_mb") == 0]
-    yield Check(not full, "no node's disk is full", f"{', '.join(full)}: delete files there" if full else "")
+    return nodes, _missing(plan, {str(row["address"]) for row in nodes}, asked.stderr.strip()[-200:])
 
 
 def _missing(plan: Plan, advertised: Collection[str], said: str) -> Check:

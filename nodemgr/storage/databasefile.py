@@ -113,7 +113,7 @@ class DatabaseFile:
         made = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
             synchronous = f"synchronous = {self._synchronous}"
-            for pragma in (synchronous, f"locking_mode = {locking}", "journal_mode = WAL"):
+            for pragma in (f"locking_mode = {locking}", synchronous, "journal_mode = WAL"):
                 made.execute(f"PRAGMA {pragma}")
             for pragma in ("foreign_keys = ON", "trusted_schema = OFF", f"wal_autocheckpoint = {CHECKPOINT}"):
                 made.execute(f"PRAGMA {pragma}")

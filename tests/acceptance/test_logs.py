@@ -43,8 +43,11 @@ def operation(lab: Lab) -> str:
 
 
 def test_one_operation_is_followed_through_all_daemons(lab: Lab, operation: str) -> None:
-    found = [line for name in ("svmd", "worker*", "agent", "n[0-9]*") for line in lines(lab, f"{name}.log")]
-    mine = [line for line in found if line.get("operation") == operation]
+    def of(name: str) -> list[dict[str, Any]]:
+        return [line for line in lines(lab, f"{name}.log") if line.get("operation") == operation]
+
+    until(lambda: len(of("svmd")) == 2)  # svmd looks now and then for what has ended
+    mine = [line for name in ("svmd", "worker*", "agent", "n[0-9]*") for line in of(name)]
     asked, ended = [line for line in mine if line["role"] == "svmd"]
     assert (asked["event"], ended["event"]) == ("operation asked for", "operation ended: done")
     assert (ended["ok"], ended["failed"], ended["level"]) == (len(lab.real), 0, "info")

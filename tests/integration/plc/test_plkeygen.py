@@ -180,7 +180,7 @@ def test_a_valid_certificate_is_kept_unless_forced(laptop: Laptop) -> None:
     assert laptop.plkeygen("--refresh", "--email", email).returncode == 0
     assert (laptop.home / "key.pem").read_text() != before[0]
     assert Credentials(laptop.home).exists()
-    assert sorted(path.name for path in laptop.home.iterdir()) == ["ca.pem", "cert.pem", "key.pem"]
+    assert sorted(path.name for path in laptop.home.iterdir()) == ["ca.pem", "cert.pem", "checked.json", "key.pem"]
 
 
 def test_renew_keeps_the_key_and_rotate_revokes_the_old_certificate(laptop: Laptop) -> None:

@@ -25,7 +25,7 @@ def client(folder: Path) -> Iterator[dslice.Client]:
 def events(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     """What the next operation will tell."""
     found: list[dict[str, object]] = []
-    monkeypatch.setattr(answering, "EVENTS", found)
+    monkeypatch.setattr(answering.Svmd, "events", found)
     return found
 
 

@@ -50,7 +50,7 @@ EVENTS: list[dict[str, Any]] = [
 ]
 
 
-class _Svmd(BaseHTTPRequestHandler):
+class Svmd(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     answers: Mapping[str, Any] = ANSWERS
     events: Sequence[Mapping[str, Any]] = EVENTS
@@ -86,7 +86,7 @@ def answering(folder: Path) -> Iterator[Path]:
     (folder / "alice.pub").write_text(KEY)
     authority = Authority.create(datetime.now(UTC) - timedelta(days=1))
     svm = Identity(Role.SVM, "svm")
-    with listening(credentials(folder / "svmd", authority, svm), _Svmd) as svmd:
+    with listening(credentials(folder / "svmd", authority, svm), Svmd) as svmd:
         home = credentials(folder / "planetlab", authority, Identity.user("pi@a.example")).directory
         (home / "directory.json").write_text(json.dumps({"plc": PLC, "svmd": svmd, "svm": svm.uri}))
         yield home
@@ -94,7 +94,7 @@ def answering(folder: Path) -> Iterator[Path]:
 
 def who_says(answers: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()) -> type[BaseHTTPRequestHandler]:
     """A service that has these answers, by path."""
-    return type("Service", (_Svmd,), {"answers": answers, "events": events})
+    return type("Service", (Svmd,), {"answers": answers, "events": events})
 
 
 @contextmanager
