@@ -32,22 +32,8 @@ from trust.errors import Code
 
 Moved = tuple[SliverState, SliverState]  # before and after
 
-_OF_TAKEN = """
-    SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
-        extract(epoch FROM now() - t.started_at) AS age, extract(epoch FROM now() - o.started_at) AS asked,
-        o.started_at AS asked_at,
-        o.verb, o.connect_timeout, o.options, o.idempotency_key AS request, t.slice,
-        v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
-        v.expires_at, extract(epoch FROM now() - v.expires_at) AS overdue, v.redeemed_at, v.key_generation,
-        v.pair_generation, v.replaces
-    FROM taken t
-    JOIN svm.operation o ON o.id = t.operation
-    LEFT JOIN svm.sliver v ON v.slice = t.slice AND v.node = t.node
-    ORDER BY t.id
-"""
-
 # Deletion wins: nothing but delete and release is taken once the slice is no longer open.
-_CLAIM = """
+_TAKE = text("""
     WITH due AS (
         SELECT id FROM svm.step AS s
         WHERE id = ANY(:ids) AND next_run_at <= now()
@@ -59,9 +45,18 @@ _CLAIM = """
         UPDATE svm.step SET state = 'running', claim_token = :token, claim_worker = :worker, attempts = attempts + 1,
             claim_until = now() + make_interval(secs => :seconds), started_at = coalesce(started_at, now())
         FROM due WHERE step.id = due.id RETURNING step.*)
-"""
-_CLAIMED = "WITH taken AS (SELECT * FROM svm.step WHERE id = ANY(:ids) AND claim_token = :token)"
-_TAKE, _READ = (text("\n".join((which, _OF_TAKEN))) for which in (_CLAIM, _CLAIMED))
+    SELECT t.id, t.kind, t.operation, t.node, t.attempts, t.tries,
+        extract(epoch FROM now() - t.started_at) AS age, extract(epoch FROM now() - o.started_at) AS asked,
+        o.started_at AS asked_at,
+        o.verb, o.connect_timeout, o.options, o.idempotency_key AS request, t.slice,
+        v.node AS sliver, v.node_name, v.api, v.agent, v.state AS sliver_state, v.ticket, v.jti, v.lease, v.generation,
+        v.expires_at, extract(epoch FROM now() - v.expires_at) AS overdue, v.redeemed_at, v.key_generation,
+        v.pair_generation, v.replaces
+    FROM taken t
+    JOIN svm.operation o ON o.id = t.operation
+    LEFT JOIN svm.sliver v ON v.slice = t.slice AND v.node = t.node
+    ORDER BY t.id
+""")
 
 # Once for all steps of a slice: it may name thousands of addresses.
 _SLICES = text("""
@@ -119,15 +114,6 @@ def claim(connection: Connection, ids: Sequence[int], *, seconds: int, worker: i
     """
     token = uuid4()
     rows = connection.execute(_TAKE, {"ids": list(ids), "token": token, "seconds": seconds, "worker": worker}).all()
-    return _claims(connection, rows, token)
-
-
-def claimed(connection: Connection, ids: Sequence[int], token: UUID) -> list[Claim]:
-    """The claims of steps that this transaction has inserted as claimed under `token`."""
-    return _claims(connection, connection.execute(_READ, {"ids": list(ids), "token": token}).all(), token)
-
-
-def _claims(connection: Connection, rows: Sequence[Row[Any]], token: UUID) -> list[Claim]:
     redeeming = [row.id for row in rows if row.kind == Kind.NEWLEASES]
     if redeeming:
         connection.execute(_MARK_REDEEMED, {"ids": redeeming})

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, text
 
 from lifecycle.deletion import follow_deletions, lock_slices
 from lifecycle.moves import MOVES
-from lifecycle.onward import claim_following, going_on
-from lifecycle.outcome import Claim, Decision, Done, Facts, Follow, Granted, Moved, Record, decide
+from lifecycle.onward import claim_following, goes_on
+from lifecycle.outcome import Claim, Decision, Done, Facts, Granted, Moved, Record, decide
 from lifecycle.replacing import arrived, give_way
 from lifecycle.rounds import rounds
 from lifecycle.steps import NewStep, StepRef
@@ -159,7 +159,7 @@ class Trouble:
 
 def record(
     connection: Connection, records: Sequence[Record], wake: Iterable[UUID] = ()
-) -> tuple[list[bool], list[StepRef], dict[int, list[Claim]]]:
+) -> tuple[list[bool], list[StepRef], dict[int, Claim]]:
     """Write them all in the caller's transaction: which were still ours, what to publish after the commit, and what
     their worker has claimed to go on with, by the ids of the steps that it follows.
 
@@ -171,12 +171,11 @@ def record(
     kept = [record for record, is_ours in zip(records, ours, strict=True) if is_ours]
     keys = _lock_slices(connection, kept)
     refs: list[StepRef] = []
-    following: dict[int, list[Claim]] = {}
+    following: dict[int, Claim] = {}
     for few in rounds(kept, _target):
         decisions = _write_down(connection, work, few, keys)
-        going = going_on(work, decisions)
-        refs += _follow(work, decisions, going)
-        following |= claim_following(connection, work, going)
+        refs += _follow(work, decisions)
+        following |= claim_following(work, decisions)
     refs += follow_deletions(connection, work, kept)
     refs += work.settle()
     return ours, refs, following
@@ -306,15 +305,12 @@ def _note_trouble(connection: Connection, decisions: Sequence[tuple[Record, Deci
     trouble(connection, troubles)
 
 
-def _follow(
-    work: UnitOfWork, decisions: Iterable[tuple[Record, Decision]], going: Iterable[tuple[Record, Follow]]
-) -> list[StepRef]:
-    claimed = {(record.claim.id, follow) for record, follow in going}
+def _follow(work: UnitOfWork, decisions: Iterable[tuple[Record, Decision]]) -> list[StepRef]:
     return work.add_steps(
         NewStep(record.claim.operation, follow.kind, follow.node, released=follow.slot)
         for record, decision in decisions
         for follow in decision.follows
-        if (record.claim.id, follow) not in claimed
+        if not goes_on(record, decision, follow)
     )
 
 

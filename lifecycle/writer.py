@@ -33,10 +33,10 @@ WAIT_PER_STEP, LONGEST_WAIT = 0.0004, 0.1  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a record: whether its claim was `ours` still, and the claims to go on with."""
+    """What became of a record: whether its claim was `ours` still, and the claim to go on with."""
 
     ours: bool
-    following: Sequence[Claim] = ()
+    following: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Writer:
             if isinstance(entry.item, UUID):
                 entry.done.set_result(Written(ours=True))
             elif next(were_ours):  # a claim's second record is not ours: it does not go on
-                entry.done.set_result(Written(True, following.get(entry.item.claim.id, ())))
+                entry.done.set_result(Written(True, following.get(entry.item.claim.id)))
             else:
                 entry.done.set_result(Written(ours=False))
 

@@ -7,10 +7,10 @@ from celery import shared_task
 from lifecycle.facts import SliceFacts, SliverFacts
 from lifecycle.inventory import Expected
 from lifecycle.outcome import Claim, Done
-from models.states import LEASED, Kind, SliverState
+from models.states import LEASED, SliverState
 from nodemgr.client import LeaseReply
 from tasks.context import WorkerContext, delegation, ended, facts
-from tasks.step import act_of, perform
+from tasks.step import perform
 from trust.documents import MAX_LEASELEN, SKEW, Lease, verify_lease
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
@@ -22,7 +22,6 @@ def newleases(ids: list[int]) -> None:
     perform(ids, redeem)
 
 
-@act_of(Kind.NEWLEASES)
 async def redeem(claim: Claim, context: WorkerContext) -> Done:
     """Ticket to lease; its holder asking again gets the same lease."""
     slice_, sliver = facts(claim)

@@ -5,7 +5,7 @@ message  one kind of step and the ids of 1 to 64 steps; nothing else travels
 claim    committed before any request goes out; an id that does not come back is someone else's or done
 act      per step, side by side on the process's one loop, each under its own deadline
 record   by the writer, many steps in one transaction; what became due is published after its commit
-go on    with what follows at the same node, or at the few that have tickets now: the record has claimed it
+go on    with what follows at the same node, which the record has claimed for this worker
 fail     the message, after all that, when a step has failed for good: for Flower, which counts messages
 ```
 
@@ -74,7 +74,7 @@ def _perform(ids: Sequence[int], act: Act, context: WorkerContext, failed: list[
         log.warning("no claim on steps %s: %s", list(ids), type(error).__name__)
         return
     if claims:
-        failed += context.run(_side_by_side(claims, context, act))
+        failed += context.run(_side_by_side(claims, act, context))
 
 
 def act_of(kind: Kind) -> Callable[[Act], Act]:
@@ -87,21 +87,24 @@ def act_of(kind: Kind) -> Callable[[Act], Act]:
     return filed
 
 
-async def _side_by_side(claims: Sequence[Claim], context: WorkerContext, act: Act | None = None) -> list[str]:
-    """These steps at once, each with what follows it; which failed."""
-    ended = await asyncio.gather(*(_onward(claim, act or ACTS[claim.kind], context) for claim in claims))
-    return [failed for several in ended for failed in several]
+async def _side_by_side(claims: Sequence[Claim], act: Act, context: WorkerContext) -> list[str]:
+    ended = await asyncio.gather(*(_node(claim, act, context) for claim in claims))
+    return [failed for failed in ended if failed]
 
 
-async def _onward(claim: Claim, act: Act, context: WorkerContext) -> list[str]:
-    outcome, following = await _one(claim, act, context)
-    if outcome == "failed":
-        return [" ".join(filter(None, (claim.kind, claim.node)))]
-    return await _side_by_side(following, context) if following else []
+async def _node(claim: Claim, act: Act, context: WorkerContext) -> str | None:
+    """One step, and those that follow it at its node one after another; which failed, if one did."""
+    step: Claim | None = claim
+    while step is not None:
+        outcome, following = await _one(step, act if step is claim else ACTS[step.kind], context)
+        if outcome == "failed":
+            return " ".join(filter(None, (step.kind, step.node)))
+        step = following
+    return None
 
 
-async def _one(claim: Claim, act: Act, context: WorkerContext) -> tuple[str, Sequence[Claim]]:
-    """One step; what became of it, and the claims to go on with."""
+async def _one(claim: Claim, act: Act, context: WorkerContext) -> tuple[str, Claim | None]:
+    """One step; what became of it, and the claim to go on with."""
     with bound_contextvars(**_about(claim)):
         began = time.monotonic()
         context.writer.expect()
@@ -130,22 +133,22 @@ def _tell(outcome: str, took: float, result: Done | Failed) -> None:
     log.log(level, "step %s in %.3f s: %s", outcome, took, result.reason, extra={"code": str(result.code)})
 
 
-async def _write_down(claim: Claim, result: Done | Failed, context: WorkerContext) -> tuple[str, Sequence[Claim]]:
-    """Record it; what became of the step (done, failed, again or lost), and the claims to go on with."""
+async def _write_down(claim: Claim, result: Done | Failed, context: WorkerContext) -> tuple[str, Claim | None]:
+    """Record it; what became of the step (done, failed, again or lost), and the claim to go on with."""
     try:
         written = await asyncio.wrap_future(context.writer.submit(Record(claim, result, context.hold)))
     except Exception as error:  # noqa: BLE001 - the claim lapses and the step is done again
         log.error("step is not recorded: %s", type(error).__name__)
-        return "lost", ()
+        return "lost", None
     if not written.ours:
         log.warning("step was no longer ours")
-        return "lost", ()
+        return "lost", None
     if isinstance(result, Done):
         return "done", written.following
     if result.again_in is None:
-        return "failed", ()
+        return "failed", None
     wake_later(context, claim.operation, result.again_in)
-    return "again", ()
+    return "again", None
 
 
 def wake_later(context: WorkerContext, operation: UUID, seconds: float) -> None:

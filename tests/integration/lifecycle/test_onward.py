@@ -28,7 +28,7 @@ def went_on(world: World, *claims: Claim, hold: Hold | None = HOLD) -> tuple[lis
     """Record that these are done; whether they were ours, what is to publish, what was claimed to go on with."""
     with world.database.begin() as connection:
         ours, refs, following = record(connection, [Record(one, world.answer(one), hold) for one in claims])
-    return ours, refs, [claim for claims in following.values() for claim in claims]
+    return ours, refs, list(following.values())
 
 
 def test_newvms_follows_newleases_without_a_message(world: World) -> None:
@@ -70,56 +70,6 @@ def test_keys_that_are_wanted_follow_too(world: World) -> None:
     assert refs == []
     assert following[0].sliver is not None
     assert following[0].sliver.state is SliverState.RUNNING
-
-
-def with_tickets(world: World, nodes: int, **options: Any) -> tuple[list[StepRef], list[Claim]]:
-    """What is to publish and what was claimed after the tickets of a createslice."""
-    started = world.start(Verb.CREATESLICE, spec=SliceSpec(nodes, 3600), **options)
-    (ticket,) = world.claim(started.publish)
-    done = tickets([f"127.0.1.{n}" for n in range(1, nodes + 1)])
-    with world.database.begin() as connection:
-        _, refs, following = record(connection, [Record(ticket, done, HOLD)])
-    return refs, [claim for claims in following.values() for claim in claims]
-
-
-def test_newleases_follow_the_tickets_of_a_few_nodes_without_a_message(world: World) -> None:
-    refs, following = with_tickets(world, 3)
-    assert refs == []
-    assert [(one.kind, one.node) for one in following] == [(Kind.NEWLEASES, f"127.0.1.{n}") for n in (1, 2, 3)]
-    assert world.rows("SELECT in_flight, open_steps FROM svm.operation")[0] == (3, 3)
-    assert world.claim([one.id for one in following]) == []  # nobody else takes them
-    assert world.rows("SELECT count(*) AS n FROM svm.sliver WHERE redeemed_at IS NULL")[0].n == 0
-    world.execute("UPDATE svm.step SET claim_until = now() - interval '1 second' WHERE state = 'running'")
-    for found, read in zip(following, world.claim([one.id for one in following]), strict=True):
-        assert (found.slice, found.operation, found.request) == (read.slice, read.operation, read.request)
-        assert found.sliver is not None
-        assert read.sliver is not None
-        assert (found.sliver.ticket, found.sliver.state) == (read.sliver.ticket, SliverState.TICKETED)
-
-
-def test_a_few_nodes_go_on_to_their_end_in_one_worker(world: World) -> None:
-    _, leasing = with_tickets(world, 3)
-    _, refs, making = went_on(world, *leasing)
-    assert (refs, [one.kind for one in making]) == ([], [Kind.NEWVMS] * 3)
-    assert went_on(world, *making)[1:] == ([], [])
-    assert world.rows("SELECT outcome, ok, in_flight FROM svm.operation")[0] == ("done", 3, 0)
-
-
-@pytest.mark.parametrize(("nodes", "window", "published"), [(9, 16, 9), (5, 2, 2)])
-def test_more_nodes_than_a_few_or_than_the_window_has_room_for_are_anybodys(
-    world: World, nodes: int, window: int, published: int
-) -> None:
-    refs, following = with_tickets(world, nodes, parallelism=window)
-    assert ([ref.kind for ref in refs], following) == ([Kind.NEWLEASES] * published, [])
-
-
-def test_nothing_follows_the_tickets_of_what_was_cancelled(world: World) -> None:
-    started = world.start(Verb.CREATESLICE, spec=SliceSpec(1, 3600))
-    (ticket,) = world.claim(started.publish)
-    with world.database.begin() as connection:
-        cancel(connection, started.operation)
-        _, refs, following = record(connection, [Record(ticket, tickets(["127.0.1.1"]), HOLD)])
-    assert (refs, following) == ([], {})
 
 
 def test_without_a_hold_it_is_published_for_anybody(world: World) -> None:
