@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from nodemgr.slivers.drivers.container import (
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _API, _DOCKER_API = "/v4.0.0/libpod", "1.40"
 _BUSY_TRIES, _BUSY_PAUSE = 25, 0.2  # seconds
+T = TypeVar("T")
 _NOT_YET = ("busy", "no such process")
 _NOBODY = UUID(int=0)  # whose a prepared sliver is
 _STAGING = "/home"  # a folder of the frame's
@@ -188,7 +189,8 @@ class PodmanDriver(RootedDriver):
     def end_unrecorded(self, recorded: Collection[int], slice: str | None = None) -> None:
         with _refusing("podman does not say what runs"):
             ours: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={self.mark}"}
-            for container in self._client.containers.list(all=True, ignore_removed=True, filters=ours):
+            containers = self._client.containers
+            for container in once_free(lambda: containers.list(all=True, ignore_removed=True, filters=ours)):
                 meant = slice is None or container.name == self._name(slice)
                 if meant and container.attrs["State"]["Pid"] not in recorded:
                     self._remove_container(str(container.id))
@@ -246,7 +248,7 @@ class PodmanDriver(RootedDriver):
 
     def _id(self, slice: str) -> str:
         with _refusing(f"podman does not know the sliver of {slice}"):
-            return str(self._client.containers.get(self._name(slice)).id)
+            return str(once_free(lambda: self._client.containers.get(self._name(slice))).id)
 
     def _remove(self, slice: str) -> None:
         self._remove_container(self._name(slice))
@@ -271,21 +273,21 @@ class Unnamed:
         """It was ready before it had a name."""
 
 
-def once_free(remove: Callable[[], None], pause: float = _BUSY_PAUSE) -> None:
-    """Remove a container, again while podman says that something of it is busy, or that a process went while it looked:
-    on a loaded machine its own cleaning up after the container's end is not done yet. Raises the last
+def once_free(ask: Callable[[], T], pause: float = _BUSY_PAUSE) -> T:
+    """What podman answers; asked again while it says that something of a container is busy, or that a process went as it
+    looked: on a loaded machine its own cleaning up after the container's end is not done yet. Raises the last
     `docker.errors.APIError`."""
     import docker.errors
 
-    for left in reversed(range(_BUSY_TRIES)):
+    left = _BUSY_TRIES
+    while True:
         try:
-            remove()
+            return ask()
         except docker.errors.APIError as error:
+            left -= 1
             if not left or not any(word in str(error) for word in _NOT_YET):
                 raise
-            time.sleep(pause)
-        else:
-            return
+        time.sleep(pause)
 
 
 @contextlib.contextmanager

@@ -57,8 +57,14 @@ def emptied(farm: Farm, *addresses: str, replaces: bool = True) -> None:
 
 
 def reconciled(farm: Farm) -> None:
+    """A whole round from now on: while one is open no other begins, and it may have passed by what changed since."""
+    none_open(farm)
     farm.execute("UPDATE svm.sliver SET changed_at = now() - interval '1 minute'")
     reconcile_all()
+    none_open(farm)
+
+
+def none_open(farm: Farm) -> None:
     until(lambda: not farm.rows("SELECT 1 FROM svm.operation WHERE verb = 'reconcile' AND ended_at IS NULL"))
 
 
