@@ -274,8 +274,8 @@ class Unnamed:
 
 
 def once_free(ask: Callable[[], T], pause: float = _BUSY_PAUSE) -> T:
-    """What podman answers; asked again while it says that something of a container is busy, or that a process went as it
-    looked: on a loaded machine its own cleaning up after the container's end is not done yet. Raises the last
+    """What podman answers; asked again while it says that something of a container is busy, or that a process is gone:
+    on a loaded machine its own cleaning up after the container's end is not done yet. Raises the last
     `docker.errors.APIError`."""
     import docker.errors
 
