@@ -9,7 +9,6 @@ import getpass
 import os
 import shlex
 import shutil
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -23,6 +22,8 @@ from bench.tools.login import logged_in, prepared
 from bench.tools.scale import full
 from bench.tools.stage import testbed
 from bench.tools.tables import Cell, Table
+from tests.clients import server
+from tests.clients.doing import free_port
 
 ROUNDS, AT_ONCE = 3, 50
 MANY = f"{AT_ONCE} at once for 1 s, s"  # in one round: it takes as long as all else
@@ -33,14 +34,6 @@ HEAD = ("", "dslice", "sshd", "ratio", "sshd in the sliver", "ratio")
 PRIVATE = 0o755  # sshd wants the folder where it leaves its privileges to be root's
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 OPTIONS = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oLogLevel=ERROR", "-oBatchMode=yes"]
-INSIDE = """\
-set -e
-mkdir -p /run/sshd
-getent passwd sshd >/dev/null || useradd --system --no-create-home --home-dir /run/sshd --shell /usr/sbin/nologin sshd
-ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/bench_key
-echo {public} >/etc/ssh/bench_keys
-cat >/etc/ssh/bench_config
-"""
 
 
 def main() -> Sequence[Table]:
@@ -141,7 +134,9 @@ def sshd(folder: Path, key: Path) -> Iterator[list[str]]:
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=PRIVATE, exist_ok=True)
     config.write_text(
-        configured(port, host_key, f"{key}.pub") + "StrictModes no\nPermitRootLogin yes\n"
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {host_key}\nAuthorizedKeysFile {key}.pub\nPidFile none\n"
+        "StrictModes no\nUsePAM no\nPermitRootLogin yes\nMaxStartups 200\nMaxSessions 200\n"
+        "Subsystem sftp internal-sftp\n"
         "SetEnv SHLVL=5\n"  # else bash would read the startup file of this machine's user
     )
     process = subprocess.Popen([SSHD, "-D", "-f", str(config)], stderr=subprocess.DEVNULL)
@@ -156,11 +151,9 @@ def sshd(folder: Path, key: Path) -> Iterator[list[str]]:
 @contextmanager
 def sshd_inside(login: list[str], user: str, key: Path) -> Iterator[list[str]]:
     """One that root of the sliver runs; the command line that logs in to it as the sliver's user."""
-    port, public = free_port(), key.with_suffix(".pub").read_text().strip()
-    config = configured(port, Path("/etc/ssh/bench_key"), "/etc/ssh/bench_keys")
-    prepare = f"sudo sh -c {shlex.quote(INSIDE.format(public=shlex.quote(public)))}"
-    subprocess.run([*login, prepare], input=config, text=True, check=True)
-    argv = [*login, f"exec sudo {SSHD} -D -e -f /etc/ssh/bench_config"]
+    port, prepare = free_port(), server.prepare(key.with_suffix(".pub").read_text())
+    subprocess.run([*login, prepare], input=server.CONFIG.format(port=port), text=True, check=True)
+    argv = [*login, server.start(SSHD)]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:
             assert process.stderr is not None
@@ -168,17 +161,3 @@ def sshd_inside(login: list[str], user: str, key: Path) -> Iterator[list[str]]:
             yield ["ssh", "-i", str(key), f"-oPort={port}", *OPTIONS, f"{user}@127.0.0.1"]
         finally:
             process.terminate()
-
-
-def configured(port: int, host_key: Path, keys: str) -> str:
-    """What both have in their sshd_config."""
-    return (
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {host_key}\nAuthorizedKeysFile {keys}\nPidFile none\n"
-        "UsePAM no\nMaxStartups 200\nMaxSessions 200\nSubsystem sftp internal-sftp\n"
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

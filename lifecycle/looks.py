@@ -13,20 +13,20 @@ from trust.identity import Identity
 PARALLELISM = 16
 CONNECT_TIMEOUT = 5  # seconds: nobody waits, and a node that is away is asked again soon
 
-_NAMED = text("SELECT node FROM svm.node WHERE node = ANY(:words) OR node_name = ANY(:words)")
+_NAMED = text("SELECT node FROM svm.node WHERE node = ANY(:wanted) OR node_name = ANY(:wanted)")
 
 
 def begin(
-    connection: Connection, svm: Identity, words: Sequence[str] | None = None, actor: str = BEAT
+    connection: Connection, svm: Identity, wanted: Sequence[str] | None = None, actor: str = BEAT
 ) -> list[StepRef] | None:
     """Open a round; what to publish after the commit, None while one is open.
 
     Args:
-        words: names or addresses of the nodes to ask; None for all.
+        wanted: names or addresses of the nodes to ask; None for all.
     """
     found = nodes(connection)
-    if words is not None:
-        named = set(connection.scalars(_NAMED, {"words": list(words)}))
+    if wanted is not None:
+        named = set(connection.scalars(_NAMED, {"wanted": list(wanted)}))
         found = [node for node in found if node in named]
     if not found:
         return []

@@ -28,7 +28,7 @@ def look(reach: "Reach", nodes: Sequence[str]) -> bool:
     return True
 
 
-def empties(reach: "Reach", node: "Enrolled") -> bool:
+def look_once_leaving(reach: "Reach", node: "Enrolled") -> bool:
     """Wait until a node says that it is to be empty, then have svmd look; False where the next round has to do."""
     from admin.lab.holding import leaving
 

@@ -144,7 +144,7 @@ def drain(here: Here, which: str, until: str | None, no_renew: bool, replace: bo
 
     Agents leave it out, and it refuses by itself. Owners of slivers there get a letter.
     """
-    from admin.lab.looking import empties
+    from admin.lab.looking import look_once_leaving
     from trust.clock import system_clock
 
     end = day(until, system_clock().now()) if until else None
@@ -152,7 +152,7 @@ def drain(here: Here, which: str, until: str | None, no_renew: bool, replace: bo
         found = enrolled(reach, which)
         tell = owners(reach, found)
         reach.plc.drain(found.name, reason, end, renews=not no_renew, tell=tell, replaces=replace)
-        at_once = replace and empties(reach, found)
+        at_once = replace and look_once_leaving(reach, found)
     letters = f"{len(tell)} owner{'' if len(tell) == 1 else 's'} of slivers there get{'s' * (len(tell) == 1)} a letter"
     until_when = f" until {stamp(end)}" if end else ""
     others = f"slices that heal get other nodes {'now' if at_once else 'within minutes'}; " if replace else ""

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 
-from admin.lab.looking import empties
+from admin.lab.looking import look_once_leaving
 from admin.lab.nodes import enrolled, owners
 from admin.lab.orphans import found, removal
 from admin.lab.slices import deletion, eviction
@@ -23,7 +23,7 @@ def drain(asking: Operating, which: str, form: Form) -> str:
     how = {"renews": not form.get("no-renew"), "replaces": bool(form.get("replace"))}
     asking.reach.plc.drain(node.name, reason, end, tell=owners(asking.reach, node), **how)
     if how["replaces"]:  # it may take the node 20 s to hear of it
-        threading.Thread(target=empties, args=(asking.reach, node), daemon=True).start()
+        threading.Thread(target=look_once_leaving, args=(asking.reach, node), daemon=True).start()
     return f"/nodes/{node.name}"
 
 

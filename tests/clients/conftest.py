@@ -6,15 +6,15 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
-import shlex
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from tests.clients import server
 from tests.clients.client import Door
+from tests.clients.doing import free_port
 from tests.integration.frontdoor.conftest import (
     CONFIG,
     Node,
@@ -24,26 +24,6 @@ from tests.integration.frontdoor.conftest import (
     sshd_program,
 )
 
-# Root inside makes it; the account, its files and its rights are those that the front door leads to.
-SSHD = """\
-ListenAddress 127.0.0.1:{port}
-HostKey /etc/ssh/bench_key
-AuthorizedKeysFile /etc/ssh/bench_keys
-UsePAM no
-PidFile none
-MaxStartups 100
-MaxSessions 100
-AcceptEnv LANG LC_* COLORTERM TERM GIT_PROTOCOL
-Subsystem sftp internal-sftp
-"""
-PREPARE = """\
-set -e
-mkdir -p /run/sshd
-getent passwd sshd >/dev/null || useradd --system --no-create-home --home-dir /run/sshd --shell /usr/sbin/nologin sshd
-ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/bench_key
-echo {keys} >/etc/ssh/bench_keys
-cat >/etc/ssh/bench_config
-"""
 HOSTS = """\
 Host door again
     HostName {address}
@@ -93,15 +73,14 @@ def door(request: pytest.FixtureRequest) -> Door:
 @contextlib.contextmanager
 def sshd_inside(node: Node) -> Iterator[Node]:
     program = sshd_program()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    prepare = PREPARE.format(keys=shlex.quote(node.key.with_suffix(".pub").read_text().strip()))
-    done = node.ssh(f"sudo sh -c {shlex.quote(prepare)}", input=SSHD.format(port=port).encode())
+    port = free_port()
+    prepare = server.prepare(node.key.with_suffix(".pub").read_text())
+    done = node.ssh(prepare, input=server.CONFIG.format(port=port).encode())
     assert done.returncode == 0, done.stderr
     public = node.ssh("cat /etc/ssh/bench_key.pub").stdout.decode()
     with (node.folder / "known_hosts").open("a") as file:
         file.write(f"[127.0.0.1]:{port} {public}")
-    with node.start(f"exec sudo {program} -D -e -f /etc/ssh/bench_config") as daemon:
+    with node.start(server.start(program)) as daemon:
         assert b"listening" in daemon.stderr.readline()
         yield dataclasses.replace(node, port=port)
 

@@ -11,46 +11,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from nodemgr.slivers.drivers.rooted import LOGIN, OwnUsers
 from nodemgr.slivers.inside import machine
 from nodemgr.slivers.inside.etc import environment
 from nodemgr.slivers.inside.folder import Record
-from nodemgr.slivers.inside.root import TTY_GROUP
 from nodemgr.slivers.inside.view import TOP_LEVEL, VAR, Bind, Entry, Symlink, Tmpfs, top_level
 from nodemgr.slivers.limits import hostranges
 from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES
 from nodemgr.slivers.process.launch import KEEPER
-from nodemgr.slivers.process.session import AT_HOME, Terminal
+from nodemgr.slivers.process.session import AT_HOME, OneUser, Terminal
 
 LABEL = "dslice.node"
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerDoor:
+class ContainerDoor(OneUser):
     """Into a container with `runc exec`, which adds its seccomp filter and control groups.
 
     Args:
-        slice, keeper, host_uid: as every door's.
         runc: absolute path of the runtime.
         container: full id.
         limits: command prefix, inside, that sets the session's rlimits.
     """
 
-    slice: str
-    keeper: int
-    host_uid: int | None
     runc: str
     container: str
     limits: tuple[str, ...]
     hands_over: ClassVar[bool] = False
     filter: ClassVar[bytes] = b""
-
-    @property
-    def terminal_owner(self) -> tuple[int, int] | None:
-        return None if self.host_uid is None else (self.host_uid, self.host_uid)
-
-    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return environment(self.slice, variables)
 
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
@@ -70,19 +59,11 @@ class ContainerDoor:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineContainerDoor(ContainerDoor):
+class MachineContainerDoor(OwnUsers, ContainerDoor):
     """The same for a sliver with users of its own: the session is the slice's."""
 
-    @property
-    def terminal_owner(self) -> tuple[int, int]:
-        first = self.host_uid or 0
-        return first + machine.USER, first + TTY_GROUP
-
-    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return machine.environment(self.slice, variables)
-
     def become(self) -> list[str]:
-        return ["/bin/sh", "-c", machine.LOGIN, "sh"]
+        return [*LOGIN]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from typing import TypeVar
 
 from nodemgr.slivers.drivers.driver import TERMS, Likeness, Terms
 from nodemgr.slivers.drivers.keeper import KeeperDriver, ceilings, hostname
-from nodemgr.slivers.drivers.rooted import RootedDriver, root_user, saying_what_mends
+from nodemgr.slivers.drivers.rooted import LOGIN, OwnUsers, RootedDriver, root_user, saying_what_mends
 from nodemgr.slivers.drivers.unshare import unshare_command
 from nodemgr.slivers.inside import etc, machine
 from nodemgr.slivers.inside.folder import Record, SliverFolder
-from nodemgr.slivers.inside.root import TTY_GROUP, built
+from nodemgr.slivers.inside.root import built
 from nodemgr.slivers.inside.view import Entry
 from nodemgr.slivers.limits import hostranges, seccomp
 from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES, Ceilings
@@ -132,22 +132,13 @@ class MachineDriver(RootedDriver, KeeperDriver):
 
 
 @dataclass(frozen=True, slots=True)
-class MachineDoor(NamespaceDoor):
+class MachineDoor(OwnUsers, NamespaceDoor):
     """The same for a sliver with users of its own: the session is the slice's."""
-
-    @property
-    def terminal_owner(self) -> tuple[int, int]:
-        first = self.host_uid or 0
-        return first + machine.USER, first + TTY_GROUP
-
-    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return machine.environment(self.slice, variables)
 
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
     ) -> list[str]:
-        login = ["/bin/sh", "-c", machine.LOGIN, "sh"]
-        return [*self.entry(terminal), *login, *self.limits, *AT_HOME, *argv]
+        return [*self.entry(terminal), *LOGIN, *self.limits, *AT_HOME, *argv]
 
 
 @dataclass(frozen=True, slots=True)

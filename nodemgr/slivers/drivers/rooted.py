@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -17,17 +18,21 @@ from nodemgr.slivers.drivers.driver import TERMS, Terms
 from nodemgr.slivers.drivers.life import LocalDriver
 from nodemgr.slivers.inside import base, etc, machine
 from nodemgr.slivers.inside.folder import Record, SliverFolder, empty
-from nodemgr.slivers.inside.root import Parts, Spoilt, built
+from nodemgr.slivers.inside.root import TTY_GROUP, Parts, Spoilt, built
 from nodemgr.slivers.inside.view import Bind, Entry
 from nodemgr.slivers.limits import hostranges
 from nodemgr.slivers.limits.cgroups import SPARE_PROCESSES
 from nodemgr.slivers.limits.disk import IMAGE, Disks, mount_command
 from nodemgr.slivers.process import mounts
+from nodemgr.slivers.process.session import OneUser
 from nodemgr.slivers.process.spawn import run_helper
 from nodemgr.slivers.process.userids import user_namespace
 from trust.errors import Code, Refusal
 
 log = logging.getLogger(__name__)
+
+LOGIN = ("/bin/sh", "-c", machine.LOGIN, "sh")
+"""Command prefix, inside, that turns a machine's root into the session's user."""
 
 
 class RootedDriver(LocalDriver):
@@ -115,8 +120,8 @@ class RootedDriver(LocalDriver):
 
     async def reset(self, slice: str) -> None:
         if not self.images:
-            await super().reset(slice)
-        await self._work(slice, lambda: self._reset(slice))
+            return await super().reset(slice)
+        return await self._work(slice, lambda: self._reset(slice))
 
     def _reset(self, slice: str) -> None:
         sliver, record = self._existing(slice)
@@ -180,6 +185,19 @@ class RootedDriver(LocalDriver):
                 mounts.apart(lambda host: _mounted_once(parts, None if self._shared else users, host))
         finally:
             shutil.rmtree(trial.path, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnUsers(OneUser):
+    """What a door into a machine has instead."""
+
+    @property
+    def terminal_owner(self) -> tuple[int, int]:
+        first = self.host_uid or 0
+        return first + machine.USER, first + TTY_GROUP
+
+    def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return machine.environment(self.slice, variables)
 
 
 def root_user(sliver: SliverFolder, slice: str) -> int:

@@ -77,25 +77,18 @@ class Door(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class NamespaceDoor:
-    """Through the namespaces of the keeper.
+class OneUser:
+    """What a door into a sliver with one user has, however it is gone through.
 
     Args:
         slice: its name.
         keeper: pid of its first process, as this node manager sees it.
         host_uid: who its root is on the host; None: this node manager's own user.
-        join: command prefix, outside, that enters the sliver's control group.
-        limits: command prefix, inside, that sets the session's rlimits.
-        filter: of system calls (`nodemgr.slivers.limits.seccomp`): a session does not have that of the first process.
     """
 
     slice: str
     keeper: int
     host_uid: int | None
-    join: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
-    filter: bytes = b""
-    hands_over: ClassVar[bool] = True
 
     @property
     def terminal_owner(self) -> tuple[int, int] | None:
@@ -103,6 +96,22 @@ class NamespaceDoor:
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         return environment(self.slice, variables)
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceDoor(OneUser):
+    """Through the namespaces of the keeper.
+
+    Args:
+        join: command prefix, outside, that enters the sliver's control group.
+        limits: command prefix, inside, that sets the session's rlimits.
+        filter: of system calls (`nodemgr.slivers.limits.seccomp`): a session does not have that of the first process.
+    """
+
+    join: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    filter: bytes = b""
+    hands_over: ClassVar[bool] = True
 
     def command(
         self, argv: Sequence[str], terminal: Terminal | None, variables: Mapping[str, str], kept: int
