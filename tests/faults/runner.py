@@ -88,6 +88,7 @@ class Runner:
 
     def _verb(self, case: Case, verb: str, life: Life, outcome: Outcome) -> None:
         self.stack.counted, steps, again = Counted(verb), life.steps(), life.again
+        begun = time.monotonic()
         with case.fault(self.stack):
             self._under_way(case, verb, life)
         ended = time.monotonic()
@@ -100,7 +101,8 @@ class Runner:
         outcome.steps += life.steps() - steps
         outcome.again += life.again - again
         outcome.why += [f"nobody died at: {point}" for point in self.stack.counted.missed]
-        self.tell(f"  {case.name}, {verb}: {seconds:.1f} s, {self.stack.counted.kills} kills, {len(found)} breaches")
+        took = f"broken for {ended - begun:.0f} s, right again in {seconds:.1f} s"
+        self.tell(f"  {case.name}, {verb}: {took}, {self.stack.counted.kills} kills, {len(found)} breaches")
 
     def _under_way(self, case: Case, verb: str, life: Life) -> None:
         """Ask for it, and go on asking while the fault lasts: work under way is what it is to hit."""
