@@ -19,14 +19,6 @@ from trust.sshkeys import key_set_digest
 
 What = Literal["orphan", "missing"]
 
-_NODES = text("""
-    INSERT INTO svm.node AS n (node, node_name, api)
-    SELECT DISTINCT ON (node) node, node_name, api FROM (
-        SELECT * FROM svm.sliver WHERE state <> 'deleted'
-        UNION ALL SELECT * FROM svm.sliver WHERE state = 'deleted' AND changed_at > now() - interval '1 day') AS v
-    ORDER BY node, changed_at DESC
-    ON CONFLICT (node) DO UPDATE SET node_name = excluded.node_name, api = excluded.api
-""")
 _TO_ASK = text("""
     SELECT n.node FROM svm.node n
     WHERE n.seen_at > now() - interval '1 day'
@@ -35,27 +27,40 @@ _TO_ASK = text("""
     ORDER BY n.node
 """)
 
+_PLACES = text("SELECT node, node_name AS name, api, now() AS now FROM svm.node WHERE node = ANY(:nodes)")
+
+# That nodes are named once more has PostgreSQL look them up: of how many rows a JSON text yields it knows nothing.
 _EXPECTED = text("""
-    SELECT v.slice, x.name, x.slice_id, x.owner, x.leaselen, x.leaselen_changed, x.needs, v.node_name, v.jti,
+    SELECT a.number, v.slice, x.name, x.slice_id, x.owner, x.leaselen, x.leaselen_changed, x.needs, v.node_name, v.jti,
         v.generation, v.expires_at,
         v.key_generation, x.key_generation AS wanted_keys, v.heard_at,
         ARRAY(SELECT k.line FROM svm.slice_key k WHERE k.slice = x.id AND v.state IN ('running', 'stopped')) AS keys,
-        v.changed_at < :asked - interval '30 seconds' AND NOT EXISTS (
+        v.changed_at < a.at - interval '30 seconds' AND NOT EXISTS (
             SELECT 1 FROM svm.operation o JOIN svm.step s ON s.operation = o.id
             WHERE o.slice = v.slice AND o.ended_at IS NULL AND s.node = v.node AND s.ended_at IS NULL) AS settled,
         CASE WHEN v.state IN ('ticketed', 'leased', 'running', 'stopped') AND v.expires_at <= now() THEN 'expired'
             ELSE v.state END AS state,
         CASE WHEN x.working_until > now() THEN x.working END AS working,
         CASE WHEN x.standing_until > now() THEN x.standing END AS standing
-    FROM svm.sliver v JOIN svm.slice x ON x.id = v.slice
-    WHERE v.node = :node AND x.slice_id IS NOT NULL
-      AND (v.state NOT IN ('expired', 'deleted') OR x.slice_id = ANY(:there))
+    FROM jsonb_to_recordset(CAST(:asked AS jsonb)) AS a(number int, node text, at timestamptz, there jsonb)
+        JOIN svm.sliver v ON v.node = a.node JOIN svm.slice x ON x.id = v.slice
+    WHERE v.node = ANY(:nodes) AND x.slice_id IS NOT NULL
+      AND (v.state NOT IN ('expired', 'deleted') OR a.there ? CAST(x.slice_id AS text))
     ORDER BY x.name, x.created_at
 """)
 
 _ANSWERED = text(
     "UPDATE svm.node SET seen_at = now(), silent_since = NULL, error_code = NULL, last_error = NULL, leaving = :leaving"
     " WHERE node = :node"
+)
+_AS_EXPECTED = (
+    text("""
+        UPDATE svm.node AS n SET seen_at = now(), silent_since = NULL, error_code = NULL, last_error = NULL,
+            leaving = NULL
+        FROM (SELECT node FROM svm.node WHERE node = ANY(:nodes) ORDER BY node FOR UPDATE) AS locked
+        WHERE n.node = locked.node
+    """),
+    text("DELETE FROM svm.finding WHERE node = ANY(:nodes)"),
 )
 _HEARD = text("UPDATE svm.sliver SET heard_at = :at WHERE slice = :slice AND node = :node")
 _SILENT = text("""
@@ -162,36 +167,68 @@ class ToMend:
     why: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node is asked; `now` by the database's clock."""
+
+    node: str
+    name: str
+    api: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a node that was asked at that time: the registrations of what is there."""
+
+    node: str
+    asked: datetime
+    there: tuple[UUID, ...]
+
+
 def nodes(connection: Connection) -> list[str]:
     """Nodes of slivers, also of those deleted within a day, and nodes that answered within a day: one may hold an
     orphan."""
-    connection.execute(_NODES)
     return list(connection.scalars(_TO_ASK))
 
 
-def node_of(connection: Connection, node: str) -> tuple[str, str, datetime] | None:
-    """(name, base URL, the time by the database's clock) of a node that is going to be asked."""
-    row = connection.execute(
-        text("SELECT node_name, api, now() AS asked FROM svm.node WHERE node = :node"), {"node": node}
-    ).one_or_none()
-    return (row.node_name, row.api, row.asked) if row else None
+def places(connection: Connection, nodes: Sequence[str]) -> list[Place | None]:
+    """For each node that is going to be asked where that is; None: it is not known any more."""
+    found = {row.node: of_row(Place, row) for row in connection.execute(_PLACES, {"nodes": list(nodes)})}
+    return [found.get(node) for node in nodes]
 
 
-def expected(connection: Connection, node: str, asked: datetime, there: Iterable[UUID]) -> list[Expected]:
-    """The rows of a node that are to be compared with what it said when it was `asked`, among them those of what is
-    `there` (registrations): not what was there once."""
-    return [
-        of_row(
-            Expected,
-            row,
-            owner=Identity.parse(row.owner),
-            needs=Needs.from_json(row.needs),
-            state=SliverState(row.state),
-            delegation=row.working or row.standing,
-            keys=key_set_digest(row.keys),
-        )
-        for row in connection.execute(_EXPECTED, {"node": node, "asked": asked, "there": list(there)})
+def expected(connection: Connection, answers: Sequence[Answer]) -> list[list[Expected]]:
+    """For each node the rows that are to be compared with what it said when it was asked, among them those of what is
+    there: not what was there once."""
+    asked = [
+        {"number": number, "node": answer.node, "at": answer.asked.isoformat(), "there": [str(id) for id in answer.there]}
+        for number, answer in enumerate(answers)
     ]
+    found: list[list[Expected]] = [[] for _ in answers]
+    bound = {"asked": json.dumps(asked), "nodes": [answer.node for answer in answers]}
+    for row in connection.execute(_EXPECTED, bound):
+        found[row.number].append(_expected(row))
+    return found
+
+
+def _expected(row: Row[Any]) -> Expected:
+    return of_row(
+        Expected,
+        row,
+        owner=Identity.parse(row.owner),
+        needs=Needs.from_json(row.needs),
+        state=SliverState(row.state),
+        delegation=row.working or row.standing,
+        keys=key_set_digest(row.keys),
+    )
+
+
+def as_expected(connection: Connection, nodes: Sequence[str]) -> list[None]:
+    """These nodes answered, and there was nothing to do or to report."""
+    for statement in _AS_EXPECTED:
+        connection.execute(statement, {"nodes": list(nodes)})
+    return [None for _ in nodes]
 
 
 def answered(

@@ -10,7 +10,7 @@ from lifecycle.operations import BEAT, OperationRequest, Plan, StepRef, Verb, op
 from models.states import Kind
 from trust.identity import Identity
 
-PARALLELISM = 16
+PARALLELISM = 64
 CONNECT_TIMEOUT = 5  # seconds: nobody waits, and a node that is away is asked again soon
 
 _NAMED = text("SELECT node FROM svm.node WHERE node = ANY(:wanted) OR node_name = ANY(:wanted)")

@@ -84,14 +84,20 @@ _ADVANCE = text("""
     RETURNING v.slice, v.node, u.before, v.state AS after
 """)
 
-# A row that is past its end but was not yet written down as expired counts as expired.
+# A row that is past its end but was not yet written down as expired counts as expired. `reconcile` asks the nodes.
 _GRANT = text("""
+    WITH t AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t(position int, node text, node_name text, api text,
+            agent text, address text, port int, host_key text, ticket text, jti text, expires_at timestamptz)),
+    asked AS (
+        INSERT INTO svm.node AS n (node, node_name, api) SELECT node, node_name, api FROM t ORDER BY node
+        ON CONFLICT (node) DO UPDATE SET node_name = excluded.node_name, api = excluded.api
+        WHERE (n.node_name, n.api) <> (excluded.node_name, excluded.api))
     INSERT INTO svm.sliver AS v (slice, node, position, node_name, api, agent, frontdoor_address, frontdoor_port,
         host_key, state, ticket, jti, expires_at)
     SELECT :slice, t.node, t.position + (SELECT coalesce(max(position), 0) FROM svm.sliver WHERE slice = :slice),
         t.node_name, t.api, t.agent, t.address, t.port, t.host_key, 'ticketed', t.ticket, t.jti, t.expires_at
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t(position int, node text, node_name text, api text, agent text,
-         address text, port int, host_key text, ticket text, jti text, expires_at timestamptz)
+    FROM t
     ON CONFLICT (slice, node) DO UPDATE SET
         position = excluded.position, node_name = excluded.node_name, api = excluded.api, agent = excluded.agent,
         frontdoor_address = excluded.frontdoor_address, frontdoor_port = excluded.frontdoor_port,

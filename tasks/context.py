@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from agent.client import AgentClient
 from lifecycle.facts import SliceFacts, SliverFacts
@@ -22,11 +22,13 @@ from rpc.aio import Session
 from rpc.settings import Network
 from tasks.concurrency_limit import ConcurrencyLimit
 from tasks.retry import Patience
+from tasks.together import Together
 from trust.errors import Code, Refusal
 from trust.identity import Identity, Role
 from trust.store import TrustStore
 
 T = TypeVar("T")
+Asked = TypeVar("Asked")
 
 WAITED_FOR = Patience(times=3, seconds=30)
 BY_ITSELF = Patience(times=6, seconds=600, first=5.0)
@@ -93,6 +95,7 @@ class WorkerContext:
     heard: float = field(default_factory=time.monotonic)
     missed: Event = field(default_factory=Event)
     closing: bool = False
+    _together: dict[Callable[..., Any], Together[Any, Any]] = field(default_factory=dict)
 
     @property
     def hold(self) -> Hold | None:
@@ -111,6 +114,13 @@ class WorkerContext:
                 return query(connection, *args)
 
         return await asyncio.to_thread(in_transaction)
+
+    async def together(self, look: Callable[[Connection, Sequence[Asked]], Sequence[T]], question: Asked) -> T:
+        """The same for many steps at once: those that ask the same kind of question share a transaction."""
+        if look not in self._together:
+            self._together[look] = Together(self.database, look)
+        found: T = await self._together[look].ask(question)
+        return found
 
     def node(self, claim: Claim, sliver: SliverFacts) -> NodeClient:
         """The node manager that holds, or is to hold, this sliver."""

@@ -15,13 +15,15 @@ from celery import shared_task
 from sqlalchemy import Connection
 
 from lifecycle.inventory import (
+    Answer,
     Expected,
     Finding,
     ToMend,
     answered,
+    as_expected,
     expected,
     heard,
-    node_of,
+    places,
     silent,
     to_heal,
     to_move,
@@ -201,14 +203,13 @@ def _lacks_keys(item: SliverReply, row: Expected) -> bool:
 async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
     """One node."""
     node = claim.node or ""
-    place = await context.transaction(node_of, node)
+    place = await context.together(places, node)
     if place is None:
         return Done()
-    name, api, asked = place
     client = NodeClient(
         context.session,
-        api,
-        Identity(Role.NODE, name),
+        place.api,
+        Identity(Role.NODE, place.name),
         connect_timeout=claim.connect_timeout,
         deadline=context.policy.step,
     )
@@ -217,15 +218,24 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
     except Refusal as refusal:
         await context.transaction(silent, node, refusal.code, refusal.reason)
         raise
-    rows = await context.transaction(expected, node, asked, [item.slice_id for item in contents.slivers])
-    found = compare(rows, contents.slivers, contents.removed)
+    answer = Answer(node, place.now, tuple(item.slice_id for item in contents.slivers))
+    found = compare(await context.together(expected, answer), contents.slivers, contents.removed)
+    if contents.leaving or found != Differences():
+        await _settle(found, printable(contents.leaving or "", 200), node, client, context)
+    else:
+        await context.together(as_expected, node)
+    return Done()
+
+
+async def _settle(found: Differences, leaving: str, node: str, client: NodeClient, context: WorkerContext) -> None:
+    """Mend what differs, and write down what does; `leaving`: why the node's operator wants it empty."""
     deleted, pushed, renewed = await asyncio.gather(
         _delete(client, found.delete),
         _push(client, context, found.push, node),
         _renew(client, context, found.renew, node),
     )
-    mended, leaving = [*pushed, *renewed], contents.leaving and printable(contents.leaving, 200)
-    await context.transaction(answered, node, [*found.gone, *deleted], mended, found.report, leaving)
+    mended = [*pushed, *renewed]
+    await context.transaction(answered, node, [*found.gone, *deleted], mended, found.report, leaving or None)
     for row, happened in found.happened:
         await context.transaction(found_happened, row, node, happened)
     for row, reply in found.stopped:
@@ -236,7 +246,6 @@ async def reconcile_node(claim: Claim, context: WorkerContext) -> Done:
         await context.transaction(removed, row, node, reason)
     if leaving:
         publish(await asyncio.to_thread(_moves, context.policy.silent))
-    return Done()
 
 
 def found_stopped(connection: Connection, row: Expected, node: str, said: StoppedReply | None) -> None:

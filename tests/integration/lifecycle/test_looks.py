@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import event as listen
 
 from lifecycle.events import history
-from lifecycle.inventory import expected
+from lifecycle.inventory import Answer, expected, nodes, places
 from models.states import Verb
 from svm.service.reads import even_if_gone
 from tests.integration.lifecycle.world import OWNER, World
@@ -51,9 +51,22 @@ def test_reconcile_looks_at_what_is_there_or_is_to_be(world: World) -> None:
         if number:
             world.run(Verb.DELETESLICE, f"slice{number}")
     (old,) = world.rows("SELECT slice_id FROM svm.slice WHERE name = 'slice3'")
+    asked = [Answer("127.0.1.1", datetime.now(UTC), there) for there in ((), (old.slice_id,))]
     with world.database.connect() as connection:
-        names = [
-            [row.name for row in expected(connection, "127.0.1.1", datetime.now(UTC), there)]
-            for there in ([], [old.slice_id])
-        ]
+        names = [[row.name for row in rows] for rows in expected(connection, asked)]
     assert names == [["slice0"], ["slice0", "slice3"]]
+
+
+def test_a_node_is_asked_from_its_first_ticket_on_where_that_said_it_is(world: World) -> None:
+    """Without a round of reconcile since then, also when all that it had was deleted."""
+    world.run(Verb.CREATESLICE)
+    world.execute("UPDATE svm.node SET api = 'https://elsewhere.test'")
+    world.run(Verb.CREATESLICE, "other")
+    world.run(Verb.DELETESLICE)
+    world.run(Verb.DELETESLICE, "other")
+    with world.database.connect() as connection:
+        asked = nodes(connection)
+        found = places(connection, [*asked, "127.0.9.9"])
+    assert asked == [f"127.0.1.{number}" for number in range(1, 5)]
+    assert found[-1] is None
+    assert "https://elsewhere.test" not in [place.api for place in found if place]
