@@ -8,11 +8,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from sqlalchemy import Engine, text
+
 from bench.tools import processes
 from bench.tools.contenders import TOLD, Arena
 from bench.tools.scale import full
 from bench.tools.stage import Stage, testbed
 from bench.tools.tables import Cell, Table
+from models.database import engine
+from testbed.embedded import Postgres
 
 QUICK, FULL = (100, 1000), (100, 2000, 5000)
 REST = 30  # seconds: three advertisements of each node
@@ -26,6 +30,7 @@ READ = {
     "svm slices": ("slices",),
     "svm history": ("history", NAME),
 }
+UNDER_WAY = text("SELECT 1 FROM svm.operation WHERE verb = 'reconcile' AND ended_at IS NULL")
 Figures = dict[str, float | None]  # None: it failed
 
 
@@ -54,7 +59,7 @@ def figures(size: int) -> Figures:
         found["svm getads just after, ms"] = timed(stage, *READ["svm getads"], rounds=1)
         time.sleep(TOLD)
         found |= {f"{name}, ms": timed(stage, *words) for name, words in READ.items() if name != "svm getads"}
-        return found | memory(arena)
+        return found | round_of_reconcile(arena, size) | memory(arena)
 
 
 def timed(stage: Stage, *words: str, rounds: int = ROUNDS) -> float | None:
@@ -66,6 +71,29 @@ def timed(stage: Stage, *words: str, rounds: int = ROUNDS) -> float | None:
             return None
         times.append((time.perf_counter() - began) * 1000)
     return statistics.median(times)
+
+
+def round_of_reconcile(arena: Arena, size: int) -> Figures:
+    """All nodes asked and compared once, from one that beat has begun until it has ended: by the clock, and CPU of what
+    svmd is made of and of all nodes, without what they take at rest."""
+    database = engine(Postgres(arena.stage.home.service("database")).url("svm"))
+    while _running(database):
+        time.sleep(0.2)
+    while not _running(database):
+        time.sleep(0.05)
+    before, began = processes.cpu(arena.pids), time.perf_counter()
+    while _running(database):
+        time.sleep(0.2)
+    after, took = processes.cpu(arena.pids), time.perf_counter() - began
+    database.dispose()
+    cpu = {part: (after[part] - before[part] - arena.rest[part] * took) / size for part in before}
+    ours = sum(cpu[part] for part in ("svmd", "worker", "Valkey", "PostgreSQL", "Flower"))
+    return {"reconcile, s": took, "reconcile, CPU ms a node": ours, "the nodes then, CPU ms a node": cpu["nodes"]}
+
+
+def _running(database: Engine) -> bool:
+    with database.connect() as connection:
+        return connection.scalar(UNDER_WAY) is not None
 
 
 def memory(arena: Arena) -> Figures:

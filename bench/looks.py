@@ -68,6 +68,9 @@ FILL = (
            CASE WHEN :living THEN 'running' ELSE 'deleted' END, CASE WHEN :living THEN repeat('l', 900) END,
            now() + interval '10 days' * random(), CASE WHEN :living THEN now() + interval '6 days' END
        FROM svm.slice x, generate_series(1, :nodes) AS n WHERE starts_with(x.name, :prefix)""",
+    """INSERT INTO svm.node (node, node_name, api, seen_at)
+       SELECT '10.0.0.' || n, 'n' || n, 'https://n', now() FROM generate_series(1, :nodes) AS n
+       ON CONFLICT (node) DO NOTHING""",
     """INSERT INTO svm.operation (slice, slice_name, verb, queue, owner, actor, parallelism, connect_timeout, batch,
            seq, ok, outcome, started_at, ended_at)
        SELECT x.id, x.name, 'renewslice', 'renewals', x.owner, 'beat', 8, 10, 1, :nodes, :nodes, 'done', day.at, day.at
