@@ -31,6 +31,7 @@ NODES_OF_SLICE = 100
 DUE_OF = 100  # of so many living slivers one is due
 IN_FLIGHT = 64
 LOOK_SECONDS = "2"
+LOOKS = 9
 PATIENCE = 600  # seconds
 MAKE_DUE = text("""
     UPDATE svm.sliver v SET renew_at = now() - interval '1 minute', expires_at = now() + interval '1 day'
@@ -58,10 +59,10 @@ def look(living: int) -> Table:
             slices = count // NODES_OF_SLICE
             fill(found, prefix="live", slices=slices, nodes=NODES_OF_SLICE, renewals=0, living=True)
             make_due(found, max(1, slices // DUE_OF))
-            took[count] = timed(found, over) + timed(found, due)
+            took[count] = sum(min(timed(found, look) for _ in range(LOOKS)) for look in (over, due))
     base = took[living // 100]
     rows = [(f"{count:,} living, {count // DUE_OF:,} due", ms * 1000, ms / base) for count, ms in took.items()]
-    return Table("renewals", "Beat's look for what is due, best of 9", ("", "ms", "ratio"), rows)
+    return Table("renewals", f"Beat's look for what is due, best of {LOOKS}", ("", "ms", "ratio"), rows)
 
 
 def make_due(found: Engine, slices: int) -> None:

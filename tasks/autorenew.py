@@ -18,7 +18,7 @@ from trust.errors import Code, Refusal
 
 log = logging.getLogger(__name__)
 
-PARALLELISM = 8
+PARALLELISM = 64
 CONNECT_TIMEOUT = 10  # seconds
 # The owner or his permission is gone: no later try will do better.
 ENDED = (Code.REVOKED, Code.NOT_ALLOWED, Code.NOT_AUTHENTICATED, Code.BAD_INPUT)
