@@ -37,7 +37,7 @@ def run(settings: Settings) -> None:
             identity=member.identity,
             credentials=member.credentials,
             store=member.store,
-            engine=engine(database_url, pool_size=10, max_overflow=30),
+            engine=engine(database_url, connections=40),
             registrar=member.plc,
             bounds=Bounds(settings.tickets_per_user, settings.tickets_share),
         )

@@ -102,7 +102,7 @@ def database(folder: Path) -> Iterator[Engine]:
     server.start()
     try:
         migrate(server.url("svm"), "svm")
-        found = engine(server.url("svm"), pool_size=THREADS + 2)
+        found = engine(server.url("svm"), connections=THREADS + 2)
         yield found
         found.dispose()
     finally:

@@ -202,7 +202,12 @@ def expected(connection: Connection, answers: Sequence[Answer]) -> list[list[Exp
     """For each node the rows that are to be compared with what it said when it was asked, among them those of what is
     there: not what was there once."""
     asked = [
-        {"number": number, "node": answer.node, "at": answer.asked.isoformat(), "there": [str(id) for id in answer.there]}
+        {
+            "number": number,
+            "node": answer.node,
+            "at": answer.asked.isoformat(),
+            "there": [str(id) for id in answer.there],
+        }
         for number, answer in enumerate(answers)
     ]
     found: list[list[Expected]] = [[] for _ in answers]

@@ -23,7 +23,7 @@ def upgrade(url: str) -> None:
 
     Raises Refusal: BUSY while workers of an earlier version are at work; as ``models.outage.in_one_line``.
     """
-    found = engine(url, pool_size=1)
+    found = engine(url, connections=1)
     try:
         with in_one_line("svm"), found.connect() as connection:
             workers = present(connection) if outdated(connection, "svm") else 0

@@ -43,10 +43,13 @@ def metadata(schema: Schema) -> MetaData:
     return cast(MetaData, import_module(f"models.{schema}").metadata)
 
 
-def engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
+def engine(url: str, *, connections: int = 15) -> Engine:
     """An engine that survives restarts of PostgreSQL and never waits for a dead server longer than 5 s to connect.
 
     `url` is a libpq URL or SQLAlchemy's; the driver is psycopg.
+
+    `connections`: at most. One that was opened stays open: a new one costs PostgreSQL a process, which has to plan all
+    statements again (docs/performance.md).
 
     Sessions run in UTC. A transaction that a stopped process left open gives its locks back after 15 s.
     """
@@ -54,8 +57,8 @@ def engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
     options = "-c search_path=public -c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=15s"
     return create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
-        pool_size=pool_size,
-        max_overflow=max_overflow,
+        pool_size=connections,
+        max_overflow=0,
         pool_pre_ping=True,
         connect_args={"connect_timeout": 5, "options": options, "keepalives_idle": 30, "tcp_user_timeout": 30_000},
     )
@@ -68,7 +71,7 @@ def migrate(url: str, schema: Schema) -> None:
     """
     from alembic import command
 
-    found = engine(url, pool_size=1)
+    found = engine(url, connections=1)
     try:
         with in_one_line(schema), found.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _lock_id(schema)})
@@ -100,7 +103,7 @@ def check(url: str, schema: Schema) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    found = engine(url, pool_size=1)
+    found = engine(url, connections=1)
     try:
         with found.connect() as connection:
             context = MigrationContext.configure(connection, opts=options(schema))

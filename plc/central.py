@@ -42,7 +42,7 @@ class Central:
         if migrate:
             database.migrate(url, "plc")
         # As many connections as the server has threads, or calls would wait for one another's.
-        engine = database.engine(url, pool_size=5, max_overflow=40)
+        engine = database.engine(url, connections=45)
         try:
             with in_one_line("plc"), engine.begin() as connection:
                 first = not has_issued(connection)

@@ -35,7 +35,7 @@ from workers.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 10  # idle seconds of a node's connection, which takes 50 KB: a slice may have thousands of nodes
-SPARE_CONNECTIONS = 8  # for the writer, reads of steps and periodic tasks, beside one for each thread's claim
+SPARE_CONNECTIONS = 16  # for the writer, reads of steps and periodic tasks, beside one for each thread's claim
 
 
 class Process:
@@ -54,7 +54,7 @@ class Process:
         if credentials is None:
             raise SystemExit(0)
         self.database = engine(
-            settings.database_url.get_secret_value(), pool_size=8, max_overflow=settings.threads + SPARE_CONNECTIONS
+            settings.database_url.get_secret_value(), connections=settings.threads + SPARE_CONNECTIONS
         )
         if not wait_for_tables(self.database, self._stop):
             raise SystemExit(0)

@@ -42,7 +42,7 @@ def run(settings: Settings) -> None:
             identity=member.identity,
             credentials=member.credentials,
             store=member.store,
-            engine=engine(database_url, pool_size=10, max_overflow=30),
+            engine=engine(database_url, connections=40),
             publish=publish,
             watchers=Watchers(),
             agents=KnownAgents(member.plc.directory),

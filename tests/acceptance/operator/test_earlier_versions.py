@@ -163,7 +163,7 @@ def test_svmd_of_this_version_waits_until_workers_of_an_earlier_one_are_gone(
         lab.dslice("stop", name).must()
     settings = worker(lab)
     url = settings["DSLICE_DATABASE_URL"]
-    database = engine(url, pool_size=1)
+    database = engine(url, connections=1)
     with database.begin() as connection:
         command.downgrade(config("svm", connection), LASTS_TABLES)
     database.dispose()

@@ -16,7 +16,7 @@ def database_url(svm_tables: str, fresh_database: Callable[..., str]) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Engine]:
-    made = engine(database_url, pool_size=20)
+    made = engine(database_url, connections=30)
     yield made
     made.dispose()
 

@@ -111,7 +111,7 @@ def test_a_schema_comes_up_with_all_that_stood_in_it(
 
 
 def svmd_goes_on(url: str, revision: int) -> None:
-    made = engine(url, pool_size=1)
+    made = engine(url, connections=1)
     with made.begin() as connection:
         alpha = find(connection, "alpha", ALICE)
         assert (alpha.slice_id, alpha.heal, alpha.nodes["running"]) == (ALPHA, True, 2)
