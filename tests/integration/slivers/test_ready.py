@@ -27,7 +27,8 @@ from tests.integration.slivers.test_life import eventually
 from trust.errors import Refusal
 
 LIKE = Likeness("node_1", 512, 100)
-CLAIMS = 10_000 if os.environ.get("DSLICE_DEEP") else 12
+DEEP = bool(os.environ.get("DSLICE_DEEP"))
+CLAIMS = 10_000 if DEEP else 12
 
 # What somebody inside can see that the node manager made.
 LOOK = r"""
@@ -141,6 +142,7 @@ cat /etc/slice/ssh_key.pub; pgrep -c sleep
 """
 
 
+@pytest.mark.timeout(7200 if DEEP else 180)
 async def test_nothing_of_a_former_owner_is_there(node: Node) -> None:
     """Files, links, memory, shared memory, processes, keys, names; inodes: each of a former sliver's is held open, so
     that the host gives its number to no other file."""
