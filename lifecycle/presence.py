@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 LOCKS = 0x64736C77  # "dslw": the first number of these locks; the second is the worker's
 
+_STAYS = text("SET idle_session_timeout = 0")  # however long the worker is stopped
 _LOCKED = text("SELECT pg_advisory_lock_shared(:locks, :worker)")
 _NUMBER = text("SELECT nextval(pg_get_serial_sequence('svm.worker', 'id'))")
 _ENTER = text("INSERT INTO svm.worker (id) VALUES (:worker) ON CONFLICT DO NOTHING")
@@ -56,6 +57,7 @@ def enter(connection: Connection, worker: int | None = None) -> int:
     """Take a worker's lock while this session lasts, and write the worker down; its number, a new one for None."""
     if worker is None:
         worker = int(connection.scalar(_NUMBER) or 0)
+    connection.execute(_STAYS)
     connection.execute(_LOCKED, {"locks": LOCKS, "worker": worker})
     connection.execute(_ENTER, {"worker": worker})
     return worker

@@ -4,6 +4,7 @@
 `models/<schema>.py`, its revisions in `models/migrations/versions/<schema>/` and its own version table.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
@@ -20,6 +21,7 @@ Schema = Literal["plc", "agent", "svm"]
 SCHEMAS: tuple[Schema, ...] = get_args(Schema)
 
 VERSION_TABLE = "alembic_version"
+IDLE = {"idle_in_transaction_session_timeout": "15s", "idle_session_timeout": "10min"}  # PostgreSQL ends what is idle
 LOCK_TIMEOUT = 10  # seconds that a migration waits for a table in use before it gives up
 ADVISORY_LOCK = 0x64736C69  # "dsli": two daemons that start at once migrate one after the other
 
@@ -48,20 +50,30 @@ def engine(url: str, *, connections: int = 15) -> Engine:
 
     `url` is a libpq URL or SQLAlchemy's; the driver is psycopg.
 
-    `connections`: at most. One that was opened stays open: a new one costs PostgreSQL a process, which has to plan all
-    statements again (docs/performance.md).
+    `connections`: at most. One that was opened stays until nobody has needed it for ten minutes: a new one costs
+    PostgreSQL a process, which has to plan all statements again (docs/adr/0061-connections-to-postgresql-stay-open.md).
 
     Sessions run in UTC. A transaction that a stopped process left open gives its locks back after 15 s.
     """
     # Tables are always named with their schema; a role whose own schema came first would confuse alembic's comparison.
-    options = "-c search_path=public -c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=15s"
+    options = {"search_path": "public", "timezone": "UTC", "lock_timeout": "20s", **IDLE}
     return create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=connections,
         max_overflow=0,
+        pool_use_lifo=True,  # so that those that are not needed have nothing to do
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5, "options": options, "keepalives_idle": 30, "tcp_user_timeout": 30_000},
+        connect_args={
+            "connect_timeout": 5,
+            "options": _said(options),
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 30_000,
+        },
     )
+
+
+def _said(options: Mapping[str, str]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in options.items())
 
 
 def migrate(url: str, schema: Schema) -> None:

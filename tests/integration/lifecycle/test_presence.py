@@ -9,11 +9,13 @@ from sqlalchemy import Connection, text
 from lifecycle.operations import SliceSpec, Started
 from lifecycle.presence import FREE, absent, backing_off, enter, leave, release_claims
 from lifecycle.recovery import republish
+from models.database import IDLE, engine
 from models.states import Verb
 from tests.integration.lifecycle.test_looks import statements
 from tests.integration.lifecycle.world import World, transient
 
 HOURS = 36000
+PID = "SELECT pg_backend_pid() AS pid"
 
 
 @contextmanager
@@ -131,3 +133,18 @@ def test_a_look_reads_workers_and_no_step_and_freeing_reads_running_ones(world: 
         plan = connection.execute(text(f"EXPLAIN {FREE.text}"), {"workers": [1, 2]}).scalars().all()
     assert "ix_step_running" in "\n".join(plan)
     assert "Seq Scan" not in "\n".join(plan)
+
+
+def test_idle_sessions_are_ended_and_made_anew_but_not_a_workers(
+    world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(IDLE, "idle_session_timeout", "100ms")
+    impatient = World(engine(database_url))
+    with session(impatient) as mine:
+        worker = enter(mine)
+        (before,) = impatient.rows(PID)
+        while world.rows("SELECT 1 FROM pg_stat_activity WHERE pid = :pid", pid=before.pid):
+            pass
+        assert impatient.rows(PID) != [before]
+        assert worker not in missing(world)
+    impatient.database.dispose()
