@@ -22,12 +22,12 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 SAVED, ROWS = HERE / "saved", HERE / "rows"
 
-# The commit whose code made the revision as it landed; 0008 of svm came with 0009.
+# The commit whose code made the revision as it landed; 8 of svm came with 9, and 10 and 11 with 12.
 LANDED = {
     "svm": {1: "e598e7d", 2: "14b5e5b", 3: "bea993c", 4: "dc8b23c", 5: "5b4921a", 6: "9a50415", 7: "93be364"}
-    | {9: "933c66f"},
+    | {9: "933c66f", 12: "c531a50"},
     "agent": {1: "41c025e", 2: "8fc5806", 3: "4578d27", 4: "2e78e04", 5: "933c66f"},
-    "plc": {1: "41c025e", 2: "8fc5806", 3: "933c66f"},
+    "plc": {1: "41c025e", 2: "8fc5806", 3: "933c66f", 4: "c531a50"},
 }
 # A node's store counts by itself; 3 and 5 landed with 4 and 6.
 NODES = {1: "e598e7d", 2: "14b5e5b", 4: "2cabcfe", 6: "2e78e04", 7: "bee98e7", 8: "0fae8cf"}

@@ -32,3 +32,5 @@ INSERT INTO plc.drain (node, who, reason, renews, since) VALUES ('n1', 'operator
 INSERT INTO plc.usage (node, id, kind, slice, slice_id, owner, began, bound, told_at)
 VALUES ('n1', 'one', 'granted', 'alpha', '00000000-0000-0000-0000-000000000001',
     'spiffe://planet-lab/user/alice@example.org', '2020-01-01', '2099-01-01', '2020-01-01');
+-- 4
+UPDATE plc.drain SET replaces = true WHERE node = 'n1';

@@ -69,3 +69,14 @@ INSERT INTO svm.worker (entered_at) VALUES ('2020-01-01');
 UPDATE svm.sliver SET died_at = '2020-01-01', state = 'stopped', last_error = 'its VM ended' WHERE node = '192.0.2.7';
 -- 9
 UPDATE svm.slice SET needs = '{"memory_mb": 512}' WHERE id = '00000000-0000-0000-0000-000000000001';
+-- 10
+UPDATE svm.sliver SET heard_at = '2020-01-01' WHERE node = '192.0.2.1';
+-- 11
+UPDATE svm.node SET leaving = 'disk' WHERE node = '192.0.2.2';
+UPDATE svm.sliver SET replaces = '192.0.2.2' WHERE node = '192.0.2.3';
+-- 12
+INSERT INTO svm.hook (slice, url, states, sealed_secret, made_at)
+VALUES ('00000000-0000-0000-0000-000000000001', 'https://example.org/told', '{ended}', 'x', '2020-01-01');
+INSERT INTO svm.delivery (slice, about, body, made_at, due_at, next_try_at)
+VALUES ('00000000-0000-0000-0000-000000000001', 'lease', '{"deadline": "2099-01-01T00:00:00+00:00", "days": 3}',
+    '2020-01-01', '2020-01-01', '2020-01-01');
