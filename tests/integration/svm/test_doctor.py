@@ -29,7 +29,7 @@ def ail(database: Engine) -> None:
         for name, what, id in (("demo", "missing", slice_id), ("strange", "orphan", uuid4())):
             connection.execute(finding.insert().values(node="127.0.1.1", slice_name=name, what=what, slice_id=id))
         silent = {"silent_since": func.now(), "error_code": "unreachable", "last_error": "connection refused"}
-        connection.execute(node_table.insert().values(node=NODE, node_name="n2", api="https://x", **silent))
+        connection.execute(node_table.update().where(node_table.c.node == NODE).values(**silent))
 
 
 @pytest.fixture
