@@ -15,12 +15,12 @@ from bench.tools.contenders import TOLD, Arena
 from bench.tools.scale import full
 from bench.tools.stage import Stage, testbed
 from bench.tools.tables import Cell, Table
-from models.database import engine
-from testbed.embedded import Postgres
+from bench.workers import waited
 
 QUICK, FULL = (100, 1000), (100, 2000, 5000)
 REST = 30  # seconds: three advertisements of each node
 ROUNDS = 5
+PATIENCE = 600  # seconds
 WINDOW = "512"
 NAME = "large"
 READ = {
@@ -74,20 +74,17 @@ def timed(stage: Stage, *words: str, rounds: int = ROUNDS) -> float | None:
 
 
 def round_of_reconcile(arena: Arena, size: int) -> Figures:
-    """All nodes asked and compared once, from one that beat has begun until it has ended: by the clock, and CPU of what
-    svmd is made of and of all nodes, without what they take at rest."""
-    database = engine(Postgres(arena.stage.home.service("database")).url("svm"))
-    while _running(database):
-        time.sleep(0.2)
-    while not _running(database):
-        time.sleep(0.05)
+    """The next round in which beat has all nodes asked and compared: its seconds, and the CPU of the service manager's
+    parts and of the nodes, without what they take at rest."""
+    database = arena.stage.database()
+    waited(lambda: not _running(database), PATIENCE)
+    waited(lambda: _running(database), PATIENCE)
     before, began = processes.cpu(arena.pids), time.perf_counter()
-    while _running(database):
-        time.sleep(0.2)
+    waited(lambda: not _running(database), PATIENCE)
     after, took = processes.cpu(arena.pids), time.perf_counter() - began
     database.dispose()
     cpu = {part: (after[part] - before[part] - arena.rest[part] * took) / size for part in before}
-    ours = sum(cpu[part] for part in ("svmd", "worker", "Valkey", "PostgreSQL", "Flower"))
+    ours = sum(cpu[part] for part in processes.OURS if part != processes.CLIENT)
     return {"reconcile, s": took, "reconcile, CPU ms a node": ours, "the nodes then, CPU ms a node": cpu["nodes"]}
 
 

@@ -21,10 +21,8 @@ from bench.tools.scale import full
 from bench.tools.stage import Stage, testbed
 from bench.tools.tables import Cell, Table
 from lifecycle.renewal import due, over
-from models.database import engine
 from nodemgr.client import NodeClient
 from rpc.aio import Session
-from testbed.embedded import Postgres
 from trust.identity import Identity, Role
 
 NODES_OF_SLICE = 100
@@ -80,7 +78,7 @@ def caught_up(slices: int, size: int) -> Table:
         for number in range(slices):
             for name, more in ((f"ours{number}", ("--autorenew",)), (f"bare{number}", ())):
                 stage.svm("-p", "256", "createslice", *more, str(stage.slice_file(name, size)))
-        found = engine(Postgres(stage.home.service("database")).url("svm"))
+        found = stage.database()
         with found.connect() as connection:
             held = connection.execute(HELD, {"prefix": "bare"}).all()
         base = asyncio.run(bare(stage, held))

@@ -22,8 +22,6 @@ from bench.tools.scale import full
 from bench.tools.stage import Stage, testbed
 from bench.tools.tables import Cell, Table
 from lifecycle.presence import absent
-from models.database import engine
-from testbed.embedded import Postgres
 from testbed.shell import programs
 
 LATENCY = 500  # milliseconds
@@ -91,7 +89,7 @@ def until_ended(stage: Stage, name: str, size: int, *, kill: bool) -> float:
     """Seconds until the steps that one worker has in the middle of a createslice have ended."""
     argv = [str(programs() / "svm"), "-p", WINDOW, "createslice", str(stage.slice_file(name, size))]
     command = subprocess.Popen(argv, env=stage.variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found = engine(Postgres(stage.home.service("database")).url("svm"))
+    found = stage.database()
     with found.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         steps = under_way(connection)
         began = connection.execute(NOW).scalar_one()

@@ -84,12 +84,13 @@ _ADVANCE = text("""
     RETURNING v.slice, v.node, u.before, v.state AS after
 """)
 
-# A row that is past its end but was not yet written down as expired counts as expired. `reconcile` asks the nodes.
+# A row that is past its end but was not yet written down as expired counts as expired.
+# `reconcile` finds in svm.node which nodes to ask, and where.
 _GRANT = text("""
     WITH t AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t(position int, node text, node_name text, api text,
             agent text, address text, port int, host_key text, ticket text, jti text, expires_at timestamptz)),
-    asked AS (
+    known AS (
         INSERT INTO svm.node AS n (node, node_name, api) SELECT node, node_name, api FROM t ORDER BY node
         ON CONFLICT (node) DO UPDATE SET node_name = excluded.node_name, api = excluded.api
         WHERE (n.node_name, n.api) <> (excluded.node_name, excluded.api))

@@ -116,7 +116,7 @@ class WorkerContext:
         return await asyncio.to_thread(in_transaction)
 
     async def together(self, look: Callable[[Connection, Sequence[Asked]], Sequence[T]], question: Asked) -> T:
-        """The same for many steps at once: those that ask the same kind of question share a transaction."""
+        """What a look finds for this question; steps that ask for one look at the same time share a transaction."""
         if look not in self._together:
             self._together[look] = Together(self.database, look)
         found: T = await self._together[look].ask(question)

@@ -1,7 +1,8 @@
 """One transaction for what many steps ask the database at the same time.
 
 What is asked for while a look is under way makes up the next one. When a look fails, each of its questions is asked by
-itself, so that one never costs its neighbours their answers.
+itself, so that one never costs its neighbours their answers; but not while PostgreSQL is away, where that would only
+keep all of them waiting.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 Asked = TypeVar("Asked")
 Found = TypeVar("Found")
@@ -49,11 +52,13 @@ class Together(Generic[Asked, Found]):
         try:
             answers = await asyncio.to_thread(self._in_transaction, [question for question, _ in waiting])
         except Exception as error:  # noqa: BLE001 - told to who asked
-            if len(waiting) > 1:
+            if len(waiting) > 1 and not isinstance(error, OperationalError | PoolTimeoutError):
                 for one in waiting:
                     await self._answer([one])
-            elif not waiting[0][1].done():
-                waiting[0][1].set_exception(error)
+                return
+            for _, found in waiting:
+                if not found.done():
+                    found.set_exception(error)
             return
         for (_, found), answer in zip(waiting, answers, strict=True):
             if not found.done():  # who asked has gone

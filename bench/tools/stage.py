@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sqlalchemy import Engine
+
+from models.database import engine
 from plc.client import Plc
 from plc.client.values import AgentEntry
 from rpc.credentials import Credentials
 from testbed.daemons import OURS, simulated_groups
+from testbed.embedded import Postgres
 from testbed.home import PI, Home
 from testbed.shell import programs, settings
 from testbed.simulation.control import set_fault
@@ -43,6 +47,10 @@ class Stage:
         found = plc.directory().agents[0]
         plc.close()
         return found
+
+    def database(self) -> Engine:
+        """The service manager's; whoever asks for it disposes of it."""
+        return engine(Postgres(self.home.service("database")).url("svm"))
 
     def svm(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """One command of the PI's."""

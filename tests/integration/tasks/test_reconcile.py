@@ -152,7 +152,7 @@ def test_what_is_there_again_after_its_deletion_is_reported(farm: Farm, owner: C
     assert before
     farm.run(Verb.DELETESLICE, name, owner)
     found.node.store.put(before)  # as an old copy of its database has it
-    reconciled(farm)  # the first
+    reconciled(farm)  # the first round since its ticket
     assert reported(farm) == [(name, "orphan")]
     found.node.store.forget(before, found.node.now())
     farm.lab.run(found.node.remove(name))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from tasks.together import Together
 from tests.integration.tasks.farm import Farm
@@ -32,6 +33,21 @@ def test_what_fails_for_one_is_not_the_others_trouble(farm: Farm) -> None:
     assert str(good).startswith("100 ")
     assert str(fine).startswith("50 ")
     assert "division by zero" in str(bad)
+
+
+def test_while_postgresql_is_away_all_are_told_at_once(farm: Farm) -> None:
+    looks = []
+
+    def away(connection: Connection, numbers: Sequence[int]) -> list[str]:
+        looks.append((connection, numbers))
+        raise OperationalError("SELECT 1", {}, Exception("the connection is lost"))
+
+    async def three() -> list[object]:
+        together = Together(farm.database, away)
+        return list(await asyncio.gather(*(together.ask(number) for number in range(3)), return_exceptions=True))
+
+    assert [type(answer) for answer in asyncio.run(three())] == [OperationalError] * 3
+    assert [numbers for _, numbers in looks] == [[0, 1, 2]]
 
 
 def test_who_has_gone_keeps_nobody_from_an_answer(farm: Farm) -> None:
